@@ -1,0 +1,74 @@
+//! A call on its way: the facts of its head, as every phase after the door sees them.
+//!
+//! There is one parse. Policy decides on these facts, the ledger hashes them, and the upstream gets a
+//! request that is written anew from them. Bodies and HTTP types live in `gateway`.
+
+use crate::{
+    clock::Timestamp,
+    id::{CallId, ConnectionId, GrantId, PrincipalId, TaskId, TenantId},
+    principal::Binding,
+    tool::{BoundHost, Effect, Name, OperationId, Sensitivity},
+};
+use serde::{Deserialize, Serialize};
+
+/// Who calls, as admission proved it. Never taken from a reference.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The agent.
+    pub agent: PrincipalId,
+    /// The task.
+    pub task: TaskId,
+    /// What proved it.
+    pub binding: Binding,
+}
+
+/// The canonical target: what policy sees and what is sent are the same bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The method, in capitals.
+    pub method: String,
+    /// The absolute path, percent-encoding normalised, without dot segments.
+    pub path: String,
+    /// The raw query without its `?`, as it is sent; none where there was no `?`.
+    pub query: Option<String>,
+}
+
+/// What the catalogue made of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Matched {
+    /// The operation; `unlisted` where no manifest entry fits.
+    pub operation: OperationId,
+    /// What it does.
+    pub effect: Effect,
+    /// How bad it would be if it were seen.
+    pub sensitivity: Sensitivity,
+    /// The resource that it names, by the manifest's template.
+    pub resource: Option<String>,
+    /// The path template, for the ledger: never the path itself.
+    pub template: String,
+}
+
+/// The facts of a call after `resolve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// The call's id; it stands in the answer as `nightlatch-call`.
+    pub call: CallId,
+    /// When its head was read.
+    pub at: Timestamp,
+    /// Who calls.
+    pub caller: Caller,
+    /// The tool.
+    pub tool: Name,
+    /// The grant that its reference named.
+    pub grant: GrantId,
+    /// The connection of that grant.
+    pub connection: ConnectionId,
+    /// The host that it goes to: one of the connection's.
+    pub host: BoundHost,
+    /// What is asked for.
+    pub target: Target,
+    /// What that means.
+    pub matched: Matched,
+}

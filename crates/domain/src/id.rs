@@ -1,0 +1,179 @@
+//! Identifiers: a prefix and the Crockford base32 of a UUIDv7 (`con_01K3…`).
+//!
+//! The prefix makes an id self-describing in logs and command lines; UUIDv7 (RFC 9562 §5.7) sorts by
+//! time, so tables grow at one end. Each kind of thing has its own newtype: a task's id cannot be
+//! passed where a grant's is meant.
+
+use crate::clock::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::{fmt, str::FromStr};
+
+/// Why a text is no id of the kind that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an id of the form `{prefix}…` (26 characters of base32 after the prefix)")]
+pub struct IdError {
+    /// The prefix that was expected, with its underscore.
+    pub prefix: &'static str,
+    /// What was given instead, cut to 64 characters.
+    pub text: String,
+}
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const TEXT_LEN: usize = 26;
+
+fn encode(value: u128) -> String {
+    (0..TEXT_LEN)
+        .rev()
+        .filter_map(|place| ALPHABET.get(((value >> (place * 5)) & 31) as usize))
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+fn decode(text: &str) -> Option<u128> {
+    // 26 characters hold 130 bits: the first may only use its low three.
+    if text.len() != TEXT_LEN || !text.starts_with(|first: char| ('0'..='7').contains(&first)) {
+        return None;
+    }
+    text.bytes().try_fold(0u128, |value, byte| {
+        let digit = ALPHABET.iter().position(|known| *known == byte)?;
+        Some((value << 5) | digit as u128)
+    })
+}
+
+/// The bits of a UUIDv7: 48 of time, then version, variant and 74 of randomness (RFC 9562 §5.7).
+fn uuid_v7(at: Timestamp, random: [u8; 10]) -> u128 {
+    let millis = (at.millis().max(0) as u128) & 0xFFFF_FFFF_FFFF;
+    let noise = random.iter().fold(0u128, |noise, byte| (noise << 8) | u128::from(*byte));
+    let rand_a = (noise >> 62) & 0xFFF;
+    let rand_b = noise & 0x3FFF_FFFF_FFFF_FFFF;
+    (millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// What stands before the base32, with its underscore.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id from the time and ten bytes of the system's generator.
+            #[must_use]
+            pub fn new(at: Timestamp, random: [u8; 10]) -> Self {
+                Self(uuid_v7(at, random))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(out, "{}{}", Self::PREFIX, encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, out)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                text.strip_prefix(Self::PREFIX)
+                    .and_then(decode)
+                    .map(Self)
+                    .ok_or_else(|| IdError { prefix: Self::PREFIX, text: text.chars().take(64).collect() })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                out.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A tenant: who owns everything below it.
+    TenantId = "ten_";
+    /// A principal: human, workload, runner or agent.
+    PrincipalId = "prn_";
+    /// Our registration at a provider.
+    ClientId = "cli_";
+    /// What a provider sees as one: unique on (issuer, client, account).
+    ChainId = "chn_";
+    /// The refresh tokens that grew out of one human consent.
+    FamilyId = "fam_";
+    /// One account at one tool, as a user sees it.
+    ConnectionId = "con_";
+    /// A bounded piece of work by one agent.
+    TaskId = "task_";
+    /// What a task may do with a connection.
+    GrantId = "grt_";
+    /// Something that only a human can settle.
+    TicketId = "tkt_";
+    /// One call through the corridor.
+    CallId = "call_";
+    /// The time in which a task may act.
+    WakeId = "wake_";
+    /// One presentation of a refresh token; random, never reused.
+    AttemptId = "att_";
+    /// A consent that was begun and is not yet a connection.
+    FlowId = "flow_";
+    /// The opaque context in a redirect path: one for each tenant, tool and provider.
+    ContextId = "ctx_";
+    /// A process that holds a claim.
+    OwnerId = "own_";
+    /// A key that something can be sealed to.
+    KeyId = "key_";
+    /// One installation of Nightlatch.
+    InstallationId = "inst_";
+    /// How an agent proves itself: an enrolled key or a UID.
+    EnrolmentId = "enr_";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectionId, TaskId, uuid_v7};
+    use crate::clock::Timestamp;
+    use proptest::prelude::{any, proptest};
+
+    #[test]
+    fn an_id_carries_version_variant_and_time() {
+        let bits = uuid_v7(Timestamp::from_millis(0x0123_4567_89AB), [0xFF; 10]);
+        assert_eq!(bits >> 80, 0x0123_4567_89AB);
+        assert_eq!((bits >> 76) & 0xF, 7);
+        assert_eq!((bits >> 62) & 0b11, 0b10);
+    }
+
+    #[test]
+    fn one_kind_of_id_is_not_read_as_another() {
+        let task = TaskId::new(Timestamp::from_millis(1), [7; 10]).to_string();
+        assert!(task.parse::<ConnectionId>().is_err());
+        assert!(task.to_lowercase().parse::<TaskId>().is_err());
+        assert!("task_".parse::<TaskId>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_reads_back_as_itself(at in 0i64..(1 << 47), random in any::<[u8; 10]>()) {
+            let id = ConnectionId::new(Timestamp::from_millis(at), random);
+            assert_eq!(id.to_string().parse::<ConnectionId>(), Ok(id));
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_fail(text in ".{0,40}") {
+            let _ = text.parse::<ConnectionId>();
+            let _ = format!("con_{text}").parse::<ConnectionId>();
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What control asks of the keeper: take in what a human typed, vouch for rows, run OAuth flows.
+//!
+//! What a human types is sealed to the keeper's intake key by the first process that reads it; control
+//! carries it and cannot open it. Only the keeper makes `state`, nonce and PKCE verifiers, redeems
+//! codes and writes credential rows.
+
+use super::Boxed;
+use crate::{chain::FlowOutcome, clock::Timestamp, grant::Grant};
+use crate::{
+    id::{ClientId, ConnectionId, ContextId, FlowId, TenantId},
+    principal::{Agent, EnrolmentCode},
+    sealed::{Attestation, ClientAuth, Sealed, SealingKey},
+    task::Task,
+    tool::{BoundHost, Name},
+};
+use serde::{Deserialize, Serialize};
+
+/// The keeper as control sees it.
+pub trait KeeperForControl: Send + Sync {
+    /// Asks, and waits for the answer.
+    fn ask(&self, request: ControlRequest) -> Boxed<'_, Result<ControlReply, ControlRefusal>>;
+}
+
+/// A request of control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum ControlRequest {
+    /// The key that secrets are sealed to on their way in. → [`ControlReply::IntakeKey`]
+    IntakeKey,
+    /// Vouch for a row. → [`ControlReply::Attested`]
+    Attest(Box<Statement>),
+    /// Store a static secret, probe it, make or reconnect a connection. → [`ControlReply::Connected`]
+    AddStatic(AddStatic),
+    /// Store our registration at a provider. → [`ControlReply::Client`]
+    AddClient(AddClient),
+    /// Begin a flow. → [`ControlReply::FlowBegun`]
+    BeginFlow(BeginFlow),
+    /// What came back in the browser. → [`ControlReply::FlowEnded`]
+    FinishFlow(FinishFlow),
+    /// Ask the tool whose account a connection is. → [`ControlReply::Probed`]
+    Probe {
+        /// The tenant.
+        tenant: TenantId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A human removes a connection: its secrets are deleted. → [`ControlReply::Done`]
+    Remove {
+        /// The tenant.
+        tenant: TenantId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A task sleeps or ends: its wakes end now. → [`ControlReply::Done`]
+    EndWakes {
+        /// The tenant.
+        tenant: TenantId,
+        /// The task.
+        task: crate::id::TaskId,
+    },
+}
+
+/// A row that decides who may do what. The keeper's MAC covers all of it but its own attestation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "row", rename_all = "kebab-case")]
+pub enum Statement {
+    /// An agent.
+    Agent(Agent),
+    /// A task.
+    Task(Task),
+    /// A grant: a task's connection.
+    Grant(Grant),
+    /// An enrolment code.
+    EnrolmentCode(EnrolmentCode),
+    /// An enrolled key. Only the keeper makes these; asking for one over the port is refused.
+    Enrolment(crate::principal::Enrolment),
+}
+
+impl Statement {
+    /// The same row without its attestation: what the MAC is made over.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        match &mut self {
+            Self::Agent(row) => row.attestation = Attestation::default(),
+            Self::Task(row) => row.attestation = Attestation::default(),
+            Self::Grant(row) => row.attestation = Attestation::default(),
+            Self::EnrolmentCode(row) => row.attestation = Attestation::default(),
+            Self::Enrolment(row) => row.attestation = Attestation::default(),
+        }
+        self
+    }
+}
+
+/// A static secret on its way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddStatic {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tool.
+    pub tool: Name,
+    /// The connection's name.
+    pub name: Name,
+    /// The connection to reconnect, if this is a reconnect.
+    pub reconnect: Option<ConnectionId>,
+    /// The hosts that a human confirmed.
+    pub hosts: Vec<BoundHost>,
+    /// The secret, sealed to the intake key with [`intake_context`] as associated data.
+    pub secret: Sealed,
+}
+
+/// Our registration at a provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddClient {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The provider's profile.
+    pub provider: Name,
+    /// The `client_id`.
+    pub client_id: String,
+    /// How we authenticate.
+    pub auth: ClientAuth,
+    /// The client secret, sealed to the intake key; none for a public client.
+    pub secret: Option<Sealed>,
+}
+
+/// The beginning of a flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeginFlow {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tool.
+    pub tool: Name,
+    /// The connection's name.
+    pub name: Name,
+    /// Our registration.
+    pub client: ClientId,
+    /// The connection to reconnect, if this is a reconnect.
+    pub reconnect: Option<ConnectionId>,
+    /// The context of this tenant, tool and provider.
+    pub context: ContextId,
+    /// The exact redirect URI, which ends in the context.
+    pub redirect_uri: String,
+    /// The scopes to ask for.
+    pub scopes: Vec<String>,
+    /// The hosts that a human confirmed.
+    pub hosts: Vec<BoundHost>,
+}
+
+/// What came back, by browser or pasted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishFlow {
+    /// `state` as it came back.
+    pub state: String,
+    /// The context in the path that was called.
+    pub context: ContextId,
+    /// `iss` as it came back (RFC 9207).
+    pub iss: Option<String>,
+    /// The code, sealed to the intake key; or the provider's error code.
+    pub result: Result<Sealed, String>,
+    /// What binds the answer to the session that began the flow.
+    pub session: FlowSession,
+}
+
+/// The session that a flow's answer belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum FlowSession {
+    /// The browser's cookie, as it came.
+    Cookie {
+        /// Its value.
+        value: String,
+    },
+    /// The redirected address was pasted into the CLI that began this flow, over the authenticated API.
+    Pasted {
+        /// The flow that the CLI began.
+        flow: FlowId,
+    },
+}
+
+/// An answer to control.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum ControlReply {
+    /// The intake key.
+    IntakeKey {
+        /// It.
+        key: SealingKey,
+    },
+    /// The keeper's MAC over a row.
+    Attested {
+        /// It.
+        attestation: Attestation,
+    },
+    /// Our registration is stored.
+    Client {
+        /// Its id.
+        client: ClientId,
+    },
+    /// A flow was begun.
+    FlowBegun {
+        /// Its id.
+        flow: FlowId,
+        /// A page of ours that sets the session's cookie and leads on to the provider.
+        start_path: String,
+        /// The provider's page, for a human without that browser.
+        authorize_url: String,
+        /// The cookie that the start page sets: name and value.
+        cookie: (String, String),
+        /// When the flow is void.
+        expires_at: Timestamp,
+    },
+    /// A flow ended.
+    FlowEnded {
+        /// Which.
+        flow: FlowId,
+        /// How.
+        outcome: FlowOutcome,
+    },
+    /// A connection is there.
+    Connected {
+        /// Which.
+        connection: ConnectionId,
+        /// The account, where the tool has a probe.
+        account: Option<(String, String)>,
+    },
+    /// The tool answered a probe.
+    Probed {
+        /// The account's id and label; none where the tool has no probe.
+        account: Option<(String, String)>,
+    },
+    /// It is done.
+    Done,
+}
+
+/// The keeper's no to control. Closed: no provider text comes through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refusal", rename_all = "kebab-case")]
+pub enum ControlRefusal {
+    /// The sealed secret was made for another key, or was altered.
+    #[error("the secret could not be opened: it was sealed to another key; run the command again")]
+    Intake,
+    /// The tool refused the credential.
+    #[error("the tool refused this credential (status {status})")]
+    ProbeRejected {
+        /// The status of the probe.
+        status: u16,
+    },
+    /// The tool or the provider could not be reached or answered what cannot be read.
+    #[error("the tool or its provider could not be reached or did not answer as documented")]
+    Unreachable,
+    /// The account is not the one that the connection belongs to.
+    #[error("another account: the connection belongs to `{expected}`; the old one stays as it is")]
+    WrongAccount {
+        /// The account's label of the existing connection.
+        expected: String,
+    },
+    /// No such tool, connection, client or flow.
+    #[error("no such {what}")]
+    Unknown {
+        /// What is missing, in one word.
+        what: String,
+    },
+    /// `state`, context, session, issuer or step do not agree with the flow that was begun.
+    #[error("the answer does not belong to the flow that was begun here; run `nightlatch connect` again")]
+    FlowMismatch,
+    /// The provider answered with an error (a code of RFC 6749).
+    #[error("the provider answered `{code}`")]
+    Provider {
+        /// The error code, cut to the characters that RFC 6749 §5.2 allows.
+        code: String,
+    },
+    /// What was asked for is not built.
+    #[error("`{what}` is not supported yet")]
+    NotSupported {
+        /// What.
+        what: String,
+    },
+    /// The name is taken.
+    #[error("the name `{name}` is taken; use --name or --reconnect")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// The keeper cannot answer now.
+    #[error("the keeper cannot answer now; is the disk full?")]
+    Unavailable,
+}
+
+/// The associated data under which the CLI seals what a human typed: it names the tool, so that a
+/// sealed secret cannot be handed in for another.
+#[must_use]
+pub fn intake_context(tenant: TenantId, tool_or_provider: &Name) -> String {
+    format!("nightlatch intake v1 {tenant} {tool_or_provider}")
+}

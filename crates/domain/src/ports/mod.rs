@@ -1,0 +1,15 @@
+//! Ports: what a room needs of the others, as traits over serialisable messages.
+//!
+//! The futures are boxed `std` futures, so this room needs no runtime. No clear secret crosses a port.
+//! - [`gateway_keeper`]: the gateway asks the keeper for wakes and leases;
+//! - [`control_keeper`]: control hands the keeper what a human typed, and rows to vouch for;
+//! - [`store`]: what each plane may read and write, one trait a plane.
+
+pub mod control_keeper;
+pub mod gateway_keeper;
+pub mod store;
+
+use std::{future::Future, pin::Pin};
+
+/// A boxed future that can be sent between threads.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

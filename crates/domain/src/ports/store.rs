@@ -1,0 +1,384 @@
+//! What each plane may read and write, one trait a plane.
+//!
+//! Each trait becomes a database role of its own. Every read takes the tenant from the authenticated
+//! context. Every write that another plane must see moves the feed's counter row in the same
+//! transaction, so that the feed is gapless. One conformance suite runs against every implementation.
+
+use super::Boxed;
+use crate::{
+    chain::{
+        Attempt, AttemptState, Chain, ChainState, Client, Family, Flow, FlowOutcome, FlowStep, Generation,
+    },
+    clock::Timestamp,
+    connection::{Connection, ConnectionHealth, StaticSecret},
+    grant::Grant,
+    id::{
+        AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
+        InstallationId, OwnerId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
+    },
+    principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
+    sealed::{SealContext, Wrapped},
+    task::{Task, WakeNote},
+    ticket::Ticket,
+    tool::Name,
+};
+use serde::{Deserialize, Serialize};
+
+/// A store's answer.
+pub type Stored<'a, T> = Boxed<'a, Result<T, StoreError>>;
+
+/// What a store can fail with. No SQL text, no value, no path comes through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or it is full, or it is shutting down. Nothing was written.
+    #[error("the store cannot be reached or is full")]
+    Unavailable,
+    /// A row breaks a rule of uniqueness.
+    #[error("`{0}` exists already")]
+    Exists(&'static str),
+    /// A row cannot be read: the database is damaged or from a newer version.
+    #[error("a row of `{0}` cannot be read: the database is damaged or from a newer version")]
+    Corrupt(&'static str),
+}
+
+/// What the installation is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installation {
+    /// Made at the first start.
+    pub id: InstallationId,
+    /// Raised when a rollback is detected.
+    pub era: u64,
+}
+
+/// A manifest that was added to the built-in ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolRow {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The tool's name.
+    pub name: Name,
+    /// The manifest's text, as it was checked.
+    pub manifest: String,
+    /// When it was added.
+    pub added_at: Timestamp,
+}
+
+/// Control's part: everything that a human arranges, and no secret.
+pub trait ControlStore: Send + Sync {
+    /// The first start: tenant, human and agent, once. Does nothing where a tenant exists.
+    fn bootstrap(&self, tenant: Tenant, human: Human, agent: Agent) -> Stored<'_, ()>;
+    /// The tenant of that name.
+    fn tenant(&self, name: Name) -> Stored<'_, Option<Tenant>>;
+    /// The humans.
+    fn humans(&self, tenant: TenantId) -> Stored<'_, Vec<Human>>;
+    /// Adds a tool, or puts a newer manifest in its place.
+    fn put_tool(&self, tool: ToolRow) -> Stored<'_, ()>;
+    /// The added tools.
+    fn tools(&self, tenant: TenantId) -> Stored<'_, Vec<ToolRow>>;
+    /// Adds an agent, or writes its row anew.
+    fn put_agent(&self, agent: Agent) -> Stored<'_, ()>;
+    /// The agents.
+    fn agents(&self, tenant: TenantId) -> Stored<'_, Vec<Agent>>;
+    /// Adds a task, or writes its row anew. A task that ended stays ended.
+    fn put_task(&self, task: Task) -> Stored<'_, ()>;
+    /// The tasks, newest first.
+    fn tasks(&self, tenant: TenantId) -> Stored<'_, Vec<Task>>;
+    /// The wakes of a task, newest first, at most `limit`.
+    fn wakes(&self, tenant: TenantId, task: TaskId, limit: u32) -> Stored<'_, Vec<WakeNote>>;
+    /// Adds a grant, or writes its row anew. A grant that was taken back stays so.
+    fn put_grant(&self, grant: Grant) -> Stored<'_, ()>;
+    /// The grants.
+    fn grants(&self, tenant: TenantId) -> Stored<'_, Vec<Grant>>;
+    /// Keeps an enrolment code.
+    fn put_enrolment_code(&self, code: EnrolmentCode) -> Stored<'_, ()>;
+    /// The enrolments of an agent.
+    fn enrolments(&self, tenant: TenantId, agent: PrincipalId) -> Stored<'_, Vec<Enrolment>>;
+    /// The connections that were not removed.
+    fn connections(&self, tenant: TenantId) -> Stored<'_, Vec<Connection>>;
+    /// How each connection is.
+    fn health(&self, tenant: TenantId) -> Stored<'_, Vec<ConnectionHealth>>;
+    /// The open tickets, oldest first.
+    fn tickets(&self, tenant: TenantId) -> Stored<'_, Vec<Ticket>>;
+    /// Our registrations at a provider, without what is sealed in them being of any use here.
+    fn clients(&self, tenant: TenantId, provider: Name) -> Stored<'_, Vec<Client>>;
+    /// The context of a tenant, tool and provider: `fresh` where there is none yet.
+    fn context(
+        &self,
+        tenant: TenantId,
+        tool: Name,
+        provider: Name,
+        fresh: ContextId,
+    ) -> Stored<'_, ContextId>;
+    /// A flow, for the CLI that waits for it.
+    fn flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, Option<Flow>>;
+}
+
+/// An entity of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "kebab-case")]
+pub enum EntityId {
+    /// An agent.
+    Agent(PrincipalId),
+    /// A task.
+    Task(TaskId),
+    /// A grant.
+    Grant(GrantId),
+    /// A connection.
+    Connection(ConnectionId),
+    /// An enrolment.
+    Enrolment(EnrolmentId),
+    /// The tools of the tenant, as a whole.
+    Tools,
+}
+
+/// One step of the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Gapless, from 1.
+    pub number: u64,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What changed.
+    pub entity: EntityId,
+}
+
+/// An entity as the gateway sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "row", rename_all = "kebab-case")]
+pub enum Entity {
+    /// An agent.
+    Agent(Agent),
+    /// A task.
+    Task(Task),
+    /// A grant.
+    Grant(Grant),
+    /// A connection.
+    Connection(Connection),
+    /// An enrolment.
+    Enrolment(Enrolment),
+    /// The added tools.
+    Tools(Vec<ToolRow>),
+}
+
+/// The gateway's part: reads the directory, writes nothing.
+pub trait DirectoryStore: Send + Sync {
+    /// Everything, and the feed's number that it belongs to, in one read transaction.
+    fn snapshot(&self) -> Stored<'_, (u64, Vec<Entity>)>;
+    /// The changes after a number, in order, at most `limit`.
+    fn changes(&self, after: u64, limit: u32) -> Stored<'_, Vec<Change>>;
+    /// One entity as it is now; none where it is gone.
+    fn entity(&self, tenant: TenantId, entity: EntityId) -> Stored<'_, Option<Entity>>;
+    /// Answers as soon as the feed may have passed `after`, or after `within_millis`. Only saves a poll.
+    fn changed(&self, after: u64, within_millis: u64) -> Boxed<'_, ()>;
+}
+
+/// Who holds a chain: every write of a holder names it, and does nothing where it no longer fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The chain.
+    pub chain: ChainId,
+    /// The fence that the claim drew.
+    pub fence: u64,
+    /// The holder.
+    pub owner: OwnerId,
+}
+
+/// A chain with all that a refresh needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainView {
+    /// The chain.
+    pub chain: Chain,
+    /// Its current family.
+    pub family: Family,
+    /// The generation at the family's head.
+    pub head: Generation,
+    /// Our registration.
+    pub client: Client,
+    /// The connections that live on it.
+    pub connections: Vec<ConnectionId>,
+}
+
+/// How a holder leaves a chain when the head does not move.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The attempt and how far it came, where there was one.
+    pub attempt: Option<(AttemptId, AttemptState)>,
+    /// The chain's new state.
+    pub state: ChainState,
+    /// When its timer next acts; none where it does not.
+    pub due_at: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// When this failure was, if it was one.
+    pub failed_at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+    /// The ticket to raise for each connection of the chain that has none open. In the same transaction.
+    pub ticket: Option<Ticket>,
+}
+
+/// A new head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHead {
+    /// The attempt that brought it.
+    pub attempt: AttemptId,
+    /// The generation: one above the head that was presented.
+    pub generation: Generation,
+    /// When the timer next acts.
+    pub due_at: Option<Timestamp>,
+    /// When the refresh was.
+    pub refreshed_at: Timestamp,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Committed {
+    /// The head moved.
+    Moved,
+    /// Fence or owner no longer fit, or the head is another. The answer is kept.
+    Lost,
+    /// The chain's last connection was removed. The answer is kept, for revocation only.
+    Removed,
+}
+
+/// What a finished flow or a static secret makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewConnection {
+    /// The connection: new, or the one that is reconnected (same id).
+    pub connection: Connection,
+    /// For tokens: the chain (new or the one that exists for the account), the family, its first generation.
+    pub tokens: Option<(Chain, Family, Generation)>,
+    /// For static secrets.
+    pub secret: Option<StaticSecret>,
+}
+
+/// The keeper's part: everything that holds or makes a credential, and the rows that it vouches for.
+pub trait KeeperStore: Send + Sync {
+    /// The installation; `fresh` where there is none yet.
+    fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation>;
+
+    /// Chains whose timer is due, unclaimed or not, soonest first, at most `limit`. Latched, quarantined and removed ones are not.
+    fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>>;
+    /// The soonest timer.
+    fn next_due(&self) -> Stored<'_, Option<Timestamp>>;
+    /// One chain with all that a refresh needs.
+    fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>>;
+    /// The chain of an account, if one exists.
+    fn chain_of_account(
+        &self,
+        tenant: TenantId,
+        issuer: String,
+        client: ClientId,
+        account: String,
+    ) -> Stored<'_, Option<Chain>>;
+    /// Claims: fence + 1 and the owner, where the fence is still `fence`, the state still one of `from`
+    /// and the chain has a connection left. None where any of that no longer holds. The state becomes `refreshing`.
+    fn claim(
+        &self,
+        tenant: TenantId,
+        chain: ChainId,
+        fence: u64,
+        owner: OwnerId,
+        from: Vec<ChainState>,
+    ) -> Stored<'_, Option<Claim>>;
+    /// Makes an intent durable (synced); `false`, and nothing written, where the claim is lost or the head is another.
+    fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool>;
+    /// Keeps a sealed raw answer, whoever holds the claim now.
+    fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()>;
+    /// Moves the head, after the feed's counter row, if claim and head still fit. Closes open tickets of
+    /// the chain's connections and releases the claim.
+    fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed>;
+    /// Leaves the chain without moving the head and releases the claim; `false` where it was lost.
+    fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool>;
+    /// Every attempt that is neither committed, refused, not presented nor uncertain: what a crash left.
+    fn open_attempts(&self) -> Stored<'_, Vec<Attempt>>;
+    /// One attempt.
+    fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>>;
+    /// Chains in state `refreshing` with their fence and owner: a dead process may have left them.
+    fn claimed(&self) -> Stored<'_, Vec<Chain>>;
+    /// Sets a chain's timer to now where it is later: an early refresh was asked for.
+    fn hasten(&self, tenant: TenantId, chain: ChainId, now: Timestamp) -> Stored<'_, ()>;
+
+    /// Stores our registration.
+    fn put_client(&self, client: Client) -> Stored<'_, ()>;
+    /// Our registration.
+    fn client(&self, tenant: TenantId, client: ClientId) -> Stored<'_, Option<Client>>;
+    /// Stores a flow that begins.
+    fn put_flow(&self, flow: Flow) -> Stored<'_, ()>;
+    /// The flow of a `state`.
+    fn flow_by_state(&self, state_sha256: String) -> Stored<'_, Option<Flow>>;
+    /// Takes a step of a flow, once: `false` where it is no longer at `from`. Keeps the answer, if one is given.
+    fn advance_flow(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        from: FlowStep,
+        to: FlowStep,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool>;
+    /// Ends a flow with its outcome and, in the same transaction, what it makes.
+    fn end_flow(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()>;
+    /// Flows that hold an answer and have not ended: what a crash left.
+    fn open_flows(&self) -> Stored<'_, Vec<Flow>>;
+    /// Makes a connection, or puts a new secret under an existing one, outside a flow. Closes its open tickets.
+    fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()>;
+    /// A connection that was not removed.
+    fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>>;
+    /// The newest static secret of a connection.
+    fn static_secret(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<StaticSecret>>;
+    /// Marks a connection removed and deletes its secrets; a chain's only with its last connection.
+    fn remove_connection(&self, tenant: TenantId, connection: ConnectionId, at: Timestamp) -> Stored<'_, ()>;
+    /// Raises a ticket for a connection unless one of its kind is open; answers the one that is.
+    fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId>;
+
+    /// An agent.
+    fn agent(&self, tenant: TenantId, agent: PrincipalId) -> Stored<'_, Option<Agent>>;
+    /// A task.
+    fn task(&self, tenant: TenantId, task: TaskId) -> Stored<'_, Option<Task>>;
+    /// A grant.
+    fn grant(&self, tenant: TenantId, grant: GrantId) -> Stored<'_, Option<Grant>>;
+    /// The added tools, for their probes.
+    fn tools(&self, tenant: TenantId) -> Stored<'_, Vec<ToolRow>>;
+    /// The enrolment of a binding, in any tenant.
+    fn enrolment(&self, binding: Binding) -> Stored<'_, Option<Enrolment>>;
+    /// An enrolment code, still unused.
+    fn enrolment_code(&self, code_sha256: String) -> Stored<'_, Option<EnrolmentCode>>;
+    /// Uses a code up and stores the enrolment, in one transaction; `false` where the code was used meanwhile.
+    fn enrol(&self, code_sha256: String, enrolment: Enrolment) -> Stored<'_, bool>;
+    /// Notes a wake, for people.
+    fn put_wake(&self, wake: WakeNote) -> Stored<'_, ()>;
+    /// Notes a wake's end.
+    fn end_wake(&self, tenant: TenantId, wake: WakeId, at: Timestamp) -> Stored<'_, ()>;
+
+    /// Families with their heads, to hold against the anchor log.
+    fn heads(&self) -> Stored<'_, Vec<(TenantId, FamilyId, u64)>>;
+}
+
+/// A signed head of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerHead {
+    /// The sequence number of the last record.
+    pub seq: u64,
+    /// SHA-256 of that record's line, hexadecimal.
+    pub hash: String,
+    /// Ed25519 over both, base64url.
+    pub signature: String,
+    /// When it was signed.
+    pub at: Timestamp,
+}
+
+/// The ledger's part: its signed head, so that a cut tail or an older copy shows.
+pub trait LedgerStore: Send + Sync {
+    /// Keeps a head, unless a later one is there.
+    fn put_head(&self, head: LedgerHead) -> Stored<'_, ()>;
+    /// The last head.
+    fn head(&self) -> Stored<'_, Option<LedgerHead>>;
+}
