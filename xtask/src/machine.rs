@@ -5,6 +5,7 @@
 use std::{
     ffi::OsString,
     fmt, fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -41,6 +42,13 @@ impl fmt::Display for Fault {
 /// Says one line to the person at the terminal; standard output stays free for what programs read.
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");
+}
+
+/// Prints one line for a program to read.
+pub(crate) fn print(line: &str) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    let printed = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    printed.map_err(|error| Fault::one(format!("cannot write to standard output: {error}")))
 }
 
 /// A variable of the environment, if it is set and not empty.
@@ -80,6 +88,11 @@ pub(crate) fn root() -> Outcome<PathBuf> {
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
     fs::read_to_string(path).map_err(|error| Fault::one(format!("cannot read `{}`: {error}", path.display())))
+}
+
+/// Makes a folder, with those above it.
+pub(crate) fn make_folder(path: &Path) -> Outcome {
+    fs::create_dir_all(path).map_err(|error| Fault::one(format!("cannot make `{}`: {error}", path.display())))
 }
 
 /// A TOML file as a table.

@@ -8,6 +8,8 @@ mod arrows;
 mod bans;
 mod licence;
 mod machine;
+mod parts;
+mod suite;
 mod tidy;
 
 use std::process::ExitCode;
@@ -19,7 +21,12 @@ usage: cargo xtask <what>
 
   arrows            every dependency between rooms is one that `arrows.toml` allows
   bans              nothing banned, too old or badly licensed is compiled
-  tidy              every file keeps the house style's countable rules";
+  tidy              every file keeps the house style's countable rules
+  test [-- FILTER]  install and start the real servers, run the tests, end the servers
+  torture           the same for what is slow by nature: tests named `torture_…`
+  parts install     install the real servers into the parts folder
+  parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
+  parts check       start them, prove that they are what the tests take them for, end them";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +45,11 @@ fn dispatch(words: &[String]) -> Outcome {
         ["arrows"] => machine::stage("arrows", arrows::check),
         ["bans"] => machine::stage("bans", bans::check),
         ["tidy"] => machine::stage("tidy", tidy::check),
+        ["test", rest @ ..] => suite::all(rest),
+        ["torture", rest @ ..] => suite::torture(rest),
+        ["parts", "install"] => machine::stage("parts: install", parts::install),
+        ["parts", "up"] => parts::up(),
+        ["parts", "check"] => parts::start().map(drop),
         _ => Err(Fault::one(USAGE)),
     }
 }

@@ -1,0 +1,226 @@
+//! The real servers that the tests run against: installed, started, checked and ended here.
+//!
+//! A test that speaks to a stand-in proves what its author believed of a provider. So the tests speak to real ones,
+//! installed into the *parts folder* (`.parts/` in the workspace, or `NIGHTLATCH_PARTS`), each started once for a
+//! whole run on free ports of 127.0.0.1. Where they answer is in `parts.json`, whose path the tests find in
+//! `NIGHTLATCH_PARTS_JSON`:
+//!
+//! ```json
+//! {
+//!   "oidc": {
+//!     "issuer": "http://127.0.0.1:1",           authorization server, strict on reuse: tests/parts/oidc-provider/as.mjs
+//!     "admin": "http://127.0.0.1:2",            its counters, revocation and behaviours: as.mjs, counters.mjs
+//!     "resource": "http://127.0.0.1:3",         resource server that introspects every call: rs.mjs
+//!     "resource_admin": "http://127.0.0.1:4"    what it has seen: rs.mjs
+//!   },
+//!   "dot0": {"base": "http://127.0.0.1:5"},     second server, no grace: tests/parts/django-oauth-toolkit/control.py
+//!   "dot30": {"base": "http://127.0.0.1:6"}     the same with 30 s of grace for a replayed refresh token
+//! }
+//! ```
+//!
+//! A server ends when its standard input does, and we hold the other end of that pipe: Ctrl-C, a failing test and
+//! SIGKILL alike leave none behind.
+
+mod install;
+mod server;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::machine::{self, Fault, Outcome};
+use server::Server;
+
+/// How often `parts up` looks whether every server still runs.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// The folders of the parts: what is installed, what this run writes, and the scripts that the project keeps.
+#[derive(Debug)]
+struct Places {
+    installed: PathBuf,
+    run: PathBuf,
+    scripts: PathBuf,
+}
+
+impl Places {
+    fn find() -> Outcome<Self> {
+        let root = machine::root()?;
+        let installed =
+            machine::variable("NIGHTLATCH_PARTS").map_or_else(|| root.join(".parts"), PathBuf::from);
+        machine::make_folder(&installed)?;
+        let installed = installed
+            .canonicalize()
+            .map_err(|error| Fault::one(format!("parts: cannot use `{}`: {error}", installed.display())))?;
+        let run = installed.join("run").join(std::process::id().to_string());
+        Ok(Self { installed, run, scripts: root.join("tests/parts") })
+    }
+
+    fn python(&self) -> PathBuf {
+        self.installed.join("venv/bin/python")
+    }
+
+    fn oidc(&self) -> PathBuf {
+        self.installed.join("oidc-provider")
+    }
+
+    fn django(&self) -> PathBuf {
+        self.scripts.join("django-oauth-toolkit")
+    }
+}
+
+/// Servers that run until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    places: Places,
+    servers: Vec<Server>,
+    addresses: Value,
+}
+
+impl Running {
+    /// Where `parts.json` lies.
+    pub(crate) fn json(&self) -> PathBuf {
+        self.places.run.join("parts.json")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.servers.clear();
+        // What a run wrote is kept only if it could not be removed; the next run tries again.
+        let _ = fs::remove_dir_all(&self.places.run);
+    }
+}
+
+/// Installs what is missing.
+pub(crate) fn install() -> Outcome {
+    install::everything(&Places::find()?)
+}
+
+/// Installs what is missing, starts every server, and checks that each is what the tests take it for.
+pub(crate) fn start() -> Outcome<Running> {
+    let places = Places::find()?;
+    machine::stage("parts: install", || install::everything(&places))?;
+    let running = machine::stage("parts: start", || start_all(places))?;
+    machine::stage("parts: check", || check(&running))?;
+    Ok(running)
+}
+
+/// Keeps the servers running in the foreground, and says on standard output where `parts.json` lies.
+pub(crate) fn up() -> Outcome {
+    let mut running = start()?;
+    machine::print(&running.json().display().to_string())?;
+    machine::say(
+        "xtask: the servers run until Ctrl-C; set NIGHTLATCH_PARTS_JSON to this path for `cargo test`",
+    );
+    loop {
+        std::thread::sleep(WATCH);
+        for server in &mut running.servers {
+            server.still_runs()?;
+        }
+    }
+}
+
+fn start_all(places: Places) -> Outcome<Running> {
+    sweep(&places)?;
+    machine::make_folder(&places.run)?;
+    let mut running = Running { places, servers: Vec::new(), addresses: json!({}) };
+    running.django("dot0", 0)?;
+    running.django("dot30", 30)?;
+    running.oidc()?;
+    running.await_django()?;
+    let text = running.addresses.to_string();
+    fs::write(running.json(), text)
+        .map_err(|error| Fault::one(format!("parts: cannot write `parts.json`: {error}")))?;
+    Ok(running)
+}
+
+impl Running {
+    /// The strict authorization server, then the resource server, which must know its issuer.
+    fn oidc(&mut self) -> Outcome {
+        let node = install::node(&self.places.installed)?;
+        let script = |name: &str| {
+            let mut command = Command::new(&node);
+            command.arg(self.places.oidc().join(name)).current_dir(&self.places.run);
+            command
+        };
+        let mut issuer = Server::start("oidc-as", &mut script("as.mjs"), &self.places.run)?;
+        let mut addresses = issuer.addresses()?;
+        let mut resource = script("rs.mjs");
+        resource.arg(addresses.get("issuer").and_then(Value::as_str).unwrap_or_default());
+        let mut resource = Server::start("oidc-rs", &mut resource, &self.places.run)?;
+        addresses.extend(resource.addresses()?);
+        self.note("oidc", Value::Object(addresses));
+        self.servers.extend([resource, issuer]);
+        Ok(())
+    }
+
+    /// Starts the second authorization server; it takes seconds to make its database, so it is awaited later.
+    fn django(&mut self, name: &str, grace_secs: u32) -> Outcome {
+        let mut command = Command::new(self.places.installed.join("venv/bin/gunicorn"));
+        command.arg("--config").arg(self.places.django().join("gunicorn_conf.py"));
+        command.arg("--chdir").arg(self.places.django()).current_dir(&self.places.run);
+        command.env("DJANGO_SETTINGS_MODULE", "settings").env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("PART_DATABASE", self.places.run.join(format!("{name}.sqlite")));
+        command.env("PART_GRACE", grace_secs.to_string());
+        self.servers.push(Server::start(name, &mut command, &self.places.run)?);
+        Ok(())
+    }
+
+    fn await_django(&mut self) -> Outcome {
+        let mut found = Vec::new();
+        for server in self.servers.iter_mut().filter(|server| server.name().starts_with("dot")) {
+            found.push((server.name().to_owned(), Value::Object(server.addresses()?)));
+        }
+        for (name, addresses) in found {
+            self.note(&name, addresses);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &str, addresses: Value) {
+        if let Some(all) = self.addresses.as_object_mut() {
+            all.insert(name.to_owned(), addresses);
+        }
+    }
+
+    fn base(&self, name: &str) -> &str {
+        self.addresses
+            .get(name)
+            .and_then(|server| server.get("base"))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+}
+
+/// Runs each server's own proof: rotation, reuse detection, introspection and grace are what the tests rest on.
+fn check(running: &Running) -> Outcome {
+    let places = &running.places;
+    let mut node = Command::new(install::node(&places.installed)?);
+    machine::output(node.arg(places.oidc().join("smoke.mjs")).arg(running.json()))?;
+    for (name, grace_secs) in [("dot0", "0"), ("dot30", "30")] {
+        let mut python = Command::new(places.python());
+        python.arg(places.django().join("smoke.py")).arg(running.base(name)).arg(grace_secs);
+        machine::output(&mut python)?;
+    }
+    Ok(())
+}
+
+/// Removes what earlier runs left that ended without a chance to tidy up.
+fn sweep(places: &Places) -> Outcome {
+    let Ok(runs) = fs::read_dir(places.installed.join("run")) else { return Ok(()) };
+    for run in runs.flatten().filter(|run| !is_alive(&run.file_name().to_string_lossy())) {
+        fs::remove_dir_all(run.path()).map_err(|error| {
+            Fault::one(format!("parts: cannot remove `{}`: {error}", run.path().display()))
+        })?;
+    }
+    Ok(())
+}
+
+fn is_alive(process: &str) -> bool {
+    Path::new("/proc").join(process).exists()
+}

