@@ -1,0 +1,164 @@
+//! The connector: every connection that leaves the process is made by [`Connector::connect`].
+//!
+//! The name is resolved for each connection anew, *every* address in the answer is judged, and one bad
+//! address refuses the whole: an answer that mixes a public address with 127.0.0.1 is an attack or a
+//! mistake, and either way no one should pick from it. What is dialled is one of the very addresses
+//! that were judged, so a name that changes its mind in between (rebinding) gains nothing.
+
+use crate::{
+    address::{AddressClass, classify},
+    config::{EgressConfig, Map},
+    destination::Destination,
+    error::EgressError,
+    resolve::Resolve,
+    stream::Stream,
+    tls::{Alpn, Trust},
+};
+use nightlatch_domain::{
+    clock::{Boot, Clock},
+    tool::Scheme,
+};
+use rustls::pki_types::ServerName;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+/// An answer with more addresses than this is cut: no honest host has them, and each may cost a dial.
+const ADDRESSES_TRIED_MAX: usize = 8;
+/// One address gets at most this long where others are left, so that a silent one hides no good one.
+const DIAL_EACH_MAX: Duration = Duration::from_secs(5);
+
+/// What was agreed to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A connection, ready for its first byte.
+#[derive(Debug)]
+pub struct Connected {
+    /// The bytes.
+    pub stream: Stream,
+    /// What was negotiated; HTTP/1.1 where nothing was.
+    pub protocol: Protocol,
+    /// The address that was judged and dialled.
+    pub peer: SocketAddr,
+}
+
+/// Makes connections.
+pub struct Connector {
+    config: EgressConfig,
+    resolver: Arc<dyn Resolve>,
+    pub(crate) clock: Arc<dyn Clock>,
+    trust: Trust,
+}
+
+impl Connector {
+    /// A connector under the operator's configuration.
+    #[must_use]
+    pub fn new(config: EgressConfig, resolver: Arc<dyn Resolve>, clock: Arc<dyn Clock>) -> Self {
+        Self { config, resolver, trust: Trust::new(Arc::clone(&clock)), clock }
+    }
+
+    /// Connects to a destination, TLS included, before `deadline`.
+    ///
+    /// # Errors
+    /// Any [`EgressError`] of which [`EgressError::nothing_was_sent`] holds.
+    pub async fn connect(
+        &self,
+        to: &Destination,
+        alpn: Alpn,
+        deadline: Boot,
+    ) -> Result<Connected, EgressError> {
+        let left = deadline.since(self.clock.boot());
+        let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
+        timeout(left, self.connect_unhurried(to, alpn)).await.map_err(late)?
+    }
+
+    async fn connect_unhurried(&self, to: &Destination, alpn: Alpn) -> Result<Connected, EgressError> {
+        let map = self.config.map_of(to.host());
+        let addresses = self.judged_addresses(to, map).await?;
+        let (socket, peer) = dial(to, &addresses).await?;
+        if to.scheme() == Scheme::Http {
+            return Ok(Connected { stream: Stream::Plain(socket), protocol: Protocol::Http1, peer });
+        }
+        let config = self.trust.client(map, alpn)?;
+        let failed = |reason: String| EgressError::Tls { host: to.host().to_owned(), reason };
+        let name = ServerName::try_from(to.host().to_owned()).map_err(|error| failed(error.to_string()))?;
+        let tls = TlsConnector::from(config).connect(name, socket).await;
+        let tls = tls.map_err(|error| failed(error.to_string()))?;
+        let protocol = match tls.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        Ok(Connected { stream: Stream::Tls(Box::new(tls)), protocol, peer })
+    }
+
+    /// The addresses that may be dialled: those of the map, of the literal, or of the resolver.
+    async fn judged_addresses(
+        &self,
+        to: &Destination,
+        map: Option<&Map>,
+    ) -> Result<Vec<SocketAddr>, EgressError> {
+        if let Some(map) = map {
+            let judged = self.judge(to, map.to().ip(), true)?;
+            return Ok(vec![SocketAddr::new(judged, map.to().port())]);
+        }
+        let found = match to.literal() {
+            Some(literal) => vec![literal],
+            None => self.resolve(to.host()).await?,
+        };
+        let judge = |address| Ok(SocketAddr::new(self.judge(to, address, false)?, to.port()));
+        found.into_iter().map(judge).collect()
+    }
+
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
+        let unresolved = |kind| EgressError::Unresolved { host: host.to_owned(), kind };
+        let found = self.resolver.resolve(host).await.map_err(|error| unresolved(error.kind()))?;
+        if found.is_empty() { Err(unresolved(io::ErrorKind::NotFound)) } else { Ok(found) }
+    }
+
+    /// Whether one address may be dialled for a destination; `mapped` says that the operator named it.
+    fn judge(&self, to: &Destination, address: IpAddr, mapped: bool) -> Result<IpAddr, EgressError> {
+        let class = classify(address);
+        let named = mapped || self.config.allows(to.host(), address);
+        if to.scheme() == Scheme::Http && !(class == AddressClass::Loopback && named) {
+            return Err(EgressError::PlainHttp(to.host().to_owned()));
+        }
+        if class == AddressClass::Public || named {
+            return Ok(address);
+        }
+        Err(EgressError::Forbidden { host: to.host().to_owned(), address, class })
+    }
+}
+
+/// Dials the judged addresses in turn.
+async fn dial(to: &Destination, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), EgressError> {
+    let mut kind = io::ErrorKind::NotFound;
+    for address in addresses.iter().take(ADDRESSES_TRIED_MAX) {
+        match dial_one(*address, addresses.len() > 1).await {
+            Ok(socket) => return Ok((socket, *address)),
+            Err(error) => kind = error.kind(),
+        }
+    }
+    Err(EgressError::Unreachable { host: to.host().to_owned(), kind })
+}
+
+async fn dial_one(address: SocketAddr, others: bool) -> io::Result<TcpStream> {
+    let dialling = TcpStream::connect(address);
+    let socket = if others {
+        timeout(DIAL_EACH_MAX, dialling).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+    } else {
+        dialling.await?
+    };
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,124 @@
+//! TLS to the outside: the one place of the cryptographic provider, and the client configurations.
+//!
+//! TLS 1.2 and 1.3, the server's name always checked, no early data (RFC 8446 §8: it can be replayed)
+//! and no session resumption: a ticket that one grant's connection was given would let another grant's
+//! connection be recognised, and a handshake costs 130 µs.
+
+use crate::{config::Map, error::EgressError};
+use nightlatch_domain::clock::Clock;
+use rustls::{
+    ClientConfig, RootCertStore,
+    client::{Resumption, WebPkiServerVerifier, danger::ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, UnixTime},
+    time_provider::TimeProvider,
+    version::{TLS12, TLS13},
+};
+use rustls_platform_verifier::Verifier;
+use std::{
+    fmt,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+
+/// The provider of every TLS configuration in the program, servers' included.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::clone(&PROVIDER)
+}
+
+/// Which protocols a connection may speak (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Alpn {
+    /// HTTP/2 where the server can, else HTTP/1.1.
+    Http2OrHttp1,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
+impl Alpn {
+    fn protocols(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Http2OrHttp1 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Self::Http1 => vec![b"http/1.1".to_vec()],
+        }
+    }
+}
+
+/// The injected clock as rustls wants it, so that certificates are judged by the same time as all else.
+struct WallTime(Arc<dyn Clock>);
+
+impl fmt::Debug for WallTime {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("WallTime")
+    }
+}
+
+impl TimeProvider for WallTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        let secs = u64::try_from(self.0.now().secs()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(secs)))
+    }
+}
+
+/// Makes client configurations. The system's roots are read when the first connection needs them, and
+/// read again by the next one where there were none, so that installing them needs no restart.
+pub(crate) struct Trust {
+    clock: Arc<dyn Clock>,
+    system: Mutex<Option<Arc<dyn ServerCertVerifier>>>,
+}
+
+impl Trust {
+    pub(crate) const fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, system: Mutex::new(None) }
+    }
+
+    /// The configuration for one connection to a host, under the map's own roots where it has some.
+    pub(crate) fn client(&self, map: Option<&Map>, alpn: Alpn) -> Result<Arc<ClientConfig>, EgressError> {
+        let verifier = match map {
+            Some(map) if !map.root().is_empty() => own_roots(map.host(), map.root())?,
+            _ => self.system_roots()?,
+        };
+        let time = Arc::new(WallTime(Arc::clone(&self.clock)));
+        let mut config = ClientConfig::builder_with_details(provider(), time)
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| {
+                EgressError::Config(format!("the TLS provider lacks a protocol version: {error}"))
+            })?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.protocols();
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        Ok(Arc::new(config))
+    }
+
+    fn system_roots(&self) -> Result<Arc<dyn ServerCertVerifier>, EgressError> {
+        let mut kept = self.system.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(verifier) = kept.as_ref() {
+            return Ok(Arc::clone(verifier));
+        }
+        let fresh: Arc<dyn ServerCertVerifier> =
+            Arc::new(Verifier::new(provider()).map_err(|_| EgressError::NoRoots)?);
+        *kept = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+}
+
+fn own_roots(
+    host: &str,
+    roots: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ServerCertVerifier>, EgressError> {
+    let bad =
+        |reason: String| EgressError::Config(format!("[[map]] `{host}`: the root cannot be used: {reason}"));
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone()).map_err(|error| bad(error.to_string()))?;
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build();
+    Ok(verifier.map_err(|error| bad(error.to_string()))?)
+}
