@@ -214,9 +214,15 @@ fn check(running: &Running) -> Outcome {
 fn sweep(places: &Places) -> Outcome {
     let Ok(runs) = fs::read_dir(places.installed.join("run")) else { return Ok(()) };
     for run in runs.flatten().filter(|run| !is_alive(&run.file_name().to_string_lossy())) {
-        fs::remove_dir_all(run.path()).map_err(|error| {
-            Fault::one(format!("parts: cannot remove `{}`: {error}", run.path().display()))
-        })?;
+        let removed = fs::remove_dir_all(run.path());
+        // Another run may have removed it in the same moment.
+        if removed.is_err() && run.path().exists() {
+            let path = run.path();
+            return Err(Fault::one(format!(
+                "parts: cannot remove `{}`: take it away by hand",
+                path.display()
+            )));
+        }
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::machine::{self, Fault, Outcome};
 const START: Duration = Duration::from_secs(90);
 
 /// How long it may take to end by itself.
-const END: Duration = Duration::from_secs(5);
+const END: Duration = Duration::from_secs(3);
 
 /// How often its end is looked for.
 const LOOK: Duration = Duration::from_millis(20);
@@ -154,6 +154,14 @@ mod tests {
         let server = shell("cat", "ends");
         let process = PathBuf::from("/proc").join(server.child.id().to_string());
         assert!(process.exists());
+        drop(server);
+        assert!(!process.exists());
+    }
+
+    #[test]
+    fn a_server_that_will_not_end_is_killed() {
+        let server = shell("exec tail -f /dev/null", "kept");
+        let process = PathBuf::from("/proc").join(server.child.id().to_string());
         drop(server);
         assert!(!process.exists());
     }
