@@ -3,6 +3,7 @@
     POST /test/client                   {"redirect_uri", "username", "access_token_ttl"?} -> a new account and a
                                         confidential client: {"client_id", "client_secret", "username", "password"}
     GET  /test/counters?client_id=…     what happened at the token endpoint (watch.py)
+    GET  /test/issued?client_id=…       every code and token that it was ever given (watch.py)
     POST /test/revoke?client_id=…       the provider ends every token of that client
     POST /test/behaviour?client_id=…    how the token endpoint treats that client from now on; `{}` resets (watch.py)
     GET  /test/seen?client_id=…&path=…  calls to the protected resource, by client, by the path's beginning, or all
@@ -47,6 +48,10 @@ def client(request):
 
 def counters(request):
     return JsonResponse(watch.counters_of(request.GET["client_id"]))
+
+
+def issued(request):
+    return JsonResponse(watch.issued_to(request.GET["client_id"]), safe=False)
 
 
 @csrf_exempt

@@ -15,6 +15,7 @@ urlpatterns = [
     re_path(r"^api/", protected.Anything.as_view()),
     path("test/client", control.client),
     path("test/counters", control.counters),
+    path("test/issued", control.issued),
     path("test/revoke", control.revoke),
     path("test/behaviour", control.behaviour),
     path("test/seen", control.seen),

@@ -41,6 +41,7 @@ _counters = defaultdict(lambda: dict.fromkeys(NAMES, 0))
 _behaviours = {}
 _access_token_secs = {}
 _seen = {}
+_issued = defaultdict(list)
 
 
 def count(client_id, name):
@@ -63,6 +64,17 @@ def behave(client_id, behaviour):
 
 def set_access_token_secs(client_id, secs):
     _access_token_secs[client_id] = int(secs)
+
+
+def issued_to(client_id):
+    """Every code and token that a client was ever given: what a leak is looked for by."""
+    with _lock:
+        return list(_issued[client_id])
+
+
+def _note_issued(client_id, *secrets):
+    with _lock:
+        _issued[client_id].extend(secret for secret in secrets if secret)
 
 
 def note_call(client_id, path, ok, presented):
@@ -183,4 +195,9 @@ class Validator(OAuth2Validator):
         secs = _access_token_secs.get(getattr(request.client, "client_id", None))
         if secs is not None:
             token["expires_in"] = secs
-        return super().save_bearer_token(token, request, *args, **kwargs)
+        super().save_bearer_token(token, request, *args, **kwargs)
+        _note_issued(request.client.client_id, token["access_token"], token.get("refresh_token"))
+
+    def save_authorization_code(self, client_id, code, request, *args, **kwargs):
+        super().save_authorization_code(client_id, code, request, *args, **kwargs)
+        _note_issued(client_id, code["code"])

@@ -7,6 +7,7 @@
 //
 // Its control port, for tests only:
 //   GET  /counters?client_id=…       what happened at the token endpoint (counters.mjs)
+//   GET  /issued?client_id=…         every code and token that it was ever given: what a leak is looked for by
 //   POST /revoke-grants?client_id=…  the provider ends every grant of that client
 //   POST /behaviour?client_id=…      how the token endpoint treats that client from now on; `{}` resets:
 //     delay_ms           wait before anything is processed
@@ -22,7 +23,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import Provider from 'oidc-provider';
 import { behave, countersOf, takeBehaviour, watch } from './counters.mjs';
 import { announce, answer, control, listen, readBody } from './service.mjs';
-import { Store, revokeGrants } from './store.mjs';
+import { Store, issuedTo, revokeGrants } from './store.mjs';
 
 const ACCESS_TOKEN_SECS = 30;
 const REFRESH_TOKEN_SECS = 3600;
@@ -119,6 +120,7 @@ handle = provider.callback();
 
 const admin = await control({
   'GET /counters': (query) => countersOf(query.get('client_id')),
+  'GET /issued': (query) => issuedTo(query.get('client_id')),
   'POST /revoke-grants': (query) => ({ revoked: revokeGrants(query.get('client_id')) }),
   'POST /behaviour': (query, body) => behave(query.get('client_id'), body),
 });

@@ -8,6 +8,13 @@ const SWEEP_MS = 60_000;
 /** model -> id -> { payload, until } */
 const models = new Map();
 
+const SECRETS = ['AccessToken', 'AuthorizationCode', 'RefreshToken'];
+/** client id -> every code and token it was ever given, kept after they die: what a leak is looked for by. */
+const issued = new Map();
+
+/** Every code and token that a client was ever given. */
+export const issuedTo = (clientId) => [...(issued.get(clientId) ?? [])];
+
 const living = (entry) => entry && entry.until > Date.now();
 
 function entries(model) {
@@ -25,9 +32,11 @@ setInterval(() => {
 export class Store {
   constructor(model) {
     this.kept = entries(model);
+    this.isSecret = SECRETS.includes(model);
   }
 
   async upsert(id, payload, expiresIn) {
+    if (this.isSecret) issued.set(payload.clientId, new Set(issued.get(payload.clientId)).add(id));
     this.kept.set(id, { payload, until: expiresIn ? Date.now() + expiresIn * 1000 : Infinity });
   }
 
@@ -68,8 +77,8 @@ export function revokeGrants(clientId) {
   for (const [grantId, entry] of entries('Grant')) {
     if (entry.payload.clientId !== clientId) continue;
     entries('Grant').delete(grantId);
-    for (const model of ['AccessToken', 'AuthorizationCode', 'RefreshToken']) {
-      for (const [id, issued] of entries(model)) if (issued.payload.grantId === grantId) entries(model).delete(id);
+    for (const model of SECRETS) {
+      for (const [id, kept] of entries(model)) if (kept.payload.grantId === grantId) entries(model).delete(id);
     }
     revoked += 1;
   }
