@@ -1,0 +1,207 @@
+//! A canonical target → the operation that it is.
+//!
+//! Of the operations that fit, the narrowest wins; the manifest's reader has made sure that there is one.
+//! What none lists is `admin` (or by its method, where the manifest says `safe_methods`). What only looks
+//! like a listed path (other letter case, a slash at the end, path parameters) is `admin` whatever the
+//! manifest says, because the server may take it for the listed one. A query name that decides must be
+//! there in one reading only.
+
+use super::{Manifest, Operation, PathTemplate, ResourceTemplate, template::careless};
+use crate::canonical;
+use nightlatch_domain::{
+    exchange::{Matched, Target},
+    tool::{Effect, OperationId, Sensitivity},
+};
+use std::{borrow::Cow, cmp::Ordering};
+
+/// What stands for the template of an unlisted path in the ledger: never the path itself.
+const UNLISTED_TEMPLATE: &str = "/{unlisted...}";
+
+/// Why a target is refused before anyone asks whether it is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MatchError {
+    /// The tool has no such route.
+    #[error("the tool has no host `{0}`: `nightlatch tool show TOOL` lists its routes")]
+    Route(String),
+    /// A query name that decides what the operation is can be read in two ways.
+    #[error(
+        "the query name `{0}` decides what this call is and can be read in two ways: send it once, plainly"
+    )]
+    AmbiguousQuery(String),
+    /// A part of the path that names the resource holds what no resource may.
+    #[error("a part of the path that names the resource holds a character that no resource name may hold")]
+    Resource,
+}
+
+impl Manifest {
+    /// What a target is on the host of a route.
+    ///
+    /// # Errors
+    /// [`MatchError`]: an unknown route, or a target with two readings.
+    pub fn matched(&self, route: &str, target: &Target) -> Result<Matched, MatchError> {
+        self.host(route).ok_or_else(|| MatchError::Route(route.chars().take(64).collect()))?;
+        let path = canonical::segments(&target.path);
+        let here: Vec<&Operation> = self
+            .operations
+            .iter()
+            .filter(|operation| operation.route == route && operation.takes(&target.method))
+            .collect();
+        let query = Query::read(target.query.as_deref());
+        let mut best: Option<(&Operation, &PathTemplate)> = None;
+        for (operation, template) in pairs(&here).filter(|(_, template)| template.matched(&path).is_some()) {
+            if query.satisfies(operation)? && best.is_none_or(|held| is_narrower((operation, template), held))
+            {
+                best = Some((operation, template));
+            }
+        }
+        if self.has_look_alike(route, &path, best.map(|(_, template)| template)) {
+            return Ok(unlisted(Effect::Admin));
+        }
+        match best {
+            Some((operation, template)) => self.listed(operation, template, &path),
+            None => Ok(unlisted(self.effect_of_unlisted(&target.method))),
+        }
+    }
+
+    fn listed(
+        &self,
+        operation: &Operation,
+        template: &PathTemplate,
+        path: &[Cow<'_, str>],
+    ) -> Result<Matched, MatchError> {
+        let values = template.matched(path).unwrap_or_default();
+        let fill = |resource: &ResourceTemplate| resource.filled(&values, &self.resource);
+        let resource = operation.resource.as_ref().map(|resource| fill(resource).ok_or(MatchError::Resource));
+        Ok(Matched {
+            operation: operation.id.clone(),
+            effect: operation.effect,
+            sensitivity: operation.sensitivity,
+            resource: resource.transpose()?,
+            template: template.to_string(),
+        })
+    }
+
+    /// Whether a careless server could take the path for a narrower listed one than the one that fits.
+    fn has_look_alike(&self, route: &str, path: &[Cow<'_, str>], best: Option<&PathTemplate>) -> bool {
+        let folded = careless(path);
+        let here = self.operations.iter().filter(|operation| operation.route == route);
+        let mut templates = here.flat_map(|operation| &operation.paths);
+        templates.any(|template| {
+            template.matched(path).is_none()
+                && template.resembles(&folded)
+                && best.is_none_or(|held| template.narrowness(held) == Some(Ordering::Greater))
+        })
+    }
+
+    fn effect_of_unlisted(&self, method: &str) -> Effect {
+        match (self.safe_methods, method) {
+            (true, "GET" | "HEAD") => Effect::Read,
+            (true, _) => Effect::Write,
+            (false, _) => Effect::Admin,
+        }
+    }
+}
+
+impl Operation {
+    /// Whether the method is this operation's. HEAD is GET without the body (RFC 9110 §9.3.2), for good or ill.
+    #[must_use]
+    pub fn takes(&self, method: &str) -> bool {
+        let has = |wanted: &str| self.methods.iter().any(|own| own == wanted);
+        has(method) || (method == "HEAD" && has("GET"))
+    }
+
+    /// What two operations would both take, where neither is narrower.
+    pub(crate) fn clash<'a>(&'a self, other: &'a Self) -> Option<(&'a PathTemplate, &'a PathTemplate)> {
+        let method = self.methods.iter().any(|method| other.takes(method))
+            || other.methods.iter().any(|method| self.takes(method));
+        if self.route != other.route || !method || self.excludes(other) {
+            return None;
+        }
+        let mut both =
+            self.paths.iter().flat_map(|mine| other.paths.iter().map(move |theirs| (mine, theirs)));
+        both.find(|(mine, theirs)| {
+            mine.overlaps(theirs) && order((self, mine), (other, theirs)).is_none_or(Ordering::is_eq)
+        })
+    }
+
+    /// Whether one query name must have different values for the two.
+    fn excludes(&self, other: &Self) -> bool {
+        self.query.iter().any(|(name, value)| other.query.get(name).is_some_and(|theirs| theirs != value))
+    }
+}
+
+fn pairs<'a>(operations: &'a [&'a Operation]) -> impl Iterator<Item = (&'a Operation, &'a PathTemplate)> {
+    operations.iter().flat_map(|operation| operation.paths.iter().map(|template| (*operation, template)))
+}
+
+fn is_narrower(one: (&Operation, &PathTemplate), held: (&Operation, &PathTemplate)) -> bool {
+    order(one, held) == Some(Ordering::Greater)
+}
+
+/// The path decides; between equal paths, the one that names more of the query.
+fn order(one: (&Operation, &PathTemplate), other: (&Operation, &PathTemplate)) -> Option<Ordering> {
+    let holds = |wide: &Operation, narrow: &Operation| {
+        wide.query.iter().all(|(name, value)| narrow.query.get(name) == Some(value))
+    };
+    match one.1.narrowness(other.1)? {
+        Ordering::Equal => match (holds(other.0, one.0), holds(one.0, other.0)) {
+            (true, true) => Some(Ordering::Equal),
+            (true, false) => Some(Ordering::Greater),
+            (false, true) => Some(Ordering::Less),
+            (false, false) => None,
+        },
+        step => Some(step),
+    }
+}
+
+fn unlisted(effect: Effect) -> Matched {
+    Matched {
+        operation: OperationId::unlisted(),
+        effect,
+        sensitivity: Sensitivity::High,
+        resource: None,
+        template: UNLISTED_TEMPLATE.to_owned(),
+    }
+}
+
+/// The query, for the names that decide.
+struct Query<'a> {
+    raw: &'a str,
+    pairs: Vec<(String, String)>,
+}
+
+impl<'a> Query<'a> {
+    fn read(raw: Option<&'a str>) -> Self {
+        let raw = raw.unwrap_or_default();
+        Self { raw, pairs: canonical::query_pairs(raw) }
+    }
+
+    /// Whether every named value is there; refuses where a name that decides has a second reading.
+    fn satisfies(&self, operation: &Operation) -> Result<bool, MatchError> {
+        let mut all = true;
+        for (name, value) in &operation.query {
+            all &= self.only(name)? == Some(value.as_str());
+        }
+        Ok(all)
+    }
+
+    /// The value of a name. Twice, in another letter case, with brackets (`name[]`), or beside a `;` (which
+    /// some servers take for `&`) it could be read otherwise than here.
+    fn only(&self, name: &str) -> Result<Option<&str>, MatchError> {
+        let alike =
+            |given: &str| given.split('[').next().unwrap_or_default().trim().eq_ignore_ascii_case(name);
+        let mut given = self.pairs.iter().filter(|(key, _)| alike(key));
+        let ambiguous = || Err(MatchError::AmbiguousQuery(name.to_owned()));
+        if self.raw.contains(';') {
+            return ambiguous();
+        }
+        match (given.next(), given.next()) {
+            (None, _) => Ok(None),
+            (Some((key, value)), None) if key == name => Ok(Some(value)),
+            _ => ambiguous(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,493 @@
+//! TOML → manifest, with every finding at once.
+//!
+//! ```toml
+//! name = "example"
+//! title = "Example"
+//! docs = "https://docs.example.com/api"
+//!
+//! [[host]]                                  # the first host has the empty route
+//! host = "api.example.com"
+//! key = { kind = "header", name = "x-api-key" }
+//! accepts = [{ kind = "bearer" }]
+//!
+//! [[operation]]
+//! id = "things.get"
+//! method = "GET"
+//! path = "/things/{thing}"
+//! effect = "read"
+//! resource = "{thing}"
+//! page = "https://docs.example.com/api/things"
+//! ```
+
+use super::{
+    Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, ResourceRule, ResourceTemplate,
+    hosts,
+};
+use crate::{
+    canonical,
+    reading::{self, Document, Fields, FileError, Value},
+    suggest,
+};
+use nightlatch_domain::{
+    grant::is_operation_id,
+    reference::Shape,
+    tool::{Effect, Name, OperationId, Placement, Scheme, Sensitivity},
+};
+use std::{collections::BTreeMap, ops::Range};
+
+/// More operations than any tool has been described with; matching is linear in them.
+const OPERATIONS_LIMIT: usize = 2000;
+
+const SCHEMES: &[(&str, Scheme)] = &[("https", Scheme::Https), ("http", Scheme::Http)];
+
+const EFFECTS: &[(&str, Effect)] = &[
+    ("read", Effect::Read),
+    ("write", Effect::Write),
+    ("destructive", Effect::Destructive),
+    ("admin", Effect::Admin),
+    ("credential", Effect::Credential),
+];
+
+const SENSITIVITIES: &[(&str, Sensitivity)] =
+    &[("low", Sensitivity::Low), ("medium", Sensitivity::Medium), ("high", Sensitivity::High)];
+
+/// An operation, and where it stands in the file.
+type Placed = (Range<usize>, Operation);
+
+impl Manifest {
+    /// Reads a manifest. `file` names it in findings.
+    ///
+    /// # Errors
+    /// [`FileError`] with everything that is wrong, by line.
+    pub fn parse(file: &str, text: &str) -> Result<Self, FileError> {
+        reading::document(file, text, manifest)
+    }
+}
+
+fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manifest> {
+    let name = fields.required("name").and_then(|value| value.parsed(str::parse::<Name>));
+    let title = fields.required("title").and_then(|value| line(&value));
+    let docs = fields.required("docs").and_then(|value| page(&value));
+    let profile = fields.optional("profile").and_then(|value| value.parsed(str::parse::<Name>));
+    let scopes = each(fields.optional("scopes"), word);
+    let shapes = each(fields.optional("shapes"), |value| value.parsed(Shape::parse));
+    let credential_headers = each(fields.optional("credential_headers"), header_name);
+    let credential_query = each(fields.optional("credential_query"), word);
+    let keep_cookies = each(fields.optional("keep_cookies"), word);
+    let safe_methods = fields.optional("safe_methods").and_then(|value| value.boolean()).unwrap_or(false);
+    let resource = fields.optional("resource").and_then(|value| resource_rule(&value)).unwrap_or_default();
+    let hosts = all_hosts(source, fields);
+    let account = fields.optional("account").and_then(|value| account(&value, &hosts));
+    let operations = all_operations(source, fields, &hosts);
+    Some(Manifest {
+        name: name?,
+        title: title?,
+        docs: docs?,
+        profile,
+        scopes,
+        shapes,
+        hosts,
+        credential_headers,
+        credential_query,
+        keep_cookies,
+        safe_methods,
+        resource,
+        account,
+        operations,
+    })
+}
+
+fn all_hosts(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Vec<Host> {
+    let entries = fields.required("host").and_then(|value| value.entries()).unwrap_or_default();
+    let mut hosts: Vec<Host> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let Some(host) =
+            entry.table("this host").and_then(|mut fields| host(source, &mut fields, index == 0))
+        else {
+            continue;
+        };
+        if hosts.iter().any(|earlier| earlier.route == host.route) {
+            entry.fault(format!("the route `{}` stands twice: give each host its own `route`", host.route));
+        }
+        hosts.push(host);
+    }
+    hosts
+}
+
+fn host(source: &Document<'_>, fields: &mut Fields<'_, '_>, is_first: bool) -> Option<Host> {
+    let span = fields.span();
+    let pattern = fields.required("host").and_then(|value| host_pattern(&value));
+    let scheme = fields.optional("scheme").and_then(|value| value.word(SCHEMES)).unwrap_or(Scheme::Https);
+    let port = fields.optional("port").and_then(|value| value.number(u64::from(u16::MAX)));
+    let prefix = fields.optional("path_prefix").and_then(|value| prefix(&value));
+    let key = fields.optional("key").and_then(|value| placement(&value));
+    let oauth = fields.optional("oauth").and_then(|value| placement(&value));
+    let accepts = each(fields.optional("accepts"), accept);
+    let challenge = fields.optional("challenge").and_then(|value| line(&value));
+    let route = route(source, fields, is_first);
+    fields.finish();
+    let pattern = pattern?;
+    if scheme == Scheme::Http && !pattern.exact().is_some_and(hosts::is_loopback) {
+        source.fault(&span, "plain HTTP is for a loopback host only: write `scheme = \"https\"`");
+    }
+    let port = port.map_or(Ok(scheme.default_port()), u16::try_from).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        source.fault(&span, "`port` must be from 1 to 65535");
+    }
+    let path_prefix = prefix.unwrap_or_else(|| "/".to_owned());
+    Some(Host {
+        route: route?,
+        host: pattern,
+        scheme,
+        port: port?,
+        path_prefix,
+        key,
+        oauth,
+        accepts,
+        challenge,
+    })
+}
+
+fn route(source: &Document<'_>, fields: &mut Fields<'_, '_>, is_first: bool) -> Option<String> {
+    let span = fields.span();
+    match (fields.optional("route"), is_first) {
+        (None, true) => Some(String::new()),
+        (None, false) => {
+            source.fault(&span, "only the first host has no route: write `route = \"NAME\"`");
+            None
+        }
+        (Some(value), true) => value.text().filter(|text| text.is_empty()).map(str::to_owned).or_else(|| {
+            value.fault("the first host is reached without a route: leave `route` out");
+            None
+        }),
+        (Some(value), false) => value.parsed(str::parse::<Name>).map(|name| name.to_string()),
+    }
+}
+
+fn host_pattern(value: &Value<'_, '_>) -> Option<HostPattern> {
+    let text = value.text()?;
+    let pattern = HostPattern::parse(text);
+    if pattern.is_none() {
+        value.fault(format!(
+            "`{text}` is no host: write `api.example.com` in lower case, `*.example.com` or `*`; the port is a key of its own"
+        ));
+    }
+    pattern
+}
+
+fn prefix(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let prefix = hosts::path_prefix(text);
+    if prefix.is_none() {
+        value.fault(format!("`{text}` is no path prefix: write `/` or `/v2`, without a query"));
+    }
+    prefix
+}
+
+fn placement(value: &Value<'_, '_>) -> Option<Placement> {
+    let mut fields = value.table("this placement")?;
+    let kind = fields.required("kind")?.word(&[("bearer", 0), ("basic", 1), ("header", 2)])?;
+    let placement = match kind {
+        0 => Some(Placement::Bearer),
+        1 => {
+            fields.required("user").and_then(|value| basic_user(&value)).map(|user| Placement::Basic { user })
+        }
+        _ => own_header(&mut fields).map(|(name, prefix)| Placement::Header { name, prefix }),
+    };
+    fields.finish();
+    placement
+}
+
+fn accept(value: &Value<'_, '_>) -> Option<Accept> {
+    const KINDS: &[(&str, u8)] =
+        &[("bearer", 0), ("scheme", 1), ("basic-password", 2), ("basic-user", 3), ("header", 4)];
+    let mut fields = value.table("this place")?;
+    let accept = match fields.required("kind")?.word(KINDS)? {
+        0 => Some(Accept::Bearer),
+        1 => fields
+            .required("scheme")
+            .and_then(|value| header_name(&value))
+            .map(|scheme| Accept::Scheme { scheme }),
+        2 => Some(Accept::BasicPassword),
+        3 => Some(Accept::BasicUser),
+        _ => own_header(&mut fields).map(|(name, prefix)| Accept::Header { name, prefix }),
+    };
+    fields.finish();
+    accept
+}
+
+fn own_header(fields: &mut Fields<'_, '_>) -> Option<(String, String)> {
+    let name = fields.required("name").and_then(|value| header_name(&value));
+    let prefix = fields.optional("prefix").map_or(Some(String::new()), |value| line(&value));
+    Some((name?, prefix?))
+}
+
+/// RFC 7617 §2: a user-id holds no colon and no control character.
+fn basic_user(value: &Value<'_, '_>) -> Option<String> {
+    let user = line(value)?;
+    if user.contains(':') {
+        value.fault("a Basic user name holds no colon (RFC 7617 §2)");
+        return None;
+    }
+    Some(user)
+}
+
+/// A header's name or a scheme: RFC 9110 §5.6.2 `token`, in lower case, none that a proxy must own.
+fn header_name(value: &Value<'_, '_>) -> Option<String> {
+    const OURS: &[&str] =
+        &["host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"];
+    let text = value.text()?;
+    let inner =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(inner) || OURS.contains(&text) {
+        value.fault(format!("`{text}` is no name of a header that may be used here: write it in lower case, for example `x-api-key`"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn resource_rule(value: &Value<'_, '_>) -> Option<ResourceRule> {
+    let mut fields = value.table("`resource`")?;
+    let case =
+        fields.optional("case").and_then(|value| value.word(&[("sensitive", false), ("insensitive", true)]));
+    let strip_suffix = fields.optional("strip_suffix").and_then(|value| word(&value));
+    fields.finish();
+    Some(ResourceRule { ignores_case: case.unwrap_or(false), strip_suffix })
+}
+
+fn account(value: &Value<'_, '_>, hosts: &[Host]) -> Option<Account> {
+    let mut fields = value.table("`account`")?;
+    let path = fields.required("probe").and_then(|value| probe(&value));
+    let method = fields
+        .optional("method")
+        .and_then(|value| value.word(&[("GET", "GET"), ("POST", "POST")]))
+        .unwrap_or("GET");
+    let route = known_route(&mut fields, hosts);
+    let headers = fields.optional("headers").map(|value| headers(&value)).unwrap_or_default();
+    let id = each(fields.optional("id"), pointer);
+    let label = fields.optional("label").and_then(|value| pointer(&value));
+    fields.finish();
+    Some(Account { route: route?, method: method.to_owned(), path: path?, headers, id, label })
+}
+
+fn probe(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    match canonical::target("GET", text) {
+        Ok(target) if target.path == text.split('?').next().unwrap_or_default() => Some(text.to_owned()),
+        Ok(_) => {
+            value.fault(format!(
+                "`{text}` has another canonical spelling: leave unreserved characters unencoded"
+            ));
+            None
+        }
+        Err(error) => {
+            value.fault(format!("`{text}` cannot be asked for: {error}"));
+            None
+        }
+    }
+}
+
+fn headers(value: &Value<'_, '_>) -> BTreeMap<String, String> {
+    let Some(mut fields) = value.table("`headers`") else { return BTreeMap::new() };
+    let mut headers = BTreeMap::new();
+    for (name, value) in fields.rest() {
+        let folded = super::folded(&name);
+        if super::CREDENTIAL_HEADERS.contains(&folded.as_str()) || name != name.to_ascii_lowercase() {
+            value.fault(format!(
+                "`{name}` may not be set here: write a header in lower case that carries no credential"
+            ));
+        }
+        headers.extend(line(&value).map(|text| (name, text)));
+    }
+    headers
+}
+
+/// RFC 6901 §3, without escapes: an account's id stands under plain names.
+fn pointer(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let sound = text.starts_with('/')
+        && text.len() > 1
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'~');
+    if !sound {
+        value.fault(format!("`{text}` is no JSON pointer: write for example `/user/id`"));
+    }
+    sound.then(|| text.to_owned())
+}
+
+fn all_operations(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host]) -> Vec<Operation> {
+    let entries = fields.optional("operation").and_then(|value| value.entries()).unwrap_or_default();
+    if let Some(first) = entries.get(OPERATIONS_LIMIT) {
+        first.fault(format!("a manifest holds at most {OPERATIONS_LIMIT} operations"));
+        return Vec::new();
+    }
+    let read = |entry: &Value<'_, '_>| {
+        let mut fields = entry.table("this operation")?;
+        Some((entry.span(), operation(source, &mut fields, hosts)?))
+    };
+    let placed: Vec<Placed> = entries.iter().filter_map(read).collect();
+    refuse_clashes(source, &placed);
+    placed.into_iter().map(|(_, operation)| operation).collect()
+}
+
+fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host]) -> Option<Operation> {
+    let span = fields.span();
+    let id = fields.required("id").and_then(|value| operation_id(&value));
+    let route = known_route(fields, hosts);
+    let methods = each(fields.required("method"), method);
+    let paths = each(fields.required("path"), |value| value.parsed(PathTemplate::parse));
+    let query = fields.optional("query").map(|value| query(&value)).unwrap_or_default();
+    let effect = fields.required("effect").and_then(|value| value.word(EFFECTS));
+    let sensitivity =
+        fields.optional("sensitivity").and_then(|value| value.word(SENSITIVITIES)).unwrap_or_default();
+    let resource = fields.optional("resource").and_then(|value| resource(&value, &paths));
+    let page = fields.required("page").and_then(|value| page(&value));
+    let exercised = fields.optional("exercised").and_then(|value| value.boolean()).unwrap_or(false);
+    fields.finish();
+    let route = route?;
+    let prefix = hosts.iter().find(|host| host.route == route).map_or("/", |host| host.path_prefix.as_str());
+    if let Some(outside) = paths.iter().find(|path| !is_under(path.as_str(), prefix)) {
+        source.fault(
+            &span,
+            format!(
+                "`{outside}` lies outside the host's `path_prefix`, `{prefix}`: templates hold the whole path"
+            ),
+        );
+    }
+    if methods.is_empty() || paths.is_empty() {
+        return None;
+    }
+    Some(Operation {
+        id: id?,
+        route,
+        methods,
+        paths,
+        query,
+        effect: effect?,
+        sensitivity,
+        resource,
+        page: page?,
+        exercised,
+    })
+}
+
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix.trim_end_matches('/'))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn operation_id(value: &Value<'_, '_>) -> Option<OperationId> {
+    let text = value.text()?;
+    if is_operation_id(text) && !EFFECTS.iter().any(|(word, _)| *word == text) {
+        return Some(OperationId(text.to_owned()));
+    }
+    value.fault(format!(
+        "`{text}` is no operation's id: write 1 to 80 of letters, digits, `.`, `-`, `_`, `/`, for example `repos.get`; effects and `unlisted` are taken"
+    ));
+    None
+}
+
+fn known_route(fields: &mut Fields<'_, '_>, hosts: &[Host]) -> Option<String> {
+    let Some(value) = fields.optional("route") else { return Some(String::new()) };
+    let text = value.text()?;
+    if hosts.iter().any(|host| host.route == text) {
+        return Some(text.to_owned());
+    }
+    let known = || hosts.iter().map(|host| host.route.as_str()).filter(|route| !route.is_empty());
+    let hint = match suggest::nearest(text, known()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the routes are {}", suggest::list(known())),
+    };
+    value.fault(format!("no host has the route `{text}`: {hint}"));
+    None
+}
+
+fn method(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    value.parsed(|text| canonical::target(text, "/"))?;
+    Some(text.to_owned())
+}
+
+fn query(value: &Value<'_, '_>) -> BTreeMap<String, String> {
+    let Some(mut fields) = value.table("`query`") else { return BTreeMap::new() };
+    let pairs = fields.rest();
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value.text()?.to_owned()))).collect()
+}
+
+fn resource(value: &Value<'_, '_>, paths: &[PathTemplate]) -> Option<ResourceTemplate> {
+    let text = value.text()?;
+    let Some(template) = ResourceTemplate::parse(text) else {
+        value.fault(format!(
+            "`{text}` is no resource template: write the path's variables, for example `{{owner}}/{{repo}}`"
+        ));
+        return None;
+    };
+    let wanted = template.variables().unwrap_or_default();
+    for path in paths {
+        let open = path.ends_open().then(|| path.variables().last()).flatten();
+        if let Some(missing) =
+            wanted.iter().find(|name| !path.variables().any(|own| own == **name) || open == Some(**name))
+        {
+            value.fault(format!(
+                "`{path}` has no variable `{missing}` of one segment: a resource is made of those"
+            ));
+            return None;
+        }
+    }
+    Some(template)
+}
+
+/// Each id once, and of two operations that one request could be, one narrower.
+fn refuse_clashes(source: &Document<'_>, placed: &[Placed]) {
+    for (index, (span, operation)) in placed.iter().enumerate() {
+        for (earlier_span, earlier) in placed.iter().take(index) {
+            let line = source.line(earlier_span);
+            if earlier.id == operation.id {
+                source.fault(
+                    span,
+                    format!(
+                        "the id `{}` stands already in line {line}: put both paths into one operation",
+                        operation.id
+                    ),
+                );
+            } else if let Some((mine, theirs)) = operation.clash(earlier) {
+                source.fault(
+                    span,
+                    format!("`{mine}` and `{theirs}` (`{}`, line {line}) fit the same request and neither is narrower: make one a literal, or tell them apart by `query`", earlier.id),
+                );
+            }
+        }
+    }
+}
+
+fn each<T>(value: Option<Value<'_, '_>>, read: impl Fn(&Value<'_, '_>) -> Option<T>) -> Vec<T> {
+    value.map(|value| value.one_or_more().iter().filter_map(read).collect()).unwrap_or_default()
+}
+
+/// One line of visible text.
+fn line(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let sound = !text.is_empty() && text.len() <= 200 && text.chars().all(|letter| !letter.is_control());
+    if !sound {
+        value.fault("write one line of 1 to 200 characters");
+    }
+    sound.then(|| text.to_owned())
+}
+
+/// One word of visible ASCII.
+fn word(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let sound = !text.is_empty() && text.len() <= 200 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !sound {
+        value.fault(format!("`{text}` must be one word of 1 to 200 ASCII characters"));
+    }
+    sound.then(|| text.to_owned())
+}
+
+fn page(value: &Value<'_, '_>) -> Option<String> {
+    let text = line(value)?;
+    if text.starts_with("https://") && !text.contains(' ') {
+        return Some(text);
+    }
+    value.fault(format!("`{text}` is no page: write the address of the documentation, `https://…`"));
+    None
+}

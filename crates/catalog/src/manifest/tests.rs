@@ -1,0 +1,1 @@
+//! Proves what a manifest's reader accepts and refuses, with the line and the remedy.
