@@ -89,6 +89,18 @@ impl Statement {
         }
         self
     }
+
+    /// The keeper's word that the row came with.
+    #[must_use]
+    pub fn attestation(&self) -> &Attestation {
+        match self {
+            Self::Agent(row) => &row.attestation,
+            Self::Task(row) => &row.attestation,
+            Self::Grant(row) => &row.attestation,
+            Self::EnrolmentCode(row) => &row.attestation,
+            Self::Enrolment(row) => &row.attestation,
+        }
+    }
 }
 
 /// A static secret on its way in.
@@ -155,7 +167,7 @@ pub struct FinishFlow {
     pub context: ContextId,
     /// `iss` as it came back (RFC 9207).
     pub iss: Option<String>,
-    /// The code, sealed to the intake key; or the provider's error code.
+    /// The code, sealed to the intake key with [`code_context`] as associated data; or the provider's error code.
     pub result: Result<Sealed, String>,
     /// What binds the answer to the session that began the flow.
     pub session: FlowSession,
@@ -291,4 +303,11 @@ pub enum ControlRefusal {
 #[must_use]
 pub fn intake_context(tenant: TenantId, tool_or_provider: &Name) -> String {
     format!("nightlatch intake v1 {tenant} {tool_or_provider}")
+}
+
+/// The associated data under which the redirect listener seals an authorization code: it names the
+/// context of the path that was called, which [`FinishFlow`] carries and the keeper holds against the flow.
+#[must_use]
+pub fn code_context(context: ContextId) -> String {
+    format!("nightlatch code v1 {context}")
 }

@@ -1,0 +1,7 @@
+//! Keys at rest: which plane holds which, and the files that they lie in.
+//!
+//! A key service (KMS, Transit, PKCS#11) would stand here beside [`keeper`]'s file.
+
+mod file;
+pub mod gateway;
+pub mod keeper;

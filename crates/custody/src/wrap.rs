@@ -1,0 +1,102 @@
+//! At rest: a fresh data key for every secret, itself wrapped under the keeper's key.
+//!
+//! Both layers are AES-256-GCM-SIV (RFC 8452), which does not fall apart should a nonce ever repeat (a
+//! cloned machine repeats its generator). Both take the whole [`SealContext`] as associated data: the
+//! struct in JSON, fields in the order of their declaration, behind a label for each layer. Two
+//! different contexts give different bytes, because the bytes read back as the context that made them
+//! (a property test holds it), and nothing in it is a map or a float.
+
+use crate::{CustodyError, Secret};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use nightlatch_domain::{
+    clock::{Entropy, random},
+    sealed::{SealContext, Wrapped},
+};
+use zeroize::Zeroizing;
+
+/// The only format that exists.
+const FORMAT: u8 = 1;
+const KEY_LEN: usize = 32;
+
+/// Which of the two ciphertexts: neither can stand for the other.
+#[derive(Clone, Copy)]
+enum Layer {
+    DataKey,
+    Content,
+}
+
+/// Wraps under `key`.
+pub(crate) fn wrap(
+    key: &[u8; KEY_LEN],
+    secret: &Secret,
+    context: &SealContext,
+    entropy: &dyn Entropy,
+) -> Result<Wrapped, CustodyError> {
+    let data_key = Zeroizing::new(random::<KEY_LEN>(entropy)?);
+    Ok(Wrapped {
+        format: FORMAT,
+        data_key: encrypt(key, data_key.as_slice(), &associated(Layer::DataKey, context)?, entropy)?,
+        ciphertext: encrypt(&data_key, secret.expose(), &associated(Layer::Content, context)?, entropy)?,
+    })
+}
+
+/// Opens what [`wrap`] made with the same key and context.
+pub(crate) fn open(
+    key: &[u8; KEY_LEN],
+    wrapped: &Wrapped,
+    context: &SealContext,
+) -> Result<Secret, CustodyError> {
+    if wrapped.format != FORMAT {
+        return Err(CustodyError::Refused);
+    }
+    let data_key = decrypt(key, &wrapped.data_key, &associated(Layer::DataKey, context)?)?;
+    let data_key = data_key.expose().try_into().map_err(|_| CustodyError::Refused)?;
+    decrypt(data_key, &wrapped.ciphertext, &associated(Layer::Content, context)?)
+}
+
+fn associated(layer: Layer, context: &SealContext) -> Result<Vec<u8>, CustodyError> {
+    let label: &[u8] = match layer {
+        Layer::DataKey => b"nightlatch wrap v1 data key\0",
+        Layer::Content => b"nightlatch wrap v1 content\0",
+    };
+    let mut bytes = label.to_vec();
+    serde_json::to_writer(&mut bytes, context).map_err(|_| CustodyError::SealFailed)?;
+    Ok(bytes)
+}
+
+/// Nonce, ciphertext and tag, base64url.
+fn encrypt(
+    key: &[u8; KEY_LEN],
+    plain: &[u8],
+    aad: &[u8],
+    entropy: &dyn Entropy,
+) -> Result<String, CustodyError> {
+    let nonce = random::<NONCE_LEN>(entropy)?;
+    // Room for the tag from the start: a buffer that grows leaves plain bytes behind.
+    let mut sealed = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM_SIV.tag_len()));
+    sealed.extend_from_slice(plain);
+    cipher(key)?
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut *sealed)
+        .map_err(|_| CustodyError::SealFailed)?;
+    Ok(URL_SAFE_NO_PAD.encode([nonce.as_slice(), sealed.as_slice()].concat()))
+}
+
+fn decrypt(key: &[u8; KEY_LEN], text: &str, aad: &[u8]) -> Result<Secret, CustodyError> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| CustodyError::Refused)?;
+    let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>().ok_or(CustodyError::Refused)?;
+    let mut plain = Zeroizing::new(sealed.to_vec());
+    let len = cipher(key)?
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad), &mut plain)
+        .map_err(|_| CustodyError::Refused)?
+        .len();
+    plain.truncate(len);
+    Ok(Secret::new(std::mem::take(&mut *plain)))
+}
+
+fn cipher(key: &[u8; KEY_LEN]) -> Result<LessSafeKey, CustodyError> {
+    UnboundKey::new(&AES_256_GCM_SIV, key).map(LessSafeKey::new).map_err(|_| CustodyError::SealFailed)
+}
+
+#[cfg(test)]
+mod tests;
