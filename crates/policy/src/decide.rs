@@ -114,6 +114,18 @@ impl Denied {
 
 /// The proof that a call may happen. Only [`Decider::decide`] makes one; it cannot be copied, and it is
 /// good for the very call that was asked about.
+///
+/// ```compile_fail,E0451
+/// use nightlatch_domain::{clock::Timestamp, exchange::Exchange};
+/// fn forged(exchange: Exchange, at: Timestamp) -> nightlatch_policy::Permit {
+///     nightlatch_policy::Permit { exchange, at }
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// fn doubled(permit: nightlatch_policy::Permit) -> [nightlatch_policy::Permit; 2] {
+///     [permit.clone(), permit]
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Permit {
     exchange: Exchange,

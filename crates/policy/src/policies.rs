@@ -7,7 +7,10 @@ use crate::{error::PolicyError, statements::statements};
 use cedar_policy::{
     Effect, Policy, PolicyId, PolicySet, ResourceConstraint, Schema, ValidationMode, Validator,
 };
-use std::{collections::HashMap, collections::HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 const SCHEMA: &str = include_str!("../policies/schema.cedarschema");
 const BASE: &str = include_str!("../policies/base.cedar");
@@ -45,20 +48,22 @@ pub(crate) struct Policies {
 
 impl Policies {
     pub(crate) fn new(files: &[(String, String)]) -> Result<Self, PolicyError> {
-        let embedded = |error: &dyn std::fmt::Display| PolicyError::Embedded(error.to_string());
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| embedded(&error))?;
         let base = statements(BASE)
             .into_iter()
             .map(|one| named(one.text, |id| id.to_owned()).map_err(|reason| embedded(&reason)))
             .collect::<Result<Vec<_>, _>>()?;
         let added = added(files)?;
-        let all =
-            set(base.iter().chain(added.iter().map(|one| &one.policy))).map_err(|error| embedded(&error))?;
+        let all = set(base.iter().chain(added.iter().map(|one| &one.policy)))?;
         validate(&schema, &all, &added)?;
-        let slice = |tool: Option<&str>| slice(&base, &added, tool).map_err(|error| embedded(&error));
         let tools: HashSet<&str> = added.iter().filter_map(|one| one.tool.as_deref()).collect();
-        let by_tool = tools.into_iter().map(|tool| Ok((tool.to_owned(), slice(Some(tool))?)));
-        Ok(Self { by_tool: by_tool.collect::<Result<_, _>>()?, others: slice(None)?, schema, added })
+        let by_tool = tools.into_iter().map(|tool| Ok((tool.to_owned(), slice(&base, &added, Some(tool))?)));
+        Ok(Self {
+            by_tool: by_tool.collect::<Result<_, _>>()?,
+            others: slice(&base, &added, None)?,
+            schema,
+            added,
+        })
     }
 
     /// The policies for calls to a tool.
@@ -81,15 +86,15 @@ impl Policies {
     }
 }
 
-fn set<'a>(policies: impl Iterator<Item = &'a Policy>) -> Result<PolicySet, cedar_policy::PolicySetError> {
-    PolicySet::from_policies(policies.cloned())
+fn set<'a>(policies: impl Iterator<Item = &'a Policy>) -> Result<PolicySet, PolicyError> {
+    PolicySet::from_policies(policies.cloned()).map_err(|error| embedded(&error))
 }
 
-fn slice(
-    base: &[Policy],
-    added: &[Added],
-    tool: Option<&str>,
-) -> Result<Slice, cedar_policy::PolicySetError> {
+fn embedded(error: &dyn fmt::Display) -> PolicyError {
+    PolicyError::Embedded(error.to_string())
+}
+
+fn slice(base: &[Policy], added: &[Added], tool: Option<&str>) -> Result<Slice, PolicyError> {
     let meant = || added.iter().filter(|one| one.tool.is_none() || one.tool.as_deref() == tool);
     let policies = set(base.iter().chain(meant().map(|one| &one.policy)))?;
     Ok(Slice { policies, reads_time: meant().any(|one| one.reads_time) })
@@ -138,7 +143,7 @@ impl Added {
         if policy.effect() == Effect::Permit {
             return Err(PolicyError::Permit { file: file.to_owned(), line });
         }
-        let unreadable = |error: &dyn std::fmt::Display| PolicyError::Syntax {
+        let unreadable = |error: &dyn fmt::Display| PolicyError::Syntax {
             file: file.to_owned(),
             line,
             reason: error.to_string(),
