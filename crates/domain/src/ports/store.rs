@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A row breaks a rule of uniqueness.
     #[error("`{0}` exists already")]
     Exists(&'static str),
+    /// A row points to another that is not there, in its own tenant, or that was removed.
+    #[error("what the `{0}` points to does not exist")]
+    Missing(&'static str),
     /// A row cannot be read: the database is damaged or from a newer version.
     #[error("a row of `{0}` cannot be read: the database is damaged or from a newer version")]
     Corrupt(&'static str),
@@ -283,7 +286,8 @@ pub trait KeeperStore: Send + Sync {
         owner: OwnerId,
         from: Vec<ChainState>,
     ) -> Stored<'_, Option<Claim>>;
-    /// Makes an intent durable (synced); `false`, and nothing written, where the claim is lost or the head is another.
+    /// Makes an intent durable (synced); `false`, and nothing written, where the claim is lost, the head is another,
+    /// or an earlier attempt at the same generation is still `intended` or `answered`: settle that one first.
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool>;
     /// Keeps a sealed raw answer, whoever holds the claim now.
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()>;

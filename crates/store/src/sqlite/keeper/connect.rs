@@ -1,0 +1,274 @@
+//! Flows, the connections that come of them, and their end.
+//!
+//! A removal is a kill in the words of the design: it notes the feed first, so that a refresh that commits
+//! afterwards sees it, and it takes the chain's fence, so that a holder's claim no longer fits.
+
+use super::{
+    super::{
+        feed,
+        record::{self, Doc, Word, millis, number},
+        rows,
+    },
+    claims, tickets,
+};
+use nightlatch_domain::{
+    chain::{Chain, Family, Flow, FlowOutcome, FlowStep, Generation},
+    clock::Timestamp,
+    connection::{Connection, Source, StaticSecret},
+    id::{ChainId, ConnectionId, FlowId, TenantId},
+    ports::store::{EntityId, NewConnection, StoreError},
+};
+use rusqlite::{Connection as Database, params};
+
+/// Stores a flow that begins.
+pub(super) fn put_flow(at: &Database, flow: &Flow) -> Result<(), StoreError> {
+    record::write(
+        at,
+        "flow",
+        "INSERT INTO flow (tenant_id, flow_id, context_id, tool, name, client_id, reconnect_id, state_sha256,
+             secrets, step, answer, outcome, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            Word(&flow.tenant),
+            Word(&flow.id),
+            Word(&flow.context),
+            Word(&flow.tool),
+            Word(&flow.name),
+            Word(&flow.client),
+            flow.reconnect.as_ref().map(Word),
+            flow.state_sha256,
+            Doc(&flow.secrets),
+            Word(&flow.step),
+            flow.answer.as_ref().map(Doc),
+            flow.outcome.as_ref().map(Doc),
+            flow.created_at.millis(),
+            flow.expires_at.millis()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Ends a flow once, with what it makes; a flow that ended stays as it ended. The raw answer goes when its
+/// tokens became a generation, and stays where the flow failed: it may be the only copy of living tokens.
+pub(super) fn end_flow(
+    at: &Database,
+    tenant: TenantId,
+    flow: FlowId,
+    outcome: &FlowOutcome,
+    makes: Option<&NewConnection>,
+) -> Result<(), StoreError> {
+    if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
+        return Err(StoreError::Missing("flow"));
+    }
+    let sql = "SELECT step FROM flow WHERE tenant_id = ?1 AND flow_id = ?2";
+    match record::one(at, "flow", sql, params![Word(&tenant), Word(&flow)], |row| row.word("step"))? {
+        None => return Err(StoreError::Missing("flow")),
+        Some(FlowStep::Ended) => return Ok(()),
+        Some(FlowStep::Begun | FlowStep::Redeeming | FlowStep::Answered) => {}
+    }
+    if let Some(makes) = makes {
+        put_connection(at, makes)?;
+    }
+    let sql = "UPDATE flow SET step = 'ended', outcome = ?3, answer = CASE WHEN ?4 THEN NULL ELSE answer END
+         WHERE tenant_id = ?1 AND flow_id = ?2 AND step <> 'ended'";
+    let kept_elsewhere = makes.is_some_and(|makes| makes.tokens.is_some());
+    record::write(at, "flow", sql, params![Word(&tenant), Word(&flow), Doc(outcome), kept_elsewhere])?;
+    Ok(())
+}
+
+/// Makes a connection, or puts new credentials under one, and settles its tickets.
+pub(super) fn put_connection(at: &Database, makes: &NewConnection) -> Result<(), StoreError> {
+    let connection = &makes.connection;
+    feed::note(at, connection.tenant, EntityId::Connection(connection.id))?;
+    let before = source_before(at, connection)?;
+    if let Some((chain, family, generation)) = &makes.tokens {
+        put_tokens(at, chain, family, generation)?;
+        tickets::settle_for_chain(at, chain.tenant, chain.id, generation.created_at)?;
+    }
+    put_row(at, connection)?;
+    if let Some(secret) = &makes.secret {
+        put_static(at, secret)?;
+    }
+    tickets::settle_for_connection(at, connection.tenant, connection.id, stored_at(makes))?;
+    match before {
+        Some(Source::Chain { chain }) if connection.source != (Source::Chain { chain }) => {
+            retire_if_last(at, connection.tenant, chain)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Marks a connection removed and deletes its secrets; a chain's with its last connection.
+pub(super) fn remove(
+    at: &Database,
+    tenant: TenantId,
+    id: ConnectionId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2 AND removed_at IS NULL";
+    let key = params![Word(&tenant), Word(&id)];
+    let Some(connection) = record::one(at, "connection", sql, key, rows::connection)? else { return Ok(()) };
+    feed::note(at, tenant, EntityId::Connection(id))?;
+    let sql = "UPDATE connection SET removed_at = ?3 WHERE tenant_id = ?1 AND connection_id = ?2";
+    record::write(at, "connection", sql, params![Word(&tenant), Word(&id), now.millis()])?;
+    tickets::settle_for_connection(at, tenant, id, now)?;
+    let sql = "DELETE FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2";
+    record::write(at, "static_secret", sql, params![Word(&tenant), Word(&id)])?;
+    let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND reconnect_id = ?2 AND step = 'ended'";
+    record::write(at, "flow", sql, params![Word(&tenant), Word(&id)])?;
+    match connection.source {
+        Source::Chain { chain } => retire_if_last(at, tenant, chain),
+        Source::Static => Ok(()),
+    }
+}
+
+/// Ends a chain that nobody lives on: its secrets go, its state says why, and no claim on it fits any more.
+/// Families and attempts stay as facts, for the anchors; a later answer is still kept, for revocation.
+fn retire_if_last(at: &Database, tenant: TenantId, chain: ChainId) -> Result<(), StoreError> {
+    if !claims::living_connections(at, tenant, chain)?.is_empty() {
+        return Ok(());
+    }
+    let (tenant, chain) = (tenant.to_string(), chain.to_string());
+    let key = [tenant.as_str(), chain.as_str()];
+    let sql = "DELETE FROM generation WHERE tenant_id = ?1 AND family_id IN
+             (SELECT family_id FROM family WHERE tenant_id = ?1 AND chain_id = ?2)";
+    record::write(at, "generation", sql, key)?;
+    let sql = "UPDATE attempt SET answer = NULL WHERE tenant_id = ?1 AND chain_id = ?2";
+    record::write(at, "attempt", sql, key)?;
+    let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND flow_id IN
+             (SELECT flow_id FROM family WHERE tenant_id = ?1 AND chain_id = ?2)";
+    record::write(at, "flow", sql, key)?;
+    let sql = "UPDATE chain SET fence = fence + 1, owner_id = NULL, state = 'latched', reason = 'removed',
+             access_until = NULL, due_at = NULL, ticket_id = NULL
+         WHERE tenant_id = ?1 AND chain_id = ?2";
+    record::write(at, "chain", sql, key)?;
+    Ok(())
+}
+
+/// What an existing connection lives on now. One that was removed does not come back.
+fn source_before(at: &Database, connection: &Connection) -> Result<Option<Source>, StoreError> {
+    let sql = "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2";
+    let key = params![Word(&connection.tenant), Word(&connection.id)];
+    match record::one(at, "connection", sql, key, rows::connection)? {
+        Some(before) if before.removed_at.is_some() => Err(StoreError::Missing("connection")),
+        Some(before) => Ok(Some(before.source)),
+        None => Ok(None),
+    }
+}
+
+fn put_row(at: &Database, connection: &Connection) -> Result<(), StoreError> {
+    let chain = match connection.source {
+        Source::Chain { chain } => Some(chain),
+        Source::Static => None,
+    };
+    record::write(
+        at,
+        "connection",
+        "INSERT INTO connection (tenant_id, connection_id, tool, name, account, account_label, chain_id, hosts,
+             created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (tenant_id, connection_id) DO UPDATE SET tool = excluded.tool, name = excluded.name,
+             account = excluded.account, account_label = excluded.account_label,
+             chain_id = excluded.chain_id, hosts = excluded.hosts
+         WHERE connection.removed_at IS NULL",
+        params![
+            Word(&connection.tenant),
+            Word(&connection.id),
+            Word(&connection.tool),
+            Word(&connection.name),
+            connection.account,
+            connection.account_label,
+            chain.as_ref().map(Word),
+            Doc(&connection.hosts),
+            connection.created_at.millis()
+        ],
+    )?;
+    Ok(())
+}
+
+/// A new family under a chain, which is made where the account has none. On one that exists the family
+/// becomes current, what went wrong with the old one is over, and the fence moves: a refresh of the old
+/// family that is under way loses.
+fn put_tokens(
+    at: &Database,
+    chain: &Chain,
+    family: &Family,
+    generation: &Generation,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE chain SET family_id = ?3, fence = fence + 1, owner_id = NULL, state = 'healthy',
+             access_until = ?4, due_at = ?5, failures = 0, reason = NULL, ticket_id = NULL
+         WHERE tenant_id = ?1 AND chain_id = ?2";
+    let values = params![
+        Word(&chain.tenant),
+        Word(&chain.id),
+        Word(&family.id),
+        millis(generation.access_until),
+        millis(chain.due_at)
+    ];
+    if record::write(at, "chain", sql, values)? == 0 {
+        put_chain(at, chain, family, generation)?;
+    }
+    let sql = "INSERT INTO family (tenant_id, family_id, chain_id, flow_id, head, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![
+        Word(&chain.tenant),
+        Word(&family.id),
+        Word(&chain.id),
+        Word(&family.flow),
+        number(generation.number),
+        family.created_at.millis()
+    ];
+    record::write(at, "family", sql, values)?;
+    claims::put_generation(at, generation)
+}
+
+fn put_chain(
+    at: &Database,
+    chain: &Chain,
+    family: &Family,
+    generation: &Generation,
+) -> Result<(), StoreError> {
+    record::write(
+        at,
+        "chain",
+        "INSERT INTO chain (tenant_id, chain_id, provider, issuer, client_id, account, family_id, fence, state,
+             access_until, due_at, refreshed_at, failures, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13)",
+        params![
+            Word(&chain.tenant),
+            Word(&chain.id),
+            Word(&chain.provider),
+            chain.issuer,
+            Word(&chain.client),
+            chain.account,
+            Word(&family.id),
+            number(chain.fence),
+            Word(&chain.state),
+            millis(generation.access_until),
+            millis(chain.due_at),
+            millis(chain.refreshed_at),
+            chain.created_at.millis()
+        ],
+    )?;
+    Ok(())
+}
+
+fn put_static(at: &Database, secret: &StaticSecret) -> Result<(), StoreError> {
+    let sql = "INSERT INTO static_secret (tenant_id, connection_id, generation, secret, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)";
+    let values = params![
+        Word(&secret.tenant),
+        Word(&secret.connection),
+        number(secret.generation),
+        Doc(&secret.secret),
+        secret.created_at.millis()
+    ];
+    record::write(at, "static_secret", sql, values)?;
+    Ok(())
+}
+
+fn stored_at(makes: &NewConnection) -> Timestamp {
+    let token = makes.tokens.as_ref().map(|(_, _, generation)| generation.created_at);
+    let secret = makes.secret.as_ref().map(|secret| secret.created_at);
+    token.or(secret).unwrap_or(makes.connection.created_at)
+}

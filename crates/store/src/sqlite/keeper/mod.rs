@@ -1,0 +1,313 @@
+//! The keeper's part: everything that holds or makes a credential, and the rows that it vouches for.
+//!
+//! - [`claims`]: who holds a chain, and what it may write while it does;
+//! - [`connect`]: flows, connections and their end;
+//! - [`tickets`]: raised and settled with the state that needs them;
+//! - [`vouched`]: enrolments and wakes.
+
+mod claims;
+mod connect;
+mod tickets;
+mod vouched;
+
+use super::{
+    SqliteStore, directory,
+    record::{self, Doc, Word},
+    rows,
+};
+use nightlatch_domain::{
+    chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep},
+    clock::Timestamp,
+    connection::{Connection, StaticSecret},
+    grant::Grant,
+    id::{
+        AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
+        PrincipalId, TaskId, TenantId, TicketId, WakeId,
+    },
+    ports::store::{
+        ChainView, Claim, Committed, Installation, KeeperStore, NewConnection, NewHead, Settlement,
+        StoreError, Stored, ToolRow,
+    },
+    principal::{Agent, Binding, Enrolment, EnrolmentCode},
+    sealed::{SealContext, Wrapped},
+    task::{Task, WakeNote},
+    ticket::Ticket,
+};
+use rusqlite::{Connection as Database, params};
+
+impl KeeperStore for SqliteStore {
+    fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation> {
+        self.engine.write(move |at| installation(at, fresh))
+    }
+
+    fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
+        self.engine.read(move |at| claims::due(at, now, limit))
+    }
+
+    fn next_due(&self) -> Stored<'_, Option<Timestamp>> {
+        self.engine.read(claims::next_due)
+    }
+
+    fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {
+        self.engine.read(move |at| claims::view(at, tenant, chain))
+    }
+
+    fn chain_of_account(
+        &self,
+        tenant: TenantId,
+        issuer: String,
+        client: ClientId,
+        account: String,
+    ) -> Stored<'_, Option<Chain>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM chain
+                 WHERE tenant_id = ?1 AND issuer = ?2 AND client_id = ?3 AND account = ?4";
+            let key = params![Word(&tenant), issuer, Word(&client), account];
+            record::one(at, "chain", sql, key, rows::chain)
+        })
+    }
+
+    fn claim(
+        &self,
+        tenant: TenantId,
+        chain: ChainId,
+        fence: u64,
+        owner: OwnerId,
+        from: Vec<ChainState>,
+    ) -> Stored<'_, Option<Claim>> {
+        self.engine.write(move |at| {
+            let claim = Claim { tenant, chain, fence: fence.saturating_add(1), owner };
+            for state in from {
+                if claims::claim(at, claim, fence, state)? {
+                    return Ok(Some(claim));
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
+        self.engine.write(move |at| claims::intend(at, claim, &attempt))
+    }
+
+    fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
+        self.engine.write(move |at| claims::answer(at, tenant, attempt, &answer))
+    }
+
+    fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed> {
+        self.engine.write(move |at| claims::commit(at, claim, &head))
+    }
+
+    fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool> {
+        self.engine.write(move |at| claims::settle(at, claim, &settlement))
+    }
+
+    fn open_attempts(&self) -> Stored<'_, Vec<Attempt>> {
+        self.engine.read(|at| {
+            let sql = "SELECT * FROM attempt WHERE state IN ('intended', 'answered') ORDER BY intended_at";
+            record::all(at, "attempt", sql, [], rows::attempt)
+        })
+    }
+
+    fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM attempt WHERE tenant_id = ?1 AND attempt_id = ?2";
+            record::one(at, "attempt", sql, params![Word(&tenant), Word(&attempt)], rows::attempt)
+        })
+    }
+
+    fn claimed(&self) -> Stored<'_, Vec<Chain>> {
+        self.engine.read(|at| {
+            let sql = "SELECT * FROM chain WHERE state = 'refreshing'";
+            record::all(at, "chain", sql, [], rows::chain)
+        })
+    }
+
+    fn hasten(&self, tenant: TenantId, chain: ChainId, now: Timestamp) -> Stored<'_, ()> {
+        self.engine.write(move |at| claims::hasten(at, tenant, chain, now))
+    }
+
+    fn put_client(&self, client: Client) -> Stored<'_, ()> {
+        self.engine.write(move |at| put_client(at, &client))
+    }
+
+    fn client(&self, tenant: TenantId, client: ClientId) -> Stored<'_, Option<Client>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM client WHERE tenant_id = ?1 AND client_id = ?2";
+            record::one(at, "client", sql, params![Word(&tenant), Word(&client)], rows::client)
+        })
+    }
+
+    fn put_flow(&self, flow: Flow) -> Stored<'_, ()> {
+        self.engine.write(move |at| connect::put_flow(at, &flow))
+    }
+
+    fn flow_by_state(&self, state_sha256: String) -> Stored<'_, Option<Flow>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM flow WHERE state_sha256 = ?1";
+            record::one(at, "flow", sql, params![state_sha256], rows::flow)
+        })
+    }
+
+    fn advance_flow(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        from: FlowStep,
+        to: FlowStep,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool> {
+        self.engine.write(move |at| {
+            let sql = "UPDATE flow SET step = ?4, answer = coalesce(?5, answer)
+                 WHERE tenant_id = ?1 AND flow_id = ?2 AND step = ?3";
+            let values =
+                params![Word(&tenant), Word(&flow), Word(&from), Word(&to), answer.as_ref().map(Doc)];
+            Ok(record::write(at, "flow", sql, values)? == 1)
+        })
+    }
+
+    fn end_flow(
+        &self,
+        tenant: TenantId,
+        flow: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()> {
+        self.engine.write(move |at| connect::end_flow(at, tenant, flow, &outcome, makes.as_ref()))
+    }
+
+    fn open_flows(&self) -> Stored<'_, Vec<Flow>> {
+        self.engine.read(|at| {
+            let sql =
+                "SELECT * FROM flow WHERE step <> 'ended' AND answer IS NOT NULL ORDER BY created_at, flow_id";
+            record::all(at, "flow", sql, [], rows::flow)
+        })
+    }
+
+    fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {
+        self.engine.write(move |at| connect::put_connection(at, &makes))
+    }
+
+    fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>> {
+        self.engine.read(move |at| {
+            let sql =
+                "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2 AND removed_at IS NULL";
+            record::one(at, "connection", sql, params![Word(&tenant), Word(&connection)], rows::connection)
+        })
+    }
+
+    fn static_secret(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<StaticSecret>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2
+                 ORDER BY generation DESC LIMIT 1";
+            let key = params![Word(&tenant), Word(&connection)];
+            record::one(at, "static_secret", sql, key, rows::static_secret)
+        })
+    }
+
+    fn remove_connection(&self, tenant: TenantId, connection: ConnectionId, at: Timestamp) -> Stored<'_, ()> {
+        self.engine.write_and_shred(move |database| connect::remove(database, tenant, connection, at))
+    }
+
+    fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId> {
+        self.engine.write(move |at| tickets::raise(at, &ticket))
+    }
+
+    fn agent(&self, tenant: TenantId, agent: PrincipalId) -> Stored<'_, Option<Agent>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM agent WHERE tenant_id = ?1 AND agent_id = ?2";
+            record::one(at, "agent", sql, params![Word(&tenant), Word(&agent)], rows::agent)
+        })
+    }
+
+    fn task(&self, tenant: TenantId, task: TaskId) -> Stored<'_, Option<Task>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM task WHERE tenant_id = ?1 AND task_id = ?2";
+            record::one(at, "task", sql, params![Word(&tenant), Word(&task)], rows::task)
+        })
+    }
+
+    fn grant(&self, tenant: TenantId, grant: GrantId) -> Stored<'_, Option<Grant>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM task_grant WHERE tenant_id = ?1 AND grant_id = ?2";
+            record::one(at, "task_grant", sql, params![Word(&tenant), Word(&grant)], rows::grant)
+        })
+    }
+
+    fn tools(&self, tenant: TenantId) -> Stored<'_, Vec<ToolRow>> {
+        self.engine.read(move |at| directory::tools(at, tenant))
+    }
+
+    fn enrolment(&self, binding: Binding) -> Stored<'_, Option<Enrolment>> {
+        self.engine.read(move |at| {
+            let (kind, value) = rows::binding_columns(&binding);
+            let sql = "SELECT * FROM enrolment WHERE binding_kind = ?1 AND binding_value = ?2";
+            record::one(at, "enrolment", sql, params![kind, value], rows::enrolment)
+        })
+    }
+
+    fn enrolment_code(&self, code_sha256: String) -> Stored<'_, Option<EnrolmentCode>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM enrolment_code WHERE code_sha256 = ?1 AND used_at IS NULL";
+            record::one(at, "enrolment_code", sql, params![code_sha256], rows::enrolment_code)
+        })
+    }
+
+    fn enrol(&self, code_sha256: String, enrolment: Enrolment) -> Stored<'_, bool> {
+        self.engine.write(move |at| vouched::enrol(at, &code_sha256, &enrolment))
+    }
+
+    fn put_wake(&self, wake: WakeNote) -> Stored<'_, ()> {
+        self.engine.write(move |at| vouched::put_wake(at, &wake))
+    }
+
+    fn end_wake(&self, tenant: TenantId, wake: WakeId, at: Timestamp) -> Stored<'_, ()> {
+        self.engine.write(move |database| {
+            let sql = "UPDATE wake SET ended_at = ?3
+                 WHERE tenant_id = ?1 AND wake_id = ?2 AND ended_at IS NULL";
+            record::write(database, "wake", sql, params![Word(&tenant), Word(&wake), at.millis()])?;
+            Ok(())
+        })
+    }
+
+    fn heads(&self) -> Stored<'_, Vec<(TenantId, FamilyId, u64)>> {
+        self.engine.read(|at| {
+            record::all(at, "family", "SELECT * FROM family", [], |row| {
+                rows::family(row).map(|family| (family.tenant, family.id, family.head))
+            })
+        })
+    }
+}
+
+fn installation(at: &Database, fresh: InstallationId) -> Result<Installation, StoreError> {
+    let sql =
+        "INSERT INTO installation (one, installation_id, era) VALUES (1, ?1, 1) ON CONFLICT (one) DO NOTHING";
+    record::write(at, "installation", sql, params![Word(&fresh)])?;
+    record::one(at, "installation", "SELECT * FROM installation WHERE one = 1", [], |row| {
+        Ok(Installation { id: row.word("installation_id")?, era: row.count("era")? })
+    })?
+    .ok_or(StoreError::Corrupt("installation"))
+}
+
+fn put_client(at: &Database, client: &Client) -> Result<(), StoreError> {
+    record::write(
+        at,
+        "client",
+        "INSERT INTO client (tenant_id, client_id, provider, issuer, registered_id, auth, secret, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (tenant_id, client_id) DO UPDATE SET provider = excluded.provider, issuer = excluded.issuer,
+             registered_id = excluded.registered_id, auth = excluded.auth, secret = excluded.secret,
+             created_at = excluded.created_at",
+        params![
+            Word(&client.tenant),
+            Word(&client.id),
+            Word(&client.provider),
+            client.issuer,
+            client.client_id,
+            Word(&client.auth),
+            client.secret.as_ref().map(Doc),
+            client.created_at.millis()
+        ],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! What the keeper vouches for: enrolments and wakes.
+
+use super::super::{
+    feed,
+    record::{self, Word, millis},
+    rows,
+};
+use nightlatch_domain::{
+    ports::store::{EntityId, StoreError},
+    principal::Enrolment,
+    task::WakeNote,
+};
+use rusqlite::{Connection as Database, params};
+
+/// Uses a code up and stores the enrolment. The code must be unused, in its time, and made for this very
+/// tenant, agent and task.
+pub(super) fn enrol(at: &Database, code_sha256: &str, enrolment: &Enrolment) -> Result<bool, StoreError> {
+    feed::take(at)?;
+    let sql = "UPDATE enrolment_code SET used_at = ?5
+         WHERE tenant_id = ?1 AND code_sha256 = ?2 AND agent_id = ?3 AND task_id = ?4
+           AND used_at IS NULL AND expires_at > ?5";
+    let values = params![
+        Word(&enrolment.tenant),
+        code_sha256,
+        Word(&enrolment.agent),
+        Word(&enrolment.task),
+        enrolment.created_at.millis()
+    ];
+    if record::write(at, "enrolment_code", sql, values)? == 0 {
+        return Ok(false);
+    }
+    feed::note(at, enrolment.tenant, EntityId::Enrolment(enrolment.id))?;
+    put_enrolment(at, enrolment)?;
+    Ok(true)
+}
+
+fn put_enrolment(at: &Database, enrolment: &Enrolment) -> Result<(), StoreError> {
+    let (kind, value) = rows::binding_columns(&enrolment.binding);
+    record::write(
+        at,
+        "enrolment",
+        "INSERT INTO enrolment
+             (tenant_id, enrolment_id, agent_id, task_id, binding_kind, binding_value, created_at, attestation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            Word(&enrolment.tenant),
+            Word(&enrolment.id),
+            Word(&enrolment.agent),
+            Word(&enrolment.task),
+            kind,
+            value,
+            enrolment.created_at.millis(),
+            Word(&enrolment.attestation)
+        ],
+    )?;
+    Ok(())
+}
+
+/// Notes a wake; the same wake twice is one wake.
+pub(super) fn put_wake(at: &Database, wake: &WakeNote) -> Result<(), StoreError> {
+    let (kind, value) = rows::binding_columns(&wake.binding);
+    record::write(
+        at,
+        "wake",
+        "INSERT INTO wake (tenant_id, wake_id, task_id, assurance, binding_kind, binding_value, began_at,
+             ends_at, ended_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT (tenant_id, wake_id) DO NOTHING",
+        params![
+            Word(&wake.tenant),
+            Word(&wake.id),
+            Word(&wake.task),
+            Word(&wake.assurance),
+            kind,
+            value,
+            wake.began_at.millis(),
+            wake.ends_at.millis(),
+            millis(wake.ended_at)
+        ],
+    )?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The store over one SQLite file: opening it, and what `up` asks before anything else.
+
+mod control;
+mod directory;
+mod engine;
+mod feed;
+mod keeper;
+mod ledger;
+mod migrate;
+mod record;
+mod rows;
+
+use engine::Engine;
+use nightlatch_domain::{clock::Timestamp, ports::store::Stored};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::{
+    fs::{OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+/// How long one connection waits for another's lock before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Threads that read.
+const READERS: usize = 2;
+
+/// Why the database could not be opened. The caller knows its path and says it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be made, read or written.
+    #[error("the database file cannot be opened: {0}")]
+    Io(#[from] io::Error),
+    /// It is something else.
+    #[error("the file is not a database: move it away, or put the right one back from a backup")]
+    NotADatabase,
+    /// It is a database, but another program's.
+    #[error("the database is another program's: point `--data` at a folder of Nightlatch")]
+    Foreign,
+    /// A newer version wrote it.
+    #[error("the database has schema {found}, this version knows up to {known}: run the newer version")]
+    NewerVersion {
+        /// The highest migration in the file.
+        found: u32,
+        /// The highest that this version knows.
+        known: u32,
+    },
+    /// A migration that was applied is not the one that this version has under its number.
+    #[error("migration {number} of the database is not this version's: run the version that made it")]
+    OtherHistory {
+        /// The migration.
+        number: u32,
+    },
+    /// The file is damaged.
+    #[error("the database is damaged: put it back from a backup")]
+    Damaged,
+    /// `SQLite` could not work with the file: no room, no permission, or another process holds it.
+    #[error(
+        "the database cannot be used ({0:?}): look for a full disk, a read-only mount, or another process"
+    )]
+    Unusable(ErrorCode),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => Self::NotADatabase,
+            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged,
+            Some(code) => Self::Unusable(code),
+            None => Self::Damaged,
+        }
+    }
+}
+
+/// The store over one SQLite file. Cheap to clone; the last clone's end closes the file cleanly.
+#[derive(Clone)]
+pub struct SqliteStore {
+    engine: Arc<Engine>,
+}
+
+impl SqliteStore {
+    /// Opens the database at `path`, makes it (mode 0600) where there is none, and brings its schema up to
+    /// this version's. `now` is noted beside each migration that is applied.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the file is then as it was.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, OpenError> {
+        keep_private(path)?;
+        let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        migrate::refuse_foreign(&writer)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        migrate::apply(&mut writer, now)?;
+        let number = feed::number(&writer).map_err(|_| OpenError::Damaged)?;
+        let readers = (0..READERS)
+            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { engine: Arc::new(Engine::start(writer, readers, number)?) })
+    }
+
+    /// Whether nobody has lived here yet: there is no tenant.
+    #[must_use]
+    pub fn is_new(&self) -> Stored<'_, bool> {
+        self.engine.read(|at| Ok(!record::holds(at, "tenant", "SELECT 1 FROM tenant LIMIT 1")?))
+    }
+
+    /// Whether something is wrapped in here: then a missing key must not be replaced by a new one.
+    #[must_use]
+    pub fn holds_secrets(&self) -> Stored<'_, bool> {
+        const HOLDERS: [(&str, &str); 5] = [
+            ("generation", "SELECT 1 FROM generation LIMIT 1"),
+            ("static_secret", "SELECT 1 FROM static_secret LIMIT 1"),
+            ("client", "SELECT 1 FROM client WHERE secret IS NOT NULL LIMIT 1"),
+            ("attempt", "SELECT 1 FROM attempt WHERE answer IS NOT NULL LIMIT 1"),
+            ("flow", "SELECT 1 FROM flow LIMIT 1"),
+        ];
+        self.engine.read(|at| {
+            for (table, sql) in HOLDERS {
+                if record::holds(at, table, sql)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+}
+
+/// Only our user may read the file; SQLite gives its side files the same mode.
+fn keep_private(path: &Path) -> io::Result<()> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
+    let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    for (name, value) in [
+        ("synchronous", "FULL"),
+        ("foreign_keys", "ON"),
+        ("secure_delete", "ON"),
+        ("temp_store", "MEMORY"),
+        ("trusted_schema", "OFF"),
+    ] {
+        connection.pragma_update(None, name, value)?;
+    }
+    Ok(connection)
+}

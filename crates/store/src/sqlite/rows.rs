@@ -1,0 +1,269 @@
+//! Each kind of row as the domain's type, read in one place only.
+
+use super::record::Record;
+use nightlatch_domain::{
+    chain::{Attempt, Chain, Client, Family, Flow, Generation},
+    connection::{Connection, Source, StaticSecret},
+    grant::Grant,
+    ports::store::{StoreError, ToolRow},
+    principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
+    task::{Task, WakeNote},
+    ticket::Ticket,
+};
+
+type Read<T> = Result<T, StoreError>;
+
+pub(super) fn tenant(row: &Record<'_>) -> Read<Tenant> {
+    Ok(Tenant { id: row.word("tenant_id")?, name: row.word("name")?, created_at: row.time("created_at")? })
+}
+
+pub(super) fn human(row: &Record<'_>) -> Read<Human> {
+    Ok(Human {
+        tenant: row.word("tenant_id")?,
+        id: row.word("human_id")?,
+        label: row.text("label")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn agent(row: &Record<'_>) -> Read<Agent> {
+    Ok(Agent {
+        tenant: row.word("tenant_id")?,
+        id: row.word("agent_id")?,
+        name: row.word("name")?,
+        owner: row.word("owner_id")?,
+        purpose: row.text("purpose")?,
+        risk: row.word("risk")?,
+        status: row.word("status")?,
+        created_at: row.time("created_at")?,
+        attestation: row.word("attestation")?,
+    })
+}
+
+pub(super) fn tool(row: &Record<'_>) -> Read<ToolRow> {
+    Ok(ToolRow {
+        tenant: row.word("tenant_id")?,
+        name: row.word("name")?,
+        manifest: row.text("manifest")?,
+        added_at: row.time("added_at")?,
+    })
+}
+
+pub(super) fn task(row: &Record<'_>) -> Read<Task> {
+    Ok(Task {
+        tenant: row.word("tenant_id")?,
+        id: row.word("task_id")?,
+        name: row.word_or_none("name")?,
+        agent: row.word("agent_id")?,
+        subject: row.word("subject_id")?,
+        purpose: row.text("purpose")?,
+        state: row.word("state")?,
+        created_at: row.time("created_at")?,
+        ends_at: row.time("ends_at")?,
+        attestation: row.word("attestation")?,
+    })
+}
+
+pub(super) fn wake(row: &Record<'_>) -> Read<WakeNote> {
+    Ok(WakeNote {
+        tenant: row.word("tenant_id")?,
+        id: row.word("wake_id")?,
+        task: row.word("task_id")?,
+        assurance: row.word("assurance")?,
+        binding: binding(row)?,
+        began_at: row.time("began_at")?,
+        ends_at: row.time("ends_at")?,
+        ended_at: row.time_or_none("ended_at")?,
+    })
+}
+
+pub(super) fn grant(row: &Record<'_>) -> Read<Grant> {
+    Ok(Grant {
+        tenant: row.word("tenant_id")?,
+        id: row.word("grant_id")?,
+        task: row.word("task_id")?,
+        connection: row.word("connection_id")?,
+        tool: row.word("tool")?,
+        operations: row.doc("operations")?,
+        resource: row.word("resource")?,
+        reference: row.word("reference")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+        revoked_at: row.time_or_none("revoked_at")?,
+        attestation: row.word("attestation")?,
+    })
+}
+
+pub(super) fn enrolment(row: &Record<'_>) -> Read<Enrolment> {
+    Ok(Enrolment {
+        tenant: row.word("tenant_id")?,
+        id: row.word("enrolment_id")?,
+        agent: row.word("agent_id")?,
+        task: row.word("task_id")?,
+        binding: binding(row)?,
+        created_at: row.time("created_at")?,
+        attestation: row.word("attestation")?,
+    })
+}
+
+pub(super) fn enrolment_code(row: &Record<'_>) -> Read<EnrolmentCode> {
+    Ok(EnrolmentCode {
+        tenant: row.word("tenant_id")?,
+        code_sha256: row.text("code_sha256")?,
+        agent: row.word("agent_id")?,
+        task: row.word("task_id")?,
+        expires_at: row.time("expires_at")?,
+        attestation: row.word("attestation")?,
+    })
+}
+
+pub(super) fn connection(row: &Record<'_>) -> Read<Connection> {
+    let chain = row.word_or_none("chain_id")?;
+    Ok(Connection {
+        tenant: row.word("tenant_id")?,
+        id: row.word("connection_id")?,
+        tool: row.word("tool")?,
+        name: row.word("name")?,
+        account: row.text_or_none("account")?,
+        account_label: row.text_or_none("account_label")?,
+        source: chain.map_or(Source::Static, |chain| Source::Chain { chain }),
+        hosts: row.doc("hosts")?,
+        created_at: row.time("created_at")?,
+        removed_at: row.time_or_none("removed_at")?,
+    })
+}
+
+pub(super) fn static_secret(row: &Record<'_>) -> Read<StaticSecret> {
+    Ok(StaticSecret {
+        tenant: row.word("tenant_id")?,
+        connection: row.word("connection_id")?,
+        generation: row.count("generation")?,
+        secret: row.doc("secret")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn client(row: &Record<'_>) -> Read<Client> {
+    Ok(Client {
+        tenant: row.word("tenant_id")?,
+        id: row.word("client_id")?,
+        provider: row.word("provider")?,
+        issuer: row.text("issuer")?,
+        client_id: row.text("registered_id")?,
+        auth: row.word("auth")?,
+        secret: row.doc_or_none("secret")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn chain(row: &Record<'_>) -> Read<Chain> {
+    Ok(Chain {
+        tenant: row.word("tenant_id")?,
+        id: row.word("chain_id")?,
+        provider: row.word("provider")?,
+        issuer: row.text("issuer")?,
+        client: row.word("client_id")?,
+        account: row.text("account")?,
+        family: row.word("family_id")?,
+        fence: row.count("fence")?,
+        owner: row.word_or_none("owner_id")?,
+        state: row.word("state")?,
+        access_until: row.time_or_none("access_until")?,
+        due_at: row.time_or_none("due_at")?,
+        refreshed_at: row.time_or_none("refreshed_at")?,
+        failed_at: row.time_or_none("failed_at")?,
+        failures: row.count_of_32_bits("failures")?,
+        reason: row.text_or_none("reason")?,
+        ticket: row.word_or_none("ticket_id")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn family(row: &Record<'_>) -> Read<Family> {
+    Ok(Family {
+        tenant: row.word("tenant_id")?,
+        id: row.word("family_id")?,
+        chain: row.word("chain_id")?,
+        flow: row.word("flow_id")?,
+        head: row.count("head")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn generation(row: &Record<'_>) -> Read<Generation> {
+    Ok(Generation {
+        tenant: row.word("tenant_id")?,
+        family: row.word("family_id")?,
+        number: row.count("number")?,
+        refresh: row.doc_or_none("refresh")?,
+        access: row.doc("access")?,
+        access_until: row.time_or_none("access_until")?,
+        refresh_until: row.time_or_none("refresh_until")?,
+        attempt: row.word_or_none("attempt_id")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub(super) fn attempt(row: &Record<'_>) -> Read<Attempt> {
+    Ok(Attempt {
+        tenant: row.word("tenant_id")?,
+        id: row.word("attempt_id")?,
+        chain: row.word("chain_id")?,
+        family: row.word("family_id")?,
+        generation: row.count("generation")?,
+        fence: row.count("fence")?,
+        owner: row.word("owner_id")?,
+        era: row.count("era")?,
+        state: row.word("state")?,
+        intended_at: row.time("intended_at")?,
+        answer: row.doc_or_none("answer")?,
+    })
+}
+
+pub(super) fn flow(row: &Record<'_>) -> Read<Flow> {
+    Ok(Flow {
+        tenant: row.word("tenant_id")?,
+        id: row.word("flow_id")?,
+        context: row.word("context_id")?,
+        tool: row.word("tool")?,
+        name: row.word("name")?,
+        client: row.word("client_id")?,
+        reconnect: row.word_or_none("reconnect_id")?,
+        state_sha256: row.text("state_sha256")?,
+        secrets: row.doc("secrets")?,
+        step: row.word("step")?,
+        answer: row.doc_or_none("answer")?,
+        outcome: row.doc_or_none("outcome")?,
+        created_at: row.time("created_at")?,
+        expires_at: row.time("expires_at")?,
+    })
+}
+
+pub(super) fn ticket(row: &Record<'_>) -> Read<Ticket> {
+    Ok(Ticket {
+        tenant: row.word("tenant_id")?,
+        id: row.word("ticket_id")?,
+        kind: row.word("kind")?,
+        connection: row.word("connection_id")?,
+        reason: row.text("reason")?,
+        raised_at: row.time("raised_at")?,
+        settled_at: row.time_or_none("settled_at")?,
+    })
+}
+
+/// A binding as its two columns.
+pub(super) fn binding_columns(binding: &Binding) -> (&'static str, String) {
+    match binding {
+        Binding::Key { spki_sha256 } => ("key", spki_sha256.clone()),
+        Binding::Uid { uid } => ("uid", uid.to_string()),
+    }
+}
+
+fn binding(row: &Record<'_>) -> Read<Binding> {
+    let value = row.text("binding_value")?;
+    match row.text("binding_kind")?.as_str() {
+        "key" => Ok(Binding::Key { spki_sha256: value }),
+        "uid" => value.parse().map(|uid| Binding::Uid { uid }).map_err(|_| row.corrupt()),
+        _ => Err(row.corrupt()),
+    }
+}
