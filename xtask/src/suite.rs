@@ -31,11 +31,14 @@ fn arguments<'a>(words: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
+/// Most end-to-end tests wait (for a token to die, a timer to act), so more of them run than there are cores.
+const TEST_THREADS: &str = "8";
+
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let running = parts::start()?;
     let mut cargo = machine::cargo();
     cargo.args(arguments).current_dir(machine::root()?).env("NIGHTLATCH_PARTS_JSON", running.json());
-    cargo.envs(variables.iter().copied());
+    cargo.env("RUST_TEST_THREADS", TEST_THREADS).envs(variables.iter().copied());
     let outcome = machine::stage("tests", || machine::run(&mut cargo));
     machine::stage("parts: end", || {
         drop(running);
