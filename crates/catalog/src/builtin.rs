@@ -138,3 +138,6 @@ impl Catalogue {
         self.profiles.values()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,8 @@
 //!
 //! **Promises.** A file is refused whole when anything in it is unknown, doubtful or ambiguous, and the
 //! refusal ([`reading::FileError`]) lists every finding with its line and what to write instead. The same
-//! target and manifest always give the same operation: of two that fit, one is more specific, or the
-//! manifest does not load.
+//! target and manifest always give the same operation: the narrowest that fits. Two that fit equally well do
+//! not load together, and a request on which two are at odds is `admin`.
 //!
 //! **Never.** This room decides nothing about who may do what (that is `policy`), never opens a file or a
 //! socket, and sees no secret.

@@ -1,8 +1,30 @@
 //! A tool's manifest: hosts, where credentials and references stand, operations.
 //!
-//! Data and not code, so that a tool can be added, read and reviewed without a release. The file's
-//! grammar is in [`read`]'s own words (`Manifest::parse`); what is matched is in `matching`; what a second
-//! credential is, in `credentials`.
+//! Data and not code, so that a tool can be added, read and reviewed without a release.
+//!
+//! ```toml
+//! name = "example"
+//! title = "Example"
+//! docs = "https://docs.example.com/api"
+//! resource = { case = "insensitive" }           # `Acme` and `acme` are one
+//!
+//! [[host]]                                      # the first host has the empty route
+//! host = "api.example.com"
+//! key = { kind = "header", name = "x-api-key" } # where a key stands; `oauth = …` for tokens
+//! accepts = [{ kind = "bearer" }]               # where else a client may put the reference
+//!
+//! [account]
+//! probe = "/me"
+//! id = "/id"
+//!
+//! [[operation]]
+//! id = "things.get"
+//! method = "GET"
+//! path = "/things/{thing}"
+//! effect = "read"
+//! resource = "{thing}"
+//! page = "https://docs.example.com/api/things"
+//! ```
 
 mod credentials;
 mod hosts;

@@ -1,7 +1,8 @@
 //! A canonical target → the operation that it is.
 //!
-//! Of the operations that fit, the narrowest wins; the manifest's reader has made sure that there is one.
-//! What none lists is `admin` (or by its method, where the manifest says `safe_methods`). What only looks
+//! Of the operations that fit, the narrowest wins; two that are equally narrow are refused when the manifest
+//! is read. Where each is narrower somewhere (`/a/{x}` and `/{y}/b` on `/a/b`), the request is `admin`: which
+//! of them the server means, nobody said. What none lists is `admin` (or by its method, where the manifest says `safe_methods`). What only looks
 //! like a listed path (other letter case, a slash at the end, path parameters) is `admin` whatever the
 //! manifest says, because the server may take it for the listed one. A query name that decides must be
 //! there in one reading only.
@@ -16,6 +17,9 @@ use std::{borrow::Cow, cmp::Ordering};
 
 /// What stands for the template of an unlisted path in the ledger: never the path itself.
 const UNLISTED_TEMPLATE: &str = "/{unlisted...}";
+
+/// An operation, and the one of its templates that fits.
+type Candidate<'a> = (&'a Operation, &'a PathTemplate);
 
 /// Why a target is refused before anyone asks whether it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,19 +51,20 @@ impl Manifest {
             .filter(|operation| operation.route == route && operation.takes(&target.method))
             .collect();
         let query = Query::read(target.query.as_deref());
-        let mut best: Option<(&Operation, &PathTemplate)> = None;
+        let mut fitting: Vec<Candidate<'_>> = Vec::new();
         for (operation, template) in pairs(&here).filter(|(_, template)| template.matched(&path).is_some()) {
-            if query.satisfies(operation)? && best.is_none_or(|held| is_narrower((operation, template), held))
-            {
-                best = Some((operation, template));
+            if query.satisfies(operation)? {
+                fitting.push((operation, template));
             }
         }
-        if self.has_look_alike(route, &path, best.map(|(_, template)| template)) {
+        let narrowest = narrowest(&fitting);
+        if self.has_look_alike(route, &path, narrowest.map(|(_, template)| template)) {
             return Ok(unlisted(Effect::Admin));
         }
-        match best {
+        match narrowest {
             Some((operation, template)) => self.listed(operation, template, &path),
-            None => Ok(unlisted(self.effect_of_unlisted(&target.method))),
+            None if fitting.is_empty() => Ok(unlisted(self.effect_of_unlisted(&target.method))),
+            None => Ok(unlisted(Effect::Admin)),
         }
     }
 
@@ -110,7 +115,7 @@ impl Operation {
         has(method) || (method == "HEAD" && has("GET"))
     }
 
-    /// What two operations would both take, where neither is narrower.
+    /// What two operations would both take, where they are equally narrow.
     pub(crate) fn clash<'a>(&'a self, other: &'a Self) -> Option<(&'a PathTemplate, &'a PathTemplate)> {
         let method = self.methods.iter().any(|method| other.takes(method))
             || other.methods.iter().any(|method| self.takes(method));
@@ -120,8 +125,19 @@ impl Operation {
         let mut both =
             self.paths.iter().flat_map(|mine| other.paths.iter().map(move |theirs| (mine, theirs)));
         both.find(|(mine, theirs)| {
-            mine.overlaps(theirs) && order((self, mine), (other, theirs)).is_none_or(Ordering::is_eq)
+            mine.overlaps(theirs) && order((self, mine), (other, theirs)) == Some(Ordering::Equal)
         })
+    }
+
+    /// A template that fits the same paths as another one of this operation.
+    pub(crate) fn repeats(&self) -> Option<&PathTemplate> {
+        let equal = |one: &PathTemplate, other: &PathTemplate| {
+            one.overlaps(other) && one.narrowness(other) == Some(Ordering::Equal)
+        };
+        let mut numbered = self.paths.iter().enumerate();
+        numbered
+            .find(|(index, template)| self.paths.iter().take(*index).any(|other| equal(template, other)))
+            .map(|(_, template)| template)
     }
 
     /// Whether one query name must have different values for the two.
@@ -134,12 +150,21 @@ fn pairs<'a>(operations: &'a [&'a Operation]) -> impl Iterator<Item = (&'a Opera
     operations.iter().flat_map(|operation| operation.paths.iter().map(|template| (*operation, template)))
 }
 
-fn is_narrower(one: (&Operation, &PathTemplate), held: (&Operation, &PathTemplate)) -> bool {
+/// The candidate that is narrower than every other one.
+fn narrowest<'a>(fitting: &[Candidate<'a>]) -> Option<Candidate<'a>> {
+    let is_other = |one: &Candidate<'_>, other: &Candidate<'_>| !std::ptr::eq(one.1, other.1);
+    let beats_all = |own: &&Candidate<'a>| {
+        fitting.iter().filter(|other| is_other(own, other)).all(|other| is_narrower(**own, *other))
+    };
+    fitting.iter().find(beats_all).copied()
+}
+
+fn is_narrower(one: Candidate<'_>, held: Candidate<'_>) -> bool {
     order(one, held) == Some(Ordering::Greater)
 }
 
 /// The path decides; between equal paths, the one that names more of the query.
-fn order(one: (&Operation, &PathTemplate), other: (&Operation, &PathTemplate)) -> Option<Ordering> {
+fn order(one: Candidate<'_>, other: Candidate<'_>) -> Option<Ordering> {
     let holds = |wide: &Operation, narrow: &Operation| {
         wide.query.iter().all(|(name, value)| narrow.query.get(name) == Some(value))
     };

@@ -1,23 +1,4 @@
 //! TOML → manifest, with every finding at once.
-//!
-//! ```toml
-//! name = "example"
-//! title = "Example"
-//! docs = "https://docs.example.com/api"
-//!
-//! [[host]]                                  # the first host has the empty route
-//! host = "api.example.com"
-//! key = { kind = "header", name = "x-api-key" }
-//! accepts = [{ kind = "bearer" }]
-//!
-//! [[operation]]
-//! id = "things.get"
-//! method = "GET"
-//! path = "/things/{thing}"
-//! effect = "read"
-//! resource = "{thing}"
-//! page = "https://docs.example.com/api/things"
-//! ```
 
 use super::{
     Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, ResourceRule, ResourceTemplate,
@@ -436,27 +417,32 @@ fn resource(value: &Value<'_, '_>, paths: &[PathTemplate]) -> Option<ResourceTem
     Some(template)
 }
 
-/// Each id once, and of two operations that one request could be, one narrower.
+/// Each id once, and no two operations (or templates of one) that are equally narrow for one request.
 fn refuse_clashes(source: &Document<'_>, placed: &[Placed]) {
     for (index, (span, operation)) in placed.iter().enumerate() {
+        if let Some(template) = operation.repeats() {
+            source.fault(
+                span,
+                format!("`{template}` says the same as another path of this operation: leave it out"),
+            );
+        }
         for (earlier_span, earlier) in placed.iter().take(index) {
-            let line = source.line(earlier_span);
-            if earlier.id == operation.id {
-                source.fault(
-                    span,
-                    format!(
-                        "the id `{}` stands already in line {line}: put both paths into one operation",
-                        operation.id
-                    ),
-                );
-            } else if let Some((mine, theirs)) = operation.clash(earlier) {
-                source.fault(
-                    span,
-                    format!("`{mine}` and `{theirs}` (`{}`, line {line}) fit the same request and neither is narrower: make one a literal, or tell them apart by `query`", earlier.id),
-                );
+            if let Some(what) = clash(operation, earlier) {
+                let line = source.line(earlier_span);
+                source.fault(span, format!("{what} (`{}` in line {line})", earlier.id));
             }
         }
     }
+}
+
+fn clash(operation: &Operation, earlier: &Operation) -> Option<String> {
+    if earlier.id == operation.id {
+        return Some(format!("the id `{}` stands twice: put both paths into one operation", operation.id));
+    }
+    let (mine, theirs) = operation.clash(earlier)?;
+    Some(format!(
+        "`{mine}` and `{theirs}` fit the same request equally well: make a segment a literal, or tell them apart by `query`"
+    ))
 }
 
 fn each<T>(value: Option<Value<'_, '_>>, read: impl Fn(&Value<'_, '_>) -> Option<T>) -> Vec<T> {

@@ -2,8 +2,8 @@
 //!
 //! A segment is a literal, one variable with an optional prefix and suffix, or (last only) a variable for
 //! all that follows. Literals are compared with decoded segments, so that an encoded spelling of a literal
-//! does not slip into a neighbouring variable. Of two templates that fit one path, one must be at least as
-//! narrow in every segment, or the manifest does not load: there is no rule of thumb to learn or to abuse.
+//! does not slip into a neighbouring variable. Of two templates that fit one path, one is narrower
+//! only if it is at least as narrow in every segment: there is no rule of thumb to learn or to abuse.
 
 use serde::{Serialize, Serializer};
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, fmt};

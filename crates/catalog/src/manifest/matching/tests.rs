@@ -1,1 +1,203 @@
-//! Proves nothing yet.
+//! Proves that a target is one operation, that the narrowest wins, and that whatever is doubtful is `admin` or refused.
+
+use super::MatchError;
+use crate::{canonical, manifest::Manifest};
+use nightlatch_domain::{exchange::Matched, tool::Effect};
+use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+const HEAD: &str = "name = 't'\ntitle = 'T'\ndocs = 'https://d.example'\n";
+const HOST: &str = "[[host]]\nhost = 'api.example.com'\nkey = { kind = 'bearer' }\n";
+
+fn operation(id: &str, method: &str, path: &str, effect: &str, more: &str) -> String {
+    format!(
+        "[[operation]]\nid = '{id}'\nmethod = '{method}'\npath = '{path}'\neffect = '{effect}'\npage = 'https://d.example'\n{more}\n"
+    )
+}
+
+fn manifest(settings: &str, operations: &[String]) -> Manifest {
+    let text = format!("{HEAD}{settings}\n{HOST}{}", operations.concat());
+    Manifest::parse("t.toml", &text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn matched(manifest: &Manifest, method: &str, raw: &str) -> Result<Matched, MatchError> {
+    manifest.matched("", &canonical::target(method, raw).expect(raw))
+}
+
+fn found(manifest: &Manifest, method: &str, raw: &str) -> (String, Effect) {
+    let matched = matched(manifest, method, raw).expect(raw);
+    (matched.operation.0, matched.effect)
+}
+
+#[test]
+fn an_unlisted_path_is_admin() {
+    let tool = manifest("", &[operation("a", "GET", "/a", "read", "")]);
+    for (method, path) in [("GET", "/b"), ("POST", "/a"), ("GET", "/a/b"), ("OPTIONS", "/a"), ("GET", "/")] {
+        assert_eq!(found(&tool, method, path), ("unlisted".to_owned(), Effect::Admin), "{method} {path}");
+    }
+}
+
+#[test]
+fn safe_methods_make_unlisted_gets_reads_and_nothing_else() {
+    let tool = manifest("safe_methods = true", &[]);
+    assert_eq!(found(&tool, "GET", "/b").1, Effect::Read);
+    assert_eq!(found(&tool, "HEAD", "/b").1, Effect::Read);
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PROPFIND"] {
+        assert_eq!(found(&tool, method, "/b").1, Effect::Write, "{method}");
+    }
+}
+
+#[test]
+fn an_unlisted_path_never_shows_in_its_template() {
+    let tool = manifest("", &[]);
+    assert_eq!(matched(&tool, "GET", "/secret/path").unwrap().template, "/{unlisted...}");
+}
+
+#[test]
+fn the_narrowest_operation_wins_in_any_order() {
+    let mut operations = [
+        operation("rest", "GET", "/k/{x...}", "read", ""),
+        operation("one", "GET", "/k/{x}", "write", ""),
+        operation("part", "GET", "/k/{x}.zip", "destructive", ""),
+        operation("literal", "GET", "/k/all", "admin", ""),
+        operation("query", "GET", "/k/all", "credential", "query = { show = 'secret' }"),
+    ];
+    for _ in 0..operations.len() {
+        operations.rotate_left(1);
+        let tool = manifest("", &operations);
+        for (target, id) in [
+            ("/k/a/b", "rest"),
+            ("/k/a", "one"),
+            ("/k/a.zip", "part"),
+            ("/k/all", "literal"),
+            ("/k/all?show=secret", "query"),
+        ] {
+            assert_eq!(found(&tool, "GET", target).0, id, "{target}");
+        }
+    }
+}
+
+#[test]
+fn head_is_get_with_all_that_follows() {
+    let tool = manifest("", &[operation("post-by-get", "GET", "/send", "write", "")]);
+    assert_eq!(found(&tool, "HEAD", "/send"), ("post-by-get".to_owned(), Effect::Write));
+}
+
+#[test]
+fn a_request_on_which_two_operations_are_at_odds_is_admin() {
+    let tool = manifest(
+        "safe_methods = true",
+        &[operation("a", "GET", "/a/{x}", "read", ""), operation("b", "GET", "/{y}/b", "read", "")],
+    );
+    assert_eq!(found(&tool, "GET", "/a/c").0, "a");
+    assert_eq!(found(&tool, "GET", "/c/b").0, "b");
+    assert_eq!(found(&tool, "GET", "/a/b"), ("unlisted".to_owned(), Effect::Admin));
+}
+
+#[test]
+fn a_path_that_only_looks_like_a_listed_one_is_admin() {
+    let listed = [
+        operation("revoke", "POST", "/api/auth.revoke", "credential", ""),
+        operation("file", "GET", "/api/{x...}", "read", ""),
+    ];
+    let tool = manifest("safe_methods = true", &listed);
+    for path in [
+        "/api/AUTH.revoke",
+        "/api/auth.revoke/",
+        "/api/auth.revoke;x",
+        "/API/auth.revoke",
+        "/api;v=1/auth.revoke",
+    ] {
+        for method in ["GET", "POST"] {
+            assert_eq!(found(&tool, method, path), ("unlisted".to_owned(), Effect::Admin), "{method} {path}");
+        }
+    }
+    assert_eq!(found(&tool, "GET", "/api/other").0, "file");
+}
+
+#[test]
+fn an_encoded_literal_does_not_slip_into_a_variable() {
+    let tool = manifest(
+        "",
+        &[
+            operation("kill", "POST", "/u/me:kill", "destructive", ""),
+            operation("put", "POST", "/u/{x}", "write", ""),
+        ],
+    );
+    assert_eq!(found(&tool, "POST", "/u/me%3Akill").0, "kill");
+    assert_eq!(found(&tool, "POST", "/u/%6de%3akill").0, "kill");
+}
+
+#[test]
+fn a_query_name_that_decides_has_one_reading_or_is_refused() {
+    let tool = manifest("", &[operation("fetch", "GET", "/refs", "read", "query = { service = 'up' }")]);
+    assert_eq!(found(&tool, "GET", "/refs?service=up&x=1").0, "fetch");
+    assert_eq!(found(&tool, "GET", "/refs?%73ervice=%75p").0, "fetch");
+    assert_eq!(found(&tool, "GET", "/refs?service=down").1, Effect::Admin);
+    assert_eq!(found(&tool, "GET", "/refs").1, Effect::Admin);
+    for raw in [
+        "/refs?service=up&service=down",
+        "/refs?service=up&service=up",
+        "/refs?service=up&Service=down",
+        "/refs?service=up&service[]=down",
+        "/refs?service[0]=down",
+        "/refs?service=up&%20service=down",
+        "/refs?x=1;service=down&service=up",
+    ] {
+        let refused = matched(&tool, "GET", raw);
+        assert_eq!(refused, Err(MatchError::AmbiguousQuery("service".to_owned())), "{raw}");
+    }
+    assert_eq!(found(&tool, "GET", "/other?service=1&service=2").1, Effect::Admin);
+}
+
+#[test]
+fn a_resource_has_one_spelling() {
+    let rule = "resource = { case = 'insensitive', strip_suffix = '.git' }";
+    let tool =
+        manifest(rule, &[operation("get", "GET", "/{owner}/{repo}", "read", "resource = '{owner}/{repo}'")]);
+    for raw in ["/acme/x", "/ACME/X", "/acme/x.git", "/acme/x.GIT.git", "/%61cme/x"] {
+        assert_eq!(matched(&tool, "GET", raw).unwrap().resource.as_deref(), Some("acme/x"), "{raw}");
+    }
+}
+
+#[test]
+fn a_resource_that_means_something_to_a_pattern_is_refused() {
+    let rule = "resource = { case = 'insensitive' }";
+    let tool =
+        manifest(rule, &[operation("get", "GET", "/{owner}/{repo}", "read", "resource = '{owner}/{repo}'")]);
+    for raw in
+        ["/acme/*", "/acme/%2A", "/a*b/x", "/acme/x;y", "/acme/a%20b", "/acme/%C3%A4", "/acme/%E2%84%AA"]
+    {
+        assert_eq!(matched(&tool, "GET", raw), Err(MatchError::Resource), "{raw}");
+    }
+}
+
+#[test]
+fn an_unknown_route_is_refused() {
+    let target = canonical::target("GET", "/a").unwrap();
+    assert_eq!(manifest("", &[]).matched("git", &target), Err(MatchError::Route("git".to_owned())));
+}
+
+proptest! {
+    #[test]
+    fn a_target_is_always_the_same_operation(path in "/[ak](/[abk.]{1,3}){0,2}", method in "(GET|POST|HEAD)") {
+        let mut operations = [
+            operation("rest", "GET", "/k/{x...}", "read", ""),
+            operation("one", "GET", "/k/{x}", "write", ""),
+            operation("cross", "GET", "/{y}/a", "destructive", ""),
+            operation("literal", "GET", "/k/a", "admin", ""),
+        ];
+        if let Ok(target) = canonical::target(&method, &path) {
+            let first = manifest("", &operations).matched("", &target);
+            operations.reverse();
+            prop_assert_eq!(manifest("", &operations).matched("", &target), first);
+        }
+    }
+
+    #[test]
+    fn no_target_gets_less_than_the_listed_effect(raw in "/(k|K|%6b)(/|//|;x/|%2f)(all|ALL|%61ll|all;x|all/|a%6cl)") {
+        let tool = manifest("safe_methods = true", &[operation("all", "GET", "/k/all", "admin", "")]);
+        if let Ok(target) = canonical::target("GET", &raw) {
+            prop_assert!(tool.matched("", &target).unwrap().effect >= Effect::Admin, "{raw}");
+        }
+    }
+}

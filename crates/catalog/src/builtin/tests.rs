@@ -1,0 +1,204 @@
+//! Proves that what comes with the program loads whole, classifies as its pages say, and that every fact has a source.
+
+use super::{Catalogue, CatalogueError, MANIFESTS, PROFILES, manifest, profile};
+use crate::{
+    canonical,
+    manifest::{Accept, CredentialKind, Manifest},
+    profile::{AfterGrace, Blast, Confidence, OldAccess, Profile, Rotation, SecondPresentation},
+};
+use nightlatch_domain::{
+    exchange::Matched,
+    tool::{Effect, Placement},
+};
+
+fn matched(tool: &str, route: &str, method: &str, target: &str) -> Matched {
+    let target = canonical::target(method, target).unwrap();
+    manifest(tool).unwrap().matched(route, &target).unwrap()
+}
+
+fn effect(tool: &str, route: &str, method: &str, target: &str) -> Effect {
+    matched(tool, route, method, target).effect
+}
+
+#[test]
+fn every_built_in_file_loads() {
+    for (_, file, text) in MANIFESTS {
+        if let Err(error) = Manifest::parse(file, text) {
+            panic!("{error}");
+        }
+    }
+    for (_, file, text) in PROFILES {
+        if let Err(error) = Profile::parse(file, text) {
+            panic!("{error}");
+        }
+    }
+    let catalogue = Catalogue::builtin().unwrap();
+    assert_eq!(catalogue.manifests().count(), MANIFESTS.len());
+    assert_eq!(catalogue.profiles().count(), PROFILES.len());
+}
+
+#[test]
+fn a_file_is_named_as_its_tool() {
+    assert!(MANIFESTS.iter().all(|(name, _, _)| manifest(name).unwrap().name.as_str() == *name));
+    assert!(PROFILES.iter().all(|(name, _, _)| profile(name).unwrap().name.as_str() == *name));
+}
+
+#[test]
+fn fetching_by_git_is_a_read_and_pushing_a_write() {
+    let read = [
+        ("GET", "/acme/x.git/info/refs?service=git-upload-pack"),
+        ("GET", "/acme/x/info/refs?service=git-upload-pack"),
+        ("POST", "/acme/x.git/git-upload-pack"),
+    ];
+    for (method, target) in read {
+        let matched = matched("github", "git", method, target);
+        assert_eq!((matched.effect, matched.resource.as_deref()), (Effect::Read, Some("acme/x")), "{target}");
+    }
+    assert_eq!(
+        effect("github", "git", "GET", "/acme/x.git/info/refs?service=git-receive-pack"),
+        Effect::Write
+    );
+    assert_eq!(effect("github", "git", "POST", "/acme/x.git/git-receive-pack"), Effect::Write);
+    assert_eq!(effect("github", "git", "GET", "/acme/x.git/info/refs"), Effect::Admin);
+    assert_eq!(effect("github", "git", "GET", "/acme/x.git/info/refs?service=git-other"), Effect::Admin);
+    assert_eq!(effect("gitlab", "git", "POST", "/acme/team/x.git/git-upload-pack"), Effect::Read);
+}
+
+#[test]
+fn one_repository_has_one_resource_name_at_both_hosts() {
+    let api = matched("github", "", "GET", "/repos/ACME/X");
+    let git = matched("github", "git", "POST", "/Acme/x.git/git-upload-pack");
+    assert_eq!(api.resource.as_deref(), Some("acme/x"));
+    assert_eq!(api.resource, git.resource);
+}
+
+#[test]
+fn github_is_classified_as_its_pages_say() {
+    assert_eq!(matched("github", "", "GET", "/repos/acme/x").operation.0, "repos.get");
+    assert_eq!(effect("github", "", "DELETE", "/repos/acme/x"), Effect::Destructive);
+    assert_eq!(effect("github", "", "PATCH", "/repos/acme/x"), Effect::Admin);
+    assert_eq!(effect("github", "", "POST", "/graphql"), Effect::Admin);
+    assert_eq!(effect("github", "", "POST", "/repos/acme/x/keys"), Effect::Credential);
+    assert_eq!(effect("github", "", "POST", "/app/installations/7/access_tokens"), Effect::Credential);
+    assert_eq!(effect("github", "", "GET", "/repositories/1"), Effect::Admin);
+    assert_eq!(effect("github", "uploads", "POST", "/repos/acme/x/releases/1/assets?name=a"), Effect::Write);
+}
+
+#[test]
+fn slack_posts_by_get_and_it_is_a_write() {
+    for method in ["GET", "POST"] {
+        assert_eq!(effect("slack", "", method, "/api/chat.postMessage?channel=C1&text=hi"), Effect::Write);
+        assert_eq!(effect("slack", "", method, "/api/auth.revoke"), Effect::Credential);
+        assert_eq!(effect("slack", "", method, "/api/chat.delete"), Effect::Destructive);
+        assert_eq!(effect("slack", "", method, "/api/conversations.history?channel=C1"), Effect::Read);
+        assert_eq!(effect("slack", "", method, "/api/admin.users.remove"), Effect::Admin);
+    }
+}
+
+#[test]
+fn keys_of_model_providers_are_credential_operations() {
+    assert_eq!(effect("openai", "", "POST", "/v1/organization/admin_api_keys"), Effect::Credential);
+    assert_eq!(effect("openai", "", "POST", "/v1/chat/completions"), Effect::Write);
+    assert_eq!(effect("openai", "", "POST", "/v1/batches"), Effect::Admin);
+    assert_eq!(effect("openai", "", "GET", "/v1/organization/users"), Effect::Admin);
+    assert_eq!(effect("anthropic", "", "GET", "/v1/organizations/api_keys"), Effect::Credential);
+    assert_eq!(effect("anthropic", "", "POST", "/v1/messages"), Effect::Write);
+}
+
+#[test]
+fn only_the_generic_tool_goes_by_method() {
+    assert_eq!(effect("generic", "", "GET", "/anything"), Effect::Read);
+    assert_eq!(effect("generic", "", "DELETE", "/anything"), Effect::Write);
+    let catalogue = Catalogue::builtin().unwrap();
+    let by_method: Vec<_> = catalogue.manifests().filter(|manifest| manifest.safe_methods).collect();
+    assert_eq!(by_method.len(), 1);
+}
+
+#[test]
+fn credentials_stand_where_each_host_wants_them() {
+    let github = manifest("github").unwrap();
+    let hosts = github.bound_hosts(CredentialKind::Key, None).unwrap();
+    assert_eq!(hosts[0].placement, Placement::Bearer);
+    assert_eq!(hosts[1].placement, Placement::Basic { user: "x-access-token".to_owned() });
+    let anthropic = manifest("anthropic").unwrap().bound_hosts(CredentialKind::Key, None).unwrap();
+    assert_eq!(
+        anthropic[0].placement,
+        Placement::Header { name: "x-api-key".to_owned(), prefix: String::new() }
+    );
+    let gitlab = manifest("gitlab").unwrap();
+    let key = gitlab.bound_hosts(CredentialKind::Key, None).unwrap();
+    let oauth = gitlab.bound_hosts(CredentialKind::OAuth, None).unwrap();
+    assert!(matches!(key[0].placement, Placement::Header { .. }));
+    assert_eq!(oauth[0].placement, Placement::Bearer);
+}
+
+#[test]
+fn git_hosts_ask_with_basic() {
+    for tool in ["github", "gitlab"] {
+        let manifest = manifest(tool).unwrap();
+        let git = manifest.host("git").unwrap();
+        assert!(git.challenge.as_deref().unwrap().starts_with("Basic realm="));
+        assert!(git.accepts.contains(&Accept::BasicPassword));
+    }
+}
+
+#[test]
+fn every_operation_cites_a_page_of_its_tool() {
+    for manifest in Catalogue::builtin().unwrap().manifests() {
+        assert!(manifest.operations.iter().all(|operation| operation.page.starts_with("https://")));
+    }
+}
+
+#[test]
+fn the_generic_profile_assumes_the_worst() {
+    let generic = profile("generic").unwrap();
+    assert_eq!(generic.rotation, Rotation::Sometimes);
+    assert_eq!((generic.reuse.grace_secs, generic.reuse.after_grace), (0, AfterGrace::RevokeFamilyAndAccess));
+    assert_eq!(generic.second_presentation, SecondPresentation::Unknown);
+    assert_eq!((generic.old_access, generic.blast), (OldAccess::Dies, Blast::Wider));
+    assert_eq!(generic.not_processed_statuses, [429]);
+    assert!(!generic.is_connectable());
+}
+
+#[test]
+fn every_statement_of_a_built_in_profile_has_a_source() {
+    for (name, _, text) in PROFILES {
+        let profile = profile(name).unwrap();
+        let stated = text.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim());
+        let plain = ["name", "title", "covers", "source", "confidence", "checked_at"];
+        for key in stated.filter(|key| !plain.contains(key) && !key.starts_with('#')) {
+            let covered = profile.facts.iter().any(|fact| fact.covers.iter().any(|own| own == key));
+            assert!(covered, "{name}: `{key}` has no fact");
+        }
+    }
+}
+
+#[test]
+fn no_unverified_fact_is_milder_than_the_worst() {
+    for (name, _, _) in PROFILES {
+        let (own, worst) = (profile(name).unwrap(), profile("generic").unwrap());
+        let sure = |key| own.confidence(key) == Confidence::Verified;
+        assert!(sure("reuse") || own.reuse == worst.reuse, "{name}");
+        assert!(
+            sure("second_presentation") || own.second_presentation == worst.second_presentation,
+            "{name}"
+        );
+        assert!(sure("old_access") || own.old_access == worst.old_access, "{name}");
+        assert!(sure("blast") || own.blast == worst.blast, "{name}");
+        assert!(sure("not_processed_statuses") || own.not_processed_statuses == worst.not_processed_statuses);
+    }
+}
+
+#[test]
+fn a_name_is_taken_once_and_a_profile_must_be_there() {
+    let mut catalogue = Catalogue::builtin().unwrap();
+    let taken = catalogue.add_manifest(manifest("github").unwrap());
+    assert!(matches!(taken, Err(CatalogueError::Taken { kind: "tool", .. })));
+    let taken = catalogue.add_profile(profile("github").unwrap());
+    assert!(matches!(taken, Err(CatalogueError::Taken { kind: "profile", .. })));
+    let mut lonely = Catalogue::default();
+    let missing = lonely.add_manifest(manifest("github").unwrap());
+    assert!(matches!(missing, Err(CatalogueError::NoProfile { .. })));
+    let github = "github".parse().unwrap();
+    assert_eq!(catalogue.profile_of(&github).unwrap().name, github);
+}
