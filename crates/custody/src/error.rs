@@ -30,7 +30,9 @@ pub enum CustodyError {
         path: PathBuf,
     },
     /// A key that others can read is no key.
-    #[error("`{path}` can be read by others (mode {mode:03o}): run `chmod 600` on it, and reconnect if it may have been read")]
+    #[error(
+        "`{path}` can be read by others (mode {mode:03o}): run `chmod 600` on it, and reconnect if it may have been read"
+    )]
     KeyExposed {
         /// The file.
         path: PathBuf,

@@ -105,8 +105,8 @@ impl TlsIdentity {
         let pkcs8 = KeyFile::new(folder, "tls.key", "tls").load_or_create(fresh_allowed, fresh_key)?;
         let not_a_key = || CustodyError::KeyFormat { path: folder.join("tls.key") };
         let der = PrivatePkcs8KeyDer::from(pkcs8.as_slice());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256)
-            .map_err(|_| not_a_key())?;
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&der, &PKCS_ECDSA_P256_SHA256).map_err(|_| not_a_key())?;
         let pem = certificate(folder, &key)?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| CustodyError::KeyFormat { path: folder.join("tls.pem") })?;

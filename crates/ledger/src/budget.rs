@@ -1,0 +1,187 @@
+//! What callers can cause as often as they like is written one by one up to a budget, then counted.
+//!
+//! Pure: time is an argument. An unproved caller is its source, an admitted one its agent and task. A
+//! window begins with the first record of its owner; in it, so many are written as they come; what comes
+//! after them is counted by owner and word, and each count is one record when its own window ends. Both
+//! maps are bounded: who finds no room in them is counted among the others.
+
+use crate::{
+    facts::{EventFacts, Source},
+    record::{Entry, Event, EventName, Refusal},
+};
+use nightlatch_domain::{
+    clock::{Boot, Timestamp},
+    id::{PrincipalId, TaskId, TenantId},
+    problem::ProblemKind,
+};
+use std::{
+    collections::{HashMap, hash_map},
+    time::Duration,
+};
+
+/// How long a count runs before it is written.
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
+/// Written one by one in a window, for a caller that proved nothing.
+pub(crate) const UNPROVED_WRITTEN_MAX: u32 = 5;
+/// Written one by one in a window, for an admitted agent's task.
+pub(crate) const ADMITTED_WRITTEN_MAX: u32 = 60;
+/// Owners that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
+pub(crate) const OWNERS_MAX: usize = 1024;
+/// Counts that are told apart.
+pub(crate) const COUNTS_MAX: usize = 4096;
+
+/// Whose records they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    Unproved(Source),
+    Admitted(TenantId, PrincipalId, TaskId),
+    /// Whoever finds no room.
+    Others,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Word {
+    Problem(ProblemKind),
+    Event(EventName),
+}
+
+/// A count that is ready to be written, or to be put back if it could not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Count {
+    owner: Owner,
+    word: Word,
+    tally: Tally,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tally {
+    since: Boot,
+    first: Timestamp,
+    last: Timestamp,
+    count: u64,
+}
+
+struct Spent {
+    since: Boot,
+    written: u32,
+}
+
+/// The budgets of all owners, and what is being counted.
+#[derive(Default)]
+pub(crate) struct Budget {
+    spent: HashMap<Owner, Spent>,
+    counts: HashMap<(Owner, Word), Tally>,
+}
+
+impl Budget {
+    /// Whether this one may be written by itself. If not, it was counted.
+    pub(crate) fn spend(&mut self, owner: Owner, word: Word, now: Timestamp, boot: Boot) -> bool {
+        let owner = self.known(owner, boot);
+        let limit = match owner {
+            Owner::Admitted(..) => ADMITTED_WRITTEN_MAX,
+            Owner::Unproved(_) | Owner::Others => UNPROVED_WRITTEN_MAX,
+        };
+        let spent = self.spent.entry(owner).or_insert(Spent { since: boot, written: 0 });
+        if spent.written < limit {
+            spent.written += 1;
+            return true;
+        }
+        self.add(Count { owner, word, tally: Tally { since: boot, first: now, last: now, count: 1 } });
+        false
+    }
+
+    /// The counts whose window has ended.
+    pub(crate) fn due(&mut self, boot: Boot) -> Vec<Count> {
+        self.spent.retain(|_, spent| boot.since(spent.since) < WINDOW);
+        self.take(|tally| boot.since(tally.since) >= WINDOW)
+    }
+
+    /// All counts, for the end.
+    pub(crate) fn rest(&mut self) -> Vec<Count> {
+        self.take(|_| true)
+    }
+
+    /// Counts that could not be written.
+    pub(crate) fn put_back(&mut self, counts: Vec<Count>) {
+        for count in counts {
+            self.add(count);
+        }
+    }
+
+    fn known(&mut self, owner: Owner, boot: Boot) -> Owner {
+        if let Some(spent) = self.spent.get(&owner) {
+            if boot.since(spent.since) >= WINDOW {
+                self.spent.remove(&owner);
+            }
+            return owner;
+        }
+        if self.spent.len() < OWNERS_MAX { owner } else { Owner::Others }
+    }
+
+    fn add(&mut self, count: Count) {
+        let mut key = (count.owner, count.word);
+        if self.counts.len() >= COUNTS_MAX && !self.counts.contains_key(&key) {
+            key.0 = Owner::Others;
+        }
+        match self.counts.entry(key) {
+            hash_map::Entry::Vacant(room) => {
+                room.insert(count.tally);
+            }
+            hash_map::Entry::Occupied(mut there) => there.get_mut().merge(&count.tally),
+        }
+    }
+
+    fn take(&mut self, which: impl Fn(&Tally) -> bool) -> Vec<Count> {
+        self.counts
+            .extract_if(|_, tally| which(tally))
+            .map(|((owner, word), tally)| Count { owner, word, tally })
+            .collect()
+    }
+}
+
+impl Tally {
+    fn merge(&mut self, other: &Self) {
+        self.since = self.since.min(other.since);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.count = self.count.saturating_add(other.count);
+    }
+}
+
+impl Count {
+    /// The record of a count.
+    pub(crate) fn entry(&self) -> Entry {
+        let (tenant, agent, task) = match self.owner {
+            Owner::Admitted(tenant, agent, task) => (Some(tenant), Some(agent), Some(task)),
+            Owner::Unproved(_) | Owner::Others => (None, None, None),
+        };
+        match self.word {
+            Word::Problem(problem) => Entry::Refusal(Refusal {
+                tenant,
+                agent,
+                task,
+                source: source_text(self.owner),
+                count: self.tally.count,
+                ..Refusal::bare(problem, self.tally.first, self.tally.last)
+            }),
+            Word::Event(event) => {
+                let facts =
+                    EventFacts { tenant, agent, task, count: self.tally.count, ..EventFacts::new(event) };
+                Entry::Event(Event::of(facts))
+            }
+        }
+    }
+}
+
+/// Where an unproved caller came from, as it stands in a record.
+pub(crate) fn source_text(owner: Owner) -> Option<String> {
+    match owner {
+        Owner::Unproved(source) => Some(source.to_string()),
+        Owner::Others => Some("others".to_owned()),
+        Owner::Admitted(..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The ledger's keys: keyed hashes of what must not stand in it, and the signature of its head.
+//!
+//! A plain hash of a short query could be guessed; under a key it only tells its holder whether two
+//! calls were alike, or whether a given request was the one. Each use has a label of its own.
+
+use crate::{LedgerError, chain::Link};
+use aws_lc_rs::{
+    hmac,
+    signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey},
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use nightlatch_domain::{clock::Timestamp, exchange::Exchange, ports::store::LedgerHead};
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// A keyed hash, base64url. Made only by [`LedgerKeys`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+/// What a hash is of.
+#[derive(Clone, Copy)]
+pub(crate) enum Of {
+    Head,
+    Path,
+    Query,
+    Resource,
+    Body,
+}
+
+impl Of {
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::Head => b"nightlatch ledger v1 head\0",
+            Self::Path => b"nightlatch ledger v1 path\0",
+            Self::Query => b"nightlatch ledger v1 query\0",
+            Self::Resource => b"nightlatch ledger v1 resource\0",
+            Self::Body => b"nightlatch ledger v1 body\0",
+        }
+    }
+}
+
+/// The keys of a ledger's writer.
+pub struct LedgerKeys {
+    signer: Ed25519KeyPair,
+    hash: hmac::Key,
+}
+
+impl LedgerKeys {
+    /// The key that signs heads, and the key of the hashes.
+    #[must_use]
+    pub const fn new(signer: Ed25519KeyPair, hash: hmac::Key) -> Self {
+        Self { signer, hash }
+    }
+
+    /// The public half of the signing key, 32 bytes.
+    #[must_use]
+    pub fn public_key(&self) -> &[u8] {
+        self.signer.public_key().as_ref()
+    }
+
+    /// A hash of a body as it streams by.
+    #[must_use]
+    pub fn body_digest(&self) -> BodyDigest {
+        BodyDigest(self.context(Of::Body))
+    }
+
+    pub(crate) fn digest(&self, of: Of, bytes: &[u8]) -> Digest {
+        let mut context = self.context(of);
+        context.update(bytes);
+        finish(context)
+    }
+
+    /// The hash of the canonical head: host, target and what the catalogue made of it, as policy saw
+    /// them. No header is part of an exchange, so no credential is.
+    pub(crate) fn head(&self, exchange: &Exchange) -> Result<Digest, LedgerError> {
+        let seen = (&exchange.host, &exchange.target, &exchange.matched);
+        let bytes =
+            serde_json::to_vec(&seen).map_err(|_| LedgerError::NotWritten(io::ErrorKind::InvalidData))?;
+        Ok(self.digest(Of::Head, &bytes))
+    }
+
+    /// Signs a link of the chain as its head.
+    pub(crate) fn sign(&self, link: &Link, at: Timestamp) -> LedgerHead {
+        let signature = self.signer.sign(&signed_bytes(link.seq, &link.hash, at));
+        LedgerHead {
+            seq: link.seq,
+            hash: link.hash.clone(),
+            signature: URL_SAFE_NO_PAD.encode(signature),
+            at,
+        }
+    }
+
+    fn context(&self, of: Of) -> hmac::Context {
+        let mut context = hmac::Context::with_key(&self.hash);
+        context.update(of.label());
+        context
+    }
+}
+
+/// A keyed hash of a body that is still on its way.
+pub struct BodyDigest(hmac::Context);
+
+impl BodyDigest {
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all that came by.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        finish(self.0)
+    }
+}
+
+fn finish(context: hmac::Context) -> Digest {
+    Digest(URL_SAFE_NO_PAD.encode(context.sign()))
+}
+
+/// Whether `public_key` signed this head.
+pub(crate) fn is_signed(public_key: &[u8], head: &LedgerHead) -> bool {
+    let Ok(signature) = URL_SAFE_NO_PAD.decode(&head.signature) else { return false };
+    let bytes = signed_bytes(head.seq, &head.hash, head.at);
+    UnparsedPublicKey::new(&ED25519, public_key).verify(&bytes, &signature).is_ok()
+}
+
+fn signed_bytes(seq: u64, hash: &str, at: Timestamp) -> Vec<u8> {
+    format!("nightlatch ledger head v1\n{seq}\n{hash}\n{}", at.millis()).into_bytes()
+}

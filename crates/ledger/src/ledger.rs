@@ -1,0 +1,542 @@
+//! The ledger as the rest of the house holds it: a handle, a queue, one writing thread, one ticker.
+//!
+//! What must be recorded is queued at once, before the returned future is polled: a caller that goes
+//! away cannot take an outcome with it. The queue needs no bound of its own, because what fills it is
+//! bounded: intents by [`INTENTS_MAX`], outcomes by their intents, refusals by their budget.
+
+use crate::{
+    LedgerError, LedgerKeys,
+    budget::{Budget, Count, Owner, Word, source_text},
+    chain::Link,
+    disk::{Disk, Folder},
+    entries,
+    facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source},
+    hash::BodyDigest,
+    read::{self, Filter},
+    record::{Entry, EventName, Record, Refusal},
+    recover::{beginning, recover},
+    segments::{SEGMENT_MAX_BYTES, failed},
+    verify::{Verified, verify},
+    writer::Writer,
+};
+use nightlatch_domain::{
+    clock::{Clock, Timestamp},
+    exchange::{Caller, Exchange},
+    id::{CallId, TenantId},
+    ports::{
+        Boxed,
+        store::{LedgerHead, LedgerStore},
+    },
+    problem::ProblemKind,
+};
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::Signal,
+};
+use std::{
+    collections::VecDeque,
+    fs::{DirBuilder, File, OpenOptions},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, oneshot},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+/// Intents that may wait for the disk at one time; further ones wait before the queue.
+const INTENTS_MAX: usize = 1024;
+/// Records of one write.
+const BATCH_MAX_RECORDS: usize = 512;
+/// A disk that does not answer for so long is taken for one that will not.
+const DISK_DEADLINE: Duration = Duration::from_secs(10);
+/// How often counts are looked at and the head is signed.
+const TICK: Duration = Duration::from_secs(1);
+/// Alarms that are kept at hand.
+const ALARMS_MAX: usize = 256;
+/// How far back alarms are looked for at the start.
+const ALARMS_SPAN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The proof that a call's intent is written (and on the disk, where its effect asks for that). Only
+/// [`Ledger::intent`] makes one; it cannot be copied. `attach` asks for it, [`Ledger::outcome`] uses it up.
+#[derive(Debug)]
+#[must_use = "an intent wants its outcome"]
+pub struct Recorded {
+    pub(crate) tenant: TenantId,
+    pub(crate) call: CallId,
+    pub(crate) seq: u64,
+}
+
+impl Recorded {
+    /// The call that was recorded.
+    #[must_use]
+    pub const fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The number of its record.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// A ledger that is written. Clones are the same ledger; when the last goes, the writer ends.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    folder: PathBuf,
+    keys: LedgerKeys,
+    clock: Arc<dyn Clock>,
+    heads: Arc<dyn LedgerStore>,
+    queue: Sender<Command>,
+    intents: Semaphore,
+    budget: Mutex<Budget>,
+    alarms: Arc<Mutex<VecDeque<Record>>>,
+    /// The number of the last head that the store took; held while one is on its way.
+    published: tokio::sync::Mutex<u64>,
+}
+
+enum Command {
+    Write(Write),
+    Head(oneshot::Sender<Result<Link, LedgerError>>),
+    Close(oneshot::Sender<Result<Link, LedgerError>>),
+}
+
+struct Write {
+    entry: Entry,
+    durable: bool,
+    reply: oneshot::Sender<Result<u64, LedgerError>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, which is made where it is missing. Checks the chain from the last
+    /// signed head on, moves a torn last line aside, and records that it began. Runs inside a tokio
+    /// runtime; installs a handler for `SIGXFSZ`.
+    ///
+    /// # Errors
+    /// [`LedgerError::InUse`] where another process writes it; [`LedgerError::Broken`] where what is
+    /// there is not what was written; [`LedgerError::NotWritten`] where there is no room to begin.
+    pub async fn open(
+        folder: &Path,
+        keys: LedgerKeys,
+        heads: Arc<dyn LedgerStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LedgerError> {
+        outlive_file_size_limits()?;
+        let lock = lock(folder)?;
+        let head = heads.head().await?;
+        let recovered = recover(folder, keys.public_key(), head.as_ref())?;
+        let alarms = read::alarms(folder, clock.now().minus(ALARMS_SPAN), ALARMS_MAX)?;
+        let alarms = Arc::new(Mutex::new(alarms.into()));
+        let writer = writer(folder, recovered.position)?;
+        let pen = Pen { writer, clock: Arc::clone(&clock), alarms: Arc::clone(&alarms), _lock: lock };
+        let ledger = Self::start(folder, keys, heads, clock, alarms, pen, head)?;
+        if recovered.torn_bytes > 0 {
+            let torn =
+                EventFacts { count: recovered.torn_bytes, ..EventFacts::new(EventName::LedgerRecovered) };
+            ledger.event(torn).await?;
+        }
+        ledger.event(EventFacts::new(EventName::Started)).await?;
+        Ok(ledger)
+    }
+
+    fn start<D: Disk + 'static>(
+        folder: &Path,
+        keys: LedgerKeys,
+        heads: Arc<dyn LedgerStore>,
+        clock: Arc<dyn Clock>,
+        alarms: Arc<Mutex<VecDeque<Record>>>,
+        pen: Pen<D>,
+        head: Option<LedgerHead>,
+    ) -> Result<Self, LedgerError> {
+        let (queue, commands) = channel();
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || pen.run(&commands))
+            .map_err(|error| failed(folder, &error))?;
+        let inner = Arc::new(Inner {
+            folder: folder.to_owned(),
+            keys,
+            clock,
+            heads,
+            queue,
+            intents: Semaphore::new(INTENTS_MAX),
+            budget: Mutex::default(),
+            alarms,
+            published: tokio::sync::Mutex::new(head.map_or(0, |head| head.seq)),
+        });
+        tokio::spawn(tick(Arc::downgrade(&inner)));
+        Ok(Self { inner })
+    }
+
+    /// Records that a call is about to leave. Resolves after `write(2)` for reads and after `fdatasync`
+    /// for everything else (one for all that wait).
+    ///
+    /// # Errors
+    /// Any: then nothing may leave for this call. (Its line may yet come to be written, if the disk only
+    /// was slow: an intent without an outcome.)
+    pub fn intent(
+        &self,
+        exchange: &Exchange,
+        facts: IntentFacts,
+    ) -> Boxed<'static, Result<Recorded, LedgerError>> {
+        let entry = entries::intent(&self.inner.keys, exchange, facts);
+        let durable = exchange.matched.effect.waits_for_disk();
+        let (tenant, call) = (exchange.caller.tenant, exchange.call);
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            let entry = entry?;
+            let written = async {
+                let _permit = inner.intents.acquire().await.map_err(|_| LedgerError::Closed)?;
+                inner.queue(entry, durable)?.await.map_err(|_| LedgerError::Closed)?
+            };
+            let seq = timeout(DISK_DEADLINE, written).await.map_err(|_| LedgerError::TimedOut)??;
+            Ok(Recorded { tenant, call, seq })
+        })
+    }
+
+    /// Records what came of a call. Queued before the future is polled.
+    ///
+    /// # Errors
+    /// Any of writing. What happened has happened; the call's intent stands without its outcome.
+    pub fn outcome(
+        &self,
+        recorded: Recorded,
+        facts: OutcomeFacts,
+    ) -> Boxed<'static, Result<(), LedgerError>> {
+        self.write(entries::outcome(&recorded, facts), false)
+    }
+
+    /// Records that a call of an admitted agent was not made: one by one up to the task's budget a
+    /// minute, counted from there. Queued before the future is polled.
+    ///
+    /// # Errors
+    /// Any of writing; the call stays refused.
+    pub fn refusal(&self, caller: &Caller, facts: RefusalFacts) -> Boxed<'static, Result<(), LedgerError>> {
+        let owner = Owner::Admitted(caller.tenant, caller.agent, caller.task);
+        if !self.inner.spend(owner, Word::Problem(facts.problem)) {
+            return Box::pin(async { Ok(()) });
+        }
+        self.write(entries::refusal(caller, facts, self.inner.clock.now()), false)
+    }
+
+    /// Records that a caller that proved nothing was refused: the first few of a source in a minute one
+    /// by one, the rest counted. Queued before the future is polled.
+    ///
+    /// # Errors
+    /// Any of writing; the caller stays refused.
+    pub fn refusal_unadmitted(
+        &self,
+        source: Source,
+        problem: ProblemKind,
+    ) -> Boxed<'static, Result<(), LedgerError>> {
+        let owner = Owner::Unproved(source.counted());
+        if !self.inner.spend(owner, Word::Problem(problem)) {
+            return Box::pin(async { Ok(()) });
+        }
+        let now = self.inner.clock.now();
+        let entry = Refusal { source: source_text(owner), ..Refusal::bare(problem, now, now) };
+        self.write(Entry::Refusal(entry), false)
+    }
+
+    /// Records something that was noticed in a call. Queued before the future is polled.
+    ///
+    /// # Errors
+    /// Any of writing.
+    pub fn finding(&self, facts: FindingFacts) -> Boxed<'static, Result<(), LedgerError>> {
+        self.write(entries::finding(facts), false)
+    }
+
+    /// Records that something happened, and waits until that is on the disk. What an agent can provoke
+    /// shares the budget of its refusals. Queued before the future is polled.
+    ///
+    /// # Errors
+    /// Any of writing.
+    pub fn event(&self, facts: EventFacts) -> Boxed<'static, Result<(), LedgerError>> {
+        let provoked =
+            facts.event.is_provoked().then_some(()).and(facts.tenant.zip(facts.agent).zip(facts.task));
+        if let Some(((tenant, agent), task)) = provoked
+            && !self.inner.spend(Owner::Admitted(tenant, agent, task), Word::Event(facts.event))
+        {
+            return Box::pin(async { Ok(()) });
+        }
+        self.write(entries::event(facts), true)
+    }
+
+    /// A keyed hash of a body, to be fed as it streams by.
+    #[must_use]
+    pub fn body_digest(&self) -> BodyDigest {
+        self.inner.keys.body_digest()
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// The last `limit` records that fit, oldest first. Reads files: not on a thread that serves.
+    ///
+    /// # Errors
+    /// [`LedgerError::File`] or [`LedgerError::Unreadable`].
+    pub fn tail(&self, limit: usize, filter: &Filter) -> Result<Vec<Record>, LedgerError> {
+        read::tail(&self.inner.folder, limit, filter)
+    }
+
+    /// What happened since then that a human should hear of, oldest first; the last 256 at most.
+    #[must_use]
+    pub fn alarms(&self, since: Timestamp) -> Vec<Record> {
+        held(&self.inner.alarms).iter().filter(|record| record.at >= since).cloned().collect()
+    }
+
+    /// Signs the head, hands it to the store, and verifies the whole folder against it.
+    ///
+    /// # Errors
+    /// As [`verify`](crate::verify::verify), and what signing the head can fail with.
+    pub async fn verify(&self) -> Result<Verified, LedgerError> {
+        self.inner.publish_head().await?;
+        let head = self.inner.heads.head().await?;
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || verify(&inner.folder, inner.keys.public_key(), head.as_ref()))
+            .await
+            .map_err(|_| LedgerError::Closed)?
+    }
+
+    /// Writes what is counted, records the end, signs the head and ends the writer.
+    ///
+    /// # Errors
+    /// What could not be written or signed. The writer has ended all the same.
+    pub async fn close(&self) -> Result<(), LedgerError> {
+        let counts = held(&self.inner.budget).rest();
+        let counted = self.inner.write_counts(counts).await;
+        let stopped = self.event(EventFacts::new(EventName::Stopped)).await;
+        let published = self.inner.publish_head().await;
+        let (reply, ended) = oneshot::channel();
+        self.inner.queue.send(Command::Close(reply)).map_err(|_| LedgerError::Closed)?;
+        ended.await.map_err(|_| LedgerError::Closed)??;
+        counted.and(stopped).and(published)
+    }
+
+    fn write(&self, entry: Entry, durable: bool) -> Boxed<'static, Result<(), LedgerError>> {
+        let queued = self.inner.queue(entry, durable);
+        Box::pin(async move {
+            timeout(DISK_DEADLINE, queued?)
+                .await
+                .map_err(|_| LedgerError::TimedOut)?
+                .map_err(|_| LedgerError::Closed)?
+                .map(|_| ())
+        })
+    }
+}
+
+impl Inner {
+    fn queue(
+        &self,
+        entry: Entry,
+        durable: bool,
+    ) -> Result<oneshot::Receiver<Result<u64, LedgerError>>, LedgerError> {
+        let (reply, written) = oneshot::channel();
+        self.queue.send(Command::Write(Write { entry, durable, reply })).map_err(|_| LedgerError::Closed)?;
+        Ok(written)
+    }
+
+    fn spend(&self, owner: Owner, word: Word) -> bool {
+        held(&self.budget).spend(owner, word, self.clock.now(), self.clock.boot())
+    }
+
+    /// Counts that could not be written are counted on.
+    async fn write_counts(&self, counts: Vec<Count>) -> Result<(), LedgerError> {
+        let mut first_failure = Ok(());
+        for count in counts {
+            let written = match self.queue(count.entry(), false) {
+                Ok(written) => written.await.unwrap_or(Err(LedgerError::Closed)),
+                Err(closed) => Err(closed),
+            };
+            if let Err(failure) = written {
+                held(&self.budget).put_back(vec![count]);
+                first_failure = first_failure.and(Err(failure));
+            }
+        }
+        first_failure
+    }
+
+    async fn publish_head(&self) -> Result<(), LedgerError> {
+        let mut published = self.published.lock().await;
+        let (reply, synced) = oneshot::channel();
+        self.queue.send(Command::Head(reply)).map_err(|_| LedgerError::Closed)?;
+        let link = synced.await.map_err(|_| LedgerError::Closed)??;
+        if link.seq > *published {
+            self.heads.put_head(self.keys.sign(&link, self.clock.now())).await?;
+            *published = link.seq;
+        }
+        Ok(())
+    }
+}
+
+/// What was counted must not be lost because nobody closed in order.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for count in held(&self.budget).rest() {
+            // The queue is still there, or the writer has ended and there is nowhere to write.
+            let _ = self.queue(count.entry(), false);
+        }
+    }
+}
+
+/// Ends with the last handle. A store that cannot be reached is tried again: calls do not depend on it.
+async fn tick(inner: std::sync::Weak<Inner>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        let due = held(&inner.budget).due(inner.clock.boot());
+        let counted = inner.write_counts(due).await;
+        match counted.and(inner.publish_head().await) {
+            Err(LedgerError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "the ledger's head is not signed"),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// What the writing thread holds.
+struct Pen<D> {
+    writer: Writer<D>,
+    clock: Arc<dyn Clock>,
+    alarms: Arc<Mutex<VecDeque<Record>>>,
+    _lock: File,
+}
+
+impl<D: Disk> Pen<D> {
+    fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(first) = commands.recv() {
+            let mut writes = Vec::new();
+            let batch = std::iter::once(first).chain(commands.try_iter().take(BATCH_MAX_RECORDS - 1));
+            for command in batch {
+                match command {
+                    Command::Write(write) => writes.push(write),
+                    Command::Head(reply) => {
+                        self.write(std::mem::take(&mut writes));
+                        let _ = reply.send(self.writer.sync());
+                    }
+                    Command::Close(reply) => {
+                        self.write(writes);
+                        let synced = self.writer.sync();
+                        // The lock goes before the answer, so that whoever waited can open again.
+                        drop(self);
+                        let _ = reply.send(synced);
+                        return;
+                    }
+                }
+            }
+            self.write(writes);
+        }
+        // The last handle went without `close`; what was queued is in the file.
+        let _ = self.writer.sync();
+    }
+
+    fn write(&mut self, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let (entries, waiting): (Vec<_>, Vec<_>) =
+            writes.into_iter().map(|write| (write.entry, (write.durable, write.reply))).unzip();
+        let records = match self.writer.append(self.clock.now(), entries) {
+            Ok(records) => records,
+            Err(error) => {
+                return waiting.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+            }
+        };
+        self.note_alarms(&records);
+        self.acknowledge(records.iter().map(|record| record.seq).zip(waiting));
+    }
+
+    /// Reads are answered now, the others after one sync for all of them.
+    fn acknowledge(
+        &mut self,
+        written: impl Iterator<Item = (u64, (bool, oneshot::Sender<Result<u64, LedgerError>>))>,
+    ) {
+        let mut durable = Vec::new();
+        for (seq, (waits, reply)) in written {
+            if waits {
+                durable.push((seq, reply));
+            } else {
+                // A caller that went away needs no answer.
+                let _ = reply.send(Ok(seq));
+            }
+        }
+        if durable.is_empty() {
+            return;
+        }
+        let synced = self.writer.sync();
+        for (seq, reply) in durable {
+            let _ = reply.send(synced.clone().map(|_| seq));
+        }
+    }
+
+    fn note_alarms(&self, records: &[Record]) {
+        let mut alarms = held(&self.alarms);
+        for record in records.iter().filter(|record| record.entry.is_alarm()) {
+            if alarms.len() == ALARMS_MAX {
+                alarms.pop_front();
+            }
+            alarms.push_back(record.clone());
+        }
+    }
+}
+
+/// A thread that panicked while it held one of these left nothing half done in it.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `RLIMIT_FSIZE` sends SIGXFSZ, which ends the process unless it is handled; then the write fails with
+/// EFBIG instead (setrlimit(2)). The handler stays when its stream is dropped.
+fn outlive_file_size_limits() -> Result<(), LedgerError> {
+    signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
+        .map(drop)
+        .map_err(|error| LedgerError::NotWritten(error.kind()))
+}
+
+fn lock(folder: &Path) -> Result<File, LedgerError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, &error))?;
+    let path = folder.join("lock");
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| failed(&path, &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+        Ok(()) => Ok(file),
+        Err(taken) if taken.kind() == io::ErrorKind::WouldBlock => Err(LedgerError::InUse(folder.to_owned())),
+        Err(error) => Err(failed(&path, &error)),
+    }
+}
+
+fn writer(folder: &Path, position: Option<crate::writer::Position>) -> Result<Writer<Folder>, LedgerError> {
+    let mut disk = Folder::new(folder);
+    let tape = match &position {
+        Some(position) => disk.reopen(position.number),
+        None => disk.create(beginning().number),
+    }
+    .map_err(|error| LedgerError::NotWritten(error.kind()))?;
+    Ok(Writer::new(disk, tape, position.unwrap_or_else(beginning), SEGMENT_MAX_BYTES))
+}
+
+#[cfg(test)]
+mod tests;
