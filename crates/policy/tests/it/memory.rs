@@ -8,10 +8,12 @@ use nightlatch_domain::{
 };
 use nightlatch_policy::{Reason, Sandbox};
 
+type Change = fn(&mut Case);
+
 #[test]
 fn a_remembered_permit_ends_with_any_change_that_denies() {
     let decider = decider(&[]);
-    let changes: [(fn(&mut Case), Reason); 9] = [
+    let changes: [(Change, Reason); 9] = [
         (|case| case.grant.revoked_at = Some(at(1)), Reason::GrantEnded),
         (|case| case.grant.expires_at = at(NOW), Reason::GrantEnded),
         (|case| case.grant.operations.clear(), Reason::NotCovered),
@@ -45,7 +47,7 @@ fn a_remembered_permit_does_not_outlive_the_end_of_its_grant() {
 
 #[test]
 fn whatever_a_forbid_reads_is_part_of_what_is_remembered() {
-    let reads: [(&str, fn(&mut Case)); 7] = [
+    let reads: [(&str, Change); 7] = [
         (r#"principal.risk == "high""#, |case| case.agent.risk = RiskTier::High),
         (r#"context.sandbox == "weak""#, |case| case.sandbox = Sandbox::Weak),
         (r#"context.method == "PUT""#, |case| case.exchange.target.method = "PUT".into()),
