@@ -173,7 +173,11 @@ fn give_up_after(stream: &Stream, left: Duration) -> io::Result<()> {
 
 type Lost = (LostAnswer, Option<StatusCode>);
 
-async fn exchange(io: FirstByte, request: Request<Full<Bytes>>, max_bytes: usize) -> Result<RawAnswer, Lost> {
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    io: FirstByte<S>,
+    request: Request<Full<Bytes>>,
+    max_bytes: usize,
+) -> Result<RawAnswer, Lost> {
     let broken = |_| (LostAnswer::BrokenOff, None);
     let (mut sender, connection) = http1::Builder::new().handshake(TokioIo::new(io)).await.map_err(broken)?;
     let mut connection = pin!(connection);
@@ -202,14 +206,14 @@ async fn collect(answer: Response<Incoming>, max_bytes: usize) -> Result<RawAnsw
 }
 
 /// The mark between *certainly not sent* and *may have been sent*.
-struct FirstByte {
-    stream: Stream,
+struct FirstByte<S> {
+    stream: S,
     clock: Arc<dyn Clock>,
     send_by: Boot,
     wrote: Arc<AtomicBool>,
 }
 
-impl AsyncRead for FirstByte {
+impl<S: AsyncRead + Unpin> AsyncRead for FirstByte<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -219,7 +223,7 @@ impl AsyncRead for FirstByte {
     }
 }
 
-impl AsyncWrite for FirstByte {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstByte<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if !self.wrote.load(Ordering::SeqCst) {
             if self.clock.boot() >= self.send_by {
@@ -238,3 +242,6 @@ impl AsyncWrite for FirstByte {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

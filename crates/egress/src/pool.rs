@@ -204,8 +204,9 @@ impl Pool {
 }
 
 async fn sweep(pool: Weak<Inner>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
     loop {
-        tokio::time::sleep(every).await;
+        ticks.tick().await;
         let Some(pool) = pool.upgrade() else { return };
         let now = pool.clock().boot();
         if pool.shelves().sweep(now, &pool.limits) {

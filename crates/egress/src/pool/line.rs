@@ -11,8 +11,9 @@ use http::{Request, Response};
 use hyper::{
     body::Incoming,
     client::conn::{TrySendError, http1, http2},
+    rt::Executor,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use std::{
     future::Future,
     pin::Pin,
@@ -22,7 +23,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{sync::watch, time::timeout};
 
 /// The head of an answer, in bytes and in fields. A hostile server may send no more than this.
 const ANSWER_HEAD_MAX_BYTES: u32 = 64 * 1024;
@@ -37,18 +38,36 @@ pub(crate) struct Live {
     pub(crate) number: u64,
     pub(crate) key: PoolKey,
     pub(crate) to: Destination,
-    task: AbortHandle,
+    cut: watch::Sender<bool>,
     calls: AtomicUsize,
 }
 
+/// Ends every task of one connection together. hyper gives an HTTP/2 connection several tasks, and the
+/// one that holds the socket is not the one that we drive.
+#[derive(Clone)]
+struct Tasks(watch::Receiver<bool>);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        let mut cut = self.0.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = task => {}
+                // Also when the sender is gone: a connection that nobody holds has no one to serve.
+                _ = cut.wait_for(|cut| *cut) => {}
+            }
+        });
+    }
+}
+
 impl Live {
-    pub(crate) fn new(number: u64, key: PoolKey, to: Destination, task: AbortHandle) -> Self {
-        Self { number, key, to, task, calls: AtomicUsize::new(0) }
+    fn new(number: u64, key: PoolKey, to: Destination, cut: watch::Sender<bool>) -> Self {
+        Self { number, key, to, cut, calls: AtomicUsize::new(0) }
     }
 
     /// Ends the connection at once, with whatever runs over it.
     pub(crate) fn cut(&self) {
-        self.task.abort();
+        self.cut.send_replace(true);
     }
 
     pub(crate) fn is_busy(&self) -> bool {
@@ -184,37 +203,43 @@ pub(crate) async fn open(
 ) -> Result<Line, EgressError> {
     let not_sent = |_| EgressError::NotSent(to.host().to_owned());
     let io = TokioIo::new(connected.stream);
-    let weak = Arc::downgrade(pool);
+    let (cut, watched) = watch::channel(false);
+    let tasks = Tasks(watched);
     match connected.protocol {
         Protocol::Http1 => {
             let begun = http1_settings().handshake(io).await;
             let (sender, driver) = begun.map_err(not_sent)?;
-            adopt(pool, weak, errand, to, Sender::Http1(sender), async { drop(driver.await) })
+            adopt(pool, errand, to, Sender::Http1(sender), cut, |leaves| {
+                tasks.execute(driven(driver, leaves))
+            })
         }
         Protocol::Http2 => {
-            let begun = http2_settings().handshake(io).await;
+            let begun = http2_settings(tasks.clone()).handshake(io).await;
             let (sender, driver) = begun.map_err(not_sent)?;
-            adopt(pool, weak, errand, to, Sender::Http2(sender), async { drop(driver.await) })
+            adopt(pool, errand, to, Sender::Http2(sender), cut, |leaves| {
+                tasks.execute(driven(driver, leaves))
+            })
         }
     }
 }
 
+async fn driven<T>(driver: impl Future<Output = T>, leaves: Leaves) {
+    let _leaves = leaves;
+    driver.await;
+}
+
 fn adopt(
-    pool: &Inner,
-    weak: Weak<Inner>,
+    pool: &Arc<Inner>,
     errand: &Errand<'_>,
     to: &Destination,
     sender: Sender,
-    driver: impl Future<Output = ()> + Send + 'static,
+    cut: watch::Sender<bool>,
+    drive: impl FnOnce(Leaves),
 ) -> Result<Line, EgressError> {
     let number = pool.shelves().next_number();
     let ended = Arc::new(AtomicBool::new(false));
-    let leaves = Leaves { pool: weak, number, ended: Arc::clone(&ended) };
-    let task = tokio::spawn(async move {
-        let _leaves = leaves;
-        driver.await;
-    });
-    let live = Arc::new(Live::new(number, errand.key(), to.clone(), task.abort_handle()));
+    drive(Leaves { pool: Arc::downgrade(pool), number, ended: Arc::clone(&ended) });
+    let live = Arc::new(Live::new(number, errand.key(), to.clone(), cut));
     let mut shelves = pool.shelves();
     if shelves.is_cut(errand.number()) {
         live.cut();
@@ -245,12 +270,13 @@ impl Drop for Leaves {
 
 fn http1_settings() -> http1::Builder {
     let mut settings = http1::Builder::new();
-    settings.max_headers(ANSWER_FIELDS_MAX).max_buf_size(ANSWER_HEAD_MAX_BYTES as usize);
+    let bytes = ANSWER_HEAD_MAX_BYTES as usize;
+    settings.max_headers(ANSWER_FIELDS_MAX).max_header_size(bytes).max_buf_size(bytes);
     settings
 }
 
-fn http2_settings() -> http2::Builder<TokioExecutor> {
-    let mut settings = http2::Builder::new(TokioExecutor::new());
+fn http2_settings(tasks: Tasks) -> http2::Builder<Tasks> {
+    let mut settings = http2::Builder::new(tasks);
     settings
         .max_header_list_size(ANSWER_HEAD_MAX_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

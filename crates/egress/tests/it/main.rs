@@ -1,0 +1,9 @@
+//! Proves that what leaves goes where it may, over connections that are what they should be.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what a test sets up must succeed")]
+
+mod destinations;
+mod once;
+mod pooled;
+mod trusted;
+mod world;
