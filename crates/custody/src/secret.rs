@@ -48,13 +48,12 @@ mod tests {
     use super::Secret;
     use std::{fmt, marker::PhantomData};
 
-    struct Probe<T>(PhantomData<T>);
-
     // The inherent constant exists only where `T` has the trait, and wins over the blanket one.
     macro_rules! lacks {
         ($($name:ident: $bound:path;)*) => {$(
             #[test]
             fn $name() {
+                struct Probe<T>(PhantomData<T>);
                 trait Otherwise { const HAS: bool = false; }
                 impl<T> Otherwise for Probe<T> {}
                 impl<T: $bound> Probe<T> { const HAS: bool = true; }
