@@ -1,0 +1,59 @@
+//! Refusals on the wire: RFC 9457, built from our own words, and closed where framing is in doubt.
+
+use crate::error::BodyError;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use nightlatch_domain::{
+    id::CallId,
+    problem::{Problem, ProblemKind},
+};
+
+/// The body of every answer.
+pub(crate) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The header that names the call, for `nightlatch why`.
+pub(crate) const CALL: &str = "nightlatch-call";
+
+/// A body that is whole already.
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> OutBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A refusal.
+pub(crate) fn problem(problem: &Problem) -> Response<OutBody> {
+    let body = problem.body();
+    // Texts, numbers and ids of ours have no way to fail; if they had, the status says enough.
+    let mut answer = Response::new(whole(serde_json::to_vec(&body).unwrap_or_default()));
+    *answer.status_mut() = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-should-retry", HeaderValue::from_static(if body.retryable { "true" } else { "false" }));
+    if let Some(secs) = body.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    if problem.kind == ProblemKind::NotAdmitted {
+        // RFC 9110 §15.5.2: a 401 carries a challenge. Nothing that a client could type answers this one.
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Nightlatch-Certificate"));
+    }
+    if let Some(call) = problem.call {
+        name_call(headers, call);
+    }
+    answer
+}
+
+/// Puts the challenge of a manifest on a refusal.
+pub(crate) fn challenge(answer: &mut Response<OutBody>, challenge: Option<&str>) {
+    let value = challenge.and_then(|text| HeaderValue::from_str(text).ok());
+    answer
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, value.unwrap_or(HeaderValue::from_static("Bearer")));
+}
+
+/// Puts the call's id on an answer.
+pub(crate) fn name_call(headers: &mut HeaderMap, call: CallId) {
+    if let Ok(id) = HeaderValue::from_str(&call.to_string()) {
+        headers.insert(CALL, id);
+    }
+}

@@ -1,0 +1,310 @@
+//! The corridor: every call walks through the same rooms in the same order, whichever door it came in by.
+//!
+//! ```text
+//! admit ─► resolve ─► decide ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
+//! ```
+//!
+//! There is one function that calls them, and no second path. What must not be skipped is a value that only
+//! the step before makes: `attach` takes the decision (`Permit`), the ledger's entry (`Recorded`) and the
+//! wake (`Awake` inside [`hold::Holding`]), and nothing else in this crate opens a lease.
+
+mod admit;
+mod attach;
+mod body;
+mod decide;
+mod forward;
+mod hold;
+mod record;
+mod resolve;
+mod scrub;
+
+use crate::{
+    answer::{self, OutBody},
+    directory::{Directory, Tables},
+    doors::route::Addressed,
+    limits::Limits,
+    peer::Peer,
+    running::{self, Running},
+    wakes::Wakes,
+};
+use admit::Admitted;
+use body::{Counted, Downward, upward};
+use hold::Holding;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use nightlatch_domain::{
+    clock::{Clock, Timestamp},
+    exchange::Exchange,
+    id::CallId,
+    ports::gateway_keeper::{GatewayRequest, KeeperForGateway},
+    problem::{Problem, ProblemKind},
+};
+use nightlatch_egress::{AnswerBody, Pool, PoolKey};
+use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
+use nightlatch_policy::{Decider, Permit};
+use record::{Closing, Noticed, Trail};
+use resolve::{Resolved, Unresolved};
+use scrub::{ScrubSet, Scrubber};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What the phases need.
+pub(crate) struct Corridor {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) decider: Arc<Decider>,
+    pub(crate) ledger: Ledger,
+    pub(crate) keeper: Arc<dyn KeeperForGateway>,
+    pub(crate) wakes: Arc<Wakes>,
+    pub(crate) running: Arc<Running>,
+    pub(crate) pool: Pool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) limits: Limits,
+    /// Notes that run beside the calls they are about.
+    pub(crate) asides: Arc<Semaphore>,
+}
+
+/// A call as a door hands it over.
+pub(crate) struct Entry {
+    pub(crate) call: CallId,
+    pub(crate) at: Timestamp,
+    /// Where it wants to go, or why the door could not tell.
+    pub(crate) addressed: Result<Addressed, Problem>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Incoming,
+}
+
+/// A refusal on its way to the agent, and whether the ledger has it already.
+struct Refused {
+    problem: Problem,
+    challenge: Option<Option<String>>,
+    is_recorded: bool,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self { problem, challenge: None, is_recorded: false }
+    }
+}
+
+/// Walks one call through.
+pub(crate) async fn walk(corridor: &Corridor, peer: &Peer, entry: Entry) -> Response<OutBody> {
+    let (call, mut trail) = (entry.call, Trail::default());
+    let refused = match passage(corridor, peer, entry, &mut trail).await {
+        Ok(answer) => return answer,
+        Err(refused) => refused,
+    };
+    let mut problem = match refused.is_recorded {
+        true => refused.problem,
+        false => record::refusal(&corridor.ledger, peer, call, trail, refused.problem).await,
+    };
+    problem.call = Some(call);
+    let is_challenge = problem.kind == ProblemKind::ReferenceMissing;
+    let mut answer = answer::problem(&problem);
+    if let (true, Some(challenge)) = (is_challenge, refused.challenge) {
+        answer::challenge(&mut answer, challenge.as_deref());
+    }
+    answer
+}
+
+/// Records and answers the refusal of a caller that is nobody yet.
+pub(crate) async fn refuse(
+    corridor: &Corridor,
+    peer: &Peer,
+    call: CallId,
+    problem: Problem,
+) -> Response<OutBody> {
+    let mut problem = record::refusal(&corridor.ledger, peer, call, Trail::default(), problem).await;
+    problem.call = Some(call);
+    answer::problem(&problem)
+}
+
+async fn passage(
+    corridor: &Corridor,
+    peer: &Peer,
+    entry: Entry,
+    trail: &mut Trail,
+) -> Result<Response<OutBody>, Refused> {
+    let began = corridor.clock.boot();
+    let tables = corridor.directory.view()?;
+    let admitted = admit::admit(peer, &tables)?;
+    trail.caller = Some(admitted.caller.clone());
+    admit::may_act(&admitted)?;
+    let share = corridor.share(&admitted)?;
+    let Entry { call, at, addressed, mut headers, body } = entry;
+    let addressed = addressed?;
+    trail.tool = Some(addressed.tool.clone());
+    let resolved = resolve::resolve(&admitted, &tables, addressed, &headers, call, at);
+    let resolved = match resolved {
+        Ok(resolved) => resolved,
+        Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved).await),
+    };
+    trail.exchange = Some(resolved.exchange.clone());
+    let permit = decide::decide(&corridor.decider, &admitted, &resolved, at).map_err(|denied| {
+        let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
+        trail.denied = Some(denied);
+        problem
+    })?;
+    let holding = corridor.hold(peer, &resolved.exchange, &tables).await?;
+    let recorded = record::intent(&corridor.ledger, &resolved.exchange, &holding.awake).await?;
+    headers.remove(&resolved.field);
+    let leaving = Leaving { resolved, holding, recorded, permit, headers, body, share, began };
+    Ok(corridor.leave(leaving).await?)
+}
+
+/// A call that is decided, held and recorded.
+struct Leaving {
+    resolved: Resolved,
+    holding: Holding,
+    recorded: Recorded,
+    permit: Permit,
+    headers: HeaderMap,
+    body: Incoming,
+    share: running::Admitted,
+    began: nightlatch_domain::clock::Boot,
+}
+
+impl Corridor {
+    /// The call's place among those of its agent.
+    fn share(&self, admitted: &Admitted) -> Result<running::Admitted, Problem> {
+        let caller = &admitted.caller;
+        let share = self.running.admit(caller.tenant, caller.agent, self.limits.calls_each_max);
+        share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
+    }
+
+    async fn hold(&self, peer: &Peer, exchange: &Exchange, tables: &Tables) -> Result<Holding, Problem> {
+        let held = hold::hold(&self.wakes, &self.running, exchange, peer.verified_at, tables.number()).await;
+        let held = held.map_err(|problem| problem.of_tool(&exchange.tool));
+        if held.as_ref().is_err_and(|problem| problem.kind == ProblemKind::LeaseRefused) {
+            self.aside(record::lease_refused(exchange)).await;
+        }
+        held
+    }
+
+    async fn unresolved(&self, admitted: &Admitted, call: CallId, unresolved: Unresolved) -> Refused {
+        match unresolved {
+            Unresolved::Refused(problem) => problem.into(),
+            Unresolved::Challenged(problem, challenge) => {
+                Refused { challenge: Some(challenge), ..problem.into() }
+            }
+            Unresolved::Foreign(problem, grant) => {
+                self.aside(record::misuse(&admitted.caller, call, &grant)).await;
+                problem.into()
+            }
+        }
+    }
+
+    /// Notes an alarm beside the call, so that its time tells nothing; with many of them under way, in line.
+    async fn aside(&self, facts: EventFacts) {
+        let noted = self.ledger.event(facts);
+        match Arc::clone(&self.asides).try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(async move {
+                let _place = place;
+                if let Err(error) = noted.await {
+                    tracing::error!(%error, "an alarm could not be recorded");
+                }
+            })),
+            // A ledger that fails here fails the refusal that follows.
+            Err(_) => drop(noted.await),
+        }
+    }
+
+    /// From here on the ledger has its intent, and whatever happens is its outcome.
+    async fn leave(&self, leaving: Leaving) -> Result<Response<OutBody>, Refused> {
+        let Leaving { resolved, holding, recorded, permit, headers, body, share, began } = leaving;
+        let exchange = &resolved.exchange;
+        let prepared = attach::attach(&holding, permit, &recorded, exchange, &headers);
+        let mut closing = self.closing(exchange, recorded, began);
+        closing.admitted = Some(share);
+        let Holding { awake, kept, entered } = holding;
+        closing.entered = Some(entered);
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(problem) => {
+                self.aside(record::lease_refused(exchange)).await;
+                return Err(told(closing, problem));
+            }
+        };
+        let scrub = prepared.scrub.clone();
+        let key = PoolKey { tenant: exchange.caller.tenant, grant: exchange.grant, wake: awake.wake() };
+        let body = upward(body, closing.sent.clone(), self.limits.body_idle);
+        let answer = match forward::forward(&self.pool, key, prepared, body, exchange, &self.limits).await {
+            Ok(answer) => answer,
+            Err(problem) => return Err(told(closing, problem)),
+        };
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            closing.noticed.rejected = 1;
+            self.wakes.drop_lease(&awake, exchange.grant, &kept);
+            let binding = &kept.lease.binding;
+            self.rejected(GatewayRequest::Unauthorized {
+                tenant: binding.tenant,
+                wake: binding.wake,
+                connection: binding.connection,
+                generation: binding.generation,
+            });
+        }
+        Ok(self.show(answer, &resolved, scrub, closing))
+    }
+
+    /// Tells the keeper that a credential was refused. It decides what that means; nobody waits for it.
+    fn rejected(&self, notice: GatewayRequest) {
+        let Ok(place) = Arc::clone(&self.asides).try_acquire_owned() else { return };
+        let keeper = Arc::clone(&self.keeper);
+        tokio::spawn(async move {
+            let _place = place;
+            // Where it cannot be told, the next 401 tells it.
+            let _ = keeper.ask(notice).await;
+        });
+    }
+
+    fn closing(
+        &self,
+        exchange: &Exchange,
+        recorded: Recorded,
+        began: nightlatch_domain::clock::Boot,
+    ) -> Closing {
+        Closing {
+            ledger: self.ledger.clone(),
+            clock: Arc::clone(&self.clock),
+            began,
+            of: (exchange.caller.tenant, exchange.call, exchange.connection),
+            sent: Counted::new(self.ledger.body_digest()),
+            received: Counted::new(self.ledger.body_digest()),
+            status: None,
+            problem: None,
+            noticed: Noticed::default(),
+            recorded: Some(recorded),
+            entered: None,
+            admitted: None,
+        }
+    }
+
+    /// The tool's answer as the agent may see it.
+    fn show(
+        &self,
+        answer: Response<AnswerBody>,
+        resolved: &Resolved,
+        scrub: ScrubSet,
+        mut closing: Closing,
+    ) -> Response<OutBody> {
+        let (head, body) = answer.into_parts();
+        let method = resolved.exchange.target.method.as_str();
+        let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, &scrub);
+        closing.status = Some(head.status.as_u16());
+        closing.noticed.masked += shown.masked;
+        closing.noticed.cookies += shown.cookies;
+        let body = Downward::new(body, Scrubber::new(scrub), self.limits.body_idle, closing);
+        let mut answer = Response::new(body.boxed_unsync());
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = shown.head;
+        answer::name_call(answer.headers_mut(), resolved.exchange.call);
+        answer
+    }
+}
+
+/// A failure after the intent: its outcome is recorded, and there is no second entry.
+fn told(mut closing: Closing, problem: Problem) -> Refused {
+    closing.problem = Some(problem.kind);
+    closing.close(0);
+    Refused { is_recorded: true, ..problem.into() }
+}

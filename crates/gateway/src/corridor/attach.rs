@@ -1,0 +1,137 @@
+//! Attach: the one place of the gateway where a lease is opened.
+//!
+//! It takes a decision and a ledger entry, both by value, so no request with a credential can be built
+//! without them. What was opened decides: the very host of this call (name, port, path prefix, placement)
+//! must stand in the seal, whatever the directory says, and the lease must be the one that this wake, this
+//! grant and this connection were given. The agent chooses neither the place nor the form of the secret.
+
+use super::{hold::Holding, scrub::ScrubSet};
+use crate::fields;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use nightlatch_custody::Secret;
+use nightlatch_domain::{
+    exchange::{Exchange, Target},
+    ports::gateway_keeper::{LeaseBinding, LeaseBody},
+    problem::{Problem, ProblemKind},
+    tool::{BoundHost, Placement},
+};
+use nightlatch_egress::Destination;
+use nightlatch_ledger::Recorded;
+use nightlatch_policy::Permit;
+
+/// A head that carries a credential, and where it may go.
+pub(crate) struct Prepared {
+    pub(crate) head: request::Parts,
+    pub(crate) to: Destination,
+    pub(crate) scrub: ScrubSet,
+}
+
+/// # Errors
+/// [`ProblemKind::LeaseRefused`] where permit, record or lease are not this call's or the lease does not
+/// open; [`ProblemKind::DestinationDenied`] where the seal does not name this host and path.
+pub(crate) fn attach(
+    holding: &Holding,
+    permit: Permit,
+    recorded: &Recorded,
+    exchange: &Exchange,
+    headers: &HeaderMap,
+) -> Result<Prepared, Problem> {
+    let refused = || Problem::new(ProblemKind::LeaseRefused).of_tool(&exchange.tool);
+    let lease = &holding.kept.lease;
+    if !permit.fits(exchange)
+        || recorded.call() != exchange.call
+        || !is_for(&lease.binding, holding, exchange)
+    {
+        return Err(refused());
+    }
+    let opened = holding.awake.with_key(|key| key.open_lease(lease)).ok_or_else(refused)?;
+    let (body, secret) = opened.map_err(|_| refused())?;
+    drop(permit);
+    let host = sealed_host(&body, exchange)
+        .ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&exchange.tool))?;
+    let to = Destination::try_from(host).map_err(|_| refused())?;
+    let mut head = written(exchange, headers).ok_or_else(refused)?;
+    let scrub = place(&mut head.headers, &host.placement, secret).ok_or_else(refused)?;
+    Ok(Prepared { head, to, scrub })
+}
+
+fn is_for(binding: &LeaseBinding, holding: &Holding, exchange: &Exchange) -> bool {
+    binding.tenant == exchange.caller.tenant
+        && binding.wake == holding.awake.wake()
+        && binding.grant == exchange.grant
+        && binding.connection == exchange.connection
+}
+
+/// The host of this call as the seal has it, in every fact.
+fn sealed_host<'a>(body: &'a LeaseBody, exchange: &Exchange) -> Option<&'a BoundHost> {
+    let host = body.hosts.iter().find(|host| **host == exchange.host)?;
+    host.covers_path(&exchange.target.path).then_some(host)
+}
+
+/// The head written anew: the canonical target, and those fields that may go on.
+fn written(exchange: &Exchange, headers: &HeaderMap) -> Option<request::Parts> {
+    let mut head = http::Request::new(()).into_parts().0;
+    head.method = Method::from_bytes(exchange.target.method.as_bytes()).ok()?;
+    head.uri = uri(&exchange.target)?;
+    head.version = Version::HTTP_11;
+    let named = fields::connection_named(headers)?;
+    let carriers = [header::AUTHORIZATION, header::COOKIE];
+    for (name, value) in headers {
+        let dropped = named.iter().any(|option| option == name.as_str()) || carriers.contains(name);
+        if fields::goes_on(name) && !dropped {
+            head.headers.append(name, value.clone());
+        }
+    }
+    keep_cookies(&mut head.headers, headers);
+    // Scrub reads plain bytes; other codings come with the encoded scrub.
+    head.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Some(head)
+}
+
+/// `resolve` has let through only cookies that the manifest calls harmless.
+fn keep_cookies(out: &mut HeaderMap, headers: &HeaderMap) {
+    for cookie in headers.get_all(header::COOKIE) {
+        out.append(header::COOKIE, cookie.clone());
+    }
+}
+
+fn uri(target: &Target) -> Option<Uri> {
+    let text = match &target.query {
+        Some(query) => format!("{}?{query}", target.path),
+        None => target.path.clone(),
+    };
+    text.parse().ok()
+}
+
+/// Renders the secret where the seal says, and gives what must not come back.
+fn place(headers: &mut HeaderMap, placement: &Placement, secret: Secret) -> Option<ScrubSet> {
+    let mut needles = Vec::new();
+    let (name, rendered) = match placement {
+        Placement::Bearer => (header::AUTHORIZATION, prefixed(b"Bearer ", &secret)),
+        Placement::Basic { user } => {
+            let pair = prefixed(format!("{user}:").as_bytes(), &secret);
+            let encoded = Secret::from_string(STANDARD.encode(pair.expose()));
+            let rendered = prefixed(b"Basic ", &encoded);
+            needles.push(encoded);
+            (header::AUTHORIZATION, rendered)
+        }
+        Placement::Header { name, prefix } => {
+            (name.parse::<HeaderName>().ok()?, prefixed(prefix.as_bytes(), &secret))
+        }
+    };
+    let mut value = HeaderValue::from_bytes(rendered.expose()).ok()?;
+    // RFC 7541 §7.1.3: never in a compression table.
+    value.set_sensitive(true);
+    // Whatever the agent put there is replaced: there is one value, and it is ours.
+    headers.insert(name, value);
+    needles.push(secret);
+    Some(ScrubSet::new(needles))
+}
+
+fn prefixed(prefix: &[u8], secret: &Secret) -> Secret {
+    let mut bytes = Vec::with_capacity(prefix.len() + secret.len());
+    bytes.extend_from_slice(prefix);
+    bytes.extend_from_slice(secret.expose());
+    Secret::new(bytes)
+}

@@ -1,0 +1,110 @@
+//! Forward: the call leaves, over the one connector, and its answer's head comes back.
+//!
+//! Nothing is followed and nothing is repeated: a redirect is handed back, and what may have been sent is
+//! never sent again. What the agent is told of a failure says which of the two it was: nothing was sent, or
+//! nobody knows. An answer that scrub could not read (a content coding, a switch of protocols) is refused
+//! whole.
+
+use super::{attach::Prepared, scrub::ScrubSet};
+use crate::{fields, limits::Limits};
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use nightlatch_catalog::manifest::Manifest;
+use nightlatch_domain::{
+    exchange::Exchange,
+    problem::{Problem, ProblemKind},
+    tool::Effect,
+};
+use nightlatch_egress::{AnswerBody, EgressError, Fault, Pool, PoolKey, SendBody, Timeouts};
+
+/// # Errors
+/// The failure of the way out, as a problem.
+pub(crate) async fn forward(
+    pool: &Pool,
+    key: PoolKey,
+    prepared: Prepared,
+    body: SendBody,
+    exchange: &Exchange,
+    limits: &Limits,
+) -> Result<Response<AnswerBody>, Problem> {
+    let timeouts = Timeouts { connect: limits.connect_within, answer: limits.answer_within };
+    let request = Request::from_parts(prepared.head, body);
+    let answer = pool.send(key, &prepared.to, request, timeouts).await;
+    let answer = answer.map_err(|error| failure(&error).of_tool(&exchange.tool))?;
+    check(&answer, exchange)?;
+    Ok(answer)
+}
+
+fn failure(error: &EgressError) -> Problem {
+    match error.fault() {
+        Fault::Refused => Problem::new(ProblemKind::DestinationDenied),
+        Fault::Unreachable => Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2),
+        Fault::NoAnswer => Problem::new(ProblemKind::OutcomeUnknown),
+        Fault::TimedOut => Problem::new(ProblemKind::UpstreamTimeout),
+    }
+}
+
+/// Refuses an answer whose bytes scrub could not read.
+fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Problem> {
+    let plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let coded = !answer.headers().get_all(header::CONTENT_ENCODING).iter().all(plain);
+    // RFC 9110 §15.2.2: nobody asked to switch.
+    let field = match (coded, answer.status().is_informational()) {
+        (true, _) => "content-encoding",
+        (_, true) => "upgrade",
+        (false, false) => return Ok(()),
+    };
+    // It has been carried out; only a read leaves nothing behind.
+    let kind = match exchange.matched.effect {
+        Effect::Read => ProblemKind::NotSupported,
+        _ => ProblemKind::OutcomeUnknown,
+    };
+    Err(Problem::new(kind).of_tool(&exchange.tool).at_field(field))
+}
+
+/// A head that may be shown to the agent, and what was kept back.
+pub(crate) struct Shown {
+    pub(crate) head: HeaderMap,
+    pub(crate) masked: u64,
+    pub(crate) cookies: u64,
+}
+
+/// The answer's head without what belongs to one hop, leads past us, or is a secret.
+pub(crate) fn shown(
+    status: StatusCode,
+    headers: &HeaderMap,
+    method: &str,
+    manifest: &Manifest,
+    scrub: &ScrubSet,
+) -> Shown {
+    let named = fields::connection_named(headers).unwrap_or_default();
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if fields::comes_back(name) && !named.iter().any(|option| option == name.as_str()) {
+            kept.append(name, value.clone());
+        }
+    }
+    let dropped = keep_cookies(&mut kept, headers, manifest);
+    // RFC 9110 §8.6: the length of what a GET would have brought.
+    if method == "HEAD" || status == StatusCode::NOT_MODIFIED {
+        headers.get_all(header::CONTENT_LENGTH).iter().take(1).for_each(|length| {
+            kept.insert(header::CONTENT_LENGTH, length.clone());
+        });
+    }
+    let (head, masked) = scrub.head(&kept);
+    Shown { head, masked, cookies: dropped }
+}
+
+/// Keeps the cookies that the manifest names, and counts the others.
+fn keep_cookies(kept: &mut HeaderMap, headers: &HeaderMap, manifest: &Manifest) -> u64 {
+    let mut dropped = 0;
+    for cookie in headers.get_all(header::SET_COOKIE) {
+        // RFC 6265 §4.1.1: the name ends at the first `=`.
+        let name = cookie.to_str().ok().and_then(|text| text.split('=').next()).map(str::trim);
+        if name.is_some_and(|name| manifest.keep_cookies.iter().any(|harmless| harmless == name)) {
+            kept.append(header::SET_COOKIE, cookie.clone());
+        } else {
+            dropped += 1;
+        }
+    }
+    dropped
+}

@@ -1,0 +1,65 @@
+//! Hold: the call waits here for whatever it still needs: a wake, a lease, a refresh.
+//!
+//! The wait is bounded by the caller's patience. A keeper that forgot the wake (it restarted) is shown a
+//! new proof once. A lease of a generation that is being drained is given back, and another is asked for.
+
+use crate::{
+    running::{Entered, Running},
+    wakes::{Awake, Kept, Wakes},
+};
+use nightlatch_domain::{
+    clock::Timestamp,
+    exchange::Exchange,
+    ports::gateway_keeper::KeeperRefusal,
+    problem::{Problem, ProblemKind},
+};
+use std::sync::Arc;
+
+/// How often a lease is asked for again in one call: once for a keeper that restarted, once for a drain.
+const TRIES: usize = 3;
+
+/// What a call holds while it runs. The lease in it is sealed.
+pub(crate) struct Holding {
+    pub(crate) awake: Arc<Awake>,
+    pub(crate) kept: Arc<Kept>,
+    /// Counts the call among those that use this generation.
+    pub(crate) entered: Entered,
+}
+
+/// # Errors
+/// The keeper's refusal, as a problem.
+pub(crate) async fn hold(
+    wakes: &Arc<Wakes>,
+    running: &Arc<Running>,
+    exchange: &Exchange,
+    verified_at: Timestamp,
+    applied: u64,
+) -> Result<Holding, Problem> {
+    for _ in 0..TRIES {
+        let awake =
+            wakes.awake(&exchange.caller, verified_at, applied).await.map_err(|refusal| problem(&refusal))?;
+        let kept = match wakes.lease(&awake, exchange).await {
+            Ok(kept) => kept,
+            Err(KeeperRefusal::NotAwake) => {
+                wakes.end(&awake);
+                continue;
+            }
+            Err(refusal) => return Err(problem(&refusal)),
+        };
+        match running.enter(&kept.lease.binding, kept.asked_after) {
+            Ok(entered) => return Ok(Holding { awake, kept, entered }),
+            Err(_) => wakes.drop_lease(&awake, exchange.grant, &kept),
+        }
+    }
+    Err(Problem::new(ProblemKind::CredentialPending).retry_after(1))
+}
+
+/// What the agent is told of the keeper's no.
+fn problem(refusal: &KeeperRefusal) -> Problem {
+    let problem = Problem::new(refusal.problem());
+    match refusal {
+        KeeperRefusal::ReauthRequired { ticket } => problem.with_ticket(*ticket),
+        KeeperRefusal::Pending { retry_after_secs } => problem.retry_after(*retry_after_secs),
+        _ => problem,
+    }
+}

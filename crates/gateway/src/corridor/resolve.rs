@@ -1,0 +1,163 @@
+//! Resolve: which grant, which host, which operation.
+//!
+//! The reference says which grant is meant and never who calls. One that belongs to another agent or task
+//! gets the very answer of one that nobody was ever given; what differs is written to the ledger, beside
+//! the call and not in its way. An owner's grant is not touched by what strangers do with its reference.
+
+mod carriers;
+
+use super::admit::Admitted;
+use crate::{
+    directory::{Named, Tables},
+    doors::route::Addressed,
+};
+use carriers::Carriers;
+use http::{HeaderMap, HeaderName};
+use nightlatch_catalog::manifest::{Accept, Host, Manifest, MatchError};
+use nightlatch_domain::{
+    clock::Timestamp,
+    connection::Connection,
+    exchange::{Caller, Exchange},
+    grant::Grant,
+    id::CallId,
+    problem::{Problem, ProblemKind},
+    task::Task,
+    tool::BoundHost,
+};
+use std::sync::Arc;
+
+/// What a call is, with the rows that say so.
+pub(crate) struct Resolved {
+    pub(crate) exchange: Exchange,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) task: Arc<Task>,
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) connection: Arc<Connection>,
+    /// The field in which the reference stood. It goes no further.
+    pub(crate) field: HeaderName,
+}
+
+/// Why a call is no call.
+#[derive(Debug)]
+pub(crate) enum Unresolved {
+    /// A refusal with nothing to add.
+    Refused(Problem),
+    /// No reference came; the manifest's challenge for that host.
+    Challenged(Problem, Option<String>),
+    /// The reference of another agent or task. The caller sees an unknown one; the grant is for the ledger.
+    Foreign(Problem, Arc<Grant>),
+}
+
+impl From<Problem> for Unresolved {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// # Errors
+/// [`Unresolved`].
+pub(crate) fn resolve(
+    admitted: &Admitted,
+    tables: &Tables,
+    addressed: Addressed,
+    headers: &HeaderMap,
+    call: CallId,
+    at: Timestamp,
+) -> Result<Resolved, Unresolved> {
+    let caller = &admitted.caller;
+    let not_found = || Problem::new(ProblemKind::NotFound).of_tool(&addressed.tool);
+    let manifest = tables.manifest(caller.tenant, &addressed.tool).ok_or_else(not_found)?;
+    let host = manifest.host(&addressed.route).ok_or_else(not_found)?;
+    let carriers = Carriers { manifest: &manifest, accepts: accepts(caller, tables, &addressed, host) };
+    let found = carriers.find(headers, addressed.target.query.as_deref());
+    let Some(presented) = found.map_err(|problem| problem.of_tool(&addressed.tool))? else {
+        let missing = Problem::new(ProblemKind::ReferenceMissing).of_tool(&addressed.tool);
+        return Err(Unresolved::Challenged(missing, host.challenge.clone()));
+    };
+    let grant = own_grant(caller, tables.named(&presented.text, &manifest), &addressed)?;
+    let (task, connection) =
+        rows(caller, tables, &grant, at).map_err(|problem| problem.of_tool(&addressed.tool))?;
+    let host = bound_host(&grant, &connection, &addressed)?;
+    let matched = manifest.matched(&addressed.route, &addressed.target);
+    let matched = matched.map_err(|error| match_refusal(&error).of_tool(&addressed.tool))?;
+    let Addressed { tool, target, .. } = addressed;
+    let (grant_id, connection_id) = (grant.id, connection.id);
+    let exchange = Exchange {
+        call,
+        at,
+        caller: caller.clone(),
+        tool,
+        grant: grant_id,
+        connection: connection_id,
+        host,
+        target,
+        matched,
+    };
+    Ok(Resolved { exchange, manifest, task, grant, connection, field: presented.field })
+}
+
+/// Where a reference may stand on this host: the manifest's places, and those that mirror where the
+/// credentials of this task's own connections stand (a human may have chosen one at connect).
+fn accepts(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &Host) -> Vec<Accept> {
+    let mut places: Vec<Accept> = host.accepts.clone();
+    let own = tables.grants_of(caller.tenant, caller.task, &addressed.tool);
+    let connections = own.filter_map(|grant| tables.connection(caller.tenant, grant.connection));
+    let bound: Vec<BoundHost> = connections.flat_map(|connection| connection.hosts.clone()).collect();
+    let here = bound.iter().filter(|bound| bound.route == addressed.route).map(|bound| &bound.placement);
+    for placement in [host.key.as_ref(), host.oauth.as_ref()].into_iter().flatten().chain(here) {
+        let mirrored = Accept::of(placement);
+        if !places.contains(&mirrored) {
+            places.push(mirrored);
+        }
+    }
+    places
+}
+
+/// The grant, if it is this caller's. Unknown and foreign are one answer.
+fn own_grant(caller: &Caller, named: Option<Named>, addressed: &Addressed) -> Result<Arc<Grant>, Unresolved> {
+    let unknown = Problem::new(ProblemKind::ReferenceUnknown).of_tool(&addressed.tool);
+    match named {
+        Some(Named(grant)) if grant.tenant == caller.tenant && grant.task == caller.task => Ok(grant),
+        Some(Named(grant)) => Err(Unresolved::Foreign(unknown, grant)),
+        None => Err(Unresolved::Refused(unknown)),
+    }
+}
+
+/// The rows around a grant, as far as they let it act.
+fn rows(
+    caller: &Caller,
+    tables: &Tables,
+    grant: &Grant,
+    at: Timestamp,
+) -> Result<(Arc<Task>, Arc<Connection>), Problem> {
+    let task = tables.task(caller.tenant, caller.task).filter(|task| task.agent == caller.agent);
+    let task = task.ok_or(ProblemKind::ReferenceUnknown)?;
+    if !task.is_open(at) {
+        return Err(ProblemKind::TaskEnded.into());
+    }
+    let connection = tables.connection(caller.tenant, grant.connection);
+    let connection = connection.filter(|connection| connection.removed_at.is_none());
+    match connection {
+        Some(connection) if grant.is_live(at) => Ok((task, connection)),
+        _ => Err(ProblemKind::GrantEnded.into()),
+    }
+}
+
+/// The host of the route that the connection was confirmed for. What decides in the end is the seal; a
+/// call that could not fit it is refused before anyone is woken.
+fn bound_host(grant: &Grant, connection: &Connection, addressed: &Addressed) -> Result<BoundHost, Problem> {
+    let denied = || Problem::new(ProblemKind::DestinationDenied).of_tool(&addressed.tool);
+    if grant.tool != addressed.tool || connection.tool != addressed.tool {
+        return Err(denied());
+    }
+    let host = connection.hosts.iter().find(|host| host.route == addressed.route).ok_or_else(denied)?;
+    if host.covers_path(&addressed.target.path) { Ok(host.clone()) } else { Err(denied()) }
+}
+
+fn match_refusal(error: &MatchError) -> Problem {
+    match error {
+        MatchError::Route(_) => Problem::new(ProblemKind::NotFound),
+        MatchError::AmbiguousQuery(_) => Problem::new(ProblemKind::BadRequest).at_field("query"),
+        MatchError::Resource => Problem::new(ProblemKind::BadRequest).at_field("target"),
+    }
+}

@@ -1,0 +1,193 @@
+//! Header fields: which belong to one hop, which change what a request means, which may go on.
+//!
+//! An upstream gets a head that is written anew. What is copied into it is chosen here by folded name
+//! (`-` and `_` alike, any case), because servers hand `X_Method` and `x-method` to programs as one. Three
+//! kinds do not go on: fields of this hop (RFC 9110 §7.6.1), and whatever `Connection` names; fields with
+//! which an intermediary talks to a server (`X-Forwarded-*`), which an agent must not speak for; fields
+//! whose value some server takes for another method or path than the one that policy saw. The last are
+//! refused, the others dropped.
+
+use http::{HeaderMap, HeaderName, header};
+use nightlatch_catalog::manifest::folded;
+
+/// Fields of one hop (RFC 9110 §7.6.1), and what frames a message (RFC 9112 §6).
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Names without a hyphen that may go on. Those with one go on unless they are held back below, since
+/// every API has its own (`openai-beta`, `notion-version`), and no list of them would be whole.
+const PLAIN: &[&str] =
+    &["accept", "baggage", "from", "pragma", "prefer", "priority", "slug", "traceparent", "tracestate"];
+
+/// Names with a hyphen that do not go on.
+const HELD_BACK: &[&str] = &[
+    "accept-encoding",
+    "client-ip",
+    "early-data",
+    "fastly-client-ip",
+    "if-range",
+    "max-forwards",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-host",
+    "x-middleware-subrequest",
+    "x-real-ip",
+];
+
+/// Beginnings of names that do not go on.
+const HELD_BACK_PREFIXES: &[&str] = &[
+    "access-control-",
+    "cf-",
+    "nightlatch-",
+    "proxy-",
+    "sec-",
+    "x-amz-",
+    "x-arr-",
+    "x-envoy-",
+    "x-forwarded-",
+    "x-nightlatch-",
+];
+
+/// Fields that some servers take for another method or another path than the request line's.
+const REWRITING: &[&str] = &[
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-override-url",
+    "x-rewrite-url",
+];
+
+/// The query name with which form frameworks override a method.
+const REWRITING_QUERY: &str = "-method";
+
+/// The names that `Connection` gives to this hop (RFC 9110 §7.6.1), folded. None where they cannot be read.
+#[must_use]
+pub(crate) fn connection_named(headers: &HeaderMap) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        let options = value.to_str().ok()?.split(',').map(str::trim).filter(|option| !option.is_empty());
+        names.extend(options.map(folded));
+    }
+    Some(names)
+}
+
+/// Whether a field or query name says another method or path than the request line.
+#[must_use]
+pub(crate) fn is_rewriting(name: &str) -> bool {
+    REWRITING.contains(&folded(name).as_str())
+}
+
+/// Whether a query name does.
+#[must_use]
+pub(crate) fn is_rewriting_query(name: &str) -> bool {
+    folded(name) == REWRITING_QUERY
+}
+
+/// Whether a request's field may go on to the upstream. Credential fields are none of this list's
+/// business: `resolve` has refused or taken them before.
+#[must_use]
+pub(crate) fn goes_on(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let held = HELD_BACK.contains(&name) || HELD_BACK_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let spelled = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    spelled && !held && !HOP_BY_HOP.contains(&name) && (name.contains('-') || PLAIN.contains(&name))
+}
+
+/// Fields of an answer that never reach the agent: alternative services would lead it past us, and
+/// transport policies are about a host that it does not speak to.
+#[must_use]
+pub(crate) fn comes_back(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let ours = name.starts_with("nightlatch-") || name.starts_with("proxy-");
+    !ours
+        && !HOP_BY_HOP.contains(&name)
+        && !matches!(name, "alt-svc" | "clear-site-data" | "set-cookie" | "strict-transport-security")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{comes_back, connection_named, goes_on, is_rewriting, is_rewriting_query};
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    fn name(text: &str) -> HeaderName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn what_an_api_needs_goes_on() {
+        for good in [
+            "accept",
+            "content-type",
+            "user-agent",
+            "x-github-api-version",
+            "openai-beta",
+            "anthropic-version",
+            "idempotency-key",
+            "if-none-match",
+        ] {
+            assert!(goes_on(&name(good)), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_for_another_hop_does_not_go_on() {
+        for bad in [
+            "host",
+            "te",
+            "content-length",
+            "x-forwarded-for",
+            "forwarded",
+            "via",
+            "x-real-ip",
+            "x_custom",
+            "accept-encoding",
+            "range",
+            "sec-fetch-site",
+            "origin",
+            "x-amz-date",
+        ] {
+            assert!(!goes_on(&name(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn twins_of_hop_and_override_fields_are_seen() {
+        assert!(!goes_on(&name("transfer_encoding")) && !goes_on(&name("Keep_Alive")));
+        for twin in ["X-HTTP-Method-Override", "x_http_method_override", "X-Original_URL"] {
+            assert!(is_rewriting(twin), "{twin}");
+        }
+        assert!(is_rewriting_query("_method") && !is_rewriting_query("method"));
+    }
+
+    #[test]
+    fn connection_options_are_read_from_every_line() {
+        let mut headers = HeaderMap::new();
+        headers.append("connection", HeaderValue::from_static("close, X_Drop-Me"));
+        headers.append("connection", HeaderValue::from_static("authorization"));
+        assert_eq!(connection_named(&headers).unwrap(), ["close", "x-drop-me", "authorization"]);
+    }
+
+    #[test]
+    fn an_answer_keeps_its_fields_but_those_that_lead_past_us() {
+        assert!(comes_back(&name("etag")) && comes_back(&name("location")));
+        for bad in ["alt-svc", "set-cookie", "transfer-encoding", "nightlatch-call"] {
+            assert!(!comes_back(&name(bad)), "{bad}");
+        }
+    }
+}

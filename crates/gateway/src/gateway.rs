@@ -1,0 +1,226 @@
+//! The gateway as a whole: its parts put together, its listeners, and how it ends.
+
+mod connection;
+
+use crate::{
+    corridor::Corridor,
+    directory::Directory,
+    doors::local::Names,
+    error::GatewayError,
+    limits::Limits,
+    peer::Peer,
+    running::{Drain, Running},
+    wakes::Wakes,
+};
+use connection::Closing;
+use nightlatch_domain::{
+    clock::{Clock, Entropy},
+    ports::{
+        gateway_keeper::{Drains, KeeperForGateway},
+        store::DirectoryStore,
+    },
+    principal::Binding,
+};
+use nightlatch_egress::Pool;
+use nightlatch_ledger::{Ledger, facts::Source};
+use nightlatch_policy::Decider;
+use rustls::ServerConfig;
+use std::sync::Arc;
+use tokio::{
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Enrolments at once: they are rare, and each may be a guess.
+const ENROLMENTS_MAX: usize = 8;
+/// After an accept that failed (no descriptors left): the next try would fail at once too.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// What a gateway is made of. Every part is somebody else's to make.
+pub struct Parts {
+    /// The view of tenants, agents, tasks, grants and connections.
+    pub directory: Arc<Directory>,
+    /// What feeds it.
+    pub store: Arc<dyn DirectoryStore>,
+    /// The keeper's port.
+    pub keeper: Arc<dyn KeeperForGateway>,
+    /// Policy.
+    pub decider: Arc<Decider>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The way out.
+    pub pool: Pool,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The system's generator.
+    pub entropy: Arc<dyn Entropy>,
+    /// The bounds.
+    pub limits: Limits,
+    /// Host names, besides the loopback ones, under which callers may speak to the listeners.
+    pub names: Vec<String>,
+}
+
+/// A gateway. It follows the directory's feed and ends wakes for as long as it lives.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    drain: Arc<Drain>,
+    limits: Limits,
+    names: Vec<String>,
+    background: [AbortHandle; 2],
+}
+
+/// What every connection needs.
+pub(crate) struct Shared {
+    pub(crate) corridor: Corridor,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) enrolling: Semaphore,
+}
+
+impl Gateway {
+    /// Puts the parts together and begins to follow the feed. Runs inside a tokio runtime.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, limits, names } = parts;
+        let running = Arc::new(Running::default());
+        let wakes = Wakes::new(
+            Arc::clone(&keeper),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            pool.clone(),
+            Arc::clone(&running),
+            limits,
+        );
+        let wakes = Arc::new(wakes);
+        let drain = Arc::new(Drain { running: Arc::clone(&running), wakes: Arc::clone(&wakes) });
+        let (fed, watched) = (Arc::clone(&directory), Arc::clone(&directory));
+        let follows = tokio::spawn(async move { fed.follow(store).await });
+        let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
+        let asides = Arc::new(Semaphore::new(limits.asides_max));
+        let corridor =
+            Corridor { directory, decider, ledger, keeper, wakes, running, pool, clock, limits, asides };
+        let shared = Arc::new(Shared { corridor, entropy, enrolling: Semaphore::new(ENROLMENTS_MAX) });
+        let background = [follows.abort_handle(), watches.abort_handle()];
+        Self { shared, drain, limits, names, background }
+    }
+
+    /// What the keeper asks to let running calls finish before a token dies.
+    #[must_use]
+    pub fn drains(&self) -> Arc<dyn Drains> {
+        Arc::clone(&self.drain) as Arc<dyn Drains>
+    }
+
+    /// The directory, for whoever must know that a change is in effect here.
+    #[must_use]
+    pub fn directory(&self) -> &Arc<Directory> {
+        &self.shared.corridor.directory
+    }
+
+    /// Serves mutual TLS until `shutdown`, then lets running calls finish within the bound.
+    ///
+    /// # Errors
+    /// [`GatewayError::Listener`] where the listener has no address.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), GatewayError> {
+        let address = listener.local_addr().map_err(|error| GatewayError::Listener(error.kind()))?;
+        let names = Arc::new(Names::new(&self.names, Some(address.port())));
+        let acceptor = TlsAcceptor::from(tls);
+        let accept = || async {
+            let (stream, address) = listener.accept().await?;
+            Ok((stream, Source::Address(address.ip())))
+        };
+        let begin = |(stream, source): (TcpStream, Source), place, closing| {
+            let (shared, acceptor, names, limits) =
+                (Arc::clone(&self.shared), acceptor.clone(), Arc::clone(&names), self.limits);
+            async move {
+                let _place: OwnedSemaphorePermit = place;
+                connection::over_tls(&shared, acceptor, stream, source, names, &limits, closing).await;
+            }
+        };
+        self.listen(accept, begin, shutdown).await;
+        Ok(())
+    }
+
+    /// Serves plain HTTP on a Unix socket until `shutdown`; the peer's UID is its binding. The UID that
+    /// runs this process proves nothing, unless `own_uid_may` says so: everything of its user has it.
+    ///
+    /// # Errors
+    /// None today; the shape is that of [`Gateway::serve`].
+    pub async fn serve_unix(
+        &self,
+        listener: UnixListener,
+        own_uid: Option<u32>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), GatewayError> {
+        let names = Arc::new(Names::new(&self.names, None));
+        let accept = || async {
+            let (stream, _) = listener.accept().await?;
+            let uid = stream.peer_cred()?.uid();
+            Ok((stream, uid))
+        };
+        let begin = |(stream, uid): (UnixStream, u32), place, closing| {
+            let (shared, limits) = (Arc::clone(&self.shared), self.limits);
+            let peer = Peer {
+                binding: (own_uid != Some(uid)).then_some(Binding::Uid { uid }),
+                verified_at: shared.corridor.clock.now(),
+                source: Source::Uid(uid),
+                server_name: None,
+                names: Arc::clone(&names),
+            };
+            async move {
+                let _place: OwnedSemaphorePermit = place;
+                connection::over_unix(&shared, stream, peer, &limits, closing).await;
+            }
+        };
+        self.listen(accept, begin, shutdown).await;
+        Ok(())
+    }
+
+    /// Accepts until `shutdown`, then waits for what runs.
+    async fn listen<S, A, B>(
+        &self,
+        accept: impl Fn() -> A,
+        begin: impl Fn(S, OwnedSemaphorePermit, Closing) -> B,
+        shutdown: impl Future<Output = ()> + Send,
+    ) where
+        A: Future<Output = std::io::Result<S>>,
+        B: Future<Output = ()> + Send + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.limits.connections_max));
+        let (close, closing) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (accept().await, place)
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                (accepted, place) = next => match (accepted, place) {
+                    (Ok(stream), Ok(place)) => drop(connections.spawn(begin(stream, place, closing.clone()))),
+                    _ => sleep(ACCEPT_PAUSE).await,
+                },
+            }
+        }
+        close.send_replace(true);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        // Past the bound they are cut: dropping the set aborts them.
+        let _ = timeout(self.limits.close_within, ended).await;
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for task in &self.background {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The data plane: doors and corridor.
+//!
+//! An agent's request comes in by a [door](Gateway::serve), walks through the phases of the corridor in one
+//! order, and leaves with a credential only where all of them said yes:
+//!
+//! ```text
+//!  door ─► admit ─► resolve ─► decide ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `doors` | HTTP, checked as HTTP: framing, Host and Origin, `/v1/enrol`, the `route` door |
+//! | `corridor` | one file a phase, and the one function that calls them |
+//! | [`directory`] | what a decision needs, in memory, fed by the change feed |
+//! | `wakes` | proofs, wakes, sealed leases, and their end |
+//! | `running` | which calls use which generation; the keeper's drain |
+//! | [`tls`] | client certificates that are proved by signature and admitted by key |
+//! | [`limits`] | everything that an outsider can grow, and how far |
+//!
+//! **Promises.** Who calls is what the handshake proved, never what a request says. A lease is opened in
+//! `attach` and nowhere else, after a decision and a ledger entry that it takes by value; it goes to the host
+//! that its seal names. What came back is masked and streamed with flat memory. Missing means deny: no
+//! directory, a stale one, no keeper, no ledger, no policy each refuse every call, typed. A wake's end wipes
+//! its key and its leases at once and cuts what ran in it.
+//!
+//! **Never.** This room never speaks to the keeper but over its port, never follows a redirect, never sends
+//! twice what may have been sent, never writes a secret, a reference, a body or a query anywhere but where it
+//! was meant to go.
+
+mod answer;
+mod corridor;
+pub mod directory;
+mod doors;
+mod error;
+mod fields;
+mod flight;
+mod gateway;
+pub mod limits;
+mod peer;
+mod running;
+pub mod tls;
+mod wakes;
+
+pub use directory::Directory;
+pub use error::GatewayError;
+pub use gateway::{Gateway, Parts};
+pub use limits::Limits;

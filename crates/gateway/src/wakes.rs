@@ -1,0 +1,335 @@
+//! Wakes: when a task may act, and the leases that it may act with.
+//!
+//! [`Awake`] is a value that only the keeper's yes to a fresh proof makes, and only here. It holds the
+//! ephemeral key that the keeper seals this wake's leases to; when the wake ends (sleep, completion, a
+//! disabled agent, its hour) that key is wiped, whoever still holds the value: what is sealed to it is
+//! noise from then on. Leases lie here sealed; `attach` opens one at a time.
+//!
+//! One wake for each (task, binding) at a time, one proof and one lease request under way for each,
+//! however many calls wait. A wake that has less than a margin left serves no new call: the next one is
+//! proved beside it, so a call has at least the margin and at most the hour to run.
+
+mod sweep;
+
+use crate::{flight::Flights, limits::Limits, running::Running};
+use nightlatch_custody::ReplicaKey;
+use nightlatch_domain::{
+    clock::{Clock, Entropy, Timestamp},
+    exchange::{Caller, Exchange},
+    id::{GrantId, TaskId, TenantId, WakeId},
+    ports::gateway_keeper::{
+        Challenge, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease,
+        LeaseRequest, WakeGranted, WakeProof,
+    },
+    principal::Binding,
+    task::Assurance,
+};
+use nightlatch_egress::Pool;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A proved wake. Its end takes the key out, so nothing that holds this value can open a lease afterwards.
+pub(crate) struct Awake {
+    caller: Caller,
+    wake: WakeId,
+    assurance: Assurance,
+    ends_at: Timestamp,
+    /// The directory's number when the proof was asked for: a task that is put to sleep later ends it.
+    began_after: u64,
+    held: Mutex<Held>,
+}
+
+/// A lease, sealed, and the last drain that the keeper knew of when it was asked for it.
+pub(crate) struct Kept {
+    pub(crate) lease: Lease,
+    pub(crate) asked_after: u64,
+}
+
+/// What a wake holds in memory.
+struct Held {
+    key: Option<ReplicaKey>,
+    leases: HashMap<GrantId, Arc<Kept>>,
+    /// Every grant that a lease was asked for under, for closing what ran.
+    grants: HashSet<GrantId>,
+}
+
+impl Awake {
+    /// Its id.
+    pub(crate) const fn wake(&self) -> WakeId {
+        self.wake
+    }
+
+    /// Its tenant.
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.caller.tenant
+    }
+
+    /// How sure the keeper is.
+    pub(crate) const fn assurance(&self) -> Assurance {
+        self.assurance
+    }
+
+    /// Runs `open` with the wake's key; none where the wake is over. Only `attach` calls this.
+    pub(crate) fn with_key<T>(&self, open: impl FnOnce(&ReplicaKey) -> T) -> Option<T> {
+        self.held().key.as_ref().map(open)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_over(&self) -> bool {
+        self.held().key.is_none()
+    }
+
+    fn has_left(&self, now: Timestamp, margin: Duration) -> bool {
+        !self.is_over() && now.plus(margin) < self.ends_at
+    }
+
+    fn lease(&self, grant: GrantId, now: Timestamp) -> Option<Arc<Kept>> {
+        self.held().leases.get(&grant).filter(|kept| now < kept.lease.fresh_until).cloned()
+    }
+
+    /// Keeps a lease, unless the wake ended meanwhile.
+    fn keep(&self, grant: GrantId, kept: &Arc<Kept>) {
+        let mut held = self.held();
+        if held.key.is_some() {
+            held.grants.insert(grant);
+            held.leases.insert(grant, Arc::clone(kept));
+        }
+    }
+
+    /// Wipes key and leases; gives the grants that it acted under, once.
+    fn wipe(&self) -> Option<HashSet<GrantId>> {
+        let mut held = self.held();
+        held.key.take()?;
+        held.leases.clear();
+        Some(std::mem::take(&mut held.grants))
+    }
+}
+
+/// Who wakes what. One agent may be enrolled for a task by several keys; each proves for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct WakeKey {
+    tenant: TenantId,
+    task: TaskId,
+    binding: Binding,
+}
+
+/// All wakes of this gateway.
+pub(crate) struct Wakes {
+    keeper: Arc<dyn KeeperForGateway>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    pool: Pool,
+    running: Arc<Running>,
+    limits: Limits,
+    /// By key, the newest last.
+    live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
+    proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
+    requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
+}
+
+impl Wakes {
+    pub(crate) fn new(
+        keeper: Arc<dyn KeeperForGateway>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        pool: Pool,
+        running: Arc<Running>,
+        limits: Limits,
+    ) -> Self {
+        let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
+        Self { keeper, clock, entropy, pool, running, limits, live, proofs, requests }
+    }
+
+    /// The wake in which this caller acts: the one under way, or a new one.
+    ///
+    /// # Errors
+    /// The keeper's refusal of the proof.
+    pub(crate) async fn awake(
+        self: &Arc<Self>,
+        caller: &Caller,
+        verified_at: Timestamp,
+        applied: u64,
+    ) -> Result<Arc<Awake>, KeeperRefusal> {
+        let key = WakeKey { tenant: caller.tenant, task: caller.task, binding: caller.binding.clone() };
+        if let Some(awake) = self.current(&key) {
+            return Ok(awake);
+        }
+        let (wakes, caller, errand_key) = (Arc::clone(self), caller.clone(), key.clone());
+        let errand = async move {
+            // Another errand may have landed between the look above and the start of this one.
+            match wakes.current(&errand_key) {
+                Some(awake) => Ok(awake),
+                None => wakes.prove(errand_key, caller, verified_at, applied).await,
+            }
+        };
+        self.proofs.join(key, errand).await.unwrap_or(Err(KeeperRefusal::Unavailable))
+    }
+
+    fn current(&self, key: &WakeKey) -> Option<Arc<Awake>> {
+        let newest = self.live().get(key).and_then(|wakes| wakes.last()).cloned();
+        newest.filter(|awake| awake.has_left(self.clock.now(), self.limits.wake_margin))
+    }
+
+    async fn prove(
+        &self,
+        key: WakeKey,
+        caller: Caller,
+        verified_at: Timestamp,
+        applied: u64,
+    ) -> Result<Arc<Awake>, KeeperRefusal> {
+        let replica = ReplicaKey::generate(self.entropy.as_ref()).map_err(|_| KeeperRefusal::Unavailable)?;
+        let challenge = self.challenge(&caller).await?;
+        let proof = WakeProof {
+            tenant: caller.tenant,
+            agent: caller.agent,
+            task: caller.task,
+            wake: challenge.wake,
+            nonce: challenge.nonce,
+            replica_key: replica.sealing_key().clone(),
+            evidence: Evidence::Stated { binding: caller.binding.clone(), verified_at },
+        };
+        let granted = match self.keeper.ask(GatewayRequest::Wake(proof)).await? {
+            GatewayReply::Awake(granted) if granted.wake == challenge.wake => granted,
+            _ => return Err(KeeperRefusal::Unavailable),
+        };
+        Ok(self.begin(key, caller, &granted, replica, applied))
+    }
+
+    async fn challenge(&self, caller: &Caller) -> Result<Challenge, KeeperRefusal> {
+        let ask = GatewayRequest::Challenge { tenant: caller.tenant, task: caller.task };
+        match self.keeper.ask(ask).await? {
+            GatewayReply::Challenge(challenge) => Ok(challenge),
+            _ => Err(KeeperRefusal::Unavailable),
+        }
+    }
+
+    fn begin(
+        &self,
+        key: WakeKey,
+        caller: Caller,
+        granted: &WakeGranted,
+        replica: ReplicaKey,
+        applied: u64,
+    ) -> Arc<Awake> {
+        let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
+        let awake = Arc::new(Awake {
+            caller,
+            wake: granted.wake,
+            assurance: granted.assurance,
+            ends_at: granted.ends_at,
+            began_after: applied,
+            held: Mutex::new(held),
+        });
+        self.live().entry(key).or_default().push(Arc::clone(&awake));
+        awake
+    }
+
+    /// The lease of one grant within a wake: the one that is still fresh, or a new one.
+    ///
+    /// # Errors
+    /// The keeper's refusal.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        awake: &Arc<Awake>,
+        exchange: &Exchange,
+    ) -> Result<Arc<Kept>, KeeperRefusal> {
+        let grant = exchange.grant;
+        if let Some(lease) = awake.lease(grant, self.clock.now()) {
+            return Ok(lease);
+        }
+        let request = LeaseRequest {
+            tenant: awake.tenant(),
+            wake: awake.wake,
+            grant,
+            connection: exchange.connection,
+            patience_millis: u64::try_from(self.limits.patience.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (wakes, holder) = (Arc::clone(self), Arc::clone(awake));
+        let errand = async move {
+            match holder.lease(grant, wakes.clock.now()) {
+                Some(lease) => Ok(lease),
+                None => wakes.request(&holder, grant, request).await,
+            }
+        };
+        let joined = self.requests.join((awake.wake, grant), errand).await;
+        joined.unwrap_or(Err(KeeperRefusal::Unavailable))
+    }
+
+    async fn request(
+        &self,
+        awake: &Awake,
+        grant: GrantId,
+        request: LeaseRequest,
+    ) -> Result<Arc<Kept>, KeeperRefusal> {
+        let asked_after = self.running.notices();
+        // The keeper bounds its own wait by the patience; a keeper that hangs is bounded here.
+        let bound = self.limits.patience + Duration::from_secs(5);
+        let asked = tokio::time::timeout(bound, self.keeper.ask(GatewayRequest::Lease(request))).await;
+        match asked.unwrap_or(Err(KeeperRefusal::Unavailable))? {
+            GatewayReply::Lease(lease) => {
+                let kept = Arc::new(Kept { lease, asked_after });
+                awake.keep(grant, &kept);
+                Ok(kept)
+            }
+            _ => Err(KeeperRefusal::Unavailable),
+        }
+    }
+
+    /// Takes a lease out of use: the next call asks for another.
+    pub(crate) fn drop_lease(&self, awake: &Awake, grant: GrantId, used: &Arc<Kept>) {
+        let mut held = awake.held();
+        if held.leases.get(&grant).is_some_and(|kept| Arc::ptr_eq(kept, used)) {
+            held.leases.remove(&grant);
+        }
+    }
+
+    /// Takes every lease out of use that `is_meant`.
+    pub(crate) fn drop_leases(&self, is_meant: impl Fn(&Lease) -> bool) {
+        for awake in self.live().values().flatten() {
+            awake.held().leases.retain(|_, kept| !is_meant(&kept.lease));
+        }
+    }
+
+    /// Ends a wake: key and leases are wiped now, what runs is cut after the bound, the keeper is told.
+    pub(crate) fn end(self: &Arc<Self>, awake: &Awake) {
+        if awake.wipe().is_none() {
+            return;
+        }
+        self.forget(awake.wake);
+        let (wakes, tenant, wake) = (Arc::clone(self), awake.tenant(), awake.wake);
+        tokio::spawn(async move {
+            // The keeper forgets what it gave; where it cannot be told, the wake's own end does that.
+            let _ = wakes.keeper.ask(GatewayRequest::Sleep { tenant, wake }).await;
+        });
+        let wakes = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(wakes.limits.cut_after).await;
+            wakes.pool.close_wake(tenant, wake);
+        });
+    }
+
+    fn forget(&self, wake: WakeId) {
+        let mut live = self.live();
+        live.retain(|_, wakes| {
+            wakes.retain(|awake| awake.wake != wake);
+            !wakes.is_empty()
+        });
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<WakeKey, Vec<Arc<Awake>>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Awake>> {
+        self.live().values().flatten().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
