@@ -17,6 +17,8 @@
 //! **Never.** No clear secret comes here, only what is wrapped. No value and no SQL text leaves in an error
 //! or a log line. No read crosses a tenant where the port takes one.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod sqlite;
 
 pub use sqlite::{OpenError, SqliteStore};

@@ -148,3 +148,6 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
     }
     Ok(connection)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,39 @@
 //! Proves that the SQLite store keeps what the store's ports promise, and what its file promises besides.
 
+#![expect(clippy::unwrap_used, reason = "tests and their worlds: a failure is a panic")]
+
+#[path = "../../src/conformance/mod.rs"]
+pub mod conformance;
 mod file;
+mod shredding;
+
+/// The suite that every store runs, over SQLite.
+mod sqlite {
+    use crate::conformance::{Place, Planes};
+    use nightlatch_domain::clock::Timestamp;
+    use nightlatch_store::SqliteStore;
+    use std::{path::Path, sync::Arc};
+    use tempfile::TempDir;
+
+    pub(crate) struct Folder(TempDir);
+
+    impl Folder {
+        pub(crate) fn path(&self) -> &Path {
+            self.0.path()
+        }
+    }
+
+    impl Place for Folder {
+        fn open(&self) -> Planes {
+            let now = Timestamp::from_millis(1_750_000_000_000);
+            let store = Arc::new(SqliteStore::open(&self.0.path().join("db.sqlite"), now).unwrap());
+            Planes { control: store.clone(), directory: store.clone(), keeper: store.clone(), ledger: store }
+        }
+    }
+
+    pub(crate) fn fresh() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    crate::conformance!(crate::sqlite::fresh);
+}

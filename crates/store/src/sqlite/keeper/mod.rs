@@ -173,7 +173,7 @@ impl KeeperStore for SqliteStore {
         outcome: FlowOutcome,
         makes: Option<NewConnection>,
     ) -> Stored<'_, ()> {
-        self.engine.write(move |at| connect::end_flow(at, tenant, flow, &outcome, makes.as_ref()))
+        self.engine.write_and_shred(move |at| connect::end_flow(at, tenant, flow, &outcome, makes.as_ref()))
     }
 
     fn open_flows(&self) -> Stored<'_, Vec<Flow>> {
@@ -185,7 +185,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {
-        self.engine.write(move |at| connect::put_connection(at, &makes))
+        self.engine.write_and_shred(move |at| connect::put_connection(at, &makes))
     }
 
     fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>> {

@@ -1,0 +1,122 @@
+//! What every store must do, whatever it is made of: one suite, run by each implementation.
+//!
+//! The suite knows only the ports. An implementation hands it a [`Place`] (somewhere new, that can be
+//! opened again) and runs every case with [`conformance!`](crate::conformance): each case is a claim about the ports, and the claim is
+//! its name. What is particular to one implementation (files, modes, pages) is tested beside it.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests: a failure is a panic")]
+
+pub mod connecting;
+pub mod directory;
+pub mod isolation;
+pub mod keeping;
+pub mod people;
+pub(crate) mod world;
+
+use nightlatch_domain::ports::store::{ControlStore, DirectoryStore, KeeperStore, LedgerStore};
+use std::sync::Arc;
+
+/// One store as the four planes see it.
+#[derive(Clone)]
+pub struct Planes {
+    /// Control's part.
+    pub control: Arc<dyn ControlStore>,
+    /// The gateway's part.
+    pub directory: Arc<dyn DirectoryStore>,
+    /// The keeper's part.
+    pub keeper: Arc<dyn KeeperStore>,
+    /// The ledger's part.
+    pub ledger: Arc<dyn LedgerStore>,
+}
+
+/// Somewhere a store lives: empty when the place is made, then whatever was written there.
+pub trait Place: Send + Sync {
+    /// Opens the store that lives here. The one opened before was dropped whole.
+    fn open(&self) -> Planes;
+}
+
+/// Makes a test of every case. `$fresh` is the absolute path of a function that makes a new [`Place`](crate::conformance::Place).
+#[macro_export]
+macro_rules! conformance {
+    ($fresh:path) => {
+        $crate::conformance! { @cases $fresh;
+            people {
+                the_first_start_happens_once
+                rows_come_back_as_they_were
+                an_agents_name_is_unique_in_its_tenant
+                a_task_that_ended_stays_ended
+                a_name_is_free_again_when_its_task_ended
+                a_grant_that_was_taken_back_stays_so
+                a_reference_is_unique_in_the_installation
+                a_row_points_only_inside_its_tenant
+                a_context_is_made_once
+                a_newer_manifest_takes_the_place_of_the_older
+                wakes_come_newest_first_and_end_once
+                a_code_enrols_once_under_a_race
+                a_code_enrols_only_in_time_and_whom_it_was_made_for
+                a_binding_is_unique_in_the_installation
+                a_ledger_head_never_goes_back
+                the_installation_keeps_its_first_id
+            }
+            directory {
+                the_feed_is_gapless_under_eight_writers
+                a_snapshot_is_of_the_moment_of_its_number
+                every_write_of_the_directory_is_in_the_feed
+                a_refused_write_leaves_no_number
+                a_waiter_is_woken_by_a_change
+                a_waiter_is_not_kept_past_its_time
+                ended_rows_are_in_the_directory_and_removed_connections_are_not
+            }
+            keeping {
+                of_eight_claimers_one_wins
+                a_claim_repeats_every_precondition
+                a_holder_that_was_overtaken_writes_nothing
+                the_fence_alone_and_the_owner_alone_do_not_suffice
+                an_intent_needs_the_head_of_the_current_family
+                no_second_intent_while_one_may_have_been_sent
+                an_answer_is_kept_whoever_holds_the_claim
+                the_head_moves_once_and_by_one
+                an_answer_of_a_dead_holder_is_committed_by_the_next
+                a_commit_after_the_removal_moves_nothing
+                a_commit_and_a_removal_at_once_leave_no_credential
+                a_reconnect_takes_the_chain_from_a_running_refresh
+                a_commit_settles_tickets_and_failures
+                a_settlement_asks_once_for_each_connection
+                a_timer_is_hastened_and_never_delayed
+                what_is_latched_is_never_due
+                generations_go_only_when_consumed_and_dead
+                what_a_crash_left_is_found
+            }
+            connecting {
+                a_step_of_a_flow_is_taken_once_under_a_race
+                a_flow_ends_once_with_what_it_makes
+                a_flow_that_fails_keeps_its_answer
+                a_flow_whose_connection_cannot_be_made_does_not_end
+                a_state_is_unique
+                an_account_has_one_chain
+                a_reconnect_revives_the_chain
+                a_connection_that_moves_to_another_chain_retires_the_old_one
+                a_chains_secrets_go_with_its_last_connection
+                a_removed_connection_does_not_come_back
+                a_late_answer_is_kept_after_the_removal
+                the_newest_static_secret_counts
+                a_connections_name_is_unique_among_the_living
+                a_ticket_of_a_kind_is_open_once
+                health_says_what_chain_and_tickets_say
+            }
+            isolation {
+                a_read_with_another_tenants_id_finds_nothing
+                a_write_with_another_tenants_id_changes_nothing
+                a_reopened_store_holds_all_that_was_answered
+            }
+        }
+    };
+    (@cases $fresh:path; $($module:ident { $($case:ident)* })*) => {$(
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                $crate::conformance::$module::$case(&$fresh()).await;
+            })*
+        }
+    )*};
+}
