@@ -6,18 +6,19 @@
 
 use crate::{
     LedgerError, LedgerKeys,
+    alarms::Alarms,
     budget::{Budget, Count, Owner, Word, source_text},
-    chain::Link,
-    disk::{Disk, Folder},
+    disk::Disk,
     entries,
     facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source},
     hash::BodyDigest,
+    opening::{lock, outlive_file_size_limits, writer},
+    pen::{Command, Pen, Write, held},
     read::{self, Filter},
     record::{Entry, EventName, Record, Refusal},
-    recover::{beginning, recover},
-    segments::{SEGMENT_MAX_BYTES, failed},
+    recover::recover,
+    segments::failed,
     verify::{Verified, verify},
-    writer::Writer,
 };
 use nightlatch_domain::{
     clock::{Clock, Timestamp},
@@ -29,39 +30,28 @@ use nightlatch_domain::{
     },
     problem::ProblemKind,
 };
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::Signal,
-};
 use std::{
-    collections::VecDeque,
-    fs::{DirBuilder, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, Sender, channel},
+        Arc, Mutex, Weak,
+        mpsc::{Sender, channel},
     },
     thread,
     time::Duration,
 };
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::{Semaphore, oneshot},
     time::{MissedTickBehavior, interval, timeout},
 };
 
 /// Intents that may wait for the disk at one time; further ones wait before the queue.
 const INTENTS_MAX: usize = 1024;
-/// Records of one write.
-const BATCH_MAX_RECORDS: usize = 512;
 /// A disk that does not answer for so long is taken for one that will not.
 const DISK_DEADLINE: Duration = Duration::from_secs(10);
 /// How often counts are looked at and the head is signed.
 const TICK: Duration = Duration::from_secs(1);
-/// Alarms that are kept at hand.
-const ALARMS_MAX: usize = 256;
+/// Alarms that are looked at then; of each name the last are kept.
+const ALARMS_MAX: usize = 10_000;
 /// How far back alarms are looked for at the start.
 const ALARMS_SPAN: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -103,21 +93,9 @@ struct Inner {
     queue: Sender<Command>,
     intents: Semaphore,
     budget: Mutex<Budget>,
-    alarms: Arc<Mutex<VecDeque<Record>>>,
+    alarms: Arc<Mutex<Alarms>>,
     /// The number of the last head that the store took; held while one is on its way.
     published: tokio::sync::Mutex<u64>,
-}
-
-enum Command {
-    Write(Write),
-    Head(oneshot::Sender<Result<Link, LedgerError>>),
-    Close(oneshot::Sender<Result<Link, LedgerError>>),
-}
-
-struct Write {
-    entry: Entry,
-    durable: bool,
-    reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
 impl Ledger {
@@ -138,10 +116,9 @@ impl Ledger {
         let lock = lock(folder)?;
         let head = heads.head().await?;
         let recovered = recover(folder, keys.public_key(), head.as_ref())?;
-        let alarms = read::alarms(folder, clock.now().minus(ALARMS_SPAN), ALARMS_MAX)?;
-        let alarms = Arc::new(Mutex::new(alarms.into()));
+        let alarms = earlier_alarms(folder, clock.now().minus(ALARMS_SPAN))?;
         let writer = writer(folder, recovered.position)?;
-        let pen = Pen { writer, clock: Arc::clone(&clock), alarms: Arc::clone(&alarms), _lock: lock };
+        let pen = Pen { writer, clock: Arc::clone(&clock), alarms: Arc::clone(&alarms), lock };
         let ledger = Self::start(folder, keys, heads, clock, alarms, pen, head)?;
         if recovered.torn_bytes > 0 {
             let torn =
@@ -157,7 +134,7 @@ impl Ledger {
         keys: LedgerKeys,
         heads: Arc<dyn LedgerStore>,
         clock: Arc<dyn Clock>,
-        alarms: Arc<Mutex<VecDeque<Record>>>,
+        alarms: Arc<Mutex<Alarms>>,
         pen: Pen<D>,
         head: Option<LedgerHead>,
     ) -> Result<Self, LedgerError> {
@@ -295,10 +272,10 @@ impl Ledger {
         read::tail(&self.inner.folder, limit, filter)
     }
 
-    /// What happened since then that a human should hear of, oldest first; the last 256 at most.
+    /// What happened since then that a human should hear of, oldest first; of each name the last 64.
     #[must_use]
     pub fn alarms(&self, since: Timestamp) -> Vec<Record> {
-        held(&self.inner.alarms).iter().filter(|record| record.at >= since).cloned().collect()
+        held(&self.inner.alarms).since(since)
     }
 
     /// Signs the head, hands it to the store, and verifies the whole folder against it.
@@ -348,7 +325,9 @@ impl Inner {
         durable: bool,
     ) -> Result<oneshot::Receiver<Result<u64, LedgerError>>, LedgerError> {
         let (reply, written) = oneshot::channel();
-        self.queue.send(Command::Write(Write { entry, durable, reply })).map_err(|_| LedgerError::Closed)?;
+        self.queue
+            .send(Command::Write(Box::new(Write { entry, durable, reply })))
+            .map_err(|_| LedgerError::Closed)?;
         Ok(written)
     }
 
@@ -396,7 +375,7 @@ impl Drop for Inner {
 }
 
 /// Ends with the last handle. A store that cannot be reached is tried again: calls do not depend on it.
-async fn tick(inner: std::sync::Weak<Inner>) {
+async fn tick(inner: Weak<Inner>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -412,130 +391,10 @@ async fn tick(inner: std::sync::Weak<Inner>) {
     }
 }
 
-/// What the writing thread holds.
-struct Pen<D> {
-    writer: Writer<D>,
-    clock: Arc<dyn Clock>,
-    alarms: Arc<Mutex<VecDeque<Record>>>,
-    _lock: File,
-}
-
-impl<D: Disk> Pen<D> {
-    fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(first) = commands.recv() {
-            let mut writes = Vec::new();
-            let batch = std::iter::once(first).chain(commands.try_iter().take(BATCH_MAX_RECORDS - 1));
-            for command in batch {
-                match command {
-                    Command::Write(write) => writes.push(write),
-                    Command::Head(reply) => {
-                        self.write(std::mem::take(&mut writes));
-                        let _ = reply.send(self.writer.sync());
-                    }
-                    Command::Close(reply) => {
-                        self.write(writes);
-                        let synced = self.writer.sync();
-                        // The lock goes before the answer, so that whoever waited can open again.
-                        drop(self);
-                        let _ = reply.send(synced);
-                        return;
-                    }
-                }
-            }
-            self.write(writes);
-        }
-        // The last handle went without `close`; what was queued is in the file.
-        let _ = self.writer.sync();
-    }
-
-    fn write(&mut self, writes: Vec<Write>) {
-        if writes.is_empty() {
-            return;
-        }
-        let (entries, waiting): (Vec<_>, Vec<_>) =
-            writes.into_iter().map(|write| (write.entry, (write.durable, write.reply))).unzip();
-        let records = match self.writer.append(self.clock.now(), entries) {
-            Ok(records) => records,
-            Err(error) => {
-                return waiting.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
-            }
-        };
-        self.note_alarms(&records);
-        self.acknowledge(records.iter().map(|record| record.seq).zip(waiting));
-    }
-
-    /// Reads are answered now, the others after one sync for all of them.
-    fn acknowledge(
-        &mut self,
-        written: impl Iterator<Item = (u64, (bool, oneshot::Sender<Result<u64, LedgerError>>))>,
-    ) {
-        let mut durable = Vec::new();
-        for (seq, (waits, reply)) in written {
-            if waits {
-                durable.push((seq, reply));
-            } else {
-                // A caller that went away needs no answer.
-                let _ = reply.send(Ok(seq));
-            }
-        }
-        if durable.is_empty() {
-            return;
-        }
-        let synced = self.writer.sync();
-        for (seq, reply) in durable {
-            let _ = reply.send(synced.clone().map(|_| seq));
-        }
-    }
-
-    fn note_alarms(&self, records: &[Record]) {
-        let mut alarms = held(&self.alarms);
-        for record in records.iter().filter(|record| record.entry.is_alarm()) {
-            if alarms.len() == ALARMS_MAX {
-                alarms.pop_front();
-            }
-            alarms.push_back(record.clone());
-        }
-    }
-}
-
-/// A thread that panicked while it held one of these left nothing half done in it.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// `RLIMIT_FSIZE` sends SIGXFSZ, which ends the process unless it is handled; then the write fails with
-/// EFBIG instead (setrlimit(2)). The handler stays when its stream is dropped.
-fn outlive_file_size_limits() -> Result<(), LedgerError> {
-    signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))
-        .map(drop)
-        .map_err(|error| LedgerError::NotWritten(error.kind()))
-}
-
-fn lock(folder: &Path) -> Result<File, LedgerError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, &error))?;
-    let path = folder.join("lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| failed(&path, &error))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
-        Ok(()) => Ok(file),
-        Err(taken) if taken.kind() == io::ErrorKind::WouldBlock => Err(LedgerError::InUse(folder.to_owned())),
-        Err(error) => Err(failed(&path, &error)),
-    }
-}
-
-fn writer(folder: &Path, position: Option<crate::writer::Position>) -> Result<Writer<Folder>, LedgerError> {
-    let mut disk = Folder::new(folder);
-    let tape = match &position {
-        Some(position) => disk.reopen(position.number),
-        None => disk.create(beginning().number),
-    }
-    .map_err(|error| LedgerError::NotWritten(error.kind()))?;
-    Ok(Writer::new(disk, tape, position.unwrap_or_else(beginning), SEGMENT_MAX_BYTES))
+fn earlier_alarms(folder: &Path, since: Timestamp) -> Result<Arc<Mutex<Alarms>>, LedgerError> {
+    let mut alarms = Alarms::default();
+    read::alarms(folder, since, ALARMS_MAX)?.iter().for_each(|record| alarms.note(record));
+    Ok(Arc::new(Mutex::new(alarms)))
 }
 
 #[cfg(test)]

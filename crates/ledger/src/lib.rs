@@ -25,6 +25,7 @@
 //! **For the program.** A file size limit (`RLIMIT_FSIZE`) raises `SIGXFSZ`, which ends a process that
 //! has no handler: [`Ledger::open`] installs one, so that the write fails instead.
 
+mod alarms;
 mod budget;
 mod chain;
 mod disk;
@@ -33,6 +34,8 @@ mod error;
 pub mod facts;
 mod hash;
 mod ledger;
+mod opening;
+mod pen;
 pub mod read;
 pub mod record;
 mod recover;

@@ -103,3 +103,6 @@ fn move_aside(segment: &Segment, whole_bytes: u64) -> io::Result<()> {
 pub(crate) fn beginning() -> Position {
     Position { number: 1, len: 0, link: Link::root() }
 }
+
+#[cfg(test)]
+mod tests;

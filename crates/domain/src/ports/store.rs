@@ -373,7 +373,7 @@ pub struct LedgerHead {
     pub seq: u64,
     /// SHA-256 of that record's line, hexadecimal.
     pub hash: String,
-    /// Ed25519 over both, base64url.
+    /// Ed25519 over number, hash and time, base64url.
     pub signature: String,
     /// When it was signed.
     pub at: Timestamp,

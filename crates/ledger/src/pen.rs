@@ -1,0 +1,125 @@
+//! The writing thread: takes all that is queued, writes it as one batch, answers who waits.
+
+use crate::{
+    LedgerError,
+    alarms::Alarms,
+    chain::Link,
+    disk::Disk,
+    record::{Entry, Record},
+    writer::Writer,
+};
+use nightlatch_domain::clock::Clock;
+use std::{
+    fs::File,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
+};
+use tokio::sync::oneshot;
+
+/// Records of one write.
+const BATCH_MAX_RECORDS: usize = 512;
+
+/// What the thread is asked for.
+pub(crate) enum Command {
+    /// Write an entry.
+    Write(Box<Write>),
+    /// Wait for the disk and name the last record.
+    Head(Reply<Link>),
+    /// The same, and end.
+    Close(Reply<Link>),
+}
+
+/// Who waits for an answer.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+/// An entry, and who waits for its number.
+pub(crate) struct Write {
+    pub(crate) entry: Entry,
+    /// Whether the answer waits for the disk.
+    pub(crate) durable: bool,
+    pub(crate) reply: Reply<u64>,
+}
+
+/// What the writing thread holds.
+pub(crate) struct Pen<D> {
+    pub(crate) writer: Writer<D>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) alarms: Arc<Mutex<Alarms>>,
+    /// Held as long as the thread writes.
+    pub(crate) lock: File,
+}
+
+impl<D: Disk> Pen<D> {
+    /// Runs until it is closed or the last handle is gone.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(first) = commands.recv() {
+            let mut writes = Vec::new();
+            let batch = std::iter::once(first).chain(commands.try_iter().take(BATCH_MAX_RECORDS - 1));
+            for command in batch {
+                match command {
+                    Command::Write(write) => writes.push(*write),
+                    Command::Head(reply) => {
+                        self.write(std::mem::take(&mut writes));
+                        let _ = reply.send(self.writer.sync());
+                    }
+                    Command::Close(reply) => {
+                        self.write(writes);
+                        let synced = self.writer.sync();
+                        // The lock goes before the answer, so that whoever waited can open again.
+                        drop(self.lock);
+                        let _ = reply.send(synced);
+                        return;
+                    }
+                }
+            }
+            self.write(writes);
+        }
+        // The last handle went without `close`; what was queued is in the file.
+        let _ = self.writer.sync();
+    }
+
+    fn write(&mut self, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let (entries, waiting): (Vec<_>, Vec<_>) =
+            writes.into_iter().map(|write| (write.entry, (write.durable, write.reply))).unzip();
+        let records = match self.writer.append(self.clock.now(), entries) {
+            Ok(records) => records,
+            Err(error) => {
+                return waiting.into_iter().for_each(|(_, reply)| drop(reply.send(Err(error.clone()))));
+            }
+        };
+        self.note_alarms(&records);
+        self.acknowledge(records.iter().map(|record| record.seq).zip(waiting));
+    }
+
+    /// Reads are answered now, the others after one sync for all of them.
+    fn acknowledge(&mut self, written: impl Iterator<Item = (u64, (bool, Reply<u64>))>) {
+        let mut durable = Vec::new();
+        for (seq, (waits, reply)) in written {
+            if waits {
+                durable.push((seq, reply));
+            } else {
+                // A caller that went away needs no answer.
+                let _ = reply.send(Ok(seq));
+            }
+        }
+        if durable.is_empty() {
+            return;
+        }
+        let synced = self.writer.sync();
+        for (seq, reply) in durable {
+            let _ = reply.send(synced.clone().map(|_| seq));
+        }
+    }
+
+    fn note_alarms(&self, records: &[Record]) {
+        let mut alarms = held(&self.alarms);
+        records.iter().for_each(|record| alarms.note(record));
+    }
+}
+
+/// A thread that panicked while it held one of these left nothing half done in it.
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
