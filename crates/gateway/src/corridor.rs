@@ -145,7 +145,7 @@ async fn passage(
         trail.denied = Some(denied);
         problem
     })?;
-    let holding = corridor.hold(peer, &resolved.exchange, &tables).await?;
+    let holding = corridor.hold(&resolved.exchange, &tables).await?;
     let recorded = record::intent(&corridor.ledger, &resolved.exchange, &holding.awake).await?;
     headers.remove(&resolved.field);
     let leaving = Leaving { resolved, holding, recorded, permit, headers, body, share, began };
@@ -172,8 +172,8 @@ impl Corridor {
         share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
     }
 
-    async fn hold(&self, peer: &Peer, exchange: &Exchange, tables: &Tables) -> Result<Holding, Problem> {
-        let held = hold::hold(&self.wakes, &self.running, exchange, peer.verified_at, tables.number()).await;
+    async fn hold(&self, exchange: &Exchange, tables: &Tables) -> Result<Holding, Problem> {
+        let held = hold::hold(&self.wakes, &self.running, exchange, tables.number()).await;
         let held = held.map_err(|problem| problem.of_tool(&exchange.tool));
         if held.as_ref().is_err_and(|problem| problem.kind == ProblemKind::LeaseRefused) {
             self.aside(record::lease_refused(exchange)).await;

@@ -168,7 +168,6 @@ impl Gateway {
             let (shared, limits) = (Arc::clone(&self.shared), self.limits);
             let peer = Peer {
                 binding: (own_uid != Some(uid)).then_some(Binding::Uid { uid }),
-                verified_at: shared.corridor.clock.now(),
                 source: Source::Uid(uid),
                 server_name: None,
                 names: Arc::clone(&names),

@@ -1,7 +1,7 @@
 //! What a connection proved before its first request, and by which names it may speak to us.
 
 use crate::doors::local::Names;
-use nightlatch_domain::{clock::Timestamp, principal::Binding};
+use nightlatch_domain::principal::Binding;
 use nightlatch_ledger::facts::Source;
 use std::sync::Arc;
 
@@ -9,8 +9,6 @@ use std::sync::Arc;
 pub(crate) struct Peer {
     /// What the handshake or the socket proved; none where no certificate was presented.
     pub(crate) binding: Option<Binding>,
-    /// When.
-    pub(crate) verified_at: Timestamp,
     /// Where it comes from, for counting those that proved nothing.
     pub(crate) source: Source,
     /// The TLS server name that it asked for.

@@ -30,6 +30,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::broadcast;
+
+/// Endings that a connection may be behind with; one that missed more closes to be safe.
+const ENDINGS_MAX: usize = 256;
+
+/// The bindings whose wake was ended from outside: their connections close, so that the next wake begins
+/// with a fresh handshake.
+pub(crate) type Endings = broadcast::Receiver<Binding>;
 
 /// A proved wake. Its end takes the key out, so nothing that holds this value can open a lease afterwards.
 pub(crate) struct Awake {
@@ -127,6 +135,7 @@ pub(crate) struct Wakes {
     pool: Pool,
     running: Arc<Running>,
     limits: Limits,
+    endings: broadcast::Sender<Binding>,
     /// By key, the newest last.
     live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
     proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
@@ -142,11 +151,18 @@ impl Wakes {
         running: Arc<Running>,
         limits: Limits,
     ) -> Self {
+        let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
-        Self { keeper, clock, entropy, pool, running, limits, live, proofs, requests }
+        Self { keeper, clock, entropy, pool, running, limits, endings, live, proofs, requests }
     }
 
-    /// The wake in which this caller acts: the one under way, or a new one.
+    /// Tells of bindings whose wake was ended from outside.
+    pub(crate) fn endings(&self) -> Endings {
+        self.endings.subscribe()
+    }
+
+    /// The wake in which this caller acts: the one under way, or a new one. `verified_at` is when the
+    /// call came in over the connection whose key the handshake proved: its record layer proves that anew.
     ///
     /// # Errors
     /// The keeper's refusal of the proof.

@@ -8,7 +8,6 @@ use crate::{
     wakes::{Awake, Kept, Wakes},
 };
 use nightlatch_domain::{
-    clock::Timestamp,
     exchange::Exchange,
     ports::gateway_keeper::KeeperRefusal,
     problem::{Problem, ProblemKind},
@@ -32,12 +31,11 @@ pub(crate) async fn hold(
     wakes: &Arc<Wakes>,
     running: &Arc<Running>,
     exchange: &Exchange,
-    verified_at: Timestamp,
     applied: u64,
 ) -> Result<Holding, Problem> {
     for _ in 0..TRIES {
         let awake =
-            wakes.awake(&exchange.caller, verified_at, applied).await.map_err(|refusal| problem(&refusal))?;
+            wakes.awake(&exchange.caller, exchange.at, applied).await.map_err(|refusal| problem(&refusal))?;
         let kept = match wakes.lease(&awake, exchange).await {
             Ok(kept) => kept,
             Err(KeeperRefusal::NotAwake) => {

@@ -4,7 +4,9 @@
 //! HTTP/1.1. Connections are bounded in time at every stage: handshake, head, standstill of a body.
 
 use super::Shared;
-use crate::{answer::OutBody, doors, doors::local::Names, limits::Limits, peer::Peer, tls::binding_of};
+use crate::{
+    answer::OutBody, doors, doors::local::Names, limits::Limits, peer::Peer, tls::binding_of, wakes::Endings,
+};
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -12,12 +14,13 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nightlatch_domain::principal::Binding;
 use nightlatch_ledger::facts::Source;
 use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    sync::watch,
+    sync::{broadcast::error::RecvError, watch},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -43,7 +46,7 @@ pub(super) async fn over_tls(
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = timeout(limits.handshake_within, acceptor.accept(stream)).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let peer = Arc::new(peer(shared, &stream, source, names));
+    let peer = Arc::new(peer(&stream, source, names));
     serve(shared, peer, stream, is_http2, limits, closing).await;
 }
 
@@ -58,12 +61,11 @@ pub(super) async fn over_unix(
 }
 
 /// What the handshake proved.
-fn peer(shared: &Shared, stream: &TlsStream<TcpStream>, source: Source, names: Arc<Names>) -> Peer {
+fn peer(stream: &TlsStream<TcpStream>, source: Source, names: Arc<Names>) -> Peer {
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     Peer {
         binding: certificate.and_then(binding_of),
-        verified_at: shared.corridor.clock.now(),
         source,
         server_name: session.server_name().map(str::to_owned),
         names,
@@ -80,6 +82,7 @@ async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let over = over(closing, shared.corridor.wakes.endings(), peer.binding.clone());
     let shared = Arc::clone(shared);
     let service = service_fn(move |request: Request<Incoming>| {
         let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
@@ -91,22 +94,37 @@ async fn serve<S>(
         let mut connection = pin!(http2(limits).serve_connection(io, service));
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = told(closing) => connection.as_mut().graceful_shutdown(),
+            () = over => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     } else {
         let mut connection = pin!(http1(limits).serve_connection(io, service));
         tokio::select! {
             _ = connection.as_mut() => return,
-            () = told(closing) => connection.as_mut().graceful_shutdown(),
+            () = over => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
     }
 }
 
-async fn told(mut closing: Closing) {
-    // A sender that is gone means the same.
-    let _ = closing.wait_for(|closing| *closing).await;
+/// The gateway closes, or a wake of this peer ended: the next one begins with a handshake.
+async fn over(closing: Closing, mut endings: Endings, own: Option<Binding>) {
+    let mut closing = closing;
+    let slept = async {
+        loop {
+            match endings.recv().await {
+                Ok(ended) if Some(&ended) != own.as_ref() => {}
+                // Too many endings to have seen all of them: this peer's may be among them.
+                Ok(_) | Err(RecvError::Lagged(_)) => return,
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    tokio::select! {
+        // A sender that is gone means the same.
+        _ = closing.wait_for(|closing| *closing) => {}
+        () = slept => {}
+    }
 }
 
 fn http1(limits: &Limits) -> http1::Builder {

@@ -26,7 +26,13 @@ impl Wakes {
     pub(crate) fn sweep(self: &Arc<Self>, tables: &Tables) {
         let now = self.clock.now();
         for awake in self.all() {
-            if awake.ends_at <= now || !may_go_on(&awake, tables, now) {
+            if !may_go_on(&awake, tables, now) {
+                self.end(&awake);
+                // Where no connection listens there is none to close.
+                let _ = self.endings.send(awake.caller.binding.clone());
+                continue;
+            }
+            if awake.ends_at <= now {
                 self.end(&awake);
                 continue;
             }

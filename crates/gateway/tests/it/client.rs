@@ -1,0 +1,284 @@
+//! An agent's side on raw sockets: it writes the bytes that a library would have tidied up.
+
+use http_body_util::Empty;
+use hyper::client::conn::http2::SendRequest;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+/// A key and its self-signed certificate.
+pub(crate) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+    pub(crate) spki_sha256: String,
+}
+
+impl Identity {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec!["agent".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.subject_public_key_info());
+        let spki_sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { certificate: certificate.der().clone(), key: key.serialize_der(), spki_sha256 }
+    }
+
+    /// This certificate with another's key: what a thief of a certificate has.
+    pub(crate) fn with_key_of(&self, other: &Self) -> Self {
+        Self {
+            certificate: self.certificate.clone(),
+            key: other.key.clone(),
+            spki_sha256: self.spki_sha256.clone(),
+        }
+    }
+}
+
+/// How to connect.
+pub(crate) struct Dial<'a> {
+    pub(crate) to: SocketAddr,
+    pub(crate) identity: Option<&'a Identity>,
+    pub(crate) server_name: &'a str,
+    pub(crate) alpn: &'a [&'a str],
+    pub(crate) versions: &'static [&'static rustls::SupportedProtocolVersion],
+}
+
+impl Dial<'_> {
+    pub(crate) async fn connect(&self) -> io::Result<Wire> {
+        let builder = ClientConfig::builder_with_provider(nightlatch_egress::tls::provider());
+        let builder = builder.with_protocol_versions(self.versions).unwrap();
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(nightlatch_egress::tls::provider())));
+        let mut config = match self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(Shown(certified(identity)))),
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.enable_sni = !self.server_name.is_empty();
+        let name = if self.server_name.is_empty() { "127.0.0.1" } else { self.server_name };
+        let stream = TcpStream::connect(self.to).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        Ok(Wire {
+            stream: TlsConnector::from(Arc::new(config)).connect(name, stream).await?,
+            unread: Vec::new(),
+        })
+    }
+}
+
+fn certified(identity: &Identity) -> rustls::sign::CertifiedKey {
+    let der = PrivateKeyDer::try_from(identity.key.clone()).unwrap();
+    let key = nightlatch_egress::tls::provider().key_provider.load_private_key(der).unwrap();
+    rustls::sign::CertifiedKey::new(vec![identity.certificate.clone()], key)
+}
+
+/// Shows a certificate without asking whether the key belongs to it.
+#[derive(Debug)]
+struct Shown(rustls::sign::CertifiedKey);
+
+impl rustls::client::ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(Arc::new(self.0.clone()))
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One connection.
+pub(crate) struct Wire {
+    stream: TlsStream<TcpStream>,
+    unread: Vec<u8>,
+}
+
+/// An answer, with every byte that the agent could read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// The body came to its announced end.
+    pub(crate) whole: bool,
+}
+
+impl Answer {
+    pub(crate) fn field(&self, name: &str) -> Option<String> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields
+            .filter(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim().to_owned())
+            .next()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON in {self:?}"))
+    }
+
+    /// The kebab-case word at the end of the problem's type.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.field("content-type").as_deref(), Some("application/problem+json"), "{self:?}");
+        self.json()["type"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()
+    }
+}
+
+impl Wire {
+    pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        // A peer that has closed already answers by its silence.
+        let _ = self.stream.write_all(bytes.as_ref()).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Reads one answer; status 0 where the connection was closed without one.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        let Some(head) = self.head().await else { return Answer::default() };
+        let mut answer = Answer { status: head[9..12].parse().unwrap(), head, ..Answer::default() };
+        if answer.status == 100 {
+            return answer;
+        }
+        let chunked = answer.field("transfer-encoding").is_some();
+        let length: Option<usize> = answer.field("content-length").map(|text| text.parse().unwrap());
+        answer.whole = match length {
+            Some(length) => self.exactly(length, &mut answer.body).await,
+            None if chunked => self.chunks(&mut answer.body).await,
+            None => true,
+        };
+        answer
+    }
+
+    /// Reads the head of an answer only.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                let rest = self.unread.split_off(end + 4);
+                return Some(String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap());
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Reads one chunk of a chunked body; none at its end or where it broke off.
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
+        let end = loop {
+            if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                break end;
+            }
+            self.more().await?;
+        };
+        let line = String::from_utf8(self.unread[..end].to_vec()).unwrap();
+        let length = usize::from_str_radix(&line, 16).unwrap();
+        while self.unread.len() < end + 2 + length + 2 {
+            self.more().await?;
+        }
+        let rest = self.unread.split_off(end + 2 + length + 2);
+        let data = std::mem::replace(&mut self.unread, rest)[end + 2..end + 2 + length].to_vec();
+        Some(data)
+    }
+
+    async fn chunks(&mut self, into: &mut Vec<u8>) -> bool {
+        loop {
+            match self.chunk().await {
+                Some(data) if data.is_empty() => return true,
+                Some(data) => into.extend_from_slice(&data),
+                None => return false,
+            }
+        }
+    }
+
+    async fn exactly(&mut self, length: usize, into: &mut Vec<u8>) -> bool {
+        while self.unread.len() < length {
+            if self.more().await.is_none() {
+                into.append(&mut self.unread);
+                return false;
+            }
+        }
+        let rest = self.unread.split_off(length);
+        *into = std::mem::replace(&mut self.unread, rest);
+        true
+    }
+
+    async fn more(&mut self) -> Option<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        match self.stream.read(&mut buffer).await {
+            Ok(count) if count > 0 => {
+                self.unread.extend_from_slice(&buffer[..count]);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the other side closes without a further byte.
+    pub(crate) async fn is_closed(&mut self) -> bool {
+        self.more().await.is_none() && self.unread.is_empty()
+    }
+
+    /// This connection as HTTP/2.
+    pub(crate) async fn http2<B>(self) -> SendRequest<B>
+    where
+        B: hyper::body::Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        assert_eq!(self.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let (sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(self.stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+}
+
+/// No body.
+pub(crate) fn empty() -> Empty<bytes::Bytes> {
+    Empty::new()
+}

@@ -1,0 +1,208 @@
+//! A keeper that seals real leases, and lies, refuses or dawdles where a test says so.
+
+use nightlatch_custody::{KeeperKeys, Secret};
+use nightlatch_domain::{
+    clock::{Clock, Timestamp},
+    id::{ConnectionId, FamilyId, TaskId, TenantId, WakeId},
+    ports::{
+        Boxed,
+        gateway_keeper::{
+            Challenge, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease, LeaseBinding,
+            LeaseBody, LeaseKind, LeaseRequest, WakeGranted, WakeProof,
+        },
+        store::KeeperStore,
+    },
+    principal::{Binding, Enrolment},
+    sealed::{Attestation, SealingKey},
+    task::Assurance,
+    tool::BoundHost,
+};
+use nightlatch_store::SqliteStore;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+
+/// What a connection's seal holds.
+#[derive(Clone)]
+pub(crate) struct Vaulted {
+    pub(crate) hosts: Vec<BoundHost>,
+    pub(crate) secret: String,
+    pub(crate) family: Option<FamilyId>,
+    pub(crate) generation: u64,
+}
+
+/// What a test can make it do.
+#[derive(Default)]
+pub(crate) struct Knobs {
+    /// Refuse every request of this kind: `challenge`, `wake`, `lease`, `enrol`.
+    pub(crate) refuse: HashMap<&'static str, KeeperRefusal>,
+    /// Seal a lease with this change to its binding.
+    pub(crate) rebind: Option<fn(&mut LeaseBinding)>,
+    /// Say another binding beside the sealed one.
+    pub(crate) claim: Option<fn(&mut LeaseBinding)>,
+    /// Answer every request with this.
+    pub(crate) answer: Option<GatewayReply>,
+    /// How long a lease is fresh.
+    pub(crate) fresh_for: Option<Duration>,
+}
+
+pub(crate) struct FakeKeeper {
+    keys: KeeperKeys,
+    store: SqliteStore,
+    clock: Arc<dyn Clock>,
+    pub(crate) vault: Mutex<HashMap<ConnectionId, Vaulted>>,
+    pub(crate) knobs: Mutex<Knobs>,
+    pub(crate) asked: Mutex<Vec<String>>,
+    /// Leases wait here for a permit.
+    pub(crate) leases: Semaphore,
+    awake: Mutex<HashMap<WakeId, (TaskId, SealingKey)>>,
+    drawn: Mutex<u8>,
+}
+
+impl FakeKeeper {
+    pub(crate) fn new(keys: KeeperKeys, store: SqliteStore, clock: Arc<dyn Clock>) -> Self {
+        let leases = Semaphore::new(Semaphore::MAX_PERMITS);
+        let (vault, knobs, asked, awake, drawn) = Default::default();
+        Self { keys, store, clock, vault, knobs, asked, leases, awake, drawn }
+    }
+
+    /// How often a kind of request came.
+    pub(crate) fn count(&self, kind: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == kind).count()
+    }
+
+    /// Forgets every wake, as a restart does.
+    pub(crate) fn forget(&self) {
+        self.awake.lock().unwrap().clear();
+    }
+
+    fn ten(&self) -> [u8; 10] {
+        let mut drawn = self.drawn.lock().unwrap();
+        *drawn += 1;
+        [*drawn; 10]
+    }
+
+    async fn answer(&self, request: GatewayRequest) -> Result<GatewayReply, KeeperRefusal> {
+        let kind = kind(&request);
+        self.asked.lock().unwrap().push(kind.to_owned());
+        if let Some(refusal) = self.knobs.lock().unwrap().refuse.get(kind) {
+            return Err(refusal.clone());
+        }
+        if let Some(answer) = &self.knobs.lock().unwrap().answer {
+            return Ok(answer.clone());
+        }
+        match request {
+            GatewayRequest::Challenge { .. } => Ok(GatewayReply::Challenge(self.challenge())),
+            GatewayRequest::Wake(proof) => Ok(self.wake(&proof)),
+            GatewayRequest::Lease(asked) => {
+                self.leases.acquire().await.unwrap().forget();
+                self.leases.add_permits(1);
+                self.lease(&asked)
+            }
+            GatewayRequest::Enrol { code_sha256, binding } => self.enrol(code_sha256, binding).await,
+            GatewayRequest::Sleep { wake, .. } => {
+                self.awake.lock().unwrap().remove(&wake);
+                Ok(GatewayReply::Done)
+            }
+            GatewayRequest::Unauthorized { .. } => Ok(GatewayReply::Done),
+        }
+    }
+
+    fn challenge(&self) -> Challenge {
+        let at = self.clock.now();
+        Challenge {
+            wake: WakeId::new(at, self.ten()),
+            nonce: "aa".repeat(32),
+            expires_at: at.plus(Duration::from_secs(60)),
+        }
+    }
+
+    fn wake(&self, proof: &WakeProof) -> GatewayReply {
+        self.awake.lock().unwrap().insert(proof.wake, (proof.task, proof.replica_key.clone()));
+        let ends_at = self.clock.now().plus(Duration::from_secs(3600));
+        GatewayReply::Awake(WakeGranted { wake: proof.wake, assurance: Assurance::Stated, ends_at })
+    }
+
+    fn lease(&self, asked: &LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
+        let awake = self.awake.lock().unwrap().get(&asked.wake).cloned();
+        let (_, to) = awake.ok_or(KeeperRefusal::NotAwake)?;
+        let held =
+            self.vault.lock().unwrap().get(&asked.connection).cloned().ok_or(KeeperRefusal::GrantEnded)?;
+        let mut binding = LeaseBinding {
+            tenant: asked.tenant,
+            wake: asked.wake,
+            grant: asked.grant,
+            connection: asked.connection,
+            family: held.family,
+            generation: held.generation,
+        };
+        let knobs = self.knobs.lock().unwrap();
+        if let Some(rebind) = knobs.rebind {
+            rebind(&mut binding);
+        }
+        let body = LeaseBody { hosts: held.hosts, chain: None };
+        let sealed = self.keys.seal_lease(&to, &binding, &body, &Secret::from_string(held.secret)).unwrap();
+        if let Some(claim) = knobs.claim {
+            claim(&mut binding);
+        }
+        let fresh_until = self.clock.now().plus(knobs.fresh_for.unwrap_or(Duration::from_secs(600)));
+        Ok(GatewayReply::Lease(Lease { sealed, binding, kind: LeaseKind::Static, fresh_until }))
+    }
+
+    async fn enrol(&self, code_sha256: String, binding: Binding) -> Result<GatewayReply, KeeperRefusal> {
+        let code = self
+            .store
+            .enrolment_code(code_sha256.clone())
+            .await
+            .unwrap()
+            .ok_or(KeeperRefusal::CodeRejected)?;
+        let enrolment = Enrolment {
+            tenant: code.tenant,
+            id: nightlatch_domain::id::EnrolmentId::new(self.clock.now(), self.ten()),
+            agent: code.agent,
+            task: code.task,
+            binding,
+            created_at: self.clock.now(),
+            attestation: Attestation("test".into()),
+        };
+        match self.store.enrol(code_sha256, enrolment).await {
+            Ok(true) => {
+                Ok(GatewayReply::Enrolled { tenant: code.tenant, agent: code.agent, task: code.task })
+            }
+            Ok(false) => Err(KeeperRefusal::CodeRejected),
+            Err(_) => Err(KeeperRefusal::AlreadyEnrolled),
+        }
+    }
+}
+
+fn kind(request: &GatewayRequest) -> &'static str {
+    match request {
+        GatewayRequest::Challenge { .. } => "challenge",
+        GatewayRequest::Wake(_) => "wake",
+        GatewayRequest::Lease(_) => "lease",
+        GatewayRequest::Unauthorized { .. } => "unauthorized",
+        GatewayRequest::Sleep { .. } => "sleep",
+        GatewayRequest::Enrol { .. } => "enrol",
+    }
+}
+
+impl KeeperForGateway for FakeKeeper {
+    fn ask(&self, request: GatewayRequest) -> Boxed<'_, Result<GatewayReply, KeeperRefusal>> {
+        // Over the port everything is really encoded and decoded.
+        let request = serde_json::from_str(&serde_json::to_string(&request).unwrap()).unwrap();
+        Box::pin(async move { self.answer(request).await })
+    }
+}
+
+/// A time that is long over.
+pub(crate) fn past() -> Timestamp {
+    Timestamp::from_millis(1)
+}
+
+/// Another tenant than any of a test's.
+pub(crate) fn stranger() -> TenantId {
+    TenantId::new(past(), [0xEE; 10])
+}

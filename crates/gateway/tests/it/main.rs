@@ -1,0 +1,22 @@
+//! Proves the corridor from the outside: what an agent, hostile or not, can make of the gateway over raw
+//! sockets, and what stands in the way. Every attack ends with the same oracle ([`world::World::attack`]).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test sets up must succeed"
+)]
+
+mod answers;
+mod carriers;
+mod client;
+mod destination;
+mod ending;
+mod identity;
+mod keeper;
+mod missing;
+mod passing;
+mod upstream;
+mod world;

@@ -1,0 +1,548 @@
+//! A whole gateway in one process: store, ledger, policy, pool, a keeper that really seals, two tools that
+//! record, two agents. And the oracle that every attack ends with.
+
+use crate::{
+    client::{Answer, Dial, Identity, Wire},
+    keeper::{FakeKeeper, Vaulted},
+    upstream::Upstream,
+};
+use nightlatch_catalog::builtin::Catalogue;
+use nightlatch_custody::{GatewayKeys, KeeperKeys, entropy::SystemEntropy};
+use nightlatch_domain::{
+    clock::{Boot, Clock, Timestamp, random},
+    connection::{Connection, Source},
+    grant::{Grant, ResourcePattern, Selector},
+    id::{ConnectionId, EnrolmentId, GrantId, PrincipalId, TaskId, TenantId},
+    ports::store::{ControlStore, DirectoryStore, KeeperStore, NewConnection, ToolRow},
+    principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
+    reference::Reference,
+    sealed::Attestation,
+    task::{Task, TaskState},
+    tool::{BoundHost, Effect, Placement, Scheme},
+};
+use nightlatch_egress::{Connector, EgressConfig, Map, Pool, PoolLimits, Resolve};
+use nightlatch_gateway::{Directory, Gateway, Limits, Parts, tls::server_config};
+use nightlatch_ledger::{
+    Ledger, LedgerKeys,
+    read::Filter,
+    record::{Entry, Record},
+};
+use nightlatch_policy::Decider;
+use nightlatch_store::SqliteStore;
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot};
+
+/// What no agent may ever read.
+pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789-abcdefghij";
+/// The host that the connection is bound to.
+pub(crate) const HOST: &str = "api.acme.test";
+/// A host that nobody confirmed.
+pub(crate) const EVIL: &str = "evil.test";
+
+const MANIFEST: &str = r#"
+name = "acme"
+title = "Acme"
+docs = "https://docs.acme.test"
+keep_cookies = ["lang"]
+safe_methods = true
+
+[[host]]
+host = "api.acme.test"
+key = { kind = "bearer" }
+accepts = [{ kind = "bearer" }, { kind = "basic-password" }, { kind = "header", name = "x-api-key" }]
+challenge = 'Basic realm="Acme"'
+
+[[host]]
+route = "basic"
+host = "api.acme.test"
+path_prefix = "/basic"
+key = { kind = "basic", user = "robot" }
+accepts = [{ kind = "bearer" }]
+challenge = 'Basic realm="Acme"'
+
+[[host]]
+route = "header"
+host = "api.acme.test"
+path_prefix = "/header"
+key = { kind = "header", name = "x-acme-key", prefix = "key=" }
+accepts = [{ kind = "bearer" }]
+
+[[operation]]
+id = "secrets.show"
+method = "GET"
+path = "/secrets/{name}"
+effect = "credential"
+page = "https://docs.acme.test/secrets"
+"#;
+
+/// A clock that moves when it is told to.
+pub(crate) struct Hand(AtomicI64);
+
+impl Hand {
+    pub(crate) fn forward(&self, span: Duration) {
+        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(1_795_302_000_000 + self.0.load(Ordering::SeqCst))
+    }
+    fn boot(&self) -> Boot {
+        Boot::from_millis(1_000_000 + u64::try_from(self.0.load(Ordering::SeqCst)).unwrap())
+    }
+}
+
+/// A name server that knows nothing: every host of a test is mapped.
+struct Nowhere;
+
+impl Resolve for Nowhere {
+    fn resolve<'a>(&'a self, _: &'a str) -> nightlatch_domain::ports::Boxed<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    }
+}
+
+/// An agent with its key, its task and its reference for `acme`.
+pub(crate) struct Actor {
+    pub(crate) identity: Identity,
+    pub(crate) agent: PrincipalId,
+    pub(crate) task: TaskId,
+    pub(crate) grant: GrantId,
+    pub(crate) reference: String,
+}
+
+/// How a world differs from the ordinary one.
+#[derive(Default)]
+pub(crate) struct Twist {
+    pub(crate) policies: Vec<(String, String)>,
+    pub(crate) limits: Option<Limits>,
+    /// Feed the directory from here instead of the store.
+    pub(crate) feed: Option<Arc<dyn DirectoryStore>>,
+    /// The name in the tool's certificate.
+    pub(crate) certified: Option<&'static str>,
+}
+
+pub(crate) struct World {
+    pub(crate) folder: TempDir,
+    pub(crate) store: SqliteStore,
+    pub(crate) keeper: Arc<FakeKeeper>,
+    pub(crate) clock: Arc<Hand>,
+    pub(crate) ledger: Ledger,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) tool: Upstream,
+    pub(crate) evil: Upstream,
+    pub(crate) address: SocketAddr,
+    pub(crate) tenant: TenantId,
+    pub(crate) human: PrincipalId,
+    pub(crate) connection: ConnectionId,
+    pub(crate) alice: Actor,
+    pub(crate) mallory: Actor,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+pub(crate) fn ten() -> [u8; 10] {
+    random(&SystemEntropy::new()).unwrap()
+}
+
+pub(crate) fn bound(route: &str, prefix: &str, placement: Placement) -> BoundHost {
+    BoundHost {
+        scheme: Scheme::Https,
+        host: HOST.into(),
+        port: 443,
+        path_prefix: prefix.into(),
+        placement,
+        route: route.into(),
+    }
+}
+
+pub(crate) fn hosts() -> Vec<BoundHost> {
+    vec![
+        bound("", "/", Placement::Bearer),
+        bound("basic", "/basic", Placement::Basic { user: "robot".into() }),
+        bound("header", "/header", Placement::Header { name: "x-acme-key".into(), prefix: "key=".into() }),
+    ]
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::twisted(Twist::default()).await
+    }
+
+    pub(crate) async fn twisted(twist: Twist) -> Self {
+        let folder = TempDir::new().unwrap();
+        let clock = Arc::new(Hand(AtomicI64::new(0)));
+        let (now, entropy) = (clock.now(), Arc::new(SystemEntropy::new()));
+        let store = SqliteStore::open(&folder.path().join("db.sqlite"), now).unwrap();
+        let keys = folder.path().join("keys");
+        let keeper_keys = KeeperKeys::load_or_create(&keys, true, Arc::clone(&entropy) as _).unwrap();
+        let gateway_keys = GatewayKeys::load_or_create(&keys, true, entropy.as_ref()).unwrap();
+        let ledger_keys =
+            LedgerKeys::new(gateway_keys.ledger_signer().unwrap(), gateway_keys.query_hash_key());
+        let ledger = folder.path().join("ledger");
+        let ledger =
+            Ledger::open(&ledger, ledger_keys, Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>)
+                .await
+                .unwrap();
+        let (tool, evil) =
+            (Upstream::start(twist.certified.unwrap_or(HOST)).await, Upstream::start(EVIL).await);
+        let maps = [(HOST, &tool), (EVIL, &evil)];
+        let maps =
+            maps.map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap()).to_vec();
+        let connector = Connector::new(
+            EgressConfig { maps, allows: Vec::new() },
+            Arc::new(Nowhere),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        );
+        let pool = Pool::new(Arc::new(connector), PoolLimits::default());
+        let keeper =
+            Arc::new(FakeKeeper::new(keeper_keys, store.clone(), Arc::clone(&clock) as Arc<dyn Clock>));
+        let limits = twist.limits.unwrap_or_default();
+        let directory = Directory::new(
+            &Catalogue::builtin().unwrap(),
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            limits.staleness_bound,
+        );
+        let directory = Arc::new(directory);
+        let (tenant, human, connection) = people(&store, &keeper, now).await;
+        let alice = actor(&store, tenant, human, connection, "alice", now).await;
+        let mallory = actor(&store, tenant, human, connection, "mallory", now).await;
+        let gateway = Arc::new(Gateway::new(Parts {
+            directory: Arc::clone(&directory),
+            store: twist.feed.unwrap_or_else(|| Arc::new(store.clone())),
+            keeper: Arc::clone(&keeper) as _,
+            decider: Arc::new(Decider::new(&twist.policies).unwrap()),
+            ledger: ledger.clone(),
+            pool,
+            clock: Arc::clone(&clock) as _,
+            entropy,
+            limits,
+            names: Vec::new(),
+        }));
+        let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = Arc::clone(&gateway);
+        tokio::spawn(async move { serving.serve(listener, tls, async move { drop(stopped.await) }).await });
+        let stop = Some(stop);
+        let world = Self {
+            folder,
+            store,
+            keeper,
+            clock,
+            ledger,
+            gateway,
+            tool,
+            evil,
+            address,
+            tenant,
+            human,
+            connection,
+            alice,
+            mallory,
+            stop,
+        };
+        world.in_effect().await;
+        world
+    }
+
+    /// Waits until everything that was written is in effect at the gateway. A feed that never loads is not
+    /// waited for.
+    pub(crate) async fn in_effect(&self) {
+        let (number, _) = self.store.snapshot().await.unwrap();
+        self.gateway.directory().wait_applied(number, Duration::from_secs(2)).await;
+    }
+
+    /// A connection of an actor, over HTTP/1.1.
+    pub(crate) async fn connect(&self, actor: &Actor) -> Wire {
+        self.dial(Some(&actor.identity)).connect().await.unwrap()
+    }
+
+    pub(crate) fn dial<'a>(&self, identity: Option<&'a Identity>) -> Dial<'a> {
+        Dial {
+            to: self.address,
+            identity,
+            server_name: "",
+            alpn: &["http/1.1"],
+            versions: rustls::ALL_VERSIONS,
+        }
+    }
+
+    /// `Host: …` for this gateway.
+    pub(crate) fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.address.port())
+    }
+
+    /// A request's bytes, with this gateway's Host.
+    pub(crate) fn request(&self, line: &str, fields: &[&str]) -> String {
+        let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        format!("{line} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.host())
+    }
+
+    /// `Authorization: Bearer …` of an actor.
+    pub(crate) fn bearer(actor: &Actor) -> String {
+        format!("Authorization: Bearer {}", actor.reference)
+    }
+
+    /// One call on a connection of its own.
+    pub(crate) async fn call(&self, actor: &Actor, line: &str, fields: &[&str]) -> Answer {
+        let bearer = Self::bearer(actor);
+        let fields: Vec<&str> = fields.iter().copied().chain([bearer.as_str()]).collect();
+        self.send(actor, &self.request(line, &fields)).await
+    }
+
+    /// Raw bytes on a connection of their own, and the first answer.
+    pub(crate) async fn send(&self, actor: &Actor, bytes: &str) -> Answer {
+        let mut wire = self.connect(actor).await;
+        wire.write(bytes).await;
+        wire.answer().await
+    }
+
+    /// Raw bytes as an attack, and everything that must hold after any of them.
+    pub(crate) async fn attack(&self, actor: &Actor, bytes: &str) -> Answer {
+        let before = self.decisions().await.len();
+        self.tool.take();
+        let answer = self.send(actor, bytes).await;
+        self.holds(actor, before, &answer).await;
+        answer
+    }
+
+    /// The oracle: no canary in what the agent reads or in any file, no other host saw a credential, one
+    /// decision in the ledger, the process lives and serves another call, and the answer is typed.
+    pub(crate) async fn holds(&self, actor: &Actor, decisions_before: usize, answer: &Answer) {
+        assert!(!answer.head.contains("CANARY") && !answer.text().contains("CANARY"), "{answer:?}");
+        assert_eq!(self.evil.count(), 0, "another host was spoken to");
+        let decided = self.decisions().await;
+        assert_eq!(decided.len(), decisions_before + 1, "{decided:?}");
+        if answer.status >= 400 {
+            assert!(!answer.problem().is_empty());
+            assert!(answer.field("nightlatch-call").is_some());
+        }
+        self.no_canary_at_rest();
+        self.still_serves(actor).await;
+    }
+
+    /// The ordinary call goes through, with the exact credential.
+    pub(crate) async fn still_serves(&self, _: &Actor) {
+        let before = self.tool.take();
+        drop(before);
+        let answer = self.call(&self.alice, "GET /acme/things", &[]).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let seen = self.tool.take();
+        assert_eq!(seen.last().unwrap().all("authorization"), [format!("Bearer {SECRET}")]);
+    }
+
+    /// Every file of the installation, raw.
+    pub(crate) fn no_canary_at_rest(&self) {
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(bytes) = std::fs::read(&path) {
+                    let found = bytes.windows(6).any(|window| window == b"CANARY");
+                    assert!(!found, "a secret lies in {}", path.display());
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn records(&self) -> Vec<Record> {
+        let ledger = self.ledger.clone();
+        tokio::task::spawn_blocking(move || ledger.tail(10_000, &Filter::default()).unwrap()).await.unwrap()
+    }
+
+    /// Intents and refusals.
+    pub(crate) async fn decisions(&self) -> Vec<Record> {
+        let all = self.records().await;
+        all.into_iter()
+            .filter(|record| matches!(record.entry, Entry::Intent(_) | Entry::Refusal(_)))
+            .collect()
+    }
+
+    /// Waits for something that comes about by itself.
+    pub(crate) async fn eventually<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
+        let held = async {
+            while !is_so().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), held).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+
+    /// Writes a task's row anew.
+    pub(crate) async fn set_task(&self, actor: &Actor, change: impl FnOnce(&mut Task)) {
+        let tasks = self.store.tasks(self.tenant).await.unwrap();
+        let mut task = tasks.into_iter().find(|task| task.id == actor.task).unwrap();
+        change(&mut task);
+        self.store.put_task(task).await.unwrap();
+        self.in_effect().await;
+    }
+
+    /// Writes a grant's row anew.
+    pub(crate) async fn set_grant(&self, actor: &Actor, change: impl FnOnce(&mut Grant)) {
+        let grants = self.store.grants(self.tenant).await.unwrap();
+        let mut grant = grants.into_iter().find(|grant| grant.id == actor.grant).unwrap();
+        change(&mut grant);
+        self.store.put_grant(grant).await.unwrap();
+        self.in_effect().await;
+    }
+
+    /// A one-time code for an actor's agent and task.
+    pub(crate) async fn code(&self, actor: &Actor, code: &str) {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, code.as_bytes());
+        let row = EnrolmentCode {
+            tenant: self.tenant,
+            code_sha256: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            agent: actor.agent,
+            task: actor.task,
+            expires_at: self.clock.now().plus(Duration::from_secs(600)),
+            attestation: Attestation("test".into()),
+        };
+        self.store.put_enrolment_code(row).await.unwrap();
+    }
+
+    /// Changes what the keeper seals for the connection.
+    pub(crate) fn reseal(&self, change: impl FnOnce(&mut Vaulted)) {
+        change(self.keeper.vault.lock().unwrap().get_mut(&self.connection).unwrap());
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+async fn people(
+    store: &SqliteStore,
+    keeper: &FakeKeeper,
+    now: Timestamp,
+) -> (TenantId, PrincipalId, ConnectionId) {
+    let (tenant, human) = (TenantId::new(now, ten()), PrincipalId::new(now, ten()));
+    let agent = agent_row(tenant, human, PrincipalId::new(now, ten()), "laptop", now);
+    let human_row = Human { tenant, id: human, label: "dana@host".into(), created_at: now };
+    let tenant_row = Tenant { id: tenant, name: "default".parse().unwrap(), created_at: now };
+    store.bootstrap(tenant_row, human_row, agent).await.unwrap();
+    let tool = ToolRow { tenant, name: "acme".parse().unwrap(), manifest: MANIFEST.into(), added_at: now };
+    store.put_tool(tool).await.unwrap();
+    let id = ConnectionId::new(now, ten());
+    let connection = Connection {
+        tenant,
+        id,
+        tool: "acme".parse().unwrap(),
+        name: "main".parse().unwrap(),
+        account: None,
+        account_label: None,
+        source: Source::Static,
+        hosts: hosts(),
+        created_at: now,
+        removed_at: None,
+    };
+    store.put_connection(NewConnection { connection, tokens: None, secret: None }).await.unwrap();
+    let vaulted = Vaulted { hosts: hosts(), secret: SECRET.into(), family: None, generation: 1 };
+    keeper.vault.lock().unwrap().insert(id, vaulted);
+    (tenant, human, id)
+}
+
+fn agent_row(tenant: TenantId, owner: PrincipalId, id: PrincipalId, name: &str, now: Timestamp) -> Agent {
+    Agent {
+        tenant,
+        id,
+        name: name.parse().unwrap(),
+        owner,
+        purpose: "tests".into(),
+        risk: RiskTier::Medium,
+        status: AgentStatus::Active,
+        created_at: now,
+        attestation: Attestation("test".into()),
+    }
+}
+
+async fn actor(
+    store: &SqliteStore,
+    tenant: TenantId,
+    human: PrincipalId,
+    connection: ConnectionId,
+    name: &str,
+    now: Timestamp,
+) -> Actor {
+    let (agent, task, grant) =
+        (PrincipalId::new(now, ten()), TaskId::new(now, ten()), GrantId::new(now, ten()));
+    let ends_at = now.plus(Duration::from_secs(24 * 3600));
+    store.put_agent(agent_row(tenant, human, agent, name, now)).await.unwrap();
+    let task_row = Task {
+        tenant,
+        id: task,
+        name: None,
+        agent,
+        subject: human,
+        purpose: "tests".into(),
+        state: TaskState::Awake,
+        created_at: now,
+        ends_at,
+        attestation: Attestation("test".into()),
+    };
+    store.put_task(task_row).await.unwrap();
+    let reference = Reference::draw(|| random::<64>(&SystemEntropy::new())).unwrap();
+    let grant_row = Grant {
+        tenant,
+        id: grant,
+        task,
+        connection,
+        tool: "acme".parse().unwrap(),
+        operations: vec![Selector::Effect(Effect::Write)],
+        resource: ResourcePattern::all(),
+        reference: reference.clone(),
+        created_at: now,
+        expires_at: ends_at,
+        revoked_at: None,
+        attestation: Attestation("test".into()),
+    };
+    store.put_grant(grant_row).await.unwrap();
+    let identity = Identity::new();
+    enrol(store, tenant, agent, task, &identity, now).await;
+    Actor { identity, agent, task, grant, reference: reference.as_str().to_owned() }
+}
+
+/// Enrols a key by the store's own way: a code, used up.
+pub(crate) async fn enrol(
+    store: &SqliteStore,
+    tenant: TenantId,
+    agent: PrincipalId,
+    task: TaskId,
+    identity: &Identity,
+    now: Timestamp,
+) {
+    let code = EnrolmentCode {
+        tenant,
+        code_sha256: identity.spki_sha256.clone(),
+        agent,
+        task,
+        expires_at: now.plus(Duration::from_secs(600)),
+        attestation: Attestation("test".into()),
+    };
+    store.put_enrolment_code(code).await.unwrap();
+    let enrolment = Enrolment {
+        tenant,
+        id: EnrolmentId::new(now, ten()),
+        agent,
+        task,
+        binding: Binding::Key { spki_sha256: identity.spki_sha256.clone() },
+        created_at: now,
+        attestation: Attestation("test".into()),
+    };
+    assert!(store.enrol(identity.spki_sha256.clone(), enrolment).await.unwrap());
+}
