@@ -90,6 +90,9 @@ problems! {
     /// Host, SNI and request disagree.
     Misdirected = "misdirected-request", 421, Caller, false, "host and connection disagree",
         "Do not retry on this connection. Host header, TLS server name and request target must name the same host.";
+    /// A web page of another site sent it.
+    CrossSite = "cross-site", 403, Caller, false, "a web page may not call this gateway",
+        "Do not retry. Send the request from a program, without Origin and fetch metadata.";
     /// The tool has no such host or the path belongs to nothing.
     NotFound = "not-found", 404, Caller, false, "no such tool or path here",
         "Do not retry. Paths are `/TOOL/…`; `nightlatch tool list` shows the tools.";
