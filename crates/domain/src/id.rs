@@ -6,7 +6,7 @@
 
 use crate::clock::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU128, str::FromStr};
 
 /// Why a text is no id of the kind that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,31 +29,39 @@ fn encode(value: u128) -> String {
         .collect()
 }
 
-fn decode(text: &str) -> Option<u128> {
+fn decode(text: &str) -> Option<NonZeroU128> {
     // 26 characters hold 130 bits: the first may only use its low three.
     if text.len() != TEXT_LEN || !text.starts_with(|first: char| ('0'..='7').contains(&first)) {
         return None;
     }
-    text.bytes().try_fold(0u128, |value, byte| {
+    let value = text.bytes().try_fold(0u128, |value, byte| {
         let digit = ALPHABET.iter().position(|known| *known == byte)?;
         Some((value << 5) | digit as u128)
-    })
+    })?;
+    NonZeroU128::new(value)
 }
 
+/// Version 7 and the variant of RFC 9562 §4. No id is without them, so none is zero, and an `Option` of an
+/// id is no larger than the id.
+const VERSION_AND_VARIANT: NonZeroU128 = match NonZeroU128::new((0x7 << 76) | (0b10 << 62)) {
+    Some(bits) => bits,
+    None => NonZeroU128::MIN,
+};
+
 /// The bits of a UUIDv7: 48 of time, then version, variant and 74 of randomness (RFC 9562 §5.7).
-fn uuid_v7(at: Timestamp, random: [u8; 10]) -> u128 {
+fn uuid_v7(at: Timestamp, random: [u8; 10]) -> NonZeroU128 {
     let millis = (at.millis().max(0) as u128) & 0xFFFF_FFFF_FFFF;
     let noise = random.iter().fold(0u128, |noise, byte| (noise << 8) | u128::from(*byte));
     let rand_a = (noise >> 62) & 0xFFF;
     let rand_b = noise & 0x3FFF_FFFF_FFFF_FFFF;
-    (millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b
+    VERSION_AND_VARIANT | (millis << 80) | (rand_a << 64) | rand_b
 }
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(u128);
+        pub struct $name(NonZeroU128);
 
         impl $name {
             /// What stands before the base32, with its underscore.
@@ -68,7 +76,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{}{}", Self::PREFIX, encode(self.0))
+                write!(out, "{}{}", Self::PREFIX, encode(self.0.get()))
             }
         }
 
@@ -149,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_id_carries_version_variant_and_time() {
-        let bits = uuid_v7(Timestamp::from_millis(0x0123_4567_89AB), [0xFF; 10]);
+        let bits = uuid_v7(Timestamp::from_millis(0x0123_4567_89AB), [0xFF; 10]).get();
         assert_eq!(bits >> 80, 0x0123_4567_89AB);
         assert_eq!((bits >> 76) & 0xF, 7);
         assert_eq!((bits >> 62) & 0b11, 0b10);
