@@ -1,0 +1,357 @@
+//! The keeper's own log: what was presented, and which generation is current, outside the database.
+//!
+//! A database can be restored from a backup, copied to another machine, or edited. Each of these puts
+//! consumed refresh tokens back, and presenting one kills the family at strict providers. So the facts
+//! that decide about presenting stand in a second place that no backup of the database contains: an
+//! append-only file under the state folder, synced before a first byte leaves. Where database and log
+//! disagree, the log wins and nothing is presented.
+//!
+//! The log is held with a lock for the life of the process: on one machine, whoever holds it is the only
+//! keeper, and may take over at once what a dead one left. It records the machine, the file system and
+//! its own inode when it is made; a difference at start means that it was copied along, and vouches for
+//! nothing. Rolled-back disks are not detected by it (that takes a witness on another machine).
+
+mod record;
+
+pub use record::{Head, Presentation};
+
+use crate::error::KeeperError;
+use nightlatch_domain::id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId};
+use record::{Facts, Identity, Record};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The log is written anew when it has grown past this and mostly says what no longer matters.
+const COMPACT_ABOVE_BYTES: u64 = 1 << 20;
+/// A damaged or foreign file is not read into memory without bound.
+const LOG_MAX_BYTES: u64 = 1 << 30;
+
+/// How the log was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// There was none: it vouches for nothing that is older than itself.
+    Fresh,
+    /// It is the one that this machine wrote.
+    Own,
+    /// It was copied, or the machine was. It vouches for nothing until a human connects again.
+    Moved {
+        /// What differs, in a word of ours.
+        reason: &'static str,
+    },
+}
+
+/// The log. Its calls block on the disk: async callers go through `spawn_blocking`.
+#[derive(Debug)]
+pub struct AnchorLog {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    file: File,
+    bytes: u64,
+    facts: Facts,
+    poisoned: bool,
+    #[expect(dead_code, reason = "held for its lock: closing it lets another keeper in")]
+    lock: OwnedFd,
+}
+
+impl AnchorLog {
+    /// Opens the log in `directory`, makes both where they are missing, and holds the lock.
+    ///
+    /// # Errors
+    /// [`KeeperError::AnchorHeld`] while another process holds it, [`KeeperError::AnchorDamaged`] for a
+    /// bad record that is not the torn last one, [`KeeperError::File`] for anything of the system.
+    pub fn open(
+        directory: &Path,
+        installation: InstallationId,
+        machine: &str,
+    ) -> Result<(Self, Found), KeeperError> {
+        make_directory(directory)?;
+        let lock = hold(directory)?;
+        let path = directory.join("anchors");
+        let file = open_file(&path)?;
+        let (facts, whole_bytes) = read(&path)?;
+        cut(&file, whole_bytes).map_err(KeeperError::file(&path))?;
+        let own = identity(&file, installation, machine).map_err(KeeperError::file(&path))?;
+        let found = compare(facts.identity.as_ref(), &own);
+        let directory = directory.to_owned();
+        let mut inner = Inner { directory, file, bytes: whole_bytes, facts, poisoned: false, lock };
+        match found {
+            Found::Fresh => {
+                inner.append(Record::Identity(own))?;
+                sync_directory(&inner.directory)?;
+            }
+            Found::Own => inner.compact_if_worth_it()?,
+            Found::Moved { .. } => {}
+        }
+        Ok((Self { inner: Mutex::new(inner) }, found))
+    }
+
+    /// Anchors a presentation: durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeeperError::PresentedBefore`] where the generation stands as presented and was not withdrawn;
+    /// otherwise the presentation is not in the log.
+    pub fn present(&self, one: Presentation) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        let below = |head: &Head| head.family == one.family && one.generation < head.generation;
+        let known = inner.facts.presented.contains_key(&(one.family, one.generation));
+        // I1, I2: neither a second time nor below the anchored head, whatever the database says.
+        if known || inner.facts.heads.get(&one.chain).is_some_and(below) {
+            return Err(KeeperError::PresentedBefore);
+        }
+        inner.append(Record::Present(one))
+    }
+
+    /// Withdraws a presentation of which it is certain that it was none.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn void(&self, attempt: AttemptId) -> Result<(), KeeperError> {
+        self.inner().append(Record::Void { attempt })
+    }
+
+    /// Anchors a chain's head.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`] where it could not be written, and [`KeeperError::AnchorPoisoned`] where
+    /// what was half written could not be cut off again.
+    pub fn set_head(&self, chain: ChainId, head: Head) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        if inner.facts.heads.get(&chain) == Some(&head) {
+            return Ok(());
+        }
+        inner.append(Record::Head { chain, head })?;
+        inner.compact_if_worth_it()
+    }
+
+    /// Anchors that a flow's code is about to be redeemed for a family.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn redeem(&self, flow: FlowId, family: FamilyId) -> Result<(), KeeperError> {
+        self.inner().append(Record::Redeem { flow, family })
+    }
+
+    /// Anchors the generation of a static secret.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn set_static(&self, connection: ConnectionId, generation: u64) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        if inner.facts.statics.get(&connection) == Some(&generation) {
+            return Ok(());
+        }
+        inner.append(Record::Static { connection, generation })
+    }
+
+    /// Anchors that a human removed a connection.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn end(&self, connection: ConnectionId) -> Result<(), KeeperError> {
+        self.inner().append(Record::Ended { connection })
+    }
+
+    /// Takes a moved log over: from now on it vouches for nothing that it knew, and is this machine's.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn settle_here(&self, installation: InstallationId, machine: &str) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        inner.append(Record::DistrustAll)?;
+        let path = inner.directory.join("anchors");
+        let own = identity(&inner.file, installation, machine).map_err(KeeperError::file(&path))?;
+        inner.append(Record::Identity(own))
+    }
+
+    /// The anchored head of a chain.
+    #[must_use]
+    pub fn head(&self, chain: ChainId) -> Option<Head> {
+        self.inner().facts.heads.get(&chain).copied()
+    }
+
+    /// The presentation of a generation, if it stands.
+    #[must_use]
+    pub fn presentation(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
+        self.inner().facts.presented.get(&(family, generation)).copied()
+    }
+
+    /// The newest presentation of each chain.
+    #[must_use]
+    pub fn newest(&self) -> Vec<Presentation> {
+        self.inner().facts.newest.values().copied().collect()
+    }
+
+    /// The flow that a family was redeemed for.
+    #[must_use]
+    pub fn flow_of(&self, family: FamilyId) -> Option<FlowId> {
+        self.inner().facts.redeems.get(&family).copied()
+    }
+
+    /// The anchored generation of a static secret.
+    #[must_use]
+    pub fn static_generation(&self, connection: ConnectionId) -> Option<u64> {
+        self.inner().facts.statics.get(&connection).copied()
+    }
+
+    /// Whether a human removed the connection.
+    #[must_use]
+    pub fn has_ended(&self, connection: ConnectionId) -> bool {
+        self.inner().facts.ended.contains_key(&connection)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
+    /// any more.
+    fn append(&mut self, record: Record) -> Result<(), KeeperError> {
+        if self.poisoned {
+            return Err(KeeperError::AnchorPoisoned);
+        }
+        let path = self.directory.join("anchors");
+        let unwritable = || KeeperError::file(&path)(io::ErrorKind::InvalidData.into());
+        let line = record.line().ok_or_else(unwritable)?;
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // A half-written line, or a whole one that was never synced, must not speak later.
+            self.poisoned = cut(&self.file, self.bytes).is_err();
+            return Err(KeeperError::file(&path)(error));
+        }
+        self.bytes += line.len() as u64;
+        self.facts.apply(record);
+        Ok(())
+    }
+
+    /// Writes the log anew beside the old one and puts it in its place by rename.
+    fn compact_if_worth_it(&mut self) -> Result<(), KeeperError> {
+        let records = self.facts.compact();
+        let lines: Vec<String> = records.iter().filter_map(Record::line).collect();
+        let live: u64 = lines.iter().map(|line| line.len() as u64).sum();
+        if self.bytes < COMPACT_ABOVE_BYTES || self.bytes < live.saturating_mul(2) {
+            return Ok(());
+        }
+        self.rewrite(&records)
+    }
+
+    fn rewrite(&mut self, records: &[Record]) -> Result<(), KeeperError> {
+        let path = self.directory.join("anchors");
+        let beside = self.directory.join("anchors.new");
+        let failed = |error| KeeperError::file(&beside)(error);
+        let _ = fs::remove_file(&beside);
+        let mut fresh = open_file(&beside)?;
+        let inode = fresh.metadata().map_err(failed)?.ino();
+        let mut bytes = 0;
+        let mut facts = Facts::default();
+        for record in records.iter().cloned().map(|record| at_inode(record, inode)) {
+            let Some(line) = record.line() else { continue };
+            fresh.write_all(line.as_bytes()).map_err(failed)?;
+            bytes += line.len() as u64;
+            facts.apply(record);
+        }
+        fresh.sync_all().map_err(failed)?;
+        fs::rename(&beside, &path).map_err(failed)?;
+        sync_directory(&self.directory)?;
+        (self.file, self.bytes, self.facts) = (fresh, bytes, facts);
+        Ok(())
+    }
+}
+
+fn at_inode(record: Record, inode: u64) -> Record {
+    match record {
+        Record::Identity(identity) => Record::Identity(Identity { inode, ..identity }),
+        other => other,
+    }
+}
+
+fn make_directory(directory: &Path) -> Result<(), KeeperError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(KeeperError::file(directory))
+}
+
+fn hold(directory: &Path) -> Result<OwnedFd, KeeperError> {
+    let path = directory.join("lock");
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| KeeperError::file(&path)(error.into()))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(KeeperError::AnchorHeld { path }),
+        Err(error) => Err(KeeperError::file(&path)(error.into())),
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, KeeperError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let opened = fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path);
+    opened.map_err(KeeperError::file(path))
+}
+
+/// What the whole lines say, and how many bytes they take: the rest is a torn tail.
+fn read(path: &Path) -> Result<(Facts, u64), KeeperError> {
+    let size = fs::metadata(path).map_err(KeeperError::file(path))?.len();
+    let damaged = |line| KeeperError::AnchorDamaged { path: path.to_owned(), line };
+    if size > LOG_MAX_BYTES {
+        return Err(damaged(0));
+    }
+    let bytes = fs::read(path).map_err(KeeperError::file(path))?;
+    let (mut facts, mut whole_bytes) = (Facts::default(), 0);
+    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+    for (index, line) in lines.iter().enumerate() {
+        let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
+        match text.and_then(Record::read) {
+            Some(record) => facts.apply(record),
+            None if index + 1 == lines.len() => break,
+            None => return Err(damaged(index + 1)),
+        }
+        whole_bytes += line.len() as u64;
+    }
+    Ok((facts, whole_bytes))
+}
+
+fn cut(file: &File, bytes: u64) -> io::Result<()> {
+    if file.metadata()?.len() != bytes {
+        file.set_len(bytes)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+fn identity(file: &File, installation: InstallationId, machine: &str) -> io::Result<Identity> {
+    let filesystem = rustix::fs::fstatvfs(file)?.f_fsid;
+    let inode = file.metadata()?.ino();
+    Ok(Identity { installation, machine: machine.to_owned(), filesystem, inode })
+}
+
+fn compare(written: Option<&Identity>, own: &Identity) -> Found {
+    // A log that lost its very first line to a crash was as good as never made.
+    let Some(written) = written else { return Found::Fresh };
+    let differs = |reason| Found::Moved { reason };
+    match () {
+        () if written.installation != own.installation => differs("log-of-another-installation"),
+        () if written.machine != own.machine => differs("machine-changed"),
+        () if written.filesystem != own.filesystem => differs("file-system-changed"),
+        () if written.inode != own.inode => differs("log-copied"),
+        () => Found::Own,
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<(), KeeperError> {
+    File::open(directory).and_then(|open| open.sync_all()).map_err(KeeperError::file(directory))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The lines of the anchor log, and what they add up to.
+//!
+//! A line is the first half of the SHA-256 of its JSON, a space, the JSON. The checksum is against torn
+//! writes and rot, not against forgers: whoever can write this file is the keeper's own user.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use nightlatch_domain::id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Flows that were begun to be redeemed and never became a head are remembered up to this many.
+const REDEEMS_KEPT: usize = 4096;
+
+/// Where a log was made. A difference at start means that it was copied or the machine was cloned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    pub(super) installation: InstallationId,
+    pub(super) machine: String,
+    pub(super) filesystem: u64,
+    pub(super) inode: u64,
+}
+
+/// One presentation that may have been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presentation {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The chain.
+    pub chain: ChainId,
+    /// The family.
+    pub family: FamilyId,
+    /// The generation whose refresh token it is.
+    pub generation: u64,
+    /// The attempt.
+    pub attempt: AttemptId,
+}
+
+/// The current generation of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The family.
+    pub family: FamilyId,
+    /// Its head.
+    pub generation: u64,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "kebab-case")]
+pub(super) enum Record {
+    Identity(Identity),
+    Present(Presentation),
+    Void { attempt: AttemptId },
+    Head { chain: ChainId, head: Head },
+    Redeem { flow: FlowId, family: FamilyId },
+    Static { connection: ConnectionId, generation: u64 },
+    Ended { connection: ConnectionId },
+    DistrustAll,
+}
+
+impl Record {
+    pub(super) fn line(&self) -> Option<String> {
+        let json = serde_json::to_string(self).ok()?;
+        Some(format!("{} {json}\n", checksum(json.as_bytes())))
+    }
+
+    pub(super) fn read(line: &str) -> Option<Self> {
+        let (sum, json) = line.split_once(' ')?;
+        (sum == checksum(json.as_bytes())).then(|| serde_json::from_str(json).ok()).flatten()
+    }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(32);
+    for byte in digest(&SHA256, bytes).as_ref().iter().take(16) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// What the log says, all lines taken together.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    pub(super) identity: Option<Identity>,
+    pub(super) heads: BTreeMap<ChainId, Head>,
+    pub(super) presented: BTreeMap<(FamilyId, u64), Presentation>,
+    pub(super) newest: BTreeMap<ChainId, Presentation>,
+    pub(super) redeems: BTreeMap<FamilyId, FlowId>,
+    pub(super) statics: BTreeMap<ConnectionId, u64>,
+    pub(super) ended: BTreeMap<ConnectionId, ()>,
+}
+
+impl Facts {
+    pub(super) fn apply(&mut self, record: Record) {
+        match record {
+            Record::Identity(identity) => self.identity = Some(identity),
+            Record::Present(one) => {
+                self.presented.insert((one.family, one.generation), one);
+                self.newest.insert(one.chain, one);
+            }
+            Record::Void { attempt } => {
+                self.presented.retain(|_, one| one.attempt != attempt);
+                self.newest.retain(|_, one| one.attempt != attempt);
+            }
+            Record::Head { chain, head } => {
+                // A family's redemption vouches once: later it would let an older family back in.
+                self.redeems.remove(&head.family);
+                self.heads.insert(chain, head);
+            }
+            Record::Redeem { flow, family } => {
+                self.redeems.insert(family, flow);
+            }
+            Record::Static { connection, generation } => {
+                self.statics.insert(connection, generation);
+            }
+            Record::Ended { connection } => {
+                self.statics.remove(&connection);
+                self.ended.insert(connection, ());
+            }
+            Record::DistrustAll => {
+                self.heads.clear();
+                self.redeems.clear();
+            }
+        }
+    }
+
+    /// The fewest lines that say the same about everything that can still matter.
+    pub(super) fn compact(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.identity.clone().map(Record::Identity).into_iter().collect();
+        records.extend(self.heads.iter().map(|(chain, head)| Record::Head { chain: *chain, head: *head }));
+        records.extend(self.presented.values().filter(|one| self.matters(one)).copied().map(Record::Present));
+        // Ids grow with time: the newest flows come first.
+        let newest = self.redeems.iter().rev().take(REDEEMS_KEPT);
+        records.extend(newest.map(|(family, flow)| Record::Redeem { flow: *flow, family: *family }));
+        let statics = self.statics.iter();
+        records.extend(
+            statics.map(|(id, generation)| Record::Static { connection: *id, generation: *generation }),
+        );
+        records.extend(self.ended.keys().map(|connection| Record::Ended { connection: *connection }));
+        records
+    }
+
+    /// A presentation below its chain's head is history, but for the newest one: a database that does
+    /// not know it was rolled back.
+    fn matters(&self, one: &Presentation) -> bool {
+        let newest = self.newest.get(&one.chain).is_some_and(|newest| newest.attempt == one.attempt);
+        let below = |head: &Head| head.family != one.family || one.generation < head.generation;
+        newest || !self.heads.get(&one.chain).is_some_and(below)
+    }
+}

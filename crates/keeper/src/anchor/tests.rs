@@ -1,0 +1,141 @@
+//! The anchor log refuses a second presentation, survives a torn tail, and notices that it was moved.
+
+use super::{AnchorLog, Found, Head, Presentation};
+use crate::error::KeeperError;
+use nightlatch_domain::{
+    clock::Timestamp,
+    id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+};
+use std::{fs, io::Write, path::Path};
+
+macro_rules! id {
+    ($kind:ident, $number:expr) => {
+        $kind::new(Timestamp::from_millis(1), [$number; 10])
+    };
+}
+
+fn open(directory: &Path) -> (AnchorLog, Found) {
+    AnchorLog::open(directory, id!(InstallationId, 1), "machine").unwrap()
+}
+
+fn presentation(generation: u64, attempt: u8) -> Presentation {
+    Presentation {
+        tenant: id!(TenantId, 1),
+        chain: id!(ChainId, 1),
+        family: id!(FamilyId, 1),
+        generation,
+        attempt: id!(AttemptId, attempt),
+    }
+}
+
+fn head(generation: u64) -> Head {
+    Head { family: id!(FamilyId, 1), generation }
+}
+
+#[test]
+fn a_generation_is_anchored_once_unless_it_was_withdrawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    log.present(presentation(1, 1)).unwrap();
+    assert!(matches!(log.present(presentation(1, 2)), Err(KeeperError::PresentedBefore)));
+    log.void(id!(AttemptId, 1)).unwrap();
+    log.present(presentation(1, 2)).unwrap();
+    drop(log);
+    let (log, found) = open(folder.path());
+    assert_eq!(found, Found::Own);
+    assert!(matches!(log.present(presentation(1, 3)), Err(KeeperError::PresentedBefore)));
+    assert_eq!(log.presentation(id!(FamilyId, 1), 1), Some(presentation(1, 2)));
+}
+
+#[test]
+fn a_generation_below_the_anchored_head_is_never_presented() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    log.set_head(id!(ChainId, 1), head(5)).unwrap();
+    assert!(matches!(log.present(presentation(4, 1)), Err(KeeperError::PresentedBefore)));
+    log.present(presentation(5, 1)).unwrap();
+}
+
+#[test]
+fn a_second_keeper_is_refused_while_the_first_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, _) = open(folder.path());
+    let second = AnchorLog::open(folder.path(), id!(InstallationId, 1), "machine");
+    assert!(matches!(second, Err(KeeperError::AnchorHeld { .. })));
+    drop(first);
+    open(folder.path());
+}
+
+#[test]
+fn a_torn_tail_is_forgotten_and_a_bad_middle_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("anchors");
+    {
+        let (log, _) = open(folder.path());
+        log.set_head(id!(ChainId, 1), head(3)).unwrap();
+    }
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"0123 {\"rec").unwrap();
+    {
+        let (log, found) = open(folder.path());
+        assert_eq!((found, log.head(id!(ChainId, 1))), (Found::Own, Some(head(3))));
+        log.set_head(id!(ChainId, 1), head(4)).unwrap();
+    }
+    let (log, _) = open(folder.path());
+    assert_eq!(log.head(id!(ChainId, 1)), Some(head(4)));
+    drop(log);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[50] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let reopened = AnchorLog::open(folder.path(), id!(InstallationId, 1), "machine");
+    assert!(matches!(reopened, Err(KeeperError::AnchorDamaged { line: 1, .. })));
+}
+
+#[test]
+fn a_copied_log_and_another_machine_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let (_, found) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    assert_eq!(found, Found::Moved { reason: "machine-changed" });
+    let path = folder.path().join("anchors");
+    let copy = folder.path().join("copy");
+    fs::copy(&path, &copy).unwrap();
+    fs::rename(&copy, &path).unwrap();
+    assert_eq!(open(folder.path()).1, Found::Moved { reason: "log-copied" });
+}
+
+#[test]
+fn a_moved_log_that_was_settled_vouches_for_nothing_it_knew() {
+    let folder = tempfile::tempdir().unwrap();
+    open(folder.path()).0.set_head(id!(ChainId, 1), head(3)).unwrap();
+    let (log, _) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    log.settle_here(id!(InstallationId, 1), "clone").unwrap();
+    assert_eq!(log.head(id!(ChainId, 1)), None);
+    drop(log);
+    let (log, found) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    assert_eq!((found, log.head(id!(ChainId, 1))), (Found::Own, None));
+}
+
+#[test]
+fn compaction_keeps_what_matters_and_stays_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (log, _) = open(folder.path());
+        log.set_static(id!(ConnectionId, 1), 2).unwrap();
+        log.end(id!(ConnectionId, 2)).unwrap();
+        log.redeem(id!(FlowId, 1), id!(FamilyId, 9)).unwrap();
+        for generation in 1..=40 {
+            log.present(presentation(generation, u8::try_from(generation).unwrap())).unwrap();
+            log.set_head(id!(ChainId, 1), head(generation + 1)).unwrap();
+        }
+        let mut inner = log.inner();
+        let records = inner.facts.compact();
+        inner.rewrite(&records).unwrap();
+        assert!(inner.bytes < 4096);
+    }
+    let (log, found) = open(folder.path());
+    assert_eq!((found, log.head(id!(ChainId, 1))), (Found::Own, Some(head(41))));
+    assert_eq!(log.newest(), vec![presentation(40, 40)]);
+    assert_eq!(log.static_generation(id!(ConnectionId, 1)), Some(2));
+    assert!(log.has_ended(id!(ConnectionId, 2)));
+    assert_eq!(log.flow_of(id!(FamilyId, 9)), Some(id!(FlowId, 1)));
+}

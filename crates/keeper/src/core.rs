@@ -1,0 +1,195 @@
+//! What every part of the keeper leans on: its ports, its log, its spool, and the few things in memory.
+
+use crate::{
+    anchor::AnchorLog,
+    error::KeeperError,
+    flights::Flights,
+    machine::{Action, Moment},
+    pace::Pace,
+    spool::Spool,
+    wake::Wakes,
+};
+use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
+use nightlatch_custody::{KeeperKeys, Secret};
+use nightlatch_domain::{
+    clock::{Clock, Entropy, NoEntropy, random},
+    id::{OwnerId, TenantId},
+    ports::{
+        Boxed,
+        control_keeper::Statement,
+        gateway_keeper::Drains,
+        store::{Installation, KeeperStore, StoreError},
+    },
+    sealed::{SealContext, Wrapped},
+    tool::Name,
+};
+use nightlatch_egress::Connector;
+use nightlatch_ledger::{Ledger, facts::EventFacts};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
+use tokio::sync::{Notify, Semaphore};
+
+/// Refreshes that talk to providers at once. Each holds one socket and one slot of the spool.
+const REFRESHES_MAX: usize = 64;
+
+/// What the operator and the machine say.
+#[derive(Debug, Clone)]
+pub struct KeeperConfig {
+    /// Where this machine keeps state (`$XDG_STATE_HOME/nightlatch`), outside the data folder. The anchor
+    /// log lies below it, in a folder named by the installation.
+    pub state_folder: PathBuf,
+    /// The spool, in the data folder.
+    pub spool_folder: PathBuf,
+    /// What tells this machine from a clone of it (`/etc/machine-id`).
+    pub machine: String,
+    /// Whether the timer refreshes ahead of expiry. Off, a refresh begins only when a lease needs it.
+    pub refresh_timer: bool,
+}
+
+/// What the keeper works with.
+pub struct KeeperParts {
+    /// The keeper's part of the store.
+    pub store: Arc<dyn KeeperStore>,
+    /// The keeper's keys.
+    pub keys: Arc<KeeperKeys>,
+    /// The one way out.
+    pub connector: Arc<Connector>,
+    /// Manifests and profiles; tools that were added to the store are read from there.
+    pub catalogue: Arc<Catalogue>,
+    /// The ledger.
+    pub ledger: Arc<Ledger>,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The system's generator.
+    pub entropy: Arc<dyn Entropy>,
+    /// The gateways, to be asked to let running calls finish.
+    pub drains: Arc<dyn Drains>,
+    /// Who watches the steps of a refresh; [`Unwatched`] but in tests.
+    pub watch: Arc<dyn Watch>,
+}
+
+/// Sees each step of a refresh before it is taken. A test that holds one, or ends the process there, shows
+/// what a crash at that point leaves behind.
+pub trait Watch: Send + Sync {
+    /// The step is taken when this is done.
+    fn before(&self, action: &Action) -> Boxed<'_, ()>;
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn before(&self, _: &Action) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+pub(crate) struct Core {
+    pub(crate) parts: KeeperParts,
+    pub(crate) anchor: AnchorLog,
+    pub(crate) spool: Spool,
+    pub(crate) installation: Installation,
+    /// This process, in every claim that it draws.
+    pub(crate) owner: OwnerId,
+    pub(crate) flights: Flights,
+    pub(crate) pace: Pace,
+    pub(crate) wakes: Wakes,
+    pub(crate) permits: Semaphore,
+    /// Nothing new is begun any more.
+    pub(crate) stopping: AtomicBool,
+    /// Told when a timer may have moved.
+    pub(crate) timers: Notify,
+}
+
+impl Core {
+    pub(crate) fn new(
+        parts: KeeperParts,
+        anchor: AnchorLog,
+        spool: Spool,
+        installation: Installation,
+        owner: OwnerId,
+    ) -> Self {
+        Self {
+            parts,
+            anchor,
+            spool,
+            installation,
+            owner,
+            flights: Flights::default(),
+            pace: Pace::default(),
+            wakes: Wakes::default(),
+            permits: Semaphore::new(REFRESHES_MAX),
+            stopping: AtomicBool::new(false),
+            timers: Notify::new(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> &dyn KeeperStore {
+        &*self.parts.store
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        Moment { wall: self.parts.clock.now(), boot: self.parts.clock.boot() }
+    }
+
+    /// Ten random bytes, as every id needs them.
+    pub(crate) fn ten(&self) -> Result<[u8; 10], NoEntropy> {
+        random(&*self.parts.entropy)
+    }
+
+    /// Random bytes that spread what would else happen at once; weak ones would do.
+    pub(crate) fn jitter(&self) -> u16 {
+        random::<2>(&*self.parts.entropy).map_or(0, u16::from_be_bytes)
+    }
+
+    pub(crate) fn profile(&self, name: &Name) -> Option<&Profile> {
+        self.parts.catalogue.profile(name)
+    }
+
+    /// The manifest of a tool: a built-in one, or one that was added to the tenant.
+    pub(crate) async fn manifest(
+        &self,
+        tenant: TenantId,
+        tool: &Name,
+    ) -> Result<Option<Manifest>, StoreError> {
+        if let Some(manifest) = self.parts.catalogue.manifest(tool) {
+            return Ok(Some(manifest.clone()));
+        }
+        let rows = self.store().tools(tenant).await?;
+        let row = rows.into_iter().find(|row| row.name == *tool);
+        Ok(row.and_then(|row| Manifest::parse(tool.as_str(), &row.manifest).ok()))
+    }
+
+    /// Whether a row bears the keeper's word as it stands.
+    pub(crate) fn vouches(&self, row: Statement) -> bool {
+        self.parts.keys.verify(&row)
+    }
+
+    /// Opens a wrapped secret whose context was checked against what it was asked for.
+    pub(crate) fn open(&self, kept: &(Wrapped, SealContext)) -> Result<Secret, KeeperError> {
+        Ok(self.parts.keys.open(&kept.0, &kept.1)?)
+    }
+
+    /// Notes an event. A ledger that cannot be written stops calls at the gateway; what the keeper has
+    /// done by then stays done, and its own log and rows say so.
+    pub(crate) async fn note(&self, facts: EventFacts) {
+        if let Err(error) = self.parts.ledger.event(facts).await {
+            tracing::warn!(%error, "an event could not be written to the ledger");
+        }
+    }
+
+    /// Runs what blocks on the disk beside the runtime's own threads. What was begun is carried through,
+    /// whoever stops waiting.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, KeeperError> + Send + 'static,
+    ) -> Result<T, KeeperError> {
+        let core = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&core)).await;
+        // The task neither panics nor is it cancelled while the runtime lives.
+        done.unwrap_or(Err(KeeperError::Store(StoreError::Unavailable)))
+    }
+}

@@ -1,0 +1,362 @@
+//! From a journaled answer to a connection: whose account is it, and what becomes of it.
+//!
+//! The chain is (issuer, client, account), and a connection keeps one chain. The same account again, by
+//! whatever flow, therefore moves the existing connection to the new family: its grants and references go
+//! on, and nobody ends up with two connections that refresh each other to death. Another account under
+//! `--reconnect`, and one account at two tools of one registration, are refused; what was redeemed stays
+//! sealed with the ended flow.
+
+use super::{
+    flow::{Remembered, remembered},
+    note_connected, same_account, store_refusal, unknown,
+};
+use crate::{
+    anchor::Head,
+    core::Core,
+    machine::Reading,
+    probe::{self, ProbeError, Probed},
+    refresh::brought::{self, Before},
+    schedule,
+    spool::Asked,
+    token::{self, Parsed, Tokens},
+};
+use nightlatch_catalog::profile::Profile;
+use nightlatch_custody::Secret;
+use nightlatch_domain::{
+    chain::{Chain, ChainState, Family, Flow, FlowOutcome},
+    connection::{Connection, Source},
+    ports::{
+        control_keeper::{ControlRefusal, ControlReply},
+        store::{NewConnection, StoreError},
+    },
+    sealed::SealContext,
+    tool::Name,
+};
+use nightlatch_ledger::{facts::EventFacts, record::EventName};
+use std::sync::Arc;
+
+/// A tool that does not answer is asked for the account this often before the flow is given up.
+const PROBES_MAX: u32 = 4;
+/// A name that was taken meanwhile gets a number rather than costing a consent.
+const NAMES_MAX: u32 = 9;
+
+/// Finishes a flow that a crash left with its answer.
+pub(crate) async fn resume(core: &Arc<Core>, flow: Flow) {
+    let opened = remembered(core, &flow).and_then(|remembered| {
+        let answer = flow.answer.as_ref()?;
+        let own = SealContext { kind: flow.secrets.1.kind, ..answer.1.clone() } == flow.secrets.1;
+        own.then(|| core.open(answer).ok()).flatten().map(|raw| (remembered, raw))
+    });
+    let id = flow.id;
+    let ended = match opened {
+        Some((remembered, raw)) => conclude(core, flow, remembered, &raw).await,
+        None => fail(core, &flow, "answer-unreadable", ControlRefusal::FlowMismatch).await,
+    };
+    tracing::info!(flow = %id, connected = ended.is_ok(), "a flow that was cut off is finished");
+}
+
+/// Ends a flow without a connection. Its answer stays where it is, sealed.
+pub(super) async fn fail(
+    core: &Core,
+    flow: &Flow,
+    reason: &str,
+    refusal: ControlRefusal,
+) -> Result<ControlReply, ControlRefusal> {
+    let outcome = FlowOutcome::Failed { reason: reason.to_owned() };
+    core.store().end_flow(flow.tenant, flow.id, outcome, None).await.map_err(store_refusal)?;
+    core.note(EventFacts {
+        tenant: Some(flow.tenant),
+        tool: Some(flow.tool.clone()),
+        ..EventFacts::new(EventName::FlowFailed)
+    })
+    .await;
+    Err(refusal)
+}
+
+pub(super) async fn conclude(
+    core: &Arc<Core>,
+    flow: Flow,
+    remembered: Remembered,
+    raw: &Secret,
+) -> Result<ControlReply, ControlRefusal> {
+    let profile = flow.secrets.1.provider.as_ref().and_then(|name| core.profile(name));
+    let Some(profile) = profile.cloned() else {
+        return fail(core, &flow, "profile-missing", unknown("provider")).await;
+    };
+    let tokens = match token::parse(raw, &profile) {
+        Parsed::Tokens(tokens) => tokens,
+        Parsed::Failed(
+            Reading::Permanent { code } | Reading::Client { code } | Reading::NotProcessed { code, .. },
+        ) => {
+            return fail(core, &flow, &code.clone(), ControlRefusal::Provider { code }).await;
+        }
+        Parsed::Failed(Reading::Unclear { code }) => {
+            return fail(core, &flow, &code.clone(), ControlRefusal::Provider { code }).await;
+        }
+        Parsed::Failed(Reading::Tokens) => return Err(ControlRefusal::Unavailable),
+    };
+    let account = match account(core, &flow, &remembered, &tokens).await {
+        Ok(account) => account,
+        Err(ProbeError::Rejected { status }) => {
+            return fail(core, &flow, "account-refused", ControlRefusal::ProbeRejected { status }).await;
+        }
+        Err(ProbeError::Unreachable) => {
+            return fail(core, &flow, "account-not-probed", ControlRefusal::Unreachable).await;
+        }
+    };
+    match place(core, &flow, &remembered, account.as_ref()).await {
+        Ok(place) => connect(core, &flow, &remembered, &profile, &tokens, account, place).await,
+        Err(refusal) => {
+            let reason = match &refusal {
+                ControlRefusal::WrongAccount { .. } => "wrong-account",
+                ControlRefusal::NotSupported { .. } => "account-connected-elsewhere",
+                ControlRefusal::Unknown { .. } => "connection-removed",
+                _ => return Err(refusal),
+            };
+            fail(core, &flow, reason, refusal).await
+        }
+    }
+}
+
+type Account = (String, String);
+
+async fn account(
+    core: &Core,
+    flow: &Flow,
+    remembered: &Remembered,
+    tokens: &Tokens,
+) -> Result<Option<Account>, ProbeError> {
+    let manifest = core.manifest(flow.tenant, &remembered.tool).await.map_err(|_| ProbeError::Unreachable)?;
+    let manifest = manifest.ok_or(ProbeError::Unreachable)?;
+    let mut tries = 0;
+    loop {
+        match probe::of(core, &manifest, &flow.secrets.1.hosts, &tokens.access).await {
+            Ok(Probed::Account { id, label }) => return Ok(Some((id, label))),
+            Ok(Probed::NoProbe | Probed::Works) => return Ok(None),
+            Err(ProbeError::Unreachable) if tries + 1 < PROBES_MAX => {
+                tokio::time::sleep(schedule::local_retry(tries + 3)).await;
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where new tokens go.
+struct Place {
+    /// The connection that is reconnected.
+    before: Option<Connection>,
+    /// The chain of the account.
+    chain: Option<Chain>,
+}
+
+async fn place(
+    core: &Core,
+    flow: &Flow,
+    remembered: &Remembered,
+    account: Option<&Account>,
+) -> Result<Place, ControlRefusal> {
+    if let Some(wanted) = remembered.reconnect {
+        let row = core.store().connection(flow.tenant, wanted).await.map_err(store_refusal)?;
+        let before = row.filter(|row| row.tool == remembered.tool).ok_or_else(|| unknown("connection"))?;
+        same_account(&before, account.map(|(id, _)| id.as_str()))?;
+        let chain = chain_of(core, flow, account).await?;
+        let chain = match (chain, account, &before.source) {
+            // An account that nobody can name has its chain only through its connection.
+            (None, None, Source::Chain { chain }) => current_chain(core, flow, *chain).await?,
+            (chain, _, _) => chain,
+        };
+        if let Some(chain) = &chain {
+            only_on(core, flow, chain, &before).await?;
+        }
+        return Ok(Place { before: Some(before), chain });
+    }
+    let chain = chain_of(core, flow, account).await?;
+    let before = match &chain {
+        Some(chain) => living_connection(core, flow, chain).await?,
+        None => None,
+    };
+    match before {
+        Some(before) if before.tool != remembered.tool => Err(elsewhere()),
+        before => Ok(Place { before, chain }),
+    }
+}
+
+fn elsewhere() -> ControlRefusal {
+    ControlRefusal::NotSupported { what: "one account at two tools of one registration".to_owned() }
+}
+
+async fn chain_of(
+    core: &Core,
+    flow: &Flow,
+    account: Option<&Account>,
+) -> Result<Option<Chain>, ControlRefusal> {
+    let (Some((id, _)), Some(client)) = (account, flow.secrets.1.client) else { return Ok(None) };
+    let issuer = issuer(core, flow)?;
+    core.store().chain_of_account(flow.tenant, issuer, client, id.clone()).await.map_err(store_refusal)
+}
+
+fn issuer(core: &Core, flow: &Flow) -> Result<String, ControlRefusal> {
+    let profile = flow.secrets.1.provider.as_ref().and_then(|name| core.profile(name));
+    profile.and_then(Profile::issuer_or_origin).ok_or_else(|| unknown("provider"))
+}
+
+/// The chain that a connection has now, if it is still this registration's.
+async fn current_chain(
+    core: &Core,
+    flow: &Flow,
+    chain: nightlatch_domain::id::ChainId,
+) -> Result<Option<Chain>, ControlRefusal> {
+    let view = core.store().chain(flow.tenant, chain).await.map_err(store_refusal)?;
+    Ok(view.map(|view| view.chain).filter(|chain| Some(chain.client) == flow.secrets.1.client))
+}
+
+async fn living_connection(
+    core: &Core,
+    flow: &Flow,
+    chain: &Chain,
+) -> Result<Option<Connection>, ControlRefusal> {
+    let view = core.store().chain(flow.tenant, chain.id).await.map_err(store_refusal)?;
+    let Some(id) = view.and_then(|view| view.connections.first().copied()) else { return Ok(None) };
+    core.store().connection(flow.tenant, id).await.map_err(store_refusal)
+}
+
+async fn only_on(core: &Core, flow: &Flow, chain: &Chain, before: &Connection) -> Result<(), ControlRefusal> {
+    match living_connection(core, flow, chain).await? {
+        Some(other) if other.id != before.id => Err(elsewhere()),
+        _ => Ok(()),
+    }
+}
+
+async fn connect(
+    core: &Arc<Core>,
+    flow: &Flow,
+    remembered: &Remembered,
+    profile: &Profile,
+    tokens: &Tokens,
+    account: Option<Account>,
+    place: Place,
+) -> Result<ControlReply, ControlRefusal> {
+    let makes = makes(core, flow, remembered, profile, tokens, account, &place)?;
+    let made = end(core, flow, makes).await?;
+    let Some((chain, family, _)) = &made.tokens else { return Err(ControlRefusal::Unavailable) };
+    let (chain, family) = (chain.id, family.id);
+    anchor(core, chain, family).await;
+    let asked = Asked::Flow(flow.id);
+    let _ = core.on_disk(move |core| core.spool.keep(asked, family)).await;
+    core.pace.forget_reports(made.connection.id);
+    if let Some(client) = flow.secrets.1.client {
+        core.pace.free_client(client);
+    }
+    core.timers.notify_one();
+    note_connected(core, &made.connection, place.before.is_some()).await;
+    Ok(ControlReply::FlowEnded { flow: flow.id, outcome: connected(&made.connection) })
+}
+
+fn connected(connection: &Connection) -> FlowOutcome {
+    FlowOutcome::Connected {
+        connection: connection.id,
+        account: connection.account.clone().unwrap_or_default(),
+        label: connection.account_label.clone().unwrap_or_default(),
+    }
+}
+
+fn makes(
+    core: &Core,
+    flow: &Flow,
+    remembered: &Remembered,
+    profile: &Profile,
+    tokens: &Tokens,
+    account: Option<Account>,
+    place: &Place,
+) -> Result<NewConnection, ControlRefusal> {
+    let now = core.now().wall;
+    let client = flow.secrets.1.client.ok_or_else(|| unknown("client"))?;
+    let connection = place.before.as_ref().map_or(remembered.connection, |before| before.id);
+    let chain = place.chain.as_ref().map_or(remembered.chain, |chain| chain.id);
+    let context = SealContext { chain: Some(chain), connection: Some(connection), ..flow.secrets.1.clone() };
+    let before = Before { context: &context, refresh: None, refresh_until: None, attempt: None };
+    let (generation, due_at) =
+        brought::generation(core, profile, &before, tokens, 1).map_err(super::refusal)?;
+    let (id, label) = account.unzip();
+    let chain = Chain {
+        tenant: flow.tenant,
+        id: chain,
+        provider: profile.name.clone(),
+        issuer: issuer(core, flow)?,
+        client,
+        // Without an identity the chain is provisional: it can be nobody's but this flow's.
+        account: id.clone().unwrap_or_else(|| {
+            place.chain.as_ref().map_or_else(|| remembered.family.to_string(), |chain| chain.account.clone())
+        }),
+        family: remembered.family,
+        fence: 0,
+        owner: None,
+        state: ChainState::Healthy,
+        access_until: generation.access_until,
+        due_at,
+        refreshed_at: Some(tokens.head.at),
+        failed_at: None,
+        failures: 0,
+        reason: None,
+        ticket: None,
+        created_at: now,
+    };
+    let family = Family {
+        tenant: flow.tenant,
+        id: remembered.family,
+        chain: chain.id,
+        flow: flow.id,
+        head: 1,
+        created_at: now,
+    };
+    let old = place.before.as_ref();
+    let row = Connection {
+        tenant: flow.tenant,
+        id: connection,
+        tool: remembered.tool.clone(),
+        name: old.map_or(&remembered.name, |old| &old.name).clone(),
+        account: id.or_else(|| old.and_then(|old| old.account.clone())),
+        account_label: label.or_else(|| old.and_then(|old| old.account_label.clone())),
+        source: Source::Chain { chain: chain.id },
+        hosts: flow.secrets.1.hosts.clone(),
+        created_at: old.map_or(now, |old| old.created_at),
+        removed_at: None,
+    };
+    Ok(NewConnection { connection: row, tokens: Some((chain, family, generation)), secret: None })
+}
+
+/// Ends the flow with its connection, under a number where the name was taken meanwhile.
+async fn end(core: &Core, flow: &Flow, mut makes: NewConnection) -> Result<NewConnection, ControlRefusal> {
+    let wanted = makes.connection.name.clone();
+    for number in 1..=NAMES_MAX {
+        let outcome = connected(&makes.connection);
+        match core.store().end_flow(flow.tenant, flow.id, outcome, Some(makes.clone())).await {
+            Ok(()) => return Ok(makes),
+            Err(StoreError::Exists(_)) => makes.connection.name = numbered(&wanted, number + 1),
+            Err(error) => return Err(store_refusal(error)),
+        }
+    }
+    Err(ControlRefusal::NameTaken { name: wanted.to_string() })
+}
+
+fn numbered(name: &Name, number: u32) -> Name {
+    let stem: String = name.as_str().chars().take(36).collect();
+    format!("{stem}-{number}").parse().unwrap_or_else(|_| name.clone())
+}
+
+/// Until the log has it: the redemption vouches for the new family only until something else does.
+async fn anchor(
+    core: &Arc<Core>,
+    chain: nightlatch_domain::id::ChainId,
+    family: nightlatch_domain::id::FamilyId,
+) {
+    for tries in 0.. {
+        let head = Head { family, generation: 1 };
+        match core.on_disk(move |core| core.anchor.set_head(chain, head)).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "a new family could not be anchored; trying again"),
+        }
+        tokio::time::sleep(schedule::local_retry(tries)).await;
+    }
+}

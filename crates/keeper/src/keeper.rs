@@ -1,0 +1,186 @@
+//! The keeper as a whole: its start, its two ports, its end.
+
+use crate::{
+    anchor::AnchorLog,
+    core::{Core, KeeperConfig, KeeperParts},
+    enrol,
+    error::KeeperError,
+    flights::outcome,
+    lease,
+    machine::{ANSWER_WITHIN, SEND_WITHIN},
+    probe::{self, ProbeError, Probed},
+    recover,
+    spool::Spool,
+    timer, wake,
+};
+use nightlatch_domain::{
+    clock::random,
+    id::{ConnectionId, InstallationId, OwnerId, TenantId},
+    ports::{
+        Boxed,
+        control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl, Statement},
+        gateway_keeper::{GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal},
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+/// At the end, refreshes under way get as long as one exchange can take, and a little for the disk.
+const FINISH_WITHIN: Duration =
+    SEND_WITHIN.saturating_add(ANSWER_WITHIN).saturating_add(Duration::from_secs(5));
+
+/// The keeper. Dropping it ends the timer and nothing else: what was sent is carried to its end.
+pub struct Keeper {
+    core: Arc<Core>,
+    stop: watch::Sender<bool>,
+    timer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    /// Takes the anchor log's lock, finishes what a dead process left, and starts the timer.
+    ///
+    /// # Errors
+    /// [`KeeperError`]: another keeper holds the log, the log is damaged, or store or disk fail.
+    pub async fn start(config: KeeperConfig, parts: KeeperParts) -> Result<Self, KeeperError> {
+        let now = parts.clock.now();
+        let fresh = InstallationId::new(now, random(&*parts.entropy)?);
+        let owner = OwnerId::new(now, random(&*parts.entropy)?);
+        let installation = parts.store.installation(fresh).await?;
+        let folder = config.state_folder.join(installation.id.to_string());
+        let (log, found) = AnchorLog::open(&folder, installation.id, &config.machine)?;
+        let spool = Spool::open(&config.spool_folder)?;
+        let core = Arc::new(Core::new(parts, log, spool, installation, owner));
+        recover::recover(&core, found, &config.machine).await?;
+        let (stop, stopped) = watch::channel(false);
+        let timer = config.refresh_timer.then(|| tokio::spawn(timer::run(Arc::clone(&core), stopped)));
+        Ok(Self { core, stop, timer: Mutex::new(timer) })
+    }
+
+    /// The port for the gateway: messages are really encoded and decoded, as over a socket.
+    #[must_use]
+    pub fn gateway_port(&self) -> Arc<dyn KeeperForGateway> {
+        Arc::new(GatewayPort(Arc::clone(&self.core)))
+    }
+
+    /// The port for control, likewise.
+    #[must_use]
+    pub fn control_port(&self) -> Arc<dyn KeeperForControl> {
+        Arc::new(ControlPort(Arc::clone(&self.core)))
+    }
+
+    /// Begins nothing new, and waits for what is under way, up to a bound. What is not done by then is
+    /// finished by the next start.
+    pub async fn stop(&self) {
+        self.core.stopping.store(true, Ordering::SeqCst);
+        let _ = self.stop.send(true);
+        let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(timer) = timer {
+            let _ = timer.await;
+        }
+        let flights = self.core.flights.all();
+        let all = async {
+            for waiting in flights {
+                outcome(waiting).await;
+            }
+        };
+        if tokio::time::timeout(FINISH_WITHIN, all).await.is_err() {
+            tracing::warn!("a refresh is still under way; the next start finishes it");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+    }
+}
+
+struct GatewayPort(Arc<Core>);
+
+impl KeeperForGateway for GatewayPort {
+    fn ask(&self, request: GatewayRequest) -> Boxed<'_, Result<GatewayReply, KeeperRefusal>> {
+        Box::pin(async move {
+            let request = carried(&request).ok_or(KeeperRefusal::Unavailable)?;
+            carried(&answer_gateway(&self.0, request).await).unwrap_or(Err(KeeperRefusal::Unavailable))
+        })
+    }
+}
+
+struct ControlPort(Arc<Core>);
+
+impl KeeperForControl for ControlPort {
+    fn ask(&self, request: ControlRequest) -> Boxed<'_, Result<ControlReply, ControlRefusal>> {
+        Box::pin(async move {
+            let request = carried(&request).ok_or(ControlRefusal::Unavailable)?;
+            carried(&answer_control(&self.0, request).await).unwrap_or(Err(ControlRefusal::Unavailable))
+        })
+    }
+}
+
+/// Through bytes and back.
+fn carried<T: Serialize + DeserializeOwned>(message: &T) -> Option<T> {
+    serde_json::from_slice(&serde_json::to_vec(message).ok()?).ok()
+}
+
+async fn answer_gateway(core: &Arc<Core>, request: GatewayRequest) -> Result<GatewayReply, KeeperRefusal> {
+    match request {
+        GatewayRequest::Challenge { tenant, task } => wake::challenge(core, tenant, task),
+        GatewayRequest::Wake(proof) => wake::wake(core, proof).await,
+        GatewayRequest::Lease(request) => lease::lease(core, request).await,
+        GatewayRequest::Unauthorized { tenant, wake, connection, generation } => {
+            lease::unauthorized(core, tenant, wake, connection, generation).await
+        }
+        GatewayRequest::Sleep { tenant, wake } => {
+            wake::sleep(core, tenant, wake).await;
+            Ok(GatewayReply::Done)
+        }
+        GatewayRequest::Enrol { code_sha256, binding } => {
+            enrol::enrol_agent(core, code_sha256, binding).await
+        }
+    }
+}
+
+async fn answer_control(core: &Arc<Core>, request: ControlRequest) -> Result<ControlReply, ControlRefusal> {
+    match request {
+        ControlRequest::IntakeKey => Ok(ControlReply::IntakeKey { key: core.parts.keys.intake_key() }),
+        ControlRequest::Attest(statement) => attest(core, *statement),
+        ControlRequest::AddStatic(request) => enrol::add_static(core, request).await,
+        ControlRequest::AddClient(request) => enrol::add_client(core, request).await,
+        ControlRequest::BeginFlow(request) => enrol::begin(core, request).await,
+        ControlRequest::FinishFlow(request) => enrol::finish(core, request).await,
+        ControlRequest::Probe { tenant, connection } => probed(core, tenant, connection).await,
+        ControlRequest::Remove { tenant, connection } => enrol::remove(core, tenant, connection).await,
+        ControlRequest::EndWakes { tenant, task } => {
+            wake::end_task(core, tenant, task).await;
+            Ok(ControlReply::Done)
+        }
+    }
+}
+
+/// Enrolments are made from one-time codes, by the keeper alone.
+fn attest(core: &Core, statement: Statement) -> Result<ControlReply, ControlRefusal> {
+    if matches!(statement, Statement::Enrolment(_)) {
+        return Err(ControlRefusal::NotSupported { what: "vouching for an enrolment".to_owned() });
+    }
+    let attestation = core.parts.keys.attest(&statement).map_err(|_| ControlRefusal::Unavailable)?;
+    Ok(ControlReply::Attested { attestation })
+}
+
+async fn probed(
+    core: &Arc<Core>,
+    tenant: TenantId,
+    connection: ConnectionId,
+) -> Result<ControlReply, ControlRefusal> {
+    let row = core.store().connection(tenant, connection).await.map_err(enrol::store_refusal)?;
+    let connection = row.ok_or_else(|| enrol::unknown("connection"))?;
+    match probe::of_current(core, &connection).await {
+        Ok(Probed::NoProbe | Probed::Works) => Ok(ControlReply::Probed { account: None }),
+        Ok(Probed::Account { id, label }) => Ok(ControlReply::Probed { account: Some((id, label)) }),
+        Err(ProbeError::Rejected { status }) => Err(ControlRefusal::ProbeRejected { status }),
+        Err(ProbeError::Unreachable) => Err(ControlRefusal::Unreachable),
+    }
+}

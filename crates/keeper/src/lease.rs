@@ -1,0 +1,290 @@
+//! Leases: a credential for one connection, sealed to the key of one wake.
+//!
+//! The order of the checks is the argument. The wake is one that this process verified; the grant bears
+//! the keeper's word and is this task's; the task and its agent may still act; the secret opens only with
+//! the context that names this very connection, chain, family and generation; and that generation is the
+//! one that the keeper's own log has. Where the credential may go is read from the opened seal, and from
+//! nowhere else.
+
+use crate::{
+    core::Core,
+    credential,
+    flights::outcome,
+    machine::Outcome,
+    probe::{self, ProbeError, Probed},
+    refresh::{Wanted, refresh, wait_secs},
+    schedule,
+    wake::{self, Awake, unavailable},
+};
+use nightlatch_catalog::profile::OldAccess;
+use nightlatch_domain::{
+    chain::ChainState,
+    clock::Timestamp,
+    connection::{Connection, Source},
+    grant::Grant,
+    id::{ChainId, ConnectionId, TenantId, TicketId, WakeId},
+    ports::{
+        control_keeper::Statement,
+        gateway_keeper::{
+            GatewayReply, KeeperRefusal, Lease, LeaseBinding, LeaseBody, LeaseKind, LeaseRequest,
+        },
+        store::ChainView,
+    },
+    sealed::{SealContext, Wrapped},
+    ticket::{Ticket, TicketKind},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// No caller holds a request open longer than this.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+/// A credential without an end is asked for again after this, so that a removal is noticed.
+const FRESH_MAX: Duration = Duration::from_secs(300);
+/// The first look into a 401 comes when the generation is at least this old.
+const YOUNG: Duration = Duration::from_secs(60);
+
+/// A credential for a connection, if everything that decides holds.
+pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
+    let now = core.now();
+    let awake = core.wakes.live(request.tenant, request.wake, now.boot).ok_or(KeeperRefusal::NotAwake)?;
+    let grant = granted(core, &awake, &request).await?;
+    wake::may_act(core, awake.tenant(), awake.agent(), awake.task()).await?;
+    let connection = core.store().connection(request.tenant, request.connection).await;
+    let connection = connection.map_err(unavailable)?.ok_or(KeeperRefusal::GrantEnded)?;
+    if core.anchor.has_ended(connection.id) {
+        return Err(wake::refused(core, request.tenant, awake.task(), "connection-ended").await);
+    }
+    let asked = Asked { awake: &awake, grant: &grant, connection: &connection };
+    let lease = match connection.source {
+        Source::Static => fixed(core, &asked).await,
+        Source::Chain { chain } => {
+            let patience = Duration::from_millis(request.patience_millis).min(PATIENCE_MAX);
+            rotating(core, &asked, chain, patience).await
+        }
+    };
+    lease.map(GatewayReply::Lease)
+}
+
+struct Asked<'a> {
+    awake: &'a Awake,
+    grant: &'a Grant,
+    connection: &'a Connection,
+}
+
+impl Asked<'_> {
+    async fn unverified(&self, core: &Core, reason: &'static str) -> KeeperRefusal {
+        wake::refused(core, self.awake.tenant(), self.awake.task(), reason).await
+    }
+}
+
+/// The grant, if it stands as control handed it over and is this task's for this connection.
+async fn granted(core: &Core, awake: &Awake, request: &LeaseRequest) -> Result<Grant, KeeperRefusal> {
+    let row = core.store().grant(request.tenant, request.grant).await.map_err(unavailable)?;
+    let grant = row.ok_or(KeeperRefusal::GrantEnded)?;
+    let own = grant.tenant == awake.tenant() && grant.id == request.grant;
+    if !own || !core.vouches(Statement::Grant(grant.clone())) {
+        return Err(wake::refused(core, awake.tenant(), awake.task(), "grant-unverified").await);
+    }
+    let covers = grant.task == awake.task() && grant.connection == request.connection;
+    if covers && grant.is_live(core.now().wall) { Ok(grant) } else { Err(KeeperRefusal::GrantEnded) }
+}
+
+/// A secret that does not change by itself.
+async fn fixed(core: &Core, asked: &Asked<'_>) -> Result<Lease, KeeperRefusal> {
+    let connection = asked.connection;
+    let row = core.store().static_secret(connection.tenant, connection.id).await.map_err(unavailable)?;
+    let row = row.ok_or(KeeperRefusal::GrantEnded)?;
+    if let Some(fault) = credential::static_fault(core, connection, &row) {
+        return Err(asked.unverified(core, fault).await);
+    }
+    seal(core, asked, &row.secret, LeaseKind::Static, core.now().wall.plus(FRESH_MAX)).await
+}
+
+/// An access token that the keeper keeps alive: the living one, or the one that a refresh brings in time.
+async fn rotating(
+    core: &Arc<Core>,
+    asked: &Asked<'_>,
+    chain: ChainId,
+    patience: Duration,
+) -> Result<Lease, KeeperRefusal> {
+    let (view, until) = alive(core, asked.connection.tenant, chain, patience).await?;
+    if let Some(fault) = credential::token_fault(core, asked.connection, &view) {
+        return Err(asked.unverified(core, fault).await);
+    }
+    seal(core, asked, &view.head.access, LeaseKind::Bearer, until).await
+}
+
+/// The chain with a living access token, refreshed where that is needed and possible within `patience`.
+pub(crate) async fn alive(
+    core: &Arc<Core>,
+    tenant: TenantId,
+    chain: ChainId,
+    patience: Duration,
+) -> Result<(ChainView, Timestamp), KeeperRefusal> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let view = core.store().chain(tenant, chain).await.map_err(unavailable)?;
+        let view = view.ok_or(KeeperRefusal::GrantEnded)?;
+        match standing(core, &view) {
+            Standing::Good(until) => return Ok((view, until)),
+            Standing::NeedsHuman(ticket) => return Err(KeeperRefusal::ReauthRequired { ticket }),
+            Standing::Waits(until) => {
+                return Err(KeeperRefusal::Pending { retry_after_secs: wait_secs(core, until) });
+            }
+            Standing::Dead => {}
+        }
+        let wanted = Wanted::Instead { family: view.family.id, generation: view.head.number };
+        let waiting = refresh(core, tenant, chain, wanted);
+        // The refresh goes on: nobody who stops waiting stops it.
+        let pending = |_| KeeperRefusal::Pending { retry_after_secs: 1 };
+        match timeout_at(deadline, outcome(waiting)).await.map_err(pending)? {
+            Some(Outcome::Unavailable) | None => return Err(KeeperRefusal::Unavailable),
+            Some(Outcome::Removed) => return Err(KeeperRefusal::GrantEnded),
+            Some(Outcome::Superseded) => {
+                let pause = tokio::time::sleep(schedule::local_retry(2));
+                timeout_at(deadline, pause).await.map_err(pending)?;
+            }
+            Some(Outcome::Refreshed | Outcome::Waiting { .. } | Outcome::NeedsHuman) => {}
+        }
+    }
+}
+
+/// What a chain's row says about its access token.
+enum Standing {
+    /// It may be handed out, until then.
+    Good(Timestamp),
+    /// It is dead, and a refresh may help.
+    Dead,
+    /// It is dead, and the next try waits.
+    Waits(Option<Timestamp>),
+    /// Only a human can help.
+    NeedsHuman(Option<TicketId>),
+}
+
+fn standing(core: &Core, view: &ChainView) -> Standing {
+    let now = core.now();
+    let (chain, head) = (&view.chain, &view.head);
+    let ended = matches!(chain.state, ChainState::Latched | ChainState::Quarantined);
+    if ended {
+        return Standing::NeedsHuman(chain.ticket);
+    }
+    let good_until = match head.access_until {
+        None => now.wall.plus(FRESH_MAX),
+        Some(until) => until.minus(schedule::skew(head.created_at, until)),
+    };
+    // Where the old token dies with a refresh, one that is under way is waited for.
+    let dying = chain.state == ChainState::Refreshing && core.flights.has(chain.id) && dies(core, view);
+    if good_until > now.wall && !dying {
+        return Standing::Good(good_until.min(now.wall.plus(FRESH_MAX)));
+    }
+    match chain.state {
+        ChainState::Uncertain => Standing::NeedsHuman(chain.ticket),
+        ChainState::BackingOff if chain.due_at.is_some_and(|due| due > now.wall) => {
+            let stopped = core.pace.client_stopped(view.client.id, now, false);
+            stopped.map_or(Standing::Waits(chain.due_at), |stopped| {
+                Standing::NeedsHuman(chain.ticket.or(stopped.ticket))
+            })
+        }
+        _ => Standing::Dead,
+    }
+}
+
+fn dies(core: &Core, view: &ChainView) -> bool {
+    core.profile(&view.chain.provider).is_none_or(|profile| profile.old_access == OldAccess::Dies)
+}
+
+/// Opens the secret and seals it to the wake's key. Where it may go comes from the seal that just opened.
+async fn seal(
+    core: &Core,
+    asked: &Asked<'_>,
+    kept: &(Wrapped, SealContext),
+    kind: LeaseKind,
+    good_until: Timestamp,
+) -> Result<Lease, KeeperRefusal> {
+    let Ok(secret) = core.open(kept) else {
+        return Err(asked.unverified(core, "seal-broken").await);
+    };
+    let context = &kept.1;
+    let binding = LeaseBinding {
+        tenant: asked.awake.tenant(),
+        wake: asked.awake.wake(),
+        grant: asked.grant.id,
+        connection: asked.connection.id,
+        family: context.family,
+        generation: context.generation,
+    };
+    let body = LeaseBody { hosts: context.hosts.clone(), chain: context.chain };
+    let sealed = core.parts.keys.seal_lease(asked.awake.replica_key(), &binding, &body, &secret);
+    let sealed = sealed.map_err(|_| KeeperRefusal::ProofRejected)?;
+    let fresh_until = good_until.min(asked.awake.ends_at()).min(asked.grant.expires_at);
+    Ok(Lease { sealed, binding, kind, fresh_until })
+}
+
+/// A tool answered 401. An agent can provoke that as it likes, so a refresh follows only where the current
+/// generation was used, is not young, and the manifest's own probe fails too.
+pub(crate) async fn unauthorized(
+    core: &Arc<Core>,
+    tenant: TenantId,
+    wake: WakeId,
+    connection: ConnectionId,
+    generation: u64,
+) -> Result<GatewayReply, KeeperRefusal> {
+    core.wakes.live(tenant, wake, core.now().boot).ok_or(KeeperRefusal::NotAwake)?;
+    let row = core.store().connection(tenant, connection).await.map_err(unavailable)?;
+    if let Some(connection) = row {
+        let core = Arc::clone(core);
+        tokio::spawn(async move { look_into(&core, connection, generation).await });
+    }
+    Ok(GatewayReply::Done)
+}
+
+async fn look_into(core: &Arc<Core>, connection: Connection, generation: u64) {
+    let view = match connection.source {
+        Source::Static => None,
+        Source::Chain { chain } => match core.store().chain(connection.tenant, chain).await {
+            Ok(Some(view)) if view.head.number == generation && is_grown(core, &view) => Some(view),
+            _ => return,
+        },
+    };
+    if !core.pace.may_look_into(connection.id, core.now()) || !probe_fails(core, &connection).await {
+        return;
+    }
+    match view {
+        Some(view) => {
+            let wanted = Wanted::Instead { family: view.family.id, generation };
+            let _ = outcome(refresh(core, connection.tenant, view.chain.id, wanted)).await;
+        }
+        None => ask_for_another(core, &connection).await,
+    }
+}
+
+fn is_grown(core: &Core, view: &ChainView) -> bool {
+    let life = view.head.access_until.map(|until| until.since(view.head.created_at) / 2);
+    core.now().wall.since(view.head.created_at) > life.map_or(YOUNG, |half| half.min(YOUNG))
+}
+
+/// Whether the tool itself refuses the credential. A tool without a probe cannot be asked: then the 401
+/// stands alone.
+async fn probe_fails(core: &Arc<Core>, connection: &Connection) -> bool {
+    match probe::of_current(core, connection).await {
+        Ok(Probed::NoProbe) | Err(ProbeError::Rejected { .. }) => true,
+        Ok(Probed::Works | Probed::Account { .. }) | Err(ProbeError::Unreachable) => false,
+    }
+}
+
+async fn ask_for_another(core: &Core, connection: &Connection) {
+    let now = core.now().wall;
+    let Ok(random) = core.ten() else { return };
+    let ticket = Ticket {
+        tenant: connection.tenant,
+        id: TicketId::new(now, random),
+        kind: TicketKind::Reauthorize,
+        connection: connection.id,
+        reason: "credential-rejected".to_owned(),
+        raised_at: now,
+        settled_at: None,
+    };
+    if let Err(error) = core.store().raise(ticket).await {
+        tracing::warn!(%error, connection = %connection.id, "a ticket could not be raised");
+    }
+}

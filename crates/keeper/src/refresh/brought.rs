@@ -1,0 +1,78 @@
+//! From an answer to a generation: what the new head is, and when it is refreshed next.
+
+use crate::{core::Core, error::KeeperError, schedule, token::Tokens};
+use nightlatch_catalog::profile::Profile;
+use nightlatch_custody::Secret;
+use nightlatch_domain::{
+    chain::Generation,
+    clock::Timestamp,
+    id::AttemptId,
+    sealed::{SealContext, SecretKind},
+};
+use std::time::Duration;
+
+/// What a generation follows on.
+pub(crate) struct Before<'a> {
+    /// The context of the refresh token that was presented, or that a flow remembered.
+    pub(crate) context: &'a SealContext,
+    /// The presented refresh token: it lives on where the answer brings none.
+    pub(crate) refresh: Option<&'a Secret>,
+    /// Its end, where the provider once named one.
+    pub(crate) refresh_until: Option<Timestamp>,
+    /// The attempt.
+    pub(crate) attempt: Option<AttemptId>,
+}
+
+/// Wraps what an answer brought as generation `number`; answers it with its timer.
+pub(crate) fn generation(
+    core: &Core,
+    profile: &Profile,
+    before: &Before<'_>,
+    tokens: &Tokens,
+    number: u64,
+) -> Result<(Generation, Option<Timestamp>), KeeperError> {
+    let context = SealContext { generation: number, ..before.context.clone() };
+    let family = context.family.ok_or(KeeperError::Registration("a token without a family"))?;
+    let wrap = |secret: &Secret, kind| {
+        let context = SealContext { kind, ..context.clone() };
+        core.parts.keys.wrap(secret, &context).map(|wrapped| (wrapped, context))
+    };
+    // I4: a refresh token that the answer does not replace is carried over, never dropped.
+    let refresh = tokens.refresh.as_ref().or(before.refresh);
+    let at = tokens.head.at;
+    let generation = Generation {
+        tenant: context.tenant,
+        family,
+        number,
+        refresh: refresh.map(|token| wrap(token, SecretKind::Refresh)).transpose()?,
+        access: wrap(&tokens.access, SecretKind::Access)?,
+        access_until: access_until(profile, tokens),
+        refresh_until: refresh_until(before, tokens),
+        attempt: before.attempt,
+        created_at: at,
+    };
+    let due_at = due_at(profile, &generation, core.jitter());
+    Ok((generation, due_at))
+}
+
+fn access_until(profile: &Profile, tokens: &Tokens) -> Option<Timestamp> {
+    let usual = profile.access_ttl_default_secs.and_then(|secs| i64::try_from(secs).ok());
+    tokens.expires_in.or(usual).map(|secs| schedule::ends_at(tokens.head.at, secs))
+}
+
+fn refresh_until(before: &Before<'_>, tokens: &Tokens) -> Option<Timestamp> {
+    let told = tokens.refresh_expires_in.map(|secs| schedule::ends_at(tokens.head.at, secs));
+    told.or(if tokens.refresh.is_none() { before.refresh_until } else { None })
+}
+
+/// When the timer next acts for a generation.
+pub(crate) fn due_at(profile: &Profile, generation: &Generation, jitter: u16) -> Option<Timestamp> {
+    let life = schedule::Life {
+        since: generation.created_at,
+        access_until: generation.access_until,
+        refresh_until: generation.refresh_until,
+        idle: profile.refresh_idle_ttl_secs.map(Duration::from_secs),
+        refreshable: generation.refresh.is_some(),
+    };
+    schedule::due(&life, jitter)
+}

@@ -1,0 +1,429 @@
+//! One refresh under way: carries out what the machine asks for, and reports.
+
+use super::{
+    brought::{self, Before},
+    material::Material,
+};
+use crate::{
+    anchor::{Head, Presentation},
+    core::Core,
+    error::KeeperError,
+    machine::{ANSWER_WITHIN, Action, Event, Outcome, Plan, Reading, State, Verdict, step},
+    spool::{Asked, Slot, SpooledAnswer},
+    token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
+};
+use bytes::Bytes;
+use http::Request;
+use nightlatch_custody::Secret;
+use nightlatch_domain::{
+    chain::{Attempt, AttemptState, ChainState},
+    clock::{Boot, Timestamp},
+    id::{AttemptId, TicketId},
+    ports::{
+        gateway_keeper::DrainNotice,
+        store::{ChainView, Claim, Committed, NewHead, Settlement},
+    },
+    sealed::{SealContext, SecretKind, Wrapped},
+    ticket::{Ticket, TicketKind},
+};
+use nightlatch_egress::{FreshConnection, SendError, SendWindow};
+use nightlatch_ledger::{
+    facts::{EventFacts, oauth_error},
+    record::EventName,
+};
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+/// Running calls get this long to finish where the old access token dies with the refresh.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// A wait that a provider's trouble imposes on its host is at least this long.
+const HOST_WAIT_MIN: Duration = Duration::from_secs(1);
+
+/// A refresh under way.
+pub(crate) struct Run {
+    core: Arc<Core>,
+    view: ChainView,
+    material: Option<Material>,
+    plan: Plan,
+    attempt: Option<AttemptId>,
+    claim: Option<Claim>,
+    slot: Option<Arc<Slot>>,
+    connection: Option<FreshConnection>,
+    request: Option<Request<Bytes>>,
+    answer: Option<(Wrapped, SealContext)>,
+    raw: Option<Secret>,
+    head: Option<NewHead>,
+    /// Whether the provider's host could not be reached, or asked for time.
+    host_in_trouble: bool,
+}
+
+/// What a start found of an attempt.
+pub(crate) struct Found {
+    pub(crate) attempt: Option<AttemptId>,
+    pub(crate) answer: Option<(Wrapped, SealContext)>,
+}
+
+impl Run {
+    /// A refresh that presents the head.
+    pub(crate) fn present(core: &Arc<Core>, view: ChainView, material: Option<Material>, plan: Plan) -> Self {
+        let attempt = core.ten().ok().map(|random| AttemptId::new(core.now().wall, random));
+        Self::resume(core, view, material, plan, Found { attempt, answer: None })
+    }
+
+    /// A refresh that a crash cut off.
+    pub(crate) fn resume(
+        core: &Arc<Core>,
+        view: ChainView,
+        material: Option<Material>,
+        plan: Plan,
+        found: Found,
+    ) -> Self {
+        Self {
+            core: Arc::clone(core),
+            view,
+            material,
+            plan,
+            attempt: found.attempt,
+            claim: None,
+            slot: None,
+            connection: None,
+            request: None,
+            answer: found.answer,
+            raw: None,
+            head: None,
+            host_in_trouble: false,
+        }
+    }
+
+    /// Steps until the machine is done.
+    pub(crate) async fn carry_through(mut self) -> Outcome {
+        let (mut state, mut command) = step(&self.plan, State::Begun, Event::Begin, self.core.now());
+        loop {
+            if !command.after.is_zero() {
+                tokio::time::sleep(command.after).await;
+            }
+            self.core.parts.watch.before(&command.action).await;
+            if let Action::Release(outcome) = command.action {
+                self.release(outcome).await;
+                return outcome;
+            }
+            let event = self.carry_out(command.action).await.unwrap_or(Event::Failed);
+            (state, command) = step(&self.plan, state, event, self.core.now());
+        }
+    }
+
+    /// None where something of ours was out of reach.
+    async fn carry_out(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Claim => self.claim().await,
+            Action::Drain => Some(self.drain().await),
+            Action::Prepare { send_by } => Some(self.prepare(send_by).await),
+            Action::Intend => self.intend().await,
+            Action::Anchor => self.anchor().await,
+            Action::Send { send_by } => Some(self.send(send_by).await),
+            Action::Spool => self.spool().await,
+            Action::Insert => self.insert().await,
+            Action::Read => self.read(),
+            Action::Commit => self.commit().await,
+            Action::Resolve => self.resolve().await,
+            Action::AnchorHead => self.anchor_head().await,
+            Action::Void => self.void().await,
+            Action::Settle(verdict) => self.settle(verdict).await,
+            Action::Release(_) => None,
+        }
+    }
+
+    async fn claim(&mut self) -> Option<Event> {
+        let chain = &self.view.chain;
+        let from = vec![chain.state];
+        let store = self.core.store();
+        self.claim = store.claim(chain.tenant, chain.id, chain.fence, self.core.owner, from).await.ok()?;
+        Some(if self.claim.is_some() { Event::Claimed } else { Event::NotClaimed })
+    }
+
+    async fn drain(&self) -> Event {
+        let notice = DrainNotice {
+            tenant: self.view.chain.tenant,
+            family: self.view.family.id,
+            generation: self.view.head.number,
+            within_millis: u64::try_from(DRAIN_WITHIN.as_millis()).unwrap_or(u64::MAX),
+        };
+        // The gateway is bounded by its own word; this bounds the word.
+        let _ = tokio::time::timeout(DRAIN_WITHIN, self.core.parts.drains.drain(notice)).await;
+        Event::Drained
+    }
+
+    /// Everything that may fail without harm happens here: the slot, the request, the connection.
+    async fn prepare(&mut self, send_by: Boot) -> Event {
+        let failed = |reason| Event::NotPrepared { reason };
+        let (Some(material), Some(asked)) = (&self.material, self.asked()) else {
+            return failed("no-randomness");
+        };
+        let presented = Presented::Refresh(&material.token);
+        let registration = material.registration();
+        let body = material.profile.body;
+        let Ok(request) = token::request(&material.endpoint, body, &registration, &presented) else {
+            return failed("registration-incomplete");
+        };
+        self.request = Some(request);
+        let Ok(slot) = self.core.on_disk(move |core| core.spool.reserve(asked)).await else {
+            return failed("spool-unavailable");
+        };
+        self.slot = Some(Arc::new(slot));
+        match self.core.parts.connector.fresh_http1(&material.to, send_by).await {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Event::Prepared
+            }
+            Err(error) => {
+                tracing::info!(%error, chain = %self.view.chain.id, "the provider could not be reached");
+                self.host_in_trouble = true;
+                failed("provider-unreachable")
+            }
+        }
+    }
+
+    async fn intend(&self) -> Option<Event> {
+        let claim = self.claim?;
+        let attempt = Attempt {
+            tenant: claim.tenant,
+            id: self.attempt?,
+            chain: claim.chain,
+            family: self.view.family.id,
+            generation: self.view.head.number,
+            fence: claim.fence,
+            owner: claim.owner,
+            era: self.core.installation.era,
+            state: AttemptState::Intended,
+            intended_at: self.core.now().wall,
+            answer: None,
+        };
+        let made = self.core.store().intend(claim, attempt).await.ok()?;
+        Some(if made { Event::Intended } else { Event::NotIntended })
+    }
+
+    async fn anchor(&self) -> Option<Event> {
+        let presentation = Presentation {
+            tenant: self.view.chain.tenant,
+            chain: self.view.chain.id,
+            family: self.view.family.id,
+            generation: self.view.head.number,
+            attempt: self.attempt?,
+        };
+        Some(match self.core.on_disk(move |core| core.anchor.present(presentation)).await {
+            Ok(()) => Event::Anchored,
+            Err(KeeperError::PresentedBefore) => Event::PresentedBefore,
+            Err(_) => Event::NotAnchored,
+        })
+    }
+
+    /// The boot clock is checked and the first byte written by `egress`, with no await in between.
+    async fn send(&mut self, send_by: Boot) -> Event {
+        let (Some(connection), Some(request)) = (self.connection.take(), self.request.take()) else {
+            return Event::NothingWritten;
+        };
+        let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
+        match connection.send_once(request, ANSWER_MAX_BYTES, window).await {
+            Ok(answer) => {
+                let at = self.core.now().wall;
+                self.keep(token::raw(answer.status.as_u16(), &answer.headers, answer.body, at))
+            }
+            Err(SendError::NothingWritten(error)) => {
+                tracing::info!(%error, chain = %self.view.chain.id, "nothing was presented");
+                self.host_in_trouble = true;
+                Event::NothingWritten
+            }
+            Err(error @ SendError::AfterFirstByte { .. }) => {
+                tracing::warn!(%error, chain = %self.view.chain.id, "the answer of a refresh is lost");
+                Event::NoAnswer
+            }
+        }
+    }
+
+    /// Seals the answer at once; what cannot be sealed is not written anywhere.
+    fn keep(&mut self, raw: Secret) -> Event {
+        let Some(material) = &self.material else { return Event::NoAnswer };
+        let context = SealContext { kind: SecretKind::Answer, ..material.context.clone() };
+        let Ok(wrapped) = self.core.parts.keys.wrap(&raw, &context) else { return Event::NoAnswer };
+        self.answer = Some((wrapped, context));
+        self.raw = Some(raw);
+        Event::Answered
+    }
+
+    async fn spool(&self) -> Option<Event> {
+        let (slot, (answer, context), asked) = (self.slot.clone()?, self.answer.clone()?, self.asked()?);
+        let kept = SpooledAnswer { tenant: self.view.chain.tenant, asked, answer, context };
+        self.core.on_disk(move |_| slot.write(&kept)).await.ok()?;
+        Some(Event::Spooled)
+    }
+
+    async fn insert(&self) -> Option<Event> {
+        let (attempt, answer) = (self.attempt?, self.answer.clone()?);
+        self.core.store().answer(self.view.chain.tenant, attempt, answer).await.ok()?;
+        Some(Event::Inserted)
+    }
+
+    fn read(&mut self) -> Option<Event> {
+        let raw = match self.raw.take() {
+            Some(raw) => raw,
+            None => self.open_answer()?,
+        };
+        let (profile, to) = {
+            let material = self.material.as_ref()?;
+            (material.profile.clone(), material.to.authority())
+        };
+        let reading = match token::parse(&raw, &profile) {
+            Parsed::Tokens(tokens) => {
+                self.head = Some(self.brought(&tokens)?);
+                Reading::Tokens
+            }
+            Parsed::Failed(reading) => reading,
+        };
+        self.host_in_trouble = matches!(reading, Reading::NotProcessed { .. });
+        if !matches!(reading, Reading::NotProcessed { .. } | Reading::Unclear { .. }) {
+            self.core.pace.free_host(&to);
+        }
+        if matches!(reading, Reading::Tokens | Reading::Permanent { .. }) {
+            self.core.pace.free_client(self.view.client.id);
+        }
+        Some(Event::Read(reading))
+    }
+
+    /// The answer that a crash left, if it is the answer to this very presentation.
+    fn open_answer(&self) -> Option<Secret> {
+        let answer = self.answer.as_ref()?;
+        super::material::belongs(&answer.1, &self.view, SecretKind::Answer)
+            .then(|| self.core.open(answer).ok())
+            .flatten()
+    }
+
+    fn brought(&self, tokens: &token::Tokens) -> Option<NewHead> {
+        let (material, attempt) = (self.material.as_ref()?, self.attempt?);
+        let before = Before {
+            context: &material.context,
+            refresh: Some(&material.token),
+            refresh_until: self.view.head.refresh_until,
+            attempt: Some(attempt),
+        };
+        let number = self.view.head.number + 1;
+        let (generation, due_at) =
+            brought::generation(&self.core, &material.profile, &before, tokens, number).ok()?;
+        Some(NewHead { attempt, generation, due_at, refreshed_at: tokens.head.at })
+    }
+
+    async fn commit(&self) -> Option<Event> {
+        let (claim, head) = (self.claim?, self.head.clone()?);
+        Some(match self.core.store().commit(claim, head).await.ok()? {
+            Committed::Moved => Event::Moved,
+            Committed::Lost => Event::Lost,
+            Committed::Removed => Event::Removed,
+        })
+    }
+
+    async fn resolve(&self) -> Option<Event> {
+        let attempt = self.core.store().attempt(self.view.chain.tenant, self.attempt?).await.ok()?;
+        let committed = attempt.is_some_and(|attempt| attempt.state == AttemptState::Committed);
+        Some(Event::Resolved { committed })
+    }
+
+    async fn anchor_head(&self) -> Option<Event> {
+        let chain = self.view.chain.id;
+        let head = Head { family: self.view.family.id, generation: self.view.head.number + 1 };
+        self.core.on_disk(move |core| core.anchor.set_head(chain, head)).await.ok()?;
+        Some(Event::HeadAnchored)
+    }
+
+    async fn void(&self) -> Option<Event> {
+        let attempt = self.attempt?;
+        self.core.on_disk(move |core| core.anchor.void(attempt)).await.ok()?;
+        Some(Event::Voided)
+    }
+
+    async fn settle(&self, verdict: Verdict) -> Option<Event> {
+        let claim = self.claim?;
+        let now = self.core.now();
+        let ticket = if verdict.ask { Some(self.ticket(&verdict, now.wall)?) } else { None };
+        let settlement = Settlement {
+            attempt: verdict.attempt.and_then(|state| Some((self.attempt?, state))),
+            state: verdict.state,
+            due_at: verdict.due_at,
+            failures: verdict.failures,
+            failed_at: verdict.failed.then_some(now.wall),
+            reason: verdict.reason.clone().map(Cow::into_owned),
+            ticket: ticket.clone(),
+        };
+        let left = self.core.store().settle(claim, settlement).await.ok()?;
+        if left {
+            self.remember(&verdict, ticket.map(|ticket| ticket.id)).await;
+        }
+        Some(Event::Settled(left))
+    }
+
+    fn ticket(&self, verdict: &Verdict, at: Timestamp) -> Option<Ticket> {
+        Some(Ticket {
+            tenant: self.view.chain.tenant,
+            id: TicketId::new(at, self.core.ten().ok()?),
+            kind: TicketKind::Reauthorize,
+            connection: *self.view.connections.first()?,
+            reason: verdict.reason.clone().unwrap_or_default().into_owned(),
+            raised_at: at,
+            settled_at: None,
+        })
+    }
+
+    /// What a settlement means for others: the host, the registration, the people.
+    async fn remember(&self, verdict: &Verdict, ticket: Option<TicketId>) {
+        let now = self.core.now();
+        if verdict.client_refused {
+            self.core.pace.stop_client(self.view.client.id, now, ticket);
+        } else if let (true, Some(material)) = (self.host_in_trouble, &self.material) {
+            let wait = verdict.due_at.map_or(HOST_WAIT_MIN, |due| due.since(now.wall)).max(HOST_WAIT_MIN);
+            self.core.pace.hold_host(&material.to.authority(), now, wait);
+        }
+        let event = match verdict.state {
+            ChainState::Latched => EventName::RefreshLatched,
+            ChainState::Uncertain => EventName::RefreshUncertain,
+            ChainState::Quarantined => EventName::ChainQuarantined,
+            ChainState::Healthy | ChainState::Refreshing | ChainState::BackingOff => return,
+        };
+        self.core
+            .note(EventFacts {
+                tenant: Some(self.view.chain.tenant),
+                connection: self.view.connections.first().copied(),
+                attempt: self.attempt.filter(|_| verdict.attempt.is_some()),
+                ticket,
+                reason: verdict.reason.clone().map(word),
+                ..EventFacts::new(event)
+            })
+            .await;
+    }
+
+    /// The slot: kept as the family's newest answer where there is one, else forgotten.
+    async fn release(&self, outcome: Outcome) {
+        let Some(asked) = self.asked() else { return };
+        let family = self.view.family.id;
+        let keep = self.answer.is_some() && matches!(outcome, Outcome::Refreshed | Outcome::NeedsHuman);
+        let keep = keep || (self.answer.is_some() && outcome == Outcome::Superseded);
+        let tidied = self.core.on_disk(move |core| {
+            if keep {
+                return core.spool.keep(asked, family);
+            }
+            core.spool.forget(asked);
+            Ok(())
+        });
+        if let Err(error) = tidied.await {
+            tracing::warn!(%error, "an answer's slot could not be put away");
+        }
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        self.attempt.map(Asked::Attempt)
+    }
+}
+
+/// A reason for the ledger: our own words as they are, a provider's only where it is registered.
+fn word(reason: Cow<'static, str>) -> &'static str {
+    match reason {
+        Cow::Borrowed(own) => own,
+        Cow::Owned(code) => oauth_error(&code),
+    }
+}

@@ -1,0 +1,175 @@
+//! When the keeper acts: pure arithmetic over what a provider said and what its profile knows.
+//!
+//! An access token is renewed well before its end, so that a provider's bad minute costs nobody a call;
+//! a refresh token that dies of idleness is used at half of its idle window. Everything is spread by
+//! jitter, because a thousand connections made on one morning would else all return in one second.
+
+use nightlatch_domain::clock::Timestamp;
+use std::time::Duration;
+
+/// A refused registration is tried again this late, by one chain; a human is at work meanwhile.
+pub const CLIENT_RETRY: Duration = Duration::from_secs(3600);
+/// No provider can make us wait longer than this between two tries.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+const BACK_OFF_FIRST: Duration = Duration::from_secs(2);
+const BACK_OFF_MAX: Duration = Duration::from_secs(900);
+const LOCAL_RETRY_FIRST: Duration = Duration::from_millis(50);
+const LOCAL_RETRY_MAX: Duration = Duration::from_secs(10);
+/// An access token of an hour or more is renewed at least this long before its end.
+const LEAD_MIN: Duration = Duration::from_secs(60);
+/// A refresh token that ends sooner is not refreshed for its end's sake.
+const END_MIN: Duration = Duration::from_secs(24 * 3600);
+/// A lifetime beyond this is a mistake of the provider's: treated as this long.
+const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Backing off from the provider: doubled for each failure in a row, spread over its upper half; at
+/// least what the provider asked for.
+#[must_use]
+pub fn back_off(failures: u32, retry_after: Option<Duration>, jitter: u16) -> Duration {
+    let grown = BACK_OFF_FIRST.saturating_mul(1 << failures.min(16)).min(BACK_OFF_MAX);
+    let own = spread(grown, jitter);
+    let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+    own.max(asked.saturating_add(if asked.is_zero() {
+        Duration::ZERO
+    } else {
+        spread(BACK_OFF_FIRST, jitter)
+    }))
+}
+
+/// Backing off from our own disk or store, which come back soon or not at all.
+#[must_use]
+pub fn local_retry(tries: u32) -> Duration {
+    LOCAL_RETRY_FIRST.saturating_mul(1 << tries.min(16)).min(LOCAL_RETRY_MAX)
+}
+
+/// Between half of `whole` and all of it.
+fn spread(whole: Duration, jitter: u16) -> Duration {
+    let half = whole / 2;
+    half.saturating_add(part(half, jitter))
+}
+
+/// `jitter / 65536` of `whole`.
+fn part(whole: Duration, jitter: u16) -> Duration {
+    let millis = whole.as_millis().saturating_mul(u128::from(jitter)) >> 16;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// What decides when a chain is refreshed next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// When the tokens came.
+    pub since: Timestamp,
+    /// Until when the access token is good, if that is known.
+    pub access_until: Option<Timestamp>,
+    /// Until when the refresh token is good, if the provider said so.
+    pub refresh_until: Option<Timestamp>,
+    /// How long an unused refresh token lives, by the profile.
+    pub idle: Option<Duration>,
+    /// Whether there is a refresh token at all.
+    pub refreshable: bool,
+}
+
+/// When the timer acts next; none where there is nothing to refresh, or no reason ever to.
+#[must_use]
+pub fn due(life: &Life, jitter: u16) -> Option<Timestamp> {
+    if !life.refreshable {
+        return None;
+    }
+    let by_access = life.access_until.map(|until| {
+        let span = until.since(life.since);
+        until.minus(lead(span)).minus(part(lead(span) / 4, jitter))
+    });
+    // An end that a refresh does not move would else be approached in ever smaller halves.
+    let by_end = life.refresh_until.map(|until| until.since(life.since)).filter(|left| *left > END_MIN);
+    let by_end = by_end.map(|left| life.since.plus(left / 2));
+    let by_idle = life.idle.map(|idle| {
+        let half = idle / 2;
+        life.since.plus(half.saturating_sub(part(half / 4, jitter)))
+    });
+    [by_access, by_end, by_idle].into_iter().flatten().min().map(|at| at.max(life.since))
+}
+
+/// How long before its end an access token that lives `span` is renewed: a sixth, at least a minute, and
+/// never more than a third (a token of 30 s is renewed after 20).
+fn lead(span: Duration) -> Duration {
+    (span / 6).max(LEAD_MIN).min(span / 3)
+}
+
+/// How long before its end an access token is no longer handed out: it must live through the call.
+/// Five seconds, and never more than a sixth of its life.
+#[must_use]
+pub fn skew(since: Timestamp, until: Timestamp) -> Duration {
+    Duration::from_secs(5).min(until.since(since) / 6)
+}
+
+/// When an access token ends whose answer said `expires_in` seconds. Zero and negative values, and
+/// values beyond ten years, are a provider's mistake and are held at the ends of what is sane.
+#[must_use]
+pub fn ends_at(since: Timestamp, expires_in_secs: i64) -> Timestamp {
+    let span = Duration::from_secs(u64::try_from(expires_in_secs).unwrap_or(0));
+    since.plus(span.min(LIFE_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Life, back_off, due, ends_at, local_retry, skew};
+    use nightlatch_domain::clock::Timestamp;
+    use proptest::prelude::{any, proptest};
+    use std::time::Duration;
+
+    const T0: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn life(access_secs: u64) -> Life {
+        Life {
+            since: T0,
+            access_until: Some(T0.plus(Duration::from_secs(access_secs))),
+            refresh_until: None,
+            idle: None,
+            refreshable: true,
+        }
+    }
+
+    #[test]
+    fn a_token_of_half_a_minute_is_renewed_at_two_thirds() {
+        assert_eq!(due(&life(30), 0), Some(T0.plus(Duration::from_secs(20))));
+        assert_eq!(due(&life(3600), 0), Some(T0.plus(Duration::from_secs(3000))));
+    }
+
+    #[test]
+    fn an_idle_window_is_used_at_half_even_where_the_access_token_lives_longer() {
+        let idle = Some(Duration::from_secs(1000));
+        assert_eq!(due(&Life { idle, ..life(100_000) }, 0), Some(T0.plus(Duration::from_secs(500))));
+        let forever = Life { access_until: None, idle, ..life(0) };
+        assert_eq!(due(&forever, 0), Some(T0.plus(Duration::from_secs(500))));
+    }
+
+    #[test]
+    fn what_cannot_be_refreshed_has_no_timer() {
+        assert_eq!(due(&Life { refreshable: false, ..life(30) }, 0), None);
+        assert_eq!(due(&Life { access_until: None, ..life(30) }, 0), None);
+    }
+
+    #[test]
+    fn retry_after_is_honoured_and_bounded() {
+        let asked = Duration::from_secs(120);
+        assert!(back_off(0, Some(asked), 0) >= asked);
+        assert!(back_off(0, Some(Duration::from_secs(u64::MAX / 4)), 0) <= Duration::from_secs(3610));
+        assert!(back_off(40, None, u16::MAX) <= Duration::from_secs(900));
+    }
+
+    proptest! {
+        #[test]
+        fn a_timer_lies_between_the_answer_and_the_end(secs in 0u64..400_000_000, jitter in any::<u16>()) {
+            let at = due(&life(secs), jitter).unwrap();
+            assert!(at >= T0 && at <= T0.plus(Duration::from_secs(secs)));
+        }
+
+        #[test]
+        fn no_number_breaks_the_arithmetic(expires in any::<i64>(), failures in any::<u32>(), jitter in any::<u16>(), wait in any::<u64>()) {
+            let until = ends_at(T0, expires);
+            assert!(until >= T0 && skew(T0, until) <= Duration::from_secs(5));
+            let _ = back_off(failures, Some(Duration::from_secs(wait)), jitter);
+            assert!(local_retry(failures) <= Duration::from_secs(10));
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Raw answers on local disk, sealed: what a crash or a full disk must not lose.
+//!
+//! An answer of the token endpoint exists once. Before anything leaves, room for it is reserved on the
+//! disk; when it has come it is sealed, written into that room and synced, and only then looked at. A slot
+//! is one file, named by the attempt or the flow; whether it holds a whole answer its checksum says. After
+//! a commit the slot is kept as the family's newest answer and replaces the one before.
+
+use crate::error::KeeperError;
+use aws_lc_rs::digest::{SHA256, digest};
+use nightlatch_domain::{
+    id::{AttemptId, FamilyId, FlowId, TenantId},
+    sealed::{SealContext, Wrapped},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+/// Room for an answer: 64 KiB as it came are 86 KiB sealed, and then there is the context.
+const SLOT_BYTES: usize = 160 * 1024;
+const MAGIC: &[u8; 8] = b"NLSPOOL1";
+const SUM_LEN: usize = 32;
+const HEAD_LEN: usize = MAGIC.len() + size_of::<u32>() + SUM_LEN;
+
+/// What an answer answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "kebab-case")]
+pub enum Asked {
+    /// A refresh.
+    Attempt(AttemptId),
+    /// The exchange of a flow's code.
+    Flow(FlowId),
+}
+
+/// A sealed raw answer with what it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpooledAnswer {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What it answers.
+    pub asked: Asked,
+    /// The answer.
+    pub answer: Wrapped,
+    /// Its context.
+    pub context: SealContext,
+}
+
+/// The folder of slots. Its calls block on the disk: async callers go through `spawn_blocking`.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    directory: PathBuf,
+}
+
+/// Room for one answer.
+#[derive(Debug)]
+pub struct Slot {
+    file: File,
+    path: PathBuf,
+}
+
+impl Spool {
+    /// The spool in `directory`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`].
+    pub fn open(directory: &Path) -> Result<Self, KeeperError> {
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(KeeperError::file(directory))?;
+        Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// Reserves room for an answer, on the disk and in its folder.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`], for a full disk above all: then nothing is sent.
+    pub fn reserve(&self, asked: Asked) -> Result<Slot, KeeperError> {
+        let path = self.path(asked);
+        let failed = KeeperError::file(&path);
+        let mut options = fs::OpenOptions::new();
+        options.create(true).truncate(true).read(true).write(true).mode(0o600);
+        let reserved = options.open(&path).and_then(|file| {
+            allocate(&file)?;
+            file.sync_all()?;
+            File::open(&self.directory)?.sync_all()?;
+            Ok(file)
+        });
+        let file = reserved.map_err(|error| {
+            let _ = fs::remove_file(&path);
+            failed(error)
+        })?;
+        Ok(Slot { file, path })
+    }
+
+    /// Every slot that holds a whole answer. Damaged and empty ones hold none.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`] where the folder cannot be read.
+    pub fn waiting(&self) -> Result<Vec<SpooledAnswer>, KeeperError> {
+        let mut found = Vec::new();
+        for path in self.slots()? {
+            found.extend(read(&path).map_err(KeeperError::file(&path))?);
+        }
+        Ok(found)
+    }
+
+    /// Keeps a slot as its family's newest answer, in place of the one before.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`].
+    pub fn keep(&self, asked: Asked, family: FamilyId) -> Result<(), KeeperError> {
+        let path = self.path(asked);
+        let kept = self.directory.join(format!("{family}.kept"));
+        match fs::rename(&path, &kept) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeeperError::file(&kept)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets a slot that holds nothing worth keeping.
+    pub fn forget(&self, asked: Asked) {
+        let _ = fs::remove_file(self.path(asked));
+    }
+
+    /// Forgets every slot that holds no whole answer: nothing that could still fill it lives.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`] where the folder cannot be read.
+    pub fn forget_empty(&self) -> Result<(), KeeperError> {
+        for path in self.slots()? {
+            if read(&path).map_err(KeeperError::file(&path))?.is_none() {
+                let _ = fs::remove_file(&path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the newest answer of a family whose credential a human removed.
+    pub fn forget_family(&self, family: FamilyId) {
+        let _ = fs::remove_file(self.directory.join(format!("{family}.kept")));
+    }
+
+    fn slots(&self) -> Result<Vec<PathBuf>, KeeperError> {
+        let failed = |error| KeeperError::file(&self.directory)(error);
+        let entries: Result<Vec<_>, _> = fs::read_dir(&self.directory).map_err(failed)?.collect();
+        let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
+        Ok(paths.filter(|path| path.extension().is_some_and(|ending| ending == "slot")).collect())
+    }
+
+    fn path(&self, asked: Asked) -> PathBuf {
+        let name = match asked {
+            Asked::Attempt(id) => id.to_string(),
+            Asked::Flow(id) => id.to_string(),
+        };
+        self.directory.join(format!("{name}.slot"))
+    }
+}
+
+impl Slot {
+    /// Writes the answer and syncs it: durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeeperError::SlotTooSmall`], [`KeeperError::File`].
+    pub fn write(&self, answer: &SpooledAnswer) -> Result<(), KeeperError> {
+        let invalid = |_| KeeperError::file(&self.path)(io::ErrorKind::InvalidData.into());
+        let json = serde_json::to_vec(answer).map_err(invalid)?;
+        let len = u32::try_from(json.len()).map_err(|_| KeeperError::SlotTooSmall)?;
+        if HEAD_LEN + json.len() > SLOT_BYTES {
+            return Err(KeeperError::SlotTooSmall);
+        }
+        let sum = digest(&SHA256, &json);
+        let bytes = [MAGIC.as_slice(), &len.to_be_bytes(), sum.as_ref(), &json].concat();
+        let written = self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data());
+        written.map_err(KeeperError::file(&self.path))
+    }
+}
+
+/// Blocks of its own for the whole slot, so that a disk that fills up later does not matter.
+fn allocate(file: &File) -> io::Result<()> {
+    let flags = rustix::fs::FallocateFlags::empty();
+    match rustix::fs::fallocate(file, flags, 0, SLOT_BYTES as u64) {
+        Ok(()) => Ok(()),
+        // A file system without the call: zeros take the room.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            file.write_all_at(&vec![0; SLOT_BYTES], 0)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<SpooledAnswer>> {
+    let bytes = fs::read(path)?;
+    let whole = || {
+        let rest = bytes.strip_prefix(MAGIC.as_slice())?;
+        let (len, rest) = rest.split_first_chunk::<4>()?;
+        let (sum, rest) = rest.split_first_chunk::<SUM_LEN>()?;
+        let json = rest.get(..usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        (digest(&SHA256, json).as_ref() == sum).then_some(json)
+    };
+    Ok(whole().and_then(|json| serde_json::from_slice(json).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    //! A slot gives back what was written whole, and nothing else.
+
+    use super::{Asked, HEAD_LEN, SLOT_BYTES, Spool, SpooledAnswer};
+    use nightlatch_domain::{
+        clock::Timestamp,
+        id::{AttemptId, FamilyId, TenantId},
+        sealed::{SealContext, SecretKind, Wrapped},
+    };
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    fn answer(bytes: usize) -> SpooledAnswer {
+        let tenant = TenantId::new(Timestamp::from_millis(1), [1; 10]);
+        SpooledAnswer {
+            tenant,
+            asked: asked(),
+            answer: Wrapped { format: 1, data_key: "k".into(), ciphertext: "c".repeat(bytes) },
+            context: SealContext {
+                tenant,
+                kind: SecretKind::Answer,
+                chain: None,
+                family: None,
+                connection: None,
+                generation: 1,
+                provider: None,
+                client: None,
+                token_endpoint: None,
+                revocation_endpoint: None,
+                client_auth: None,
+                hosts: Vec::new(),
+            },
+        }
+    }
+
+    fn asked() -> Asked {
+        Asked::Attempt(AttemptId::new(Timestamp::from_millis(1), [2; 10]))
+    }
+
+    #[test]
+    fn an_answer_is_found_again_and_an_empty_slot_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&folder.path().join("spool")).unwrap();
+        let slot = spool.reserve(asked()).unwrap();
+        assert_eq!(spool.waiting().unwrap(), []);
+        slot.write(&answer(90 * 1024)).unwrap();
+        assert_eq!(spool.waiting().unwrap(), [answer(90 * 1024)]);
+        let family = FamilyId::new(Timestamp::from_millis(1), [3; 10]);
+        spool.keep(asked(), family).unwrap();
+        assert_eq!(spool.waiting().unwrap(), []);
+        assert!(spool.directory.join(format!("{family}.kept")).exists());
+    }
+
+    #[test]
+    fn a_reserved_slot_holds_its_room_before_anything_is_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = Spool::open(folder.path()).unwrap().reserve(asked()).unwrap();
+        assert!(slot.file.metadata().unwrap().blocks() * 512 >= SLOT_BYTES as u64);
+        assert!(slot.write(&answer(SLOT_BYTES)).is_err());
+    }
+
+    #[test]
+    fn every_torn_write_reads_as_no_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        let slot = spool.reserve(asked()).unwrap();
+        slot.write(&answer(10)).unwrap();
+        let whole = fs::read(&slot.path).unwrap();
+        for at in [0, 5, 9, 20, HEAD_LEN + 3] {
+            let mut torn = whole.clone();
+            torn[at] ^= 0x55;
+            fs::write(&slot.path, torn).unwrap();
+            assert_eq!(spool.waiting().unwrap(), [], "{at}");
+        }
+    }
+}

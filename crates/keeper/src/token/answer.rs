@@ -1,0 +1,207 @@
+//! Reading an answer of the token endpoint.
+//!
+//! One pass over the JSON that keeps only the known fields, each straight into memory that is wiped. A
+//! field that comes twice is refused: two readers could differ about which one counts.
+
+use super::{AnswerHead, split};
+use crate::machine::Reading;
+use nightlatch_catalog::profile::{Profile, TokenErrorClass};
+use nightlatch_custody::Secret;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
+};
+use std::fmt;
+
+/// An error code longer than this is nobody's.
+const CODE_MAX_CHARS: usize = 64;
+
+/// Tokens as they came.
+pub struct Tokens {
+    /// When the answer came.
+    pub head: AnswerHead,
+    /// The access token.
+    pub access: Secret,
+    /// The refresh token; none where the answer has none: the presented one lives on (RFC 6749 §6).
+    pub refresh: Option<Secret>,
+    /// The access token's life in seconds.
+    pub expires_in: Option<i64>,
+    /// The refresh token's life in seconds, from the field that the profile names.
+    pub refresh_expires_in: Option<i64>,
+}
+
+/// What an answer says.
+pub enum Parsed {
+    /// Tokens.
+    Tokens(Tokens),
+    /// Anything else.
+    Failed(Reading),
+}
+
+/// Reads what [`raw`](super::raw) kept.
+#[must_use]
+pub fn parse(raw: &Secret, profile: &Profile) -> Parsed {
+    let unclear = |code: &str| Parsed::Failed(Reading::Unclear { code: code.to_owned() });
+    let Some((head, body)) = split(raw) else { return unclear("answer-unreadable") };
+    let wanted = Wanted { refresh_expires: profile.refresh_expires_field.as_deref() };
+    let fields = read(body, &wanted).unwrap_or_default();
+    let is_success = (200..=299).contains(&head.status);
+    match (is_success, fields.error.as_deref().map(clean_code)) {
+        (true, None) => tokens(head, fields).map_or_else(unclear, Parsed::Tokens),
+        (_, code) => Parsed::Failed(failure(profile, &head, code)),
+    }
+}
+
+fn tokens(head: AnswerHead, fields: Fields) -> Result<Tokens, &'static str> {
+    // RFC 6749 §7.1: a client must not use a token whose type it does not understand. Providers write
+    // names of their own for bearer tokens; these two are known to be something else.
+    let kind = fields.token_type.unwrap_or_default().to_ascii_lowercase();
+    if matches!(kind.as_str(), "dpop" | "mac" | "pop") {
+        return Err("token-type-not-supported");
+    }
+    let access = fields.access.filter(sendable).ok_or("access-token-missing")?;
+    let refresh = match fields.refresh {
+        Some(token) if token.is_empty() => None,
+        Some(token) if !sendable(&token) => return Err("refresh-token-unreadable"),
+        other => other,
+    };
+    let (expires_in, refresh_expires_in) = (fields.expires_in, fields.refresh_expires_in);
+    Ok(Tokens { head, access, refresh, expires_in, refresh_expires_in })
+}
+
+/// RFC 6749 §A.12, §A.17: visible ASCII. Anything else could not be sent back as it came.
+fn sendable(token: &Secret) -> bool {
+    !token.is_empty() && token.expose().iter().all(|byte| (0x20..=0x7E).contains(byte))
+}
+
+fn failure(profile: &Profile, head: &AnswerHead, code: Option<String>) -> Reading {
+    let class = profile.classify(head.status, code.as_deref());
+    let code = code.unwrap_or_else(|| format!("http-{}", head.status));
+    match class {
+        TokenErrorClass::Permanent => Reading::Permanent { code },
+        TokenErrorClass::Client => Reading::Client { code },
+        TokenErrorClass::NotProcessed => Reading::NotProcessed { code, retry_after: head.retry_after() },
+        TokenErrorClass::Uncertain => Reading::Unclear { code },
+    }
+}
+
+/// RFC 6749 §5.2: `%x20-21 / %x23-5B / %x5D-7E`. What a provider adds to it does not come through.
+pub(crate) fn clean_code(code: &str) -> String {
+    let allowed = |byte: &char| matches!(byte, '\x20'..='\x21' | '\x23'..='\x5B' | '\x5D'..='\x7E');
+    code.chars().filter(allowed).take(CODE_MAX_CHARS).collect()
+}
+
+#[derive(Default)]
+struct Fields {
+    access: Option<Secret>,
+    refresh: Option<Secret>,
+    token_type: Option<String>,
+    expires_in: Option<i64>,
+    refresh_expires_in: Option<i64>,
+    error: Option<String>,
+}
+
+struct Wanted<'a> {
+    refresh_expires: Option<&'a str>,
+}
+
+fn read(body: &[u8], wanted: &Wanted<'_>) -> Option<Fields> {
+    let mut from = serde_json::Deserializer::from_slice(body);
+    let fields = wanted.deserialize(&mut from).ok()?;
+    from.end().ok()?;
+    Some(fields)
+}
+
+impl<'de> DeserializeSeed<'de> for &Wanted<'_> {
+    type Value = Fields;
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Fields, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &Wanted<'_> {
+    type Value = Fields;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "access_token" => once(&mut fields.access, map.next_value::<SecretText>()?.0)?,
+                "refresh_token" => once(&mut fields.refresh, map.next_value::<SecretText>()?.0)?,
+                "token_type" => once(&mut fields.token_type, map.next_value::<Option<String>>()?)?,
+                "expires_in" => once(&mut fields.expires_in, map.next_value::<Seconds>()?.0)?,
+                "error" => once(&mut fields.error, map.next_value::<ErrorCode>()?.0)?,
+                own if Some(own) == self.refresh_expires => {
+                    once(&mut fields.refresh_expires_in, map.next_value::<Seconds>()?.0)?;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn once<T, E: serde::de::Error>(place: &mut Option<T>, value: Option<T>) -> Result<(), E> {
+    if place.is_some() {
+        return Err(E::custom("a field comes twice"));
+    }
+    *place = value;
+    Ok(())
+}
+
+struct SecretText(Option<Secret>);
+
+impl<'de> Deserialize<'de> for SecretText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::<String>::deserialize(from)?.map(Secret::from_string)))
+    }
+}
+
+/// Seconds as a number, or as the text of one (some providers send that).
+struct Seconds(Option<i64>);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Whole(i64),
+            Broken(f64),
+            Text(String),
+            Nothing(()),
+        }
+        Ok(Self(match Written::deserialize(from).map_err(|_| D::Error::custom("no seconds"))? {
+            Written::Whole(seconds) => Some(seconds),
+            // A cast from a float saturates, and `ends_at` bounds what comes of it.
+            Written::Broken(seconds) => Some(seconds as i64),
+            Written::Text(text) => text.trim().parse().ok(),
+            Written::Nothing(()) => None,
+        }))
+    }
+}
+
+/// `error` as a text; an object in its place (some providers) is an error without a code.
+struct ErrorCode(Option<String>);
+
+impl<'de> Deserialize<'de> for ErrorCode {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Nothing(()),
+            Other(IgnoredAny),
+        }
+        Ok(Self(match Written::deserialize(from)? {
+            Written::Text(code) => Some(code),
+            Written::Nothing(()) => None,
+            Written::Other(IgnoredAny) => Some("error-without-code".to_owned()),
+        }))
+    }
+}

@@ -1,0 +1,328 @@
+//! Wakes: from a challenge to an [`Awake`], which only verification makes.
+//!
+//! The database cannot wake anybody. A wake begins when the gateway states what it verified itself (a key
+//! by its TLS handshake, a local user by the kernel), for a nonce that this keeper drew a moment ago, and
+//! when the enrolment, the task and the agent that the statement leads to each bear the keeper's own word.
+//! Everything here lives in memory: after a restart every task proves itself again.
+
+use crate::core::Core;
+use nightlatch_domain::{
+    clock::{Boot, Timestamp, random},
+    id::{PrincipalId, TaskId, TenantId, WakeId},
+    ports::{
+        control_keeper::Statement,
+        gateway_keeper::{Challenge, Evidence, GatewayReply, KeeperRefusal, WakeGranted, WakeProof},
+        store::StoreError,
+    },
+    principal::{Agent, AgentStatus, Binding, Enrolment},
+    sealed::SealingKey,
+    task::{Assurance, Task, WakeNote},
+};
+use nightlatch_ledger::{facts::EventFacts, record::EventName};
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// A challenge is answered within this, and what the gateway states is no older.
+const PROOF_WITHIN: Duration = Duration::from_secs(60);
+/// Clocks of one machine agree; this is for rounding.
+const AHEAD_MAX: Duration = Duration::from_secs(5);
+/// A wake is proved again after this.
+const WAKE_MAX: Duration = Duration::from_secs(3600);
+/// An agent can ask for challenges as it likes: unanswered ones are bounded.
+const CHALLENGES_MAX: usize = 4096;
+/// Wakes at once; one for each task at work and gateway that serves it.
+const WAKES_MAX: usize = 16_384;
+
+/// A task that may act, as the keeper itself verified it.
+#[derive(Debug)]
+pub(crate) struct Awake {
+    wake: WakeId,
+    tenant: TenantId,
+    agent: PrincipalId,
+    task: TaskId,
+    replica_key: SealingKey,
+    granted: WakeGranted,
+    ends_boot: Boot,
+}
+
+impl Awake {
+    pub(crate) const fn wake(&self) -> WakeId {
+        self.wake
+    }
+
+    pub(crate) const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    pub(crate) const fn agent(&self) -> PrincipalId {
+        self.agent
+    }
+
+    pub(crate) const fn task(&self) -> TaskId {
+        self.task
+    }
+
+    /// The gateway's key of this wake: the only one that a lease is sealed to.
+    pub(crate) const fn replica_key(&self) -> &SealingKey {
+        &self.replica_key
+    }
+
+    /// When it must be proved again.
+    pub(crate) const fn ends_at(&self) -> Timestamp {
+        self.granted.ends_at
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    tenant: TenantId,
+    task: TaskId,
+    nonce: String,
+    until: Boot,
+}
+
+/// Challenges and wakes, in memory only.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    challenges: HashMap<WakeId, Asked>,
+    awake: HashMap<WakeId, Arc<Awake>>,
+}
+
+impl Inner {
+    fn forget_old(&mut self, now: Boot) {
+        self.challenges.retain(|_, asked| asked.until > now);
+        self.awake.retain(|_, awake| awake.ends_boot > now);
+    }
+}
+
+impl Wakes {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wake, if it is one of this tenant and not over.
+    pub(crate) fn live(&self, tenant: TenantId, wake: WakeId, now: Boot) -> Option<Arc<Awake>> {
+        let awake = self.inner().awake.get(&wake).cloned()?;
+        (awake.tenant == tenant && awake.ends_boot > now).then_some(awake)
+    }
+
+    fn end(&self, wanted: impl Fn(&Awake) -> bool) -> Vec<Arc<Awake>> {
+        let mut inner = self.inner();
+        let over: Vec<WakeId> =
+            inner.awake.values().filter(|awake| wanted(awake)).map(|awake| awake.wake).collect();
+        over.iter().filter_map(|wake| inner.awake.remove(wake)).collect()
+    }
+
+    fn forget_challenges(&self, tenant: TenantId, task: TaskId) {
+        self.inner().challenges.retain(|_, asked| asked.tenant != tenant || asked.task != task);
+    }
+}
+
+/// Draws a nonce for a proof.
+pub(crate) fn challenge(core: &Core, tenant: TenantId, task: TaskId) -> Result<GatewayReply, KeeperRefusal> {
+    let now = core.now();
+    let unavailable = |_| KeeperRefusal::Unavailable;
+    let wake = WakeId::new(now.wall, core.ten().map_err(unavailable)?);
+    let nonce = hex(&random::<32>(&*core.parts.entropy).map_err(unavailable)?);
+    let until = now.boot.plus(PROOF_WITHIN);
+    let mut inner = core.wakes.inner();
+    inner.forget_old(now.boot);
+    if inner.challenges.len() >= CHALLENGES_MAX {
+        return Err(KeeperRefusal::TooMany);
+    }
+    inner.challenges.insert(wake, Asked { tenant, task, nonce: nonce.clone(), until });
+    Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at: now.wall.plus(PROOF_WITHIN) }))
+}
+
+/// Begins a wake, if the proof holds.
+pub(crate) async fn wake(core: &Core, proof: WakeProof) -> Result<GatewayReply, KeeperRefusal> {
+    let now = core.now();
+    if let Some(awake) = core.wakes.live(proof.tenant, proof.wake, now.boot) {
+        return repeated(&awake, &proof);
+    }
+    spend(core, &proof, now.boot)?;
+    let Evidence::Stated { binding, verified_at } = &proof.evidence;
+    let fresh = *verified_at <= now.wall.plus(AHEAD_MAX) && *verified_at >= now.wall.minus(PROOF_WITHIN);
+    if !fresh {
+        return Err(KeeperRefusal::ProofRejected);
+    }
+    let task = verified(core, &proof, binding).await?;
+    let ends_at = now.wall.plus(WAKE_MAX).min(task.ends_at);
+    let awake = Arc::new(Awake {
+        wake: proof.wake,
+        tenant: proof.tenant,
+        agent: proof.agent,
+        task: proof.task,
+        replica_key: proof.replica_key.clone(),
+        granted: WakeGranted { wake: proof.wake, assurance: Assurance::Stated, ends_at },
+        ends_boot: now.boot.plus(ends_at.since(now.wall)),
+    });
+    note_begin(core, &awake, binding.clone(), now.wall).await?;
+    let mut inner = core.wakes.inner();
+    inner.forget_old(now.boot);
+    if inner.awake.len() >= WAKES_MAX {
+        return Err(KeeperRefusal::TooMany);
+    }
+    inner.awake.insert(awake.wake, Arc::clone(&awake));
+    Ok(GatewayReply::Awake(awake.granted.clone()))
+}
+
+/// The same proof again, for whoever lost the answer.
+fn repeated(awake: &Awake, proof: &WakeProof) -> Result<GatewayReply, KeeperRefusal> {
+    let same =
+        awake.task == proof.task && awake.agent == proof.agent && awake.replica_key == proof.replica_key;
+    if same { Ok(GatewayReply::Awake(awake.granted.clone())) } else { Err(KeeperRefusal::ProofRejected) }
+}
+
+/// A nonce serves once, whatever comes of it.
+fn spend(core: &Core, proof: &WakeProof, now: Boot) -> Result<(), KeeperRefusal> {
+    let asked = core.wakes.inner().challenges.remove(&proof.wake).ok_or(KeeperRefusal::ProofRejected)?;
+    let fits = asked.tenant == proof.tenant
+        && asked.task == proof.task
+        && asked.until > now
+        && same(asked.nonce.as_bytes(), proof.nonce.as_bytes());
+    if fits { Ok(()) } else { Err(KeeperRefusal::ProofRejected) }
+}
+
+/// The enrolment that the statement leads to, the task and the agent: each with the keeper's own word.
+async fn verified(core: &Core, proof: &WakeProof, binding: &Binding) -> Result<Task, KeeperRefusal> {
+    let enrolment = core.store().enrolment(binding.clone()).await.map_err(unavailable)?;
+    let enrolment = enrolment.ok_or(KeeperRefusal::ProofRejected)?;
+    if !core.vouches(Statement::Enrolment(enrolment.clone())) {
+        return Err(refused(core, proof.tenant, proof.task, "enrolment-unverified").await);
+    }
+    if !belongs(&enrolment, proof, binding) {
+        return Err(KeeperRefusal::ProofRejected);
+    }
+    may_act(core, proof.tenant, proof.agent, proof.task).await
+}
+
+fn belongs(enrolment: &Enrolment, proof: &WakeProof, binding: &Binding) -> bool {
+    enrolment.tenant == proof.tenant
+        && enrolment.agent == proof.agent
+        && enrolment.task == proof.task
+        && enrolment.binding == *binding
+}
+
+/// The task, if it is open and its agent active, and both rows stand as control handed them over.
+pub(crate) async fn may_act(
+    core: &Core,
+    tenant: TenantId,
+    agent: PrincipalId,
+    task: TaskId,
+) -> Result<Task, KeeperRefusal> {
+    let row = core.store().task(tenant, task).await.map_err(unavailable)?.ok_or(KeeperRefusal::TaskEnded)?;
+    if !core.vouches(Statement::Task(row.clone())) || !is_own(&row, tenant, agent, task) {
+        return Err(refused(core, tenant, task, "task-unverified").await);
+    }
+    if !row.is_open(core.now().wall) {
+        return Err(KeeperRefusal::TaskEnded);
+    }
+    let actor = core.store().agent(tenant, agent).await.map_err(unavailable)?;
+    let actor = actor.ok_or(KeeperRefusal::AgentDisabled)?;
+    if !core.vouches(Statement::Agent(actor.clone())) || !is_agent(&actor, tenant, agent) {
+        return Err(refused(core, tenant, task, "agent-unverified").await);
+    }
+    match actor.status {
+        AgentStatus::Active => Ok(row),
+        AgentStatus::Disabled => Err(KeeperRefusal::AgentDisabled),
+    }
+}
+
+/// A row that bears our word under another row's key was copied there.
+fn is_own(row: &Task, tenant: TenantId, agent: PrincipalId, task: TaskId) -> bool {
+    row.tenant == tenant && row.agent == agent && row.id == task
+}
+
+fn is_agent(row: &Agent, tenant: TenantId, agent: PrincipalId) -> bool {
+    row.tenant == tenant && row.id == agent
+}
+
+/// Says in the ledger that something stored did not bear our word.
+pub(crate) async fn refused(
+    core: &Core,
+    tenant: TenantId,
+    task: TaskId,
+    reason: &'static str,
+) -> KeeperRefusal {
+    let (tenant, task) = (Some(tenant), Some(task));
+    core.note(EventFacts { tenant, task, reason: Some(reason), ..EventFacts::new(EventName::LeaseRefused) })
+        .await;
+    KeeperRefusal::Unverified
+}
+
+pub(crate) fn unavailable(_: StoreError) -> KeeperRefusal {
+    KeeperRefusal::Unavailable
+}
+
+async fn note_begin(
+    core: &Core,
+    awake: &Awake,
+    binding: Binding,
+    now: Timestamp,
+) -> Result<(), KeeperRefusal> {
+    let note = WakeNote {
+        tenant: awake.tenant,
+        id: awake.wake,
+        task: awake.task,
+        assurance: awake.granted.assurance,
+        binding,
+        began_at: now,
+        ends_at: awake.granted.ends_at,
+        ended_at: None,
+    };
+    core.store().put_wake(note).await.map_err(unavailable)?;
+    core.note(EventFacts {
+        tenant: Some(awake.tenant),
+        agent: Some(awake.agent),
+        task: Some(awake.task),
+        wake: Some(awake.wake),
+        assurance: Some(awake.granted.assurance),
+        ..EventFacts::new(EventName::TaskWoke)
+    })
+    .await;
+    Ok(())
+}
+
+/// Ends one wake.
+pub(crate) async fn sleep(core: &Core, tenant: TenantId, wake: WakeId) {
+    end(core, |awake| awake.tenant == tenant && awake.wake == wake).await;
+}
+
+/// Ends every wake of a task, and every proof that is under way.
+pub(crate) async fn end_task(core: &Core, tenant: TenantId, task: TaskId) {
+    core.wakes.forget_challenges(tenant, task);
+    end(core, |awake| awake.tenant == tenant && awake.task == task).await;
+}
+
+/// Gone from memory first: the note is for people.
+async fn end(core: &Core, wanted: impl Fn(&Awake) -> bool) {
+    let now = core.now().wall;
+    for awake in core.wakes.end(wanted) {
+        if let Err(error) = core.store().end_wake(awake.tenant, awake.wake, now).await {
+            tracing::warn!(%error, wake = %awake.wake, "the end of a wake could not be noted");
+        }
+    }
+}
+
+/// Equality that takes the same time wherever the two differ.
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one, other).is_ok()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
