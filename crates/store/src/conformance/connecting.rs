@@ -89,6 +89,20 @@ pub async fn a_flow_that_fails_keeps_its_answer(place: &dyn Place) {
     assert_eq!((ended.outcome, ended.answer), (Some(failed()), Some(answer(&world))));
 }
 
+/// What a failed reconnect left goes with the connection that it was for.
+pub async fn a_failed_reconnects_answer_goes_with_its_connection(place: &dyn Place) {
+    let world = World::new(place).await;
+    let connection = world.keyed("dana").await.id;
+    let mut flow = world.flow(world.registered().await.id, "57a7e");
+    flow.reconnect = Some(connection);
+    flow.answer = Some(answer(&world));
+    world.keeper.put_flow(flow.clone()).await.unwrap();
+    world.keeper.end_flow(world.tenant, flow.id, failed(), None).await.unwrap();
+    world.keeper.remove_connection(world.tenant, connection, later(1)).await.unwrap();
+    let ended = world.control.flow(world.tenant, flow.id).await.unwrap().unwrap();
+    assert_eq!((ended.outcome, ended.answer), (Some(failed()), None));
+}
+
 /// Outcome and connection are one transaction: neither without the other.
 pub async fn a_flow_whose_connection_cannot_be_made_does_not_end(place: &dyn Place) {
     let world = World::new(place).await;

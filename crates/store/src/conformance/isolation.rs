@@ -9,7 +9,7 @@ use nightlatch_domain::{
     connection::Connection,
     grant::Grant,
     id::{ClientId, ContextId, OwnerId, TenantId},
-    ports::store::{Committed, EntityId, StoreError},
+    ports::store::{Committed, EntityId, NewConnection, StoreError},
     principal::{Binding, Enrolment},
     sealed::SecretKind,
     task::{Task, WakeNote},
@@ -102,7 +102,7 @@ pub async fn a_write_with_another_tenants_id_changes_nothing(place: &dyn Place) 
     let all = everything(&world).await;
     let claim = world.claimed(all.on.chain).await;
     let attempt = world.intended(claim, all.on.family, 1).await;
-    let before = picture(&world, &all).await;
+    let before = rows_of_tenant(&world, &all).await;
     let stranger = world.id(TenantId::new);
     let keeper = &world.keeper;
 
@@ -125,6 +125,17 @@ pub async fn a_write_with_another_tenants_id_changes_nothing(place: &dyn Place) 
     assert_eq!(step.await, Ok(false));
     let outcome = FlowOutcome::Failed { reason: "forged".into() };
     assert!(keeper.end_flow(stranger, all.flow.id, outcome, None).await.is_err());
+    let mut made = world.keyed("elsewhere").await;
+    made.name = name("renamed");
+    let makes = NewConnection { connection: made.clone(), tokens: None, secret: None };
+    let neighbour = world.neighbour().await;
+    let their_flow = neighbour.flow(neighbour.registered().await.id, "their-57a7e");
+    keeper.put_flow(their_flow.clone()).await.unwrap();
+    let outcome = FlowOutcome::Failed { reason: "forged".into() };
+    let across = keeper.end_flow(neighbour.tenant, their_flow.id, outcome, Some(makes)).await;
+    assert_eq!(across, Err(StoreError::Missing("flow")), "a flow makes nothing in another tenant");
+    assert_eq!(keeper.connection(world.tenant, made.id).await.unwrap().unwrap().name, name("elsewhere"));
+    keeper.remove_connection(world.tenant, made.id, later(1)).await.unwrap();
     keeper.remove_connection(stranger, all.keyed.id, later(1)).await.unwrap();
     keeper.remove_connection(stranger, all.on.connection, later(1)).await.unwrap();
     keeper.end_wake(stranger, all.wake.id, later(1)).await.unwrap();
@@ -133,7 +144,7 @@ pub async fn a_write_with_another_tenants_id_changes_nothing(place: &dyn Place) 
     assert_eq!(keeper.raise(ticket).await, Err(StoreError::Missing("ticket")));
     world.control.context(stranger, name("github"), name("github"), world.id(ContextId::new)).await.unwrap();
 
-    assert_eq!(picture(&world, &all).await, before);
+    assert_eq!(rows_of_tenant(&world, &all).await, before);
     let kept = keeper.attempt(world.tenant, attempt).await.unwrap().unwrap();
     assert_eq!(kept.answer, None);
 }
@@ -149,13 +160,21 @@ pub async fn a_reopened_store_holds_all_that_was_answered(place: &dyn Place) {
     assert_eq!(world.control.tickets(world.tenant).await.unwrap(), [all.ticket]);
 }
 
-/// All rows of the tenant, as text that can be compared.
+/// The directory with its feed, and all rows of the tenant, as text that can be compared.
 async fn picture(world: &World, all: &Everything) -> String {
+    let directory = &world.directory;
+    let (snapshot, changes) = (directory.snapshot().await.unwrap(), directory.changes(0, 100).await.unwrap());
+    format!("{snapshot:?} {changes:?} {}", rows_of_tenant(world, all).await)
+}
+
+async fn rows_of_tenant(world: &World, all: &Everything) -> String {
     let (control, keeper, tenant) = (&world.control, &world.keeper, world.tenant);
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-        world.directory.snapshot().await.unwrap(),
-        world.directory.changes(0, 100).await.unwrap(),
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        control.tasks(tenant).await.unwrap(),
+        control.agents(tenant).await.unwrap(),
+        control.grants(tenant).await.unwrap(),
+        control.tools(tenant).await.unwrap(),
         control.humans(tenant).await.unwrap(),
         control.wakes(tenant, all.task.id, 9).await.unwrap(),
         control.health(tenant).await.unwrap(),

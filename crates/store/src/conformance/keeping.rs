@@ -87,6 +87,23 @@ pub async fn the_fence_alone_and_the_owner_alone_do_not_suffice(place: &dyn Plac
     assert_nothing_is_written(&world, &on, claim, attempt).await;
 }
 
+/// With no attempt in the way: an intent needs the fence, the owner, and a claim that was not released.
+pub async fn an_intent_of_a_lost_claim_is_not_written(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let old = world.claimed(on.chain).await;
+    let claim = taken_over(&world, on.chain, old.fence).await;
+    let fence_only = Claim { owner: old.owner, ..claim };
+    let owner_only = Claim { fence: old.fence, ..claim };
+    for wrong in [old, fence_only, owner_only] {
+        let attempt = world.attempt(wrong, on.family, 1);
+        assert_eq!(world.keeper.intend(wrong, attempt.clone()).await, Ok(false));
+        assert_eq!(world.keeper.attempt(world.tenant, attempt.id).await, Ok(None));
+    }
+    assert!(world.keeper.settle(claim, world.settlement(ChainState::Healthy)).await.unwrap());
+    assert_eq!(world.keeper.intend(claim, world.attempt(claim, on.family, 1)).await, Ok(false));
+}
+
 async fn assert_nothing_is_written(world: &World, on: &Connected, claim: Claim, attempt: AttemptId) {
     let before = world.keeper.chain(world.tenant, on.chain).await.unwrap();
     let fresh = world.attempt(claim, on.family, 1);
@@ -309,9 +326,10 @@ pub async fn a_timer_is_hastened_and_never_delayed(place: &dyn Place) {
     world.keeper.hasten(world.tenant, on.chain, later(90)).await.unwrap();
     assert_eq!(world.keeper.next_due().await.unwrap(), Some(later(60)));
     let claim = world.claimed(on.chain).await;
-    world.keeper.settle(claim, world.settlement(ChainState::Latched)).await.unwrap();
+    let latched = Settlement { due_at: Some(later(5000)), ..world.settlement(ChainState::Latched) };
+    world.keeper.settle(claim, latched).await.unwrap();
     world.keeper.hasten(world.tenant, on.chain, later(1)).await.unwrap();
-    assert_eq!(world.chain_row(on.chain).await.due_at, None);
+    assert_eq!(world.chain_row(on.chain).await.due_at, Some(later(5000)));
     let timeless = world.tokens("timeless", world.registered().await.id, "2");
     let (chain, family, generation) = timeless.tokens.clone().unwrap();
     let tokens = Some((Chain { due_at: None, ..chain.clone() }, family, generation));

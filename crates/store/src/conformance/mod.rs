@@ -1,7 +1,7 @@
 //! What every store must do, whatever it is made of: one suite, run by each implementation.
 //!
 //! The suite knows only the ports. An implementation hands it a [`Place`] (somewhere new, that can be
-//! opened again) and runs every case with [`conformance!`](crate::conformance): each case is a claim about the ports, and the claim is
+//! opened again) and runs every case with `conformance!`: each case is a claim about the ports, and the claim is
 //! its name. What is particular to one implementation (files, modes, pages) is tested beside it.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests: a failure is a panic")]
@@ -71,6 +71,7 @@ macro_rules! conformance {
                 of_eight_claimers_one_wins
                 a_claim_repeats_every_precondition
                 a_holder_that_was_overtaken_writes_nothing
+                an_intent_of_a_lost_claim_is_not_written
                 the_fence_alone_and_the_owner_alone_do_not_suffice
                 an_intent_needs_the_head_of_the_current_family
                 no_second_intent_while_one_may_have_been_sent
@@ -91,6 +92,7 @@ macro_rules! conformance {
                 a_step_of_a_flow_is_taken_once_under_a_race
                 a_flow_ends_once_with_what_it_makes
                 a_flow_that_fails_keeps_its_answer
+                a_failed_reconnects_answer_goes_with_its_connection
                 a_flow_whose_connection_cannot_be_made_does_not_end
                 a_state_is_unique
                 an_account_has_one_chain

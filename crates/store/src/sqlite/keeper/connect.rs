@@ -135,9 +135,6 @@ fn retire_if_last(at: &Database, tenant: TenantId, chain: ChainId) -> Result<(),
     record::write(at, "generation", sql, key)?;
     let sql = "UPDATE attempt SET answer = NULL WHERE tenant_id = ?1 AND chain_id = ?2";
     record::write(at, "attempt", sql, key)?;
-    let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND flow_id IN
-             (SELECT flow_id FROM family WHERE tenant_id = ?1 AND chain_id = ?2)";
-    record::write(at, "flow", sql, key)?;
     let sql = "UPDATE chain SET fence = fence + 1, owner_id = NULL, state = 'latched', reason = 'removed',
              access_until = NULL, due_at = NULL, ticket_id = NULL
          WHERE tenant_id = ?1 AND chain_id = ?2";
