@@ -1,0 +1,40 @@
+//! What the control API speaks: the bodies of its requests and answers.
+//!
+//! The command line uses these very types, so the two cannot drift apart. Times are milliseconds since
+//! the epoch. A secret is only ever a [`Sealed`](nightlatch_domain::sealed::Sealed) here; what is shown
+//! once to a human and must not lie in a log is [`OneTime`].
+
+mod connections;
+mod ledger;
+mod policy;
+pub(crate) mod schema;
+mod server;
+mod tools;
+mod work;
+
+pub use connections::{
+    AddClientRequest, AddConnection, BeginFlowRequest, ClientView, Connected, ConnectionView, FlowStarted,
+    FlowView, PastedAnswer, RedirectView, Removed, TestResult,
+};
+pub use ledger::{CallStory, LedgerRecord, LedgerVerdict};
+pub use policy::{Explain, Explanation, PolicyView};
+pub use server::{AlarmView, ApiProblem, HealthReport, IntakeKey, Ping, Stopping, TicketView};
+pub use tools::{AddTool, OperationView, ProfileSummary, ProfileView, ToolSummary, ToolView};
+pub use work::{
+    AddAgent, AddGrant, AgentView, EnrolmentIssued, EnrolmentView, GrantView, IssueEnrolment, OpenTask,
+    TaskView, WakeView,
+};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A text that is shown to a human once and good for one use: it prints nowhere by accident.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OneTime(pub String);
+
+impl fmt::Debug for OneTime {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("OneTime")
+    }
+}
