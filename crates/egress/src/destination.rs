@@ -110,7 +110,8 @@ impl TryFrom<&BoundHost> for Destination {
 
 /// An address in the one form in which it prints, and in no other notation.
 fn literal(host: &str) -> Option<IpAddr> {
-    let four = host.parse::<Ipv4Addr>().ok().filter(|four| four.to_string() == host);
+    // The library reads IPv4 in dotted decimal only (no octal, no leading zero), and IPv6 in many forms.
+    let four = host.parse::<Ipv4Addr>().ok();
     let six = host.parse::<Ipv6Addr>().ok().filter(|six| six.to_string() == host);
     four.map(IpAddr::V4).or(six.map(IpAddr::V6))
 }

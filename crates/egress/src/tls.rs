@@ -16,6 +16,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::Duration,
@@ -64,24 +65,22 @@ impl TimeProvider for WallTime {
     }
 }
 
-/// Makes client configurations. The system's roots are read when the first connection needs them, and
+/// Makes client configurations. Roots are read when the first connection needs them, and the system's are
 /// read again by the next one where there were none, so that installing them needs no restart.
 pub(crate) struct Trust {
     clock: Arc<dyn Clock>,
-    system: Mutex<Option<Arc<dyn ServerCertVerifier>>>,
+    /// By the mapped host whose own roots they are; the system's under none.
+    verifiers: Mutex<HashMap<Option<String>, Arc<dyn ServerCertVerifier>>>,
 }
 
 impl Trust {
-    pub(crate) const fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, system: Mutex::new(None) }
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, verifiers: Mutex::new(HashMap::new()) }
     }
 
     /// The configuration for one connection to a host, under the map's own roots where it has some.
     pub(crate) fn client(&self, map: Option<&Map>, alpn: Alpn) -> Result<Arc<ClientConfig>, EgressError> {
-        let verifier = match map {
-            Some(map) if !map.root().is_empty() => own_roots(map.host(), map.root())?,
-            _ => self.system_roots()?,
-        };
+        let own = map.filter(|map| !map.root().is_empty());
         let time = Arc::new(WallTime(Arc::clone(&self.clock)));
         let mut config = ClientConfig::builder_with_details(provider(), time)
             .with_protocol_versions(&[&TLS13, &TLS12])
@@ -89,7 +88,7 @@ impl Trust {
                 EgressError::Config(format!("the TLS provider lacks a protocol version: {error}"))
             })?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(self.verifier(own)?)
             .with_no_client_auth();
         config.alpn_protocols = alpn.protocols();
         config.resumption = Resumption::disabled();
@@ -97,14 +96,17 @@ impl Trust {
         Ok(Arc::new(config))
     }
 
-    fn system_roots(&self) -> Result<Arc<dyn ServerCertVerifier>, EgressError> {
-        let mut kept = self.system.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(verifier) = kept.as_ref() {
+    fn verifier(&self, own: Option<&Map>) -> Result<Arc<dyn ServerCertVerifier>, EgressError> {
+        let mut kept = self.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = own.map(|map| map.host().to_owned());
+        if let Some(verifier) = kept.get(&place) {
             return Ok(Arc::clone(verifier));
         }
-        let fresh: Arc<dyn ServerCertVerifier> =
-            Arc::new(Verifier::new(provider()).map_err(|_| EgressError::NoRoots)?);
-        *kept = Some(Arc::clone(&fresh));
+        let fresh: Arc<dyn ServerCertVerifier> = match own {
+            Some(map) => own_roots(map.host(), map.root())?,
+            None => Arc::new(Verifier::new(provider()).map_err(|_| EgressError::NoRoots)?),
+        };
+        kept.insert(place, Arc::clone(&fresh));
         Ok(fresh)
     }
 }

@@ -197,20 +197,25 @@ async fn an_answer_that_was_cut_never_looks_whole() {
 
 #[tokio::test]
 async fn closing_cuts_what_is_idle_and_nothing_of_it_is_used_again() {
-    let closes: [fn(&Pool); 4] = [
-        |pool| pool.close_grant(key(1).tenant, key(1).grant),
-        |pool| pool.close_wake(key(1).tenant, key(1).wake),
-        |pool| pool.close_tenant(key(1).tenant),
-        Pool::close_all,
+    let closes: [(fn(&Pool), usize); 4] = [
+        (|pool| pool.close_grant(key(1).tenant, key(1).grant), 1),
+        (|pool| pool.close_wake(key(1).tenant, key(1).wake), 1),
+        (|pool| pool.close_tenant(key(1).tenant), 1),
+        (Pool::close_all, 0),
     ];
-    for close in closes {
+    let when = Timestamp::from_millis(1);
+    let other = PoolKey { tenant: TenantId::new(when, [9; 10]), wake: WakeId::new(when, [9; 10]), ..key(9) };
+    for (close, left) in closes {
         let server = Server::plain_ok().await;
         let (pool, _, to) = at(&server);
         call(&pool, key(1), &to).await;
+        call(&pool, other, &to).await;
         close(&pool);
-        eventually(|| pool.open_count() == 0).await;
+        eventually(|| pool.open_count() == left).await;
         call(&pool, key(1), &to).await;
-        assert_eq!(server.came(), 2);
+        assert_eq!(server.came(), 3);
+        call(&pool, other, &to).await;
+        assert_eq!(server.came(), 3 + usize::from(left == 0));
     }
 }
 
@@ -347,6 +352,42 @@ async fn an_answer_that_does_not_come_in_time_is_given_up_with_its_connection() 
     let lost = pool.send(key(1), &to, get(), hurried).await.map(|_| ()).unwrap_err();
     assert_eq!(lost.fault(), Fault::TimedOut);
     eventually(|| pool.open_count() == 0).await;
+}
+
+/// A body of as many pieces as it says, one a tick.
+struct Slow(tokio::time::Interval, u8);
+
+impl Body for Slow {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.1 == 0 {
+            return Poll::Ready(None);
+        }
+        std::task::ready!(self.0.poll_tick(cx));
+        self.1 -= 1;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"piece")))))
+    }
+}
+
+#[tokio::test]
+async fn a_long_request_that_moves_is_not_given_up() {
+    let server = Server::start(|_, mut socket| async move {
+        let mut read = Vec::new();
+        while !read.ends_with(b"0\r\n\r\n") {
+            socket.read_buf(&mut read).await.unwrap();
+        }
+        socket.write_all(OK).await.unwrap();
+    })
+    .await;
+    let (pool, _, to) = at(&server);
+    let slow = Slow(tokio::time::interval(Duration::from_millis(100)), 8).boxed_unsync();
+    let timeouts = Timeouts { answer: Duration::from_millis(500), ..PATIENT };
+    let request = Request::post("/x").body(slow).unwrap();
+    assert_eq!(whole(pool.send(key(1), &to, request, timeouts).await.unwrap()).await, "ok");
 }
 
 #[tokio::test]

@@ -117,4 +117,8 @@ async fn a_protocol_that_was_not_asked_for_is_not_spoken() {
     let (server, _) = serving(root.server(HOST, 2026, &["h2"])).await;
     let (connector, hand) = mapped(server.at, Some(&root));
     assert!(connector.fresh_http1(&https(HOST, 443), hand.after(9000)).await.is_err());
+    let (server, _) = serving(root.server(HOST, 2026, &["h2", "http/1.1"])).await;
+    let (connector, hand) = mapped(server.at, Some(&root));
+    let connected = connector.connect(&https(HOST, 443), Alpn::Http1, hand.after(9000)).await.unwrap();
+    assert_eq!(connected.protocol, Protocol::Http1);
 }
