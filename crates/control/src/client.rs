@@ -43,7 +43,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("nightlatch is not running in this data folder; start it with `nightlatch up`")]
+    #[error("nothing serves this data folder; start it with `nightlatch up`")]
     Silent,
     /// The server refused.
     #[error("{0}")]

@@ -1,0 +1,497 @@
+//! The grammar of the command line. What each command does is in `commands`, of the same names.
+//!
+//! Secrets have no place in it: an argument is seen by every process of the machine. They are typed at a
+//! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nightlatch_domain::{grant::GrantText, tool::Name};
+use std::{path::PathBuf, time::Duration};
+
+/// Exit codes, at the end of the program's own help.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused or failed; standard error says what to do next
+  2  the command line itself could not be read
+
+Standard output holds results only; progress and hints go to standard error.
+
+Examples:
+  nightlatch up
+  nightlatch connect github --key
+  nightlatch task open --agent laptop --name triage
+  nightlatch grant add --task triage 'github:read@acme/*'
+  nightlatch agent enrol laptop --task triage";
+
+/// A token-mediating gateway: agents get references, Nightlatch keeps the credentials.
+#[derive(Debug, Parser)]
+#[command(name = "nightlatch", version, after_help = EXIT_CODES, term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    /// The data folder [default: $XDG_DATA_HOME/nightlatch]
+    #[arg(long, global = true, value_name = "DIR", env = "NIGHTLATCH_DATA", hide_env_values = true)]
+    pub(crate) data: Option<PathBuf>,
+    /// Print results as JSON (with `up`: log in JSON)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve in the foreground: gateway, keeper and control on this machine
+    #[command(after_help = "\
+Examples:
+  nightlatch up
+  nightlatch --data /srv/nightlatch up
+  NIGHTLATCH_LOG=debug nightlatch --json up
+
+Where it listens is said in nightlatch.toml in the data folder. It refuses a folder that others can
+read, a folder in use, a busy port, and a database whose keys are missing.")]
+    Up(Up),
+    /// Stop the Nightlatch that serves this data folder
+    #[command(after_help = "Examples:\n  nightlatch stop\n  nightlatch --data /srv/nightlatch stop")]
+    Stop,
+    /// Connect an account at a tool, or connect it again
+    #[command(after_help = "\
+Examples:
+  nightlatch connect github                       (asks how)
+  nightlatch connect github --key                 (asks for the token, unseen)
+  pass show github | nightlatch connect github --key
+  nightlatch connect openai --from-env OPENAI_API_KEY --name work
+  nightlatch connect slack --oauth --client-id 1234.5678
+  nightlatch connect slack --oauth --no-browser   (prints a link, takes the address back)
+  nightlatch connect generic --key --host https://api.example.com/v2 --placement header:x-api-key
+  nightlatch connect github --reconnect con_01K…
+
+Starts Nightlatch in the background where it does not run, and says so.")]
+    Connect(Connect),
+    /// List, show, test or remove connections
+    #[command(subcommand)]
+    Connection(ConnectionCommand),
+    /// List, show, add or check tools
+    #[command(subcommand)]
+    Tool(ToolCommand),
+    /// List, show or check provider profiles
+    #[command(subcommand)]
+    Profile(ProfileCommand),
+    /// Add, list, show, enrol, disable or enable agents
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Open, list, show, put to sleep or complete tasks
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// Add, list or revoke grants
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Show the policies, or explain a decision
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Read or verify the ledger
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// How every connection is, what waits for you, what went wrong
+    #[command(after_help = "Examples:\n  nightlatch health\n  nightlatch health --json")]
+    Health,
+    /// What became of one call, and why
+    #[command(
+        after_help = "Examples:\n  nightlatch why call_01K…\n\nThe id stands in each answer of the gateway as `nightlatch-call`."
+    )]
+    Why {
+        /// The call's id
+        #[arg(value_name = "CALL_ID")]
+        call: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    /// Leave the terminal's session: how other commands start it in the background
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The tool (`nightlatch tool list`)
+    pub(crate) tool: Name,
+    /// With an API key or token: asks for it, or reads standard input
+    #[arg(long, group = "way")]
+    pub(crate) key: bool,
+    /// With an API key or token that this variable holds
+    #[arg(long, group = "way", value_name = "VAR")]
+    pub(crate) from_env: Option<String>,
+    /// By logging in at the provider (OAuth)
+    #[arg(long, group = "way")]
+    pub(crate) oauth: bool,
+    /// As the client itself, without a human (not supported yet)
+    #[arg(long, group = "way")]
+    pub(crate) client_credentials: bool,
+    /// The connection's name [default: main]
+    #[arg(long, conflicts_with = "reconnect")]
+    pub(crate) name: Option<Name>,
+    /// Connect this connection's account again: its id or TOOL/NAME
+    #[arg(long, value_name = "CONNECTION")]
+    pub(crate) reconnect: Option<String>,
+    /// The base address, where the tool leaves it open: https://HOST[:PORT][/PREFIX]
+    #[arg(long, value_name = "URL")]
+    pub(crate) host: Option<String>,
+    /// Where the credential stands there: bearer, basic:USER or header:NAME
+    #[arg(long, requires = "host")]
+    pub(crate) placement: Option<String>,
+    /// The client id that the provider gave you
+    #[arg(long, value_name = "ID", requires = "oauth")]
+    pub(crate) client_id: Option<String>,
+    /// The variable that holds the client secret; else it is asked for
+    #[arg(long, value_name = "VAR", requires = "client_id")]
+    pub(crate) client_secret_from_env: Option<String>,
+    /// The client has no secret
+    #[arg(long, requires = "client_id", conflicts_with = "client_secret_from_env")]
+    pub(crate) public_client: bool,
+    /// A scope to ask for, repeatable [default: the tool's]
+    #[arg(long = "scope", value_name = "SCOPE", requires = "oauth")]
+    pub(crate) scopes: Vec<String>,
+    /// The browser cannot reach this machine: print the link, take the redirected address back
+    #[arg(long, requires = "oauth")]
+    pub(crate) no_browser: bool,
+    /// Fail where Nightlatch does not run, and do not start it
+    #[arg(long)]
+    pub(crate) no_start: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionCommand {
+    /// List the connections
+    #[command(after_help = "Examples:\n  nightlatch connection list\n  nightlatch connection list --json")]
+    List,
+    /// Show one connection
+    #[command(
+        after_help = "Examples:\n  nightlatch connection show github/main\n  nightlatch connection show con_01K…"
+    )]
+    Show {
+        /// Its id or TOOL/NAME
+        connection: String,
+    },
+    /// Ask the tool whose account it is
+    #[command(after_help = "Examples:\n  nightlatch connection test github/main")]
+    Test {
+        /// Its id or TOOL/NAME
+        connection: String,
+    },
+    /// Remove it and delete its secrets
+    #[command(
+        after_help = "Examples:\n  nightlatch connection remove github/main\n  nightlatch connection remove con_01K… --yes"
+    )]
+    Remove {
+        /// Its id or TOOL/NAME
+        connection: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ToolCommand {
+    /// List the tools
+    #[command(after_help = "Examples:\n  nightlatch tool list")]
+    List,
+    /// Show one tool with its operations
+    #[command(after_help = "Examples:\n  nightlatch tool show github")]
+    Show {
+        /// Its name
+        tool: Name,
+    },
+    /// Add a tool by its manifest, or put a newer manifest in its place
+    #[command(after_help = "Examples:\n  nightlatch tool check jira.toml\n  nightlatch tool add jira.toml")]
+    Add {
+        /// The manifest
+        file: PathBuf,
+    },
+    /// Check a manifest; needs no server
+    #[command(after_help = "Examples:\n  nightlatch tool check jira.toml")]
+    Check {
+        /// The manifest
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// List the provider profiles
+    #[command(after_help = "Examples:\n  nightlatch profile list")]
+    List,
+    /// Show what is known of one provider
+    #[command(after_help = "Examples:\n  nightlatch profile show github")]
+    Show {
+        /// Its name
+        profile: Name,
+    },
+    /// Check a profile; needs no server
+    #[command(after_help = "\
+Examples:
+  nightlatch profile check acme.toml
+
+A profile of your own lies in `profiles/` of the data folder and is read when Nightlatch starts.")]
+    Check {
+        /// The profile
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Risk {
+    Low,
+    Medium,
+    High,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Add an agent
+    #[command(
+        after_help = "Examples:\n  nightlatch agent add reviewer --purpose 'reviews pull requests' --risk low"
+    )]
+    Add {
+        /// Its name
+        name: Name,
+        /// What it is for
+        #[arg(long)]
+        purpose: Option<String>,
+        /// How much harm it could do
+        #[arg(long, value_enum, default_value = "medium")]
+        risk: Risk,
+    },
+    /// List the agents
+    #[command(after_help = "Examples:\n  nightlatch agent list")]
+    List,
+    /// Show one agent with its enrolments
+    #[command(after_help = "Examples:\n  nightlatch agent show laptop")]
+    Show {
+        /// Its id or name
+        agent: String,
+    },
+    /// Print a one-time code with which the agent enrols its key for a task
+    #[command(after_help = "\
+Examples:
+  nightlatch agent enrol laptop --task triage
+  nightlatch agent enrol laptop                   (opens a task of 24 hours)
+
+The code is good for ten minutes and once. The agent makes its own key; it never leaves the agent.")]
+    Enrol {
+        /// Its id or name
+        agent: String,
+        /// The task, by id or name
+        #[arg(long)]
+        task: Option<String>,
+    },
+    /// Let the agent do nothing until it is enabled again
+    #[command(after_help = "Examples:\n  nightlatch agent disable laptop")]
+    Disable {
+        /// Its id or name
+        agent: String,
+    },
+    /// Let the agent act again
+    #[command(after_help = "Examples:\n  nightlatch agent enable laptop")]
+    Enable {
+        /// Its id or name
+        agent: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Open a task
+    #[command(after_help = "\
+Examples:
+  nightlatch task open --agent laptop --name triage
+  nightlatch task open --agent laptop --for 30d --purpose 'weekly report'")]
+    Open {
+        /// The agent that acts, by id or name
+        #[arg(long)]
+        agent: String,
+        /// The task's name
+        #[arg(long)]
+        name: Option<Name>,
+        /// How long it may last: 90s, 15m, 8h, 30d
+        #[arg(long = "for", value_name = "DURATION", default_value = "24h", value_parser = duration)]
+        lasts: Duration,
+        /// What it is about
+        #[arg(long)]
+        purpose: Option<String>,
+    },
+    /// List the tasks, newest first
+    #[command(after_help = "Examples:\n  nightlatch task list")]
+    List,
+    /// Show one task with its wakes and grants
+    #[command(after_help = "Examples:\n  nightlatch task show triage")]
+    Show {
+        /// Its id or name
+        task: String,
+    },
+    /// Put a task to sleep: its leases end now, its next proof wakes it
+    #[command(after_help = "Examples:\n  nightlatch task sleep triage")]
+    Sleep {
+        /// Its id or name
+        task: String,
+    },
+    /// Complete a task for good
+    #[command(after_help = "Examples:\n  nightlatch task complete triage")]
+    Complete {
+        /// Its id or name
+        task: String,
+    },
+}
+
+/// The grammar of grants, for the help of `grant add`.
+const GRANT_HELP: &str = "\
+A grant is TOOL[/CONNECTION][:OPS][@RESOURCE].
+  OPS       effects (read, write, destructive, admin) or ids of operations, comma-separated; default
+            read. `write` includes `read`; `destructive` and `admin` include nothing else.
+  RESOURCE  the tool's template with `*` for a segment (acme/*); default all.
+
+Examples:
+  nightlatch grant add --task triage github
+  nightlatch grant add --task triage 'github/main:write@acme/*'
+  nightlatch grant add --task triage 'slack:chat.postMessage' --for 2h
+
+It prints the reference, which the agent puts where the tool expects its own credential.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantCommand {
+    /// Give a task a grant, and print its reference
+    #[command(after_help = GRANT_HELP)]
+    Add {
+        /// The task, by id or name
+        #[arg(long)]
+        task: String,
+        /// TOOL[/CONNECTION][:OPS][@RESOURCE]
+        grant: GrantText,
+        /// How long it may last; as long as its task where it is absent
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        lasts: Option<Duration>,
+    },
+    /// List the grants with their references, newest first
+    #[command(after_help = "Examples:\n  nightlatch grant list\n  nightlatch grant list --task triage")]
+    List {
+        /// Of this task only, by id or name
+        #[arg(long)]
+        task: Option<String>,
+    },
+    /// Take a grant back
+    #[command(after_help = "Examples:\n  nightlatch grant revoke grt_01K…\n  nightlatch grant revoke nlr_…")]
+    Revoke {
+        /// Its id or reference
+        grant: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Show what policies may read, and the policies in force
+    #[command(after_help = "\
+Examples:
+  nightlatch policy show
+
+Files `policies/*.cedar` in the data folder may only forbid; they are read when Nightlatch starts.")]
+    Show,
+    /// What would be decided of a call, and why; nothing is sent
+    #[command(after_help = "\
+Examples:
+  nightlatch policy explain --task triage github GET /repos/acme/site/issues
+  nightlatch policy explain --task triage grt_01K… POST '/repos/acme/site/issues'")]
+    Explain {
+        /// The task, by id or name
+        #[arg(long)]
+        task: String,
+        /// The tool, TOOL/CONNECTION, or a grant's id
+        target: String,
+        /// The method
+        method: String,
+        /// The path as it stands after /TOOL at the gateway
+        path: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LedgerCommand {
+    /// Print the last records, oldest first
+    #[command(after_help = "Examples:\n  nightlatch ledger tail\n  nightlatch ledger tail --last 100 --json")]
+    Tail {
+        /// How many, 1000 at most
+        #[arg(long, default_value_t = 20)]
+        last: u32,
+    },
+    /// Print one record
+    #[command(after_help = "Examples:\n  nightlatch ledger show 42")]
+    Show {
+        /// Its number
+        seq: u64,
+    },
+    /// Say whether the ledger is whole, or which record is the first that does not fit
+    #[command(after_help = "\
+Examples:
+  nightlatch ledger verify
+  nightlatch ledger verify --dir backup/ledger    (needs no server; the chain only, without the signed head)")]
+    Verify {
+        /// A folder to verify in place of the one that is served
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Reads `90s`, `15m`, `8h`, `30d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || {
+        format!("`{text}` is no duration: write a whole number and `s`, `m`, `h` or `d`, for example `24h`")
+    };
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let unit_secs = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    let secs = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_secs));
+    secs.filter(|secs| *secs > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, duration};
+    use clap::{CommandFactory as _, Parser as _};
+    use std::time::Duration;
+
+    #[test]
+    fn the_grammar_holds() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_a_unit() {
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "h", "24", "1.5h", "-1h", "0h", "24 h", "h24", "99999999999999999999d", "1é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn no_command_takes_a_secret_as_an_argument() {
+        let refused = [
+            &["nightlatch", "connect", "github", "--key", "ghp_x"][..],
+            &["nightlatch", "connect", "github", "--key=ghp_x"],
+            &["nightlatch", "connect", "slack", "--oauth", "--client-id", "1", "--client-secret", "x"],
+        ];
+        for line in refused {
+            assert!(Cli::try_parse_from(line).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn one_way_to_connect_is_chosen_at_most() {
+        assert!(Cli::try_parse_from(["nightlatch", "connect", "github", "--key", "--oauth"]).is_err());
+        assert!(Cli::try_parse_from(["nightlatch", "connect", "github"]).is_ok());
+    }
+}

@@ -1,0 +1,92 @@
+//! What each command does. Most ask the API one question and print its answer.
+
+mod agents;
+mod background;
+mod connect;
+mod connections;
+mod grants;
+mod health;
+mod ledger;
+mod policy;
+mod secrets;
+mod session;
+mod stop;
+mod tasks;
+mod tools;
+
+use crate::{
+    adapters::SystemClock,
+    cli::{Cli, Command},
+    error::Failure,
+    output::Output,
+    place::Place,
+};
+use nightlatch_control::Client;
+use nightlatch_custody::entropy::SystemEntropy;
+use std::{fs, path::Path, sync::Arc};
+
+/// Carries a command out.
+pub(crate) fn run(cli: Cli, output: Output) -> Result<(), Failure> {
+    private_files();
+    if let Command::Up(up) = &cli.command {
+        return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(ask(cli, output))
+}
+
+/// What this program makes is readable by its user alone, also where a mode is forgotten.
+fn private_files() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+async fn ask(cli: Cli, output: Output) -> Result<(), Failure> {
+    let seat = Seat { data: cli.data, output };
+    match cli.command {
+        Command::Up(_) => Err(Failure::Usage("`up` serves, and asks nobody".to_owned())),
+        Command::Stop => stop::run(&seat).await,
+        Command::Connect(connect) => connect::run(&seat, connect).await,
+        Command::Connection(command) => connections::run(&seat, command).await,
+        Command::Tool(command) => tools::run(&seat, command).await,
+        Command::Profile(command) => tools::run_profile(&seat, command).await,
+        Command::Agent(command) => agents::run(&seat, command).await,
+        Command::Task(command) => tasks::run(&seat, command).await,
+        Command::Grant(command) => grants::run(&seat, command).await,
+        Command::Policy(command) => policy::run(&seat, command).await,
+        Command::Ledger(command) => ledger::run(&seat, command).await,
+        Command::Health => health::run(&seat).await,
+        Command::Why { call } => ledger::why(&seat, &call).await,
+    }
+}
+
+/// Where a command sits: its data folder, its output.
+pub(crate) struct Seat {
+    data: Option<std::path::PathBuf>,
+    pub(crate) output: Output,
+}
+
+impl Seat {
+    pub(crate) fn place(&self) -> Result<Place, Failure> {
+        Ok(Place::of(self.data.clone())?)
+    }
+
+    /// A client of the server of this data folder.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let place = self.place()?;
+        place.check()?;
+        client_of(&place)
+    }
+}
+
+pub(crate) fn client_of(place: &Place) -> Result<Client, Failure> {
+    if !place.path("api.token").exists() {
+        return Err(nightlatch_control::ClientError::Silent.into());
+    }
+    let key = place.token()?;
+    Ok(Client::new(&place.socket()?, key, Arc::new(SystemClock), Arc::new(SystemEntropy::new())))
+}
+
+/// The text of a file that a human named.
+pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|source| Failure::File { path: path.to_owned(), source })
+}

@@ -1,0 +1,81 @@
+//! What a command fails with: one sentence for a person, with what to do next.
+
+use nightlatch_control::{ClientError, api::ApiProblem};
+use std::{io, path::PathBuf};
+
+/// Why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The server's no, or no server.
+    #[error("{0}")]
+    Api(#[from] ClientError),
+    /// The data folder is not what it should be.
+    #[error("{0}")]
+    Place(#[from] crate::place::PlaceError),
+    /// The configuration is refused.
+    #[error("{0}")]
+    Config(#[from] crate::config::ConfigError),
+    /// A file that the operator wrote is refused: file, line, what is wrong, what to write.
+    #[error("{0}")]
+    BadFile(String),
+    /// A file cannot be read.
+    #[error("`{path}` cannot be read: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A listener cannot be opened.
+    #[error("{0}")]
+    Listen(#[from] crate::up::ListenError),
+    /// The command cannot be carried out as it was written.
+    #[error("{0}")]
+    Usage(String),
+    /// Something that is not built.
+    #[error("`{what}` is not supported in this version (not-supported); {instead}")]
+    NotSupported {
+        /// What.
+        what: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// What was asked about is not well; the result was printed.
+    #[error("{0}")]
+    Finding(String),
+    /// A part of the server did not start.
+    #[error("{0}")]
+    Start(String),
+    /// The terminal or a pipe failed.
+    #[error("standard input or output failed: {0}")]
+    Terminal(#[from] io::Error),
+}
+
+impl Failure {
+    /// The failure as a problem, for `--json`.
+    pub(crate) fn problem(&self) -> ApiProblem {
+        if let Self::Api(ClientError::Refused(problem)) = self {
+            return problem.clone();
+        }
+        let (slug, title) = match self {
+            Self::Api(ClientError::Silent) => ("not-running", "Nightlatch does not run"),
+            Self::Api(_) => ("api-broken", "no usable answer"),
+            Self::Place(_) => ("data-folder", "the data folder is refused"),
+            Self::Config(_) => ("configuration", "the configuration is refused"),
+            Self::BadFile(_) => ("bad-file", "the file is refused"),
+            Self::File { .. } => ("file", "a file cannot be read"),
+            Self::Listen(_) => ("listen", "a listener cannot be opened"),
+            Self::Usage(_) => ("usage", "the command cannot be carried out so"),
+            Self::NotSupported { .. } => ("not-supported", "this is not supported yet"),
+            Self::Finding(_) => ("finding", "not well"),
+            Self::Start(_) => ("start", "Nightlatch did not start"),
+            Self::Terminal(_) => ("terminal", "input or output failed"),
+        };
+        ApiProblem {
+            r#type: format!("https://nightlatch.dev/problems/{slug}"),
+            title: title.to_owned(),
+            status: 0,
+            detail: self.to_string(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The program: command line, configuration, and the wiring of the rooms' ports.
+//!
+//! `up` serves; every other command is a client of the API on the socket in the data folder, or works on a
+//! file alone. Exit codes: 0 done, 1 refused or failed (standard error says what to do next), 2 the command
+//! line could not be read.
+
+mod adapters;
+mod cli;
+mod commands;
+mod config;
+mod error;
+mod output;
+mod place;
+mod up;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let output = output::Output::new(cli.json);
+    match commands::run(cli, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}

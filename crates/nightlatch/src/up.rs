@@ -1,0 +1,139 @@
+//! `up`: all planes in one process, over SQLite, until a signal or `stop`.
+//!
+//! What could refuse the start is asked first, and nothing is made before it agreed: the folder, its lock,
+//! the configuration, the ports, the keys beside the database. Then the rooms are wired (`wiring`), and the
+//! listeners serve until they are told to stop, each letting what runs finish.
+
+mod first;
+mod listen;
+mod operator;
+mod wiring;
+
+pub(crate) use listen::ListenError;
+
+use crate::{adapters::variable, config::Config, error::Failure, output::hint, place::Place};
+use nightlatch_control::{Control, server};
+use rustix::process::{Resource, Rlimit, Signal, setrlimit, setsid};
+use std::sync::Arc;
+use tokio::{
+    net::UnixListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing_subscriber::EnvFilter;
+use wiring::House;
+
+/// What is logged where NIGHTLATCH_LOG says nothing.
+const LOG_DEFAULT: &str = "info";
+
+/// Serves until it is told to stop.
+pub(crate) fn run(place: &Place, detached: bool, json_log: bool) -> Result<(), Failure> {
+    if detached {
+        // It fails for the leader of a session only, which has left the other one already.
+        let _ = setsid();
+    }
+    no_core_dumps();
+    log_to_standard_error(json_log);
+    place.prepare()?;
+    let hold = place.hold()?;
+    Config::write_first(place.root())?;
+    let config = Config::load(place.root())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(serve(place, config));
+    // What still runs holds secrets and files: it ends before the folder is let go of.
+    drop(runtime);
+    drop(hold);
+    served
+}
+
+/// A core file would hold every secret in memory.
+fn no_core_dumps() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if setrlimit(Resource::Core, none).is_err() {
+        hint("warning: core dumps could not be turned off; a crash may write secrets to a file");
+    }
+}
+
+fn log_to_standard_error(json: bool) {
+    let wanted = variable("NIGHTLATCH_LOG").and_then(|wanted| wanted.into_string().ok());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(LOG_DEFAULT));
+    let filter = filter.unwrap_or_else(|error| {
+        hint(format!("warning: NIGHTLATCH_LOG is no filter ({error}); `{LOG_DEFAULT}` is taken"));
+        EnvFilter::new(LOG_DEFAULT)
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let set = if json { log.json().try_init() } else { log.try_init() };
+    if let Err(error) = set {
+        hint(format!("warning: there is no log ({error})"));
+    }
+}
+
+async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
+    let told = Told::listen()?;
+    let gateway = listen::tcp(config.gateway).await?;
+    let redirects = listen::tcp(config.redirect).await?;
+    let addresses = (gateway.local_addr()?, redirects.local_addr()?);
+    let (stop, stopped) = watch::channel(false);
+    let house = House::build(place, config, addresses, stop.clone()).await?;
+    let api = api_socket(place)?;
+    tokio::spawn(told.pass_on(stop));
+    hint(format!(
+        "nightlatch serves {}: gateway https://{}, redirects http://{}",
+        place.root().display(),
+        addresses.0,
+        addresses.1
+    ));
+    let (of_api, of_redirects) = (Arc::clone(&house.control), Arc::clone(&house.control));
+    let (until_api, until_redirects) = (stopped.clone(), stopped.clone());
+    let faces = async {
+        let api = server::serve(api, Control::api(&of_api), until_api);
+        let redirects = server::serve(redirects, Control::redirects(&of_redirects), until_redirects);
+        tokio::join!(api, redirects)
+    };
+    let (_, served) = tokio::join!(faces, house.serve_gateway(gateway, stopped));
+    let _ = std::fs::remove_file(place.path("run/api.sock"));
+    house.close().await;
+    hint("nightlatch has stopped");
+    served
+}
+
+/// The API's socket. A file that a dead process left is in the way of nobody: the folder is held.
+fn api_socket(place: &Place) -> Result<UnixListener, Failure> {
+    let path = place.socket()?;
+    let _ = std::fs::remove_file(&path);
+    UnixListener::bind(&path).map_err(|source| Failure::File { path, source })
+}
+
+/// The signals that end the program, and one that must not.
+struct Told {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+    /// A file size limit raises SIGXFSZ, which ends a process without a handler: then a write just fails.
+    _file_size: tokio::signal::unix::Signal,
+}
+
+impl Told {
+    fn listen() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _file_size: signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?,
+        })
+    }
+
+    async fn pass_on(mut self, stop: watch::Sender<bool>) {
+        let mut stopped = stop.subscribe();
+        tokio::select! {
+            _ = self.interrupt.recv() => hint("stopping; a second signal ends it at once"),
+            _ = self.terminate.recv() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+        stop.send_replace(true);
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        hint("ended at once, as a second signal asked");
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,330 @@
+//! The rooms, each given the ports of the others. Nothing is decided here.
+//!
+//! The order follows from what vouches for what: keys before the database (a key that is made beside a
+//! database that is not empty would be a new one), the ledger before anyone who writes it, the keeper before
+//! the gateway that asks it. One circle is closed late: the keeper asks the gateway to let calls finish.
+
+use super::{first, operator};
+use crate::{adapters::SystemClock, config::Config, error::Failure, place::Place};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use nightlatch_catalog::builtin::Catalogue;
+use nightlatch_control::{Control, Facts, Settled};
+use nightlatch_custody::{GatewayKeys, KeeperKeys, TlsIdentity, entropy::SystemEntropy};
+use nightlatch_domain::{
+    clock::{Clock, Entropy},
+    ports::{
+        Boxed,
+        gateway_keeper::{DrainNotice, Drains},
+        store::DirectoryStore,
+    },
+};
+use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
+use nightlatch_gateway::{Directory, Gateway, Limits, tls::server_config};
+use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, Unwatched};
+use nightlatch_ledger::{Ledger, LedgerKeys};
+use nightlatch_policy::Decider;
+use nightlatch_store::SqliteStore;
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+/// How many changes of the feed are read at once to find its end.
+const CHANGES_AT_ONCE: u32 = 1000;
+/// How long one wait for the gateway lasts before the feed is looked at again.
+const APPLIED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Everything that serves.
+pub(super) struct House {
+    pub(super) control: Arc<Control>,
+    gateway: Gateway,
+    keeper: Keeper,
+    ledger: Ledger,
+    tls: Arc<rustls::ServerConfig>,
+}
+
+/// What most rooms are given.
+struct Common {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    store: Arc<SqliteStore>,
+    ledger: Ledger,
+    catalogue: Arc<Catalogue>,
+    decider: Arc<Decider>,
+    connector: Arc<Connector>,
+}
+
+impl House {
+    /// Builds everything over the data folder. `addresses` are those of the gateway and of redirects.
+    pub(super) async fn build(
+        place: &Place,
+        config: Config,
+        addresses: (SocketAddr, SocketAddr),
+        stop: watch::Sender<bool>,
+    ) -> Result<Self, Failure> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        // What the operator wrote may refuse the start; so it is read before a key or a database is made.
+        let (catalogue, own_profiles) = operator::catalogue(place)?;
+        let decider = Arc::new(operator::decider(place)?);
+        let token = place.make_token(&*entropy)?;
+        let (keeper_keys, gateway_keys) = keys(place, &entropy)?;
+        let store = Arc::new(SqliteStore::open(&place.path("db.sqlite"), clock.now()).map_err(start)?);
+        let ledger = ledger(place, &gateway_keys, &store, &clock).await?;
+        let connector = Arc::new(Connector::new(config.egress, Arc::new(SystemResolver), Arc::clone(&clock)));
+        let catalogue = Arc::new(catalogue);
+        let common = Common { clock, entropy, store, ledger, catalogue, decider, connector };
+        let drains = Arc::new(LateDrains::default());
+        let keeper =
+            keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
+        let gateway = gateway(config.names, &keeper, &common);
+        drains.bind(gateway.drains());
+        let warnings = warnings(addresses.0, config.refresh_timer);
+        let control = control(
+            &common,
+            &keeper,
+            &gateway,
+            Outside { own_profiles, token, stop, facts: facts(addresses, gateway_keys.tls(), warnings) },
+        );
+        let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
+        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, tls })
+    }
+
+    /// Serves the gateway until `stopped`, then lets running calls finish.
+    pub(super) async fn serve_gateway(
+        &self,
+        listener: TcpListener,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let told = async move {
+            // An error means that nobody is left who could say it: then it is over as well.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        self.gateway.serve(listener, Arc::clone(&self.tls), told).await.map_err(start)
+    }
+
+    /// Ends what runs behind the listeners, the ledger last.
+    pub(super) async fn close(self) {
+        self.keeper.stop().await;
+        drop((self.gateway, self.control));
+        if let Err(error) = self.ledger.close().await {
+            tracing::warn!(%error, "the ledger was not closed in order");
+        }
+    }
+}
+
+fn start(error: impl std::fmt::Display) -> Failure {
+    Failure::Start(error.to_string())
+}
+
+/// The keys of keeper and gateway. New ones are made only while there is no database that old ones protect.
+fn keys(place: &Place, entropy: &Arc<dyn Entropy>) -> Result<(KeeperKeys, GatewayKeys), Failure> {
+    let database = fs::metadata(place.path("db.sqlite"));
+    let fresh_allowed = database.map_or(true, |database| database.len() == 0);
+    let folder = place.path("keys");
+    let keeper = KeeperKeys::load_or_create(&folder, fresh_allowed, Arc::clone(entropy)).map_err(start)?;
+    let gateway = GatewayKeys::load_or_create(&folder, fresh_allowed, &**entropy).map_err(start)?;
+    Ok((keeper, gateway))
+}
+
+async fn ledger(
+    place: &Place,
+    keys: &GatewayKeys,
+    store: &Arc<SqliteStore>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Ledger, Failure> {
+    let keys = LedgerKeys::new(keys.ledger_signer().map_err(start)?, keys.query_hash_key());
+    let heads = Arc::clone(store) as Arc<dyn nightlatch_domain::ports::store::LedgerStore>;
+    Ledger::open(&place.path("ledger"), keys, heads, Arc::clone(clock)).await.map_err(start)
+}
+
+async fn keeper(
+    place: &Place,
+    keys: KeeperKeys,
+    refresh_timer: bool,
+    common: &Common,
+    drains: Arc<dyn Drains>,
+) -> Result<Keeper, Failure> {
+    let config = KeeperConfig {
+        state_folder: Place::state()?,
+        spool_folder: place.path("spool"),
+        machine: machine(),
+        refresh_timer,
+    };
+    let parts = KeeperParts {
+        store: Arc::clone(&common.store) as _,
+        keys: Arc::new(keys),
+        connector: Arc::clone(&common.connector),
+        catalogue: Arc::clone(&common.catalogue),
+        ledger: Arc::new(common.ledger.clone()),
+        clock: Arc::clone(&common.clock),
+        entropy: Arc::clone(&common.entropy),
+        drains,
+        watch: Arc::new(Unwatched),
+    };
+    Keeper::start(config, parts).await.map_err(start)
+}
+
+/// What tells this machine from a clone of it (machine-id(5)).
+fn machine() -> String {
+    fs::read_to_string("/etc/machine-id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+}
+
+fn gateway(names: Vec<String>, keeper: &Keeper, common: &Common) -> Gateway {
+    let limits = Limits::default();
+    let clock = || Arc::clone(&common.clock);
+    let directory = Directory::new(&common.catalogue, clock(), limits.staleness_bound);
+    Gateway::new(nightlatch_gateway::Parts {
+        directory: Arc::new(directory),
+        store: Arc::clone(&common.store) as _,
+        keeper: keeper.gateway_port(),
+        decider: Arc::clone(&common.decider),
+        ledger: common.ledger.clone(),
+        pool: Pool::new(Arc::clone(&common.connector), PoolLimits::default()),
+        clock: clock(),
+        entropy: Arc::clone(&common.entropy),
+        limits,
+        names,
+    })
+}
+
+/// What control is given from outside the rooms.
+struct Outside {
+    own_profiles: Vec<(String, String)>,
+    token: nightlatch_control::ApiKey,
+    stop: watch::Sender<bool>,
+    facts: Facts,
+}
+
+async fn control(
+    common: &Common,
+    keeper: &Keeper,
+    gateway: &Gateway,
+    outside: Outside,
+) -> Result<Arc<Control>, Failure> {
+    let port = keeper.control_port();
+    let (tenant, human) = first::tenant(&first::Ports {
+        store: &*common.store,
+        keeper: &*port,
+        clock: &*common.clock,
+        entropy: &*common.entropy,
+    })
+    .await?;
+    let applied =
+        Applied { store: Arc::clone(&common.store) as _, directory: Arc::clone(gateway.directory()) };
+    Ok(Control::new(nightlatch_control::Parts {
+        tenant,
+        human,
+        store: Arc::clone(&common.store) as _,
+        keeper: port,
+        settled: Arc::new(applied),
+        decider: Arc::clone(&common.decider),
+        ledger: Arc::new(common.ledger.clone()),
+        catalogue: Catalogue::clone(&common.catalogue),
+        own_profiles: outside.own_profiles,
+        key: outside.token,
+        clock: Arc::clone(&common.clock),
+        entropy: Arc::clone(&common.entropy),
+        facts: outside.facts,
+        stop: outside.stop,
+    }))
+}
+
+fn facts((gateway, redirect): (SocketAddr, SocketAddr), tls: &TlsIdentity, warnings: Vec<String>) -> Facts {
+    Facts {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        gateway_url: format!("https://{gateway}"),
+        gateway_pin: pin(tls.spki_sha256()),
+        redirect_url: format!("http://{redirect}"),
+        warnings,
+    }
+}
+
+/// `sha256//BASE64`, as curl's `--pinnedpubkey` takes it, from 64 hexadecimal characters.
+fn pin(spki_sha256: &str) -> String {
+    let pairs = spki_sha256.as_bytes().chunks_exact(2);
+    let bytes: Vec<u8> =
+        pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    format!("sha256//{}", STANDARD.encode(bytes))
+}
+
+fn warnings(gateway: SocketAddr, refresh_timer: bool) -> Vec<String> {
+    let cases = [
+        (
+            !gateway.ip().is_loopback(),
+            "the gateway listens beyond this machine; agents are admitted by their enrolled keys only",
+        ),
+        (
+            !refresh_timer,
+            "the keeper's timer is off (nightlatch.toml): a connection that nobody uses will die",
+        ),
+    ];
+    cases.iter().filter(|(holds, _)| *holds).map(|(_, text)| (*text).to_owned()).collect()
+}
+
+/// The gateway's drains, for a keeper that is there first.
+#[derive(Default)]
+struct LateDrains(OnceLock<Arc<dyn Drains>>);
+
+impl LateDrains {
+    fn bind(&self, drains: Arc<dyn Drains>) {
+        // Bound once, by `House::build`.
+        let _ = self.0.set(drains);
+    }
+}
+
+impl Drains for LateDrains {
+    fn drain(&self, notice: DrainNotice) -> Boxed<'_, ()> {
+        match self.0.get() {
+            Some(drains) => drains.drain(notice),
+            // Before there is a gateway no call runs.
+            None => Box::pin(async {}),
+        }
+    }
+}
+
+/// The gateway's directory, against the end of the store's feed.
+struct Applied {
+    store: Arc<dyn DirectoryStore>,
+    directory: Arc<Directory>,
+}
+
+impl Applied {
+    /// The number of the last change beyond what is in effect; none where nothing is.
+    async fn outstanding(&self) -> Option<u64> {
+        let mut last = None;
+        let mut after = self.directory.applied();
+        loop {
+            // A store that does not answer confirms nothing: control's own bound ends the wait.
+            let Ok(changes) = self.store.changes(after, CHANGES_AT_ONCE).await else {
+                return std::future::pending().await;
+            };
+            let Some(change) = changes.last() else { return last };
+            after = change.number;
+            last = Some(after);
+        }
+    }
+}
+
+impl Settled for Applied {
+    fn settled(&self) -> Boxed<'_, ()> {
+        Box::pin(async move {
+            let Some(last) = self.outstanding().await else { return };
+            while !self.directory.wait_applied(last, APPLIED_WITHIN).await {}
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pin;
+
+    #[test]
+    fn a_pin_is_the_hash_as_curl_takes_it() {
+        let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(pin(hex), "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
+    }
+}
