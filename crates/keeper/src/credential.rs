@@ -24,6 +24,9 @@ pub(crate) fn static_fault(core: &Core, connection: &Connection, row: &StaticSec
     if !own {
         return Some("secret-unverified");
     }
+    if context.hosts != connection.hosts {
+        return Some("hosts-unverified");
+    }
     // I2: an older secret that was put back is not the connection's.
     let older =
         core.anchor.static_generation(connection.id).is_some_and(|anchored| row.generation < anchored);
@@ -38,5 +41,9 @@ pub(crate) fn token_fault(core: &Core, connection: &Connection, view: &ChainView
         return Some("generation-unverified");
     }
     let own = view.chain.tenant == connection.tenant && context.connection == Some(connection.id);
-    (!own || !belongs(context, view, SecretKind::Access)).then_some("token-unverified")
+    if !own || !belongs(context, view, SecretKind::Access) {
+        return Some("token-unverified");
+    }
+    // The seal decides where it goes; a row that says otherwise was edited, and nothing is given for it.
+    (context.hosts != connection.hosts).then_some("hosts-unverified")
 }

@@ -30,7 +30,7 @@ use nightlatch_domain::{
         store::{NewConnection, StoreError},
     },
     principal::{Binding, Enrolment},
-    sealed::{Attestation, ClientAuth, SealContext, SecretKind},
+    sealed::{Attestation, ClientAuth, SealContext, Sealed, SecretKind},
     tool::Name,
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
@@ -60,7 +60,7 @@ pub(crate) fn refusal(error: KeeperError) -> ControlRefusal {
 /// What a human typed, cut of the line's end that a terminal or a file adds.
 fn open_intake(
     core: &Core,
-    sealed: &nightlatch_domain::sealed::Sealed,
+    sealed: &Sealed,
     tenant: TenantId,
     name: &Name,
 ) -> Result<Secret, ControlRefusal> {

@@ -51,6 +51,9 @@ pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<Gat
     wake::may_act(core, awake.tenant(), awake.agent(), awake.task()).await?;
     let connection = core.store().connection(request.tenant, request.connection).await;
     let connection = connection.map_err(unavailable)?.ok_or(KeeperRefusal::GrantEnded)?;
+    if connection.tool != grant.tool || connection.tenant != grant.tenant {
+        return Err(wake::refused(core, request.tenant, awake.task(), "connection-unverified").await);
+    }
     if core.anchor.has_ended(connection.id) {
         return Err(wake::refused(core, request.tenant, awake.task(), "connection-ended").await);
     }

@@ -5,7 +5,7 @@
 //! `state`, the context in the path, the session (the browser's cookie, or the CLI's own flow), and `iss`
 //! where it was sent or announced. A code is taken once.
 
-use super::{existing, open_intake, provider_context, redeem, refusal, store_refusal, unknown};
+use super::{existing, provider_context, redeem, refusal, store_refusal, unknown};
 use crate::{
     core::Core,
     token,
@@ -19,8 +19,8 @@ use nightlatch_domain::{
     chain::{Client, Flow, FlowOutcome, FlowStep},
     clock::random,
     id::{ChainId, ConnectionId, ContextId, FamilyId, FlowId, TenantId},
-    ports::control_keeper::{BeginFlow, ControlRefusal, ControlReply, FinishFlow, FlowSession},
-    sealed::{SealContext, SecretKind},
+    ports::control_keeper::{BeginFlow, ControlRefusal, ControlReply, FinishFlow, FlowSession, code_context},
+    sealed::{SealContext, Sealed, SecretKind},
     tool::Name,
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
@@ -200,7 +200,7 @@ pub(crate) async fn finish(core: &Arc<Core>, request: FinishFlow) -> Result<Cont
     let (core, tenant) = (Arc::clone(core), flow.tenant);
     let code = match request.result {
         Err(code) => return refused_by_provider(&core, tenant, flow.id, &code).await,
-        Ok(sealed) => code(&core, &sealed, &flow)?,
+        Ok(sealed) => code(&core, &sealed, remembered.context)?,
     };
     let work = tokio::spawn(async move { redeem::redeem(&core, flow, remembered, code).await });
     work.await.unwrap_or(Err(ControlRefusal::Unavailable))
@@ -229,17 +229,10 @@ fn issuer_fits(core: &Core, flow: &Flow, sent: Option<&str>) -> bool {
     }
 }
 
-/// The code, sealed by the first process that read it, under the tool's name or its provider's.
-fn code(
-    core: &Core,
-    sealed: &nightlatch_domain::sealed::Sealed,
-    flow: &Flow,
-) -> Result<Secret, ControlRefusal> {
-    let by_tool = open_intake(core, sealed, flow.tenant, &flow.tool);
-    let provider = flow.secrets.1.provider.as_ref();
-    by_tool.or_else(|refusal| {
-        provider.map_or(Err(refusal), |provider| open_intake(core, sealed, flow.tenant, provider))
-    })
+/// The code, sealed by the first process that read it.
+fn code(core: &Core, sealed: &Sealed, context: ContextId) -> Result<Secret, ControlRefusal> {
+    let opened = core.parts.keys.open_intake(sealed, code_context(context).as_bytes());
+    opened.map_err(|_| ControlRefusal::Intake)
 }
 
 /// RFC 6749 §4.1.2.1: the human said no, or the provider did.

@@ -1,0 +1,208 @@
+//! The process ends at each step of a refresh; the next one over the same files presents nothing twice, and
+//! loses nothing that a provider answered.
+
+use crate::world::{HoldAt, Ready, Running, World};
+use nightlatch_domain::ports::gateway_keeper::KeeperRefusal;
+use nightlatch_keeper::{KeeperError, Watch};
+use std::{sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+struct Before {
+    world: World,
+    ready: Ready,
+}
+
+/// A connected world whose keeper ended in order.
+fn before() -> Before {
+    let world = World::new();
+    let runtime = runtime();
+    let ready = runtime.block_on(async {
+        let running = world.start().await;
+        let ready = world.ready(&running).await;
+        running.end().await;
+        ready
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    world.clock.forward(Duration::from_secs(3600));
+    Before { world, ready }
+}
+
+/// Runs a refresh up to a step, and ends everything there without a word.
+fn crash(before: &Before, step: &'static str) {
+    let runtime = runtime();
+    let hold = HoldAt::step(step);
+    let running = runtime.block_on(async {
+        let running = before.world.start_with(Arc::clone(&hold) as Arc<dyn Watch>).await.unwrap();
+        let woken = before.world.wake(&running).await.unwrap();
+        let asked = woken.lease(&running, before.ready.grant, before.ready.connection, 20_000);
+        tokio::select! {
+            _ = asked => assert!(step == "release", "the refresh went past `{step}`"),
+            () = crate::world::eventually(|| async { hold.is_reached() }) => {}
+        }
+        running
+    });
+    assert!(hold.is_reached());
+    drop(running);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+}
+
+/// A lease from the next process.
+fn after(before: &Before) -> Result<(), KeeperRefusal> {
+    let runtime = runtime();
+    let result = runtime.block_on(async {
+        let running: Running = before.world.start().await;
+        let woken = before.world.wake(&running).await.unwrap();
+        let lease = woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await;
+        let lease = lease.map(|lease| assert!(before.world.provider.knows(lease.secret.expose())));
+        running.end().await;
+        lease
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(before.world.provider.reuses(), 0);
+    assert!(before.world.provider.most_presented() <= 1, "presented twice");
+    result
+}
+
+fn recovers(step: &'static str) {
+    let before = before();
+    crash(&before, step);
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 1, "{step}");
+    // And the family goes on.
+    before.world.clock.forward(Duration::from_secs(3600));
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 2, "{step}");
+}
+
+fn asks_a_human(step: &'static str, presentations: u32) {
+    let before = before();
+    crash(&before, step);
+    for _ in 0..2 {
+        let refusal = after(&before).unwrap_err();
+        assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{step}: {refusal:?}");
+    }
+    assert_eq!(before.world.provider.refreshes(), presentations, "{step}");
+}
+
+#[test]
+fn a_crash_before_the_intent_costs_nothing() {
+    recovers("claim");
+    recovers("prepare");
+    recovers("intend");
+}
+
+#[test]
+fn an_unanchored_intent_is_retried_as_first() {
+    recovers("anchor");
+}
+
+#[test]
+fn an_anchored_intent_without_an_answer_is_never_presented_again() {
+    asks_a_human("send", 0);
+    asks_a_human("spool", 1);
+}
+
+#[test]
+fn a_spooled_answer_is_never_lost() {
+    recovers("insert");
+}
+
+#[test]
+fn a_journaled_answer_is_never_lost() {
+    recovers("read");
+    recovers("commit");
+}
+
+#[test]
+fn a_committed_head_is_vouched_for_by_its_presentation() {
+    recovers("anchor-head");
+    recovers("release");
+}
+
+#[test]
+fn the_new_refresh_token_is_durable_before_the_access_token_is_leased() {
+    // Until the commit was asked for, nobody holds the new access token; whoever holds it finds its refresh
+    // token after any crash.
+    for step in ["spool", "insert", "read", "commit"] {
+        let before = before();
+        let runtime = runtime();
+        let hold = HoldAt::step(step);
+        let running = runtime.block_on(async {
+            let running = before.world.start_with(Arc::clone(&hold) as Arc<dyn Watch>).await.unwrap();
+            let woken = before.world.wake(&running).await.unwrap();
+            let refusal = woken.lease(&running, before.ready.grant, before.ready.connection, 500).await;
+            assert!(matches!(refusal, Err(KeeperRefusal::Pending { .. })), "{step}");
+            running
+        });
+        drop(running);
+        runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_second_keeper_over_the_same_state_is_refused() {
+    let world = World::new();
+    runtime().block_on(async {
+        let running = world.start().await;
+        running.ledger.close().await.unwrap();
+        let second = world.start_with(Arc::new(nightlatch_keeper::Unwatched)).await;
+        assert!(matches!(second, Err(KeeperError::AnchorHeld { .. })));
+    });
+}
+
+#[test]
+fn a_log_that_was_lost_vouches_for_nothing() {
+    let before = before();
+    std::fs::remove_dir_all(before.world.path("state")).unwrap();
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.provider.refreshes(), 0);
+}
+
+#[test]
+fn a_cloned_machine_presents_nothing() {
+    let mut before = before();
+    before.world.machine = "clone";
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.provider.refreshes(), 0);
+}
+
+#[test]
+fn a_database_from_a_backup_presents_nothing() {
+    let before = before();
+    let copy = before.world.path("backup.sqlite");
+    std::fs::copy(before.world.path("db.sqlite"), &copy).unwrap();
+    after(&before).unwrap();
+    for side in ["db.sqlite-wal", "db.sqlite-shm"] {
+        let _ = std::fs::remove_file(before.world.path(side));
+    }
+    std::fs::copy(&copy, before.world.path("db.sqlite")).unwrap();
+    // The ledger's head is older than its files too; here only the keeper is asked.
+    let _ = std::fs::remove_dir_all(before.world.path("ledger"));
+    before.world.forge("DELETE FROM ledger_head");
+    before.world.clock.forward(Duration::from_secs(3600));
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.provider.refreshes(), 1);
+}
+
+#[test]
+fn a_stop_lets_a_refresh_finish() {
+    let before = before();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let running = before.world.start().await;
+        let woken = before.world.wake(&running).await.unwrap();
+        before.world.provider.next(crate::provider::Act::Late(Duration::from_millis(500)));
+        let _ = woken.lease(&running, before.ready.grant, before.ready.connection, 50).await;
+        running.end().await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 1);
+}

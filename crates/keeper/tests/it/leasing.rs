@@ -1,0 +1,221 @@
+//! A wake follows only from a fresh proof, a lease only from a wake, and both end when they must.
+
+use crate::world::{World, binding, eventually};
+use nightlatch_custody::{ReplicaKey, entropy::SystemEntropy};
+use nightlatch_domain::{
+    clock::Clock,
+    grant::Grant,
+    id::TenantId,
+    ports::{
+        control_keeper::{ControlReply, ControlRequest, Statement},
+        gateway_keeper::{Evidence, GatewayReply, GatewayRequest, KeeperRefusal, LeaseKind, WakeProof},
+        store::{ControlStore, KeeperStore},
+    },
+    principal::{Agent, AgentStatus, Binding},
+    task::{Assurance, TaskState},
+};
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_opens_for_its_wake_and_says_where_it_may_go() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let lease = ready.lease(&running).await.unwrap();
+    assert_eq!(lease.secret.expose(), b"canary-access-1");
+    assert_eq!((lease.body.hosts, lease.lease.kind), (world.hosts(), LeaseKind::Bearer));
+    let other = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
+    assert!(other.open_lease(&lease.lease).is_err());
+    let note = running.store.wakes(world.tenant, world.task, 1).await.unwrap().remove(0);
+    assert_eq!((note.id, note.assurance, note.binding), (ready.woken.wake, Assurance::Stated, binding()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_static_secret_is_leased_as_what_it_is() {
+    let world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let connection = world.connect_static(&running, "key-dana").await;
+    let grant = world.grant(&running, connection).await;
+    let woken = world.wake(&running).await.unwrap();
+    let lease = woken.lease(&running, grant, connection, 0).await.unwrap();
+    assert_eq!((lease.secret.expose(), lease.lease.kind), (&b"key-dana"[..], LeaseKind::Static));
+    let row = KeeperStore::connection(&running.store, world.tenant, connection).await.unwrap().unwrap();
+    assert_eq!(row.account.as_deref(), Some("dana"));
+}
+
+async fn proof(world: &World, running: &crate::world::Running) -> WakeProof {
+    let replica = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
+    world.proof(running, replica.sealing_key().clone(), binding()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_does_not_fit_wakes_nobody() {
+    let world = World::new();
+    let running = world.start().await;
+    world.ready(&running).await;
+    let bends: Vec<fn(&mut WakeProof)> = vec![
+        |proof| proof.nonce = "00".repeat(32),
+        |proof| proof.wake = nightlatch_domain::id::WakeId::new(proof_time(proof), [9; 10]),
+        |proof| proof.task = nightlatch_domain::id::TaskId::new(proof_time(proof), [9; 10]),
+        |proof| proof.agent = nightlatch_domain::id::PrincipalId::new(proof_time(proof), [9; 10]),
+        |proof| proof.tenant = TenantId::new(proof_time(proof), [9; 10]),
+        |proof| restate(proof, |binding| *binding = Binding::Uid { uid: 7 }, 0),
+        |proof| restate(proof, |_| {}, -61),
+        |proof| restate(proof, |_| {}, 60),
+    ];
+    for (place, bend) in bends.into_iter().enumerate() {
+        let mut proof = proof(&world, &running).await;
+        bend(&mut proof);
+        let refusal = running.gateway.ask(GatewayRequest::Wake(proof)).await.unwrap_err();
+        assert_eq!(refusal, KeeperRefusal::ProofRejected, "{place}");
+    }
+}
+
+fn proof_time(proof: &WakeProof) -> nightlatch_domain::clock::Timestamp {
+    let Evidence::Stated { verified_at, .. } = &proof.evidence;
+    *verified_at
+}
+
+fn restate(proof: &mut WakeProof, bend: impl Fn(&mut Binding), secs: i64) {
+    let Evidence::Stated { binding, verified_at } = &mut proof.evidence;
+    bend(binding);
+    *verified_at = nightlatch_domain::clock::Timestamp::from_millis(verified_at.millis() + secs * 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nonce_serves_once_and_for_a_minute() {
+    let world = World::new();
+    let running = world.start().await;
+    world.ready(&running).await;
+    let mut wrong = proof(&world, &running).await;
+    let right = wrong.clone();
+    wrong.nonce = "00".repeat(32);
+    assert!(running.gateway.ask(GatewayRequest::Wake(wrong)).await.is_err());
+    let spent = running.gateway.ask(GatewayRequest::Wake(right)).await;
+    assert_eq!(spent, Err(KeeperRefusal::ProofRejected));
+    let mut late = proof(&world, &running).await;
+    world.clock.forward(Duration::from_secs(61));
+    restate(&mut late, |_| {}, 61);
+    assert_eq!(running.gateway.ask(GatewayRequest::Wake(late)).await, Err(KeeperRefusal::ProofRejected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_proof_again_is_the_same_wake_and_no_other_key_slips_in() {
+    let world = World::new();
+    let running = world.start().await;
+    world.ready(&running).await;
+    let proof = proof(&world, &running).await;
+    let first = running.gateway.ask(GatewayRequest::Wake(proof.clone())).await.unwrap();
+    assert_eq!(running.gateway.ask(GatewayRequest::Wake(proof.clone())).await.unwrap(), first);
+    let mut other = proof;
+    other.replica_key = ReplicaKey::generate(&SystemEntropy::new()).unwrap().sealing_key().clone();
+    assert!(running.gateway.ask(GatewayRequest::Wake(other)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_ends_by_its_hour_by_sleep_and_by_its_task() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.provider.access_life(30 * 86_400);
+    assert!(ready.lease(&running).await.is_ok());
+    // A stranger's tenant puts nobody to sleep.
+    let stranger = TenantId::new(world.clock.now(), [9; 10]);
+    let ask = GatewayRequest::Sleep { tenant: stranger, wake: ready.woken.wake };
+    assert_eq!(running.gateway.ask(ask).await, Ok(GatewayReply::Done));
+    assert!(ready.lease(&running).await.is_ok());
+    let ask = GatewayRequest::Sleep { tenant: world.tenant, wake: ready.woken.wake };
+    assert_eq!(running.gateway.ask(ask).await, Ok(GatewayReply::Done));
+    assert_eq!(ready.lease(&running).await.unwrap_err(), KeeperRefusal::NotAwake);
+
+    let woken = world.wake(&running).await.unwrap();
+    let ask = ControlRequest::EndWakes { tenant: world.tenant, task: world.task };
+    assert_eq!(running.control.ask(ask).await, Ok(ControlReply::Done));
+    let refusal = woken.lease(&running, ready.grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::NotAwake);
+    let note = running.store.wakes(world.tenant, world.task, 1).await.unwrap().remove(0);
+    assert!(note.ended_at.is_some());
+
+    let woken = world.wake(&running).await.unwrap();
+    world.clock.forward(Duration::from_secs(3600));
+    let refusal = woken.lease(&running, ready.grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::NotAwake);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_under_way_does_not_outlive_its_tasks_sleep() {
+    let world = World::new();
+    let running = world.start().await;
+    world.ready(&running).await;
+    let proof = proof(&world, &running).await;
+    let ask = ControlRequest::EndWakes { tenant: world.tenant, task: world.task };
+    running.control.ask(ask).await.unwrap();
+    assert_eq!(running.gateway.ask(GatewayRequest::Wake(proof)).await, Err(KeeperRefusal::ProofRejected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_task_a_disabled_agent_and_a_revoked_grant_get_nothing() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let row = KeeperStore::grant(&running.store, world.tenant, ready.grant).await.unwrap().unwrap();
+    let revoked = Grant { revoked_at: Some(world.clock.now()), ..row };
+    let attestation = running.attest(Statement::Grant(revoked.clone())).await;
+    running.store.put_grant(Grant { attestation, ..revoked }).await.unwrap();
+    assert_eq!(ready.lease(&running).await.unwrap_err(), KeeperRefusal::GrantEnded);
+
+    let disabled = world.agent_row(AgentStatus::Disabled);
+    let attestation = running.attest(Statement::Agent(disabled.clone())).await;
+    let grant = world.grant(&running, ready.connection).await;
+    running.store.put_agent(Agent { attestation, ..disabled }).await.unwrap();
+    let refusal = ready.woken.lease(&running, grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::AgentDisabled);
+    assert_eq!(world.wake(&running).await.err(), Some(KeeperRefusal::AgentDisabled));
+
+    let active = world.agent_row(AgentStatus::Active);
+    let attestation = running.attest(Statement::Agent(active.clone())).await;
+    running.store.put_agent(Agent { attestation, ..active }).await.unwrap();
+    let completed = running.attested_task(world.task_row(TaskState::Completed)).await;
+    running.store.put_task(completed).await.unwrap();
+    let refusal = ready.woken.lease(&running, grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::TaskEnded);
+    assert_eq!(world.wake(&running).await.err(), Some(KeeperRefusal::TaskEnded));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_covers_its_own_connection_only() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let other = world.connect_static(&running, "key-erin").await;
+    let refusal = ready.woken.lease(&running, ready.grant, other, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::GrantEnded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn challenges_are_bounded() {
+    let world = World::new();
+    let running = world.start().await;
+    let ask = || GatewayRequest::Challenge { tenant: world.tenant, task: world.task };
+    for _ in 0..4096 {
+        running.gateway.ask(ask()).await.unwrap();
+    }
+    assert_eq!(running.gateway.ask(ask()).await, Err(KeeperRefusal::TooMany));
+    world.clock.forward(Duration::from_secs(61));
+    assert!(running.gateway.ask(ask()).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_static_secret_asks_a_human() {
+    let world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let connection = world.connect_static(&running, "key-dana").await;
+    let woken = world.wake(&running).await.unwrap();
+    world.provider.probe_answers(Some(401));
+    let ask =
+        GatewayRequest::Unauthorized { tenant: world.tenant, wake: woken.wake, connection, generation: 1 };
+    running.gateway.ask(ask).await.unwrap();
+    eventually(|| async { !running.store.tickets(world.tenant).await.unwrap().is_empty() }).await;
+}

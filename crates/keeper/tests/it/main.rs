@@ -1,0 +1,18 @@
+//! Proves what the keeper promises over its real store, log, spool and sockets, against a provider that
+//! rotates refresh tokens, counts every presentation, and punishes reuse.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what a test sets up must succeed"
+)]
+
+mod crash;
+mod enrolling;
+mod forged;
+mod leasing;
+mod provider;
+mod refreshing;
+mod world;

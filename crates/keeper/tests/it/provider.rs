@@ -1,0 +1,263 @@
+//! A provider on loopback: authorization codes, rotating refresh tokens with reuse detection, and the tool
+//! whose account they are. What it does next can be scripted; what it saw is counted.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::net::TcpListener;
+
+/// What the token endpoint does with one request.
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    /// Answers this, without looking at the request.
+    Answer(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// Does what was asked, and closes the connection without a word.
+    Vanish,
+    /// Does what was asked, and answers this late.
+    Late(Duration),
+    /// Does what was asked, and answers something else.
+    Garble(&'static str),
+    /// Brings an access token only.
+    KeepRefresh,
+}
+
+#[derive(Default)]
+struct State {
+    /// The family of every refresh token that was ever given, and whether it was used.
+    refresh: HashMap<String, (u32, bool)>,
+    /// The account and family of every access token.
+    access: HashMap<String, (String, u32)>,
+    accounts: HashMap<u32, String>,
+    dead: Vec<u32>,
+    presented: HashMap<String, u32>,
+    script: VecDeque<Act>,
+    token_calls: u32,
+    refreshes: u32,
+    reuses: u32,
+    codes: u32,
+    probes: u32,
+    next: u32,
+    expires_in: u64,
+    probe_status: Option<u16>,
+    last_form: HashMap<String, String>,
+    last_authorization: Option<String>,
+}
+
+/// The running provider. Its thread ends with the process.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    state: Arc<Mutex<State>>,
+    address: SocketAddr,
+}
+
+impl Provider {
+    pub(crate) fn start() -> Self {
+        let state = Arc::new(Mutex::new(State { expires_in: 3600, ..State::default() }));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Arc::clone(&state);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(serve(listener, served));
+        });
+        Self { state, address }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
+        look(&mut self.state.lock().unwrap())
+    }
+
+    pub(crate) fn next(&self, act: Act) {
+        self.with(|state| state.script.push_back(act));
+    }
+
+    pub(crate) fn access_life(&self, secs: u64) {
+        self.with(|state| state.expires_in = secs);
+    }
+
+    pub(crate) fn probe_answers(&self, status: Option<u16>) {
+        self.with(|state| state.probe_status = status);
+    }
+
+    /// Ends every family, as an administrator would.
+    pub(crate) fn revoke_all(&self) {
+        self.with(|state| state.dead = state.accounts.keys().copied().collect());
+    }
+
+    pub(crate) fn refreshes(&self) -> u32 {
+        self.with(|state| state.refreshes)
+    }
+
+    pub(crate) fn token_calls(&self) -> u32 {
+        self.with(|state| state.token_calls)
+    }
+
+    pub(crate) fn reuses(&self) -> u32 {
+        self.with(|state| state.reuses)
+    }
+
+    pub(crate) fn codes(&self) -> u32 {
+        self.with(|state| state.codes)
+    }
+
+    pub(crate) fn probes(&self) -> u32 {
+        self.with(|state| state.probes)
+    }
+
+    /// The most often that any one refresh token was presented.
+    pub(crate) fn most_presented(&self) -> u32 {
+        self.with(|state| state.presented.values().copied().max().unwrap_or(0))
+    }
+
+    pub(crate) fn last_field(&self, name: &str) -> Option<String> {
+        self.with(|state| state.last_form.get(name).cloned())
+    }
+
+    pub(crate) fn last_authorization(&self) -> Option<String> {
+        self.with(|state| state.last_authorization.clone())
+    }
+
+    /// Whether an access token is one of ours and alive.
+    pub(crate) fn knows(&self, access: &[u8]) -> bool {
+        let token = String::from_utf8_lossy(access).into_owned();
+        self.with(|state| state.access.get(&token).is_some_and(|(_, family)| !state.dead.contains(family)))
+    }
+}
+
+async fn serve(listener: std::net::TcpListener, state: Arc<Mutex<State>>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, Arc::clone(&state)));
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
+
+/// An error ends the connection without an answer.
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, std::io::Error> {
+    let vanished = || std::io::Error::other("vanished");
+    if request.uri().path() == "/me" {
+        return Ok(me(&request, &state));
+    }
+    assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/token"));
+    let authorization =
+        request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let body = request.into_body().collect().await.map_err(|_| vanished())?.to_bytes();
+    let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    let act = {
+        let mut state = state.lock().unwrap();
+        state.token_calls += 1;
+        state.last_form.clone_from(&form);
+        state.last_authorization = authorization;
+        state.script.pop_front()
+    };
+    if let Some(Act::Answer(status, headers, body)) = act {
+        let mut made = Response::builder().status(status);
+        for (name, value) in headers {
+            made = made.header(*name, *value);
+        }
+        return Ok(made.body(Full::from(body)).unwrap());
+    }
+    let keeps_refresh = matches!(act, Some(Act::KeepRefresh));
+    let (status, body) = exchange(&form, keeps_refresh, &mut state.lock().unwrap());
+    match act {
+        Some(Act::Vanish) => return Err(vanished()),
+        // tidy: sleeps because a slow provider is what the test is about
+        Some(Act::Late(wait)) => tokio::time::sleep(wait).await,
+        Some(Act::Garble(other)) => return Ok(json(StatusCode::OK, other.to_owned())),
+        _ => {}
+    }
+    Ok(json(status, body))
+}
+
+fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let made = Response::builder().status(status).header("content-type", "application/json");
+    made.body(Full::from(body)).unwrap()
+}
+
+fn me(request: &Request<Incoming>, state: &Mutex<State>) -> Response<Full<Bytes>> {
+    let mut state = state.lock().unwrap();
+    state.probes += 1;
+    if let Some(status) = state.probe_status {
+        return json(StatusCode::from_u16(status).unwrap(), "{}".to_owned());
+    }
+    let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if let Some(account) = token.strip_prefix("key-") {
+        return json(StatusCode::OK, format!(r#"{{"id":"{account}","login":"{account}@example.com"}}"#));
+    }
+    match state.access.get(token) {
+        Some((account, family)) if !state.dead.contains(family) => {
+            json(StatusCode::OK, format!(r#"{{"id":"{account}","login":"{account}@example.com"}}"#))
+        }
+        _ => json(StatusCode::UNAUTHORIZED, "{}".to_owned()),
+    }
+}
+
+fn exchange(form: &HashMap<String, String>, keeps_refresh: bool, state: &mut State) -> (StatusCode, String) {
+    let refused = || (StatusCode::BAD_REQUEST, r#"{"error":"invalid_grant"}"#.to_owned());
+    match form.get("grant_type").map(String::as_str) {
+        Some("authorization_code") => {
+            state.codes += 1;
+            let Some(account) = form.get("code").and_then(|code| code.strip_prefix("code-")) else {
+                return refused();
+            };
+            let family = state.next + 1;
+            state.accounts.insert(family, account.to_owned());
+            (StatusCode::OK, give(state, family, true))
+        }
+        Some("refresh_token") => {
+            let token = form.get("refresh_token").cloned().unwrap_or_default();
+            *state.presented.entry(token.clone()).or_default() += 1;
+            let Some((family, used)) = state.refresh.get(&token).copied() else { return refused() };
+            if used {
+                // RFC 9700 §4.14.2: reuse ends the family.
+                state.reuses += 1;
+                state.dead.push(family);
+            }
+            if state.dead.contains(&family) {
+                return refused();
+            }
+            state.refreshes += 1;
+            if !keeps_refresh {
+                state.refresh.insert(token, (family, true));
+            }
+            (StatusCode::OK, give(state, family, !keeps_refresh))
+        }
+        _ => (StatusCode::BAD_REQUEST, r#"{"error":"unsupported_grant_type"}"#.to_owned()),
+    }
+}
+
+fn give(state: &mut State, family: u32, with_refresh: bool) -> String {
+    state.next += 1;
+    let (number, life) = (state.next, state.expires_in);
+    let access = format!("canary-access-{number}");
+    let account = state.accounts[&family].clone();
+    state.access.insert(access.clone(), (account, family));
+    let mut body = serde_json::json!({"access_token": access, "token_type": "Bearer", "expires_in": life});
+    if with_refresh {
+        let refresh = format!("canary-refresh-{number}");
+        state.refresh.insert(refresh.clone(), (family, false));
+        body["refresh_token"] = refresh.into();
+    }
+    body.to_string()
+}
