@@ -162,6 +162,12 @@ fn another_keeper_key_opens_nothing() {
 }
 
 #[test]
+fn a_data_key_and_a_content_are_never_bound_alike() {
+    let bound = |layer| super::associated(layer, &context()).unwrap();
+    assert_ne!(bound(super::Layer::DataKey), bound(super::Layer::Content));
+}
+
+#[test]
 fn every_wrapping_has_its_own_data_key() {
     let (_folder, keys) = keeper();
     let one = keys.wrap(&secret("same"), &context()).unwrap();

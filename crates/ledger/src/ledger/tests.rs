@@ -84,6 +84,7 @@ async fn intent(ledger: &Ledger, call: u8, effect: Effect) -> Result<Recorded, L
 async fn eventually(mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while !holds() {
+            // tidy: sleeps because it polls until a deadline
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     });

@@ -83,7 +83,18 @@ fn a_missing_file_refuses() {
     }
     let (folder, _) = sample(20);
     fs::remove_file(path(&folder, 1)).unwrap();
-    assert!(refused(run(&folder, None)).is_some());
+    let named = run(&folder, None).map(drop);
+    assert!(matches!(named, Err(LedgerError::Broken(broken)) if broken.file == "000001.jsonl"));
+}
+
+#[test]
+fn a_last_line_without_end_is_not_cut_off() {
+    let (folder, head) = sample(20);
+    let at = path(&folder, last(&folder));
+    let grown = [fs::read(&at).unwrap(), vec![b'x'; 200 * 1024]].concat();
+    fs::write(&at, &grown).unwrap();
+    assert_eq!(refused(run(&folder, Some(&head))), Some(What::Unreadable));
+    assert_eq!(fs::read(&at).unwrap(), grown);
 }
 
 #[test]

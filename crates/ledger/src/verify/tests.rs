@@ -231,8 +231,24 @@ fn a_head_that_another_key_signed_is_refused() {
 fn a_line_without_end_is_refused_and_not_read_into_memory() {
     let sample = Sample::new();
     let first = sample.first_seq(2);
-    fs::write(sample.path(2), vec![b'x'; 1 << 20]).unwrap();
+    fs::write(sample.path(2), vec![b'x'; 200 * 1024]).unwrap();
     assert_eq!((sample.broken().seq, sample.broken().what), (first, What::Unreadable));
+}
+
+#[test]
+fn a_last_line_without_end_is_no_torn_one() {
+    let sample = Sample::new();
+    fs::write(sample.path(sample.files() + 1), vec![b'x'; 200 * 1024]).unwrap();
+    assert_eq!((sample.broken().seq, sample.broken().what), (RECORDS + 1, What::Unreadable));
+}
+
+#[test]
+fn an_unfinished_line_in_a_file_that_is_not_the_last_is_named() {
+    let sample = Sample::new();
+    let (first, whole) = (sample.first_seq(3), fs::read(sample.path(2)).unwrap());
+    fs::write(sample.path(2), [&whole[..], b"{"].concat()).unwrap();
+    assert_eq!((sample.broken().seq, sample.broken().what), (first, What::Unreadable));
+    assert!(sample.without_head().is_err());
 }
 
 #[test]

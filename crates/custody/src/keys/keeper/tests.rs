@@ -181,6 +181,8 @@ fn the_intake_opens_what_was_sealed_for_this_tool_and_nothing_else() {
     assert!(refused(keys.open_intake(&altered, aad.as_bytes())));
     let (_other_folder, others) = keeper();
     assert!(refused(others.open_intake(&sealed, aad.as_bytes())));
+    let renamed = Sealed { recipient: others.intake_key().id, ..sealed.clone() };
+    assert!(refused(keys.open_intake(&renamed, aad.as_bytes())));
     let redirected = Sealed { recipient: others.intake_key().id, ..sealed };
     assert!(refused(others.open_intake(&redirected, aad.as_bytes())));
 }
