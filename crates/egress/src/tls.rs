@@ -124,3 +124,32 @@ fn own_roots(
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build();
     Ok(verifier.map_err(|error| bad(error.to_string()))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Alpn, Trust};
+    use crate::config::Map;
+    use nightlatch_domain::clock::{Boot, Clock, Timestamp};
+    use std::sync::Arc;
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(0)
+        }
+        fn boot(&self) -> Boot {
+            Boot::from_millis(0)
+        }
+    }
+
+    #[test]
+    fn no_session_is_kept_and_no_early_data_sent() {
+        let key = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let root = key.cert.pem();
+        let map = Map::new("a.example", "127.0.0.1:1".parse().unwrap(), Some(root.as_bytes())).unwrap();
+        let config = Trust::new(Arc::new(Still)).client(Some(&map), Alpn::Http1).unwrap();
+        assert!(!config.enable_early_data);
+        assert!(format!("{:?}", config.resumption).contains("NoClientSessionStorage"));
+    }
+}
