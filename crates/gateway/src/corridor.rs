@@ -149,7 +149,7 @@ async fn passage(
     let recorded = record::intent(&corridor.ledger, &resolved.exchange, &holding.awake).await?;
     headers.remove(&resolved.field);
     let leaving = Leaving { resolved, holding, recorded, permit, headers, body, share, began };
-    Ok(corridor.leave(leaving).await?)
+    corridor.leave(leaving).await
 }
 
 /// A call that is decided, held and recorded.
@@ -183,13 +183,13 @@ impl Corridor {
 
     async fn unresolved(&self, admitted: &Admitted, call: CallId, unresolved: Unresolved) -> Refused {
         match unresolved {
-            Unresolved::Refused(problem) => problem.into(),
+            Unresolved::Refused(problem) => (*problem).into(),
             Unresolved::Challenged(problem, challenge) => {
-                Refused { challenge: Some(challenge), ..problem.into() }
+                Refused { challenge: Some(challenge), ..(*problem).into() }
             }
             Unresolved::Foreign(problem, grant) => {
                 self.aside(record::misuse(&admitted.caller, call, &grant)).await;
-                problem.into()
+                (*problem).into()
             }
         }
     }
@@ -221,7 +221,9 @@ impl Corridor {
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(problem) => {
-                self.aside(record::lease_refused(exchange)).await;
+                if problem.kind != ProblemKind::CredentialPending {
+                    self.aside(record::lease_refused(exchange)).await;
+                }
                 return Err(told(closing, problem));
             }
         };

@@ -147,8 +147,9 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves plain HTTP on a Unix socket until `shutdown`; the peer's UID is its binding. The UID that
-    /// runs this process proves nothing, unless `own_uid_may` says so: everything of its user has it.
+    /// Serves plain HTTP/1.1 on a Unix socket until `shutdown`; the peer's UID is its binding. `own_uid`
+    /// is the user that runs this process: it proves nothing, since every program of that user has it.
+    /// None where the operator says that it may be an agent all the same.
     ///
     /// # Errors
     /// None today; the shape is that of [`Gateway::serve`].

@@ -89,7 +89,8 @@ impl Awake {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(&self) -> bool {
+    /// Whether it was ended here.
+    pub(crate) fn is_over(&self) -> bool {
         self.held().key.is_none()
     }
 
@@ -346,6 +347,3 @@ impl Wakes {
         self.live().values().flatten().cloned().collect()
     }
 }
-
-#[cfg(test)]
-mod tests;

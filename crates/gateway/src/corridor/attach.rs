@@ -29,7 +29,8 @@ pub(crate) struct Prepared {
 
 /// # Errors
 /// [`ProblemKind::LeaseRefused`] where permit, record or lease are not this call's or the lease does not
-/// open; [`ProblemKind::DestinationDenied`] where the seal does not name this host and path.
+/// open; [`ProblemKind::DestinationDenied`] where the seal does not name this host and path;
+/// [`ProblemKind::CredentialPending`] where the wake ended meanwhile.
 pub(crate) fn attach(
     holding: &Holding,
     permit: Permit,
@@ -45,7 +46,10 @@ pub(crate) fn attach(
     {
         return Err(refused());
     }
-    let opened = holding.awake.with_key(|key| key.open_lease(lease)).ok_or_else(refused)?;
+    let opened = holding.awake.with_key(|key| key.open_lease(lease));
+    // The wake ended while the call was held: over a fresh connection it may be proved again.
+    let over = || Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool).retry_after(1);
+    let opened = opened.ok_or_else(over)?;
     let (body, secret) = opened.map_err(|_| refused())?;
     drop(permit);
     let host = sealed_host(&body, exchange)

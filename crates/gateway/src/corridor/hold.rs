@@ -38,10 +38,13 @@ pub(crate) async fn hold(
             wakes.awake(&exchange.caller, exchange.at, applied).await.map_err(|refusal| problem(&refusal))?;
         let kept = match wakes.lease(&awake, exchange).await {
             Ok(kept) => kept,
-            Err(KeeperRefusal::NotAwake) => {
+            // The keeper forgot it. Where we ended it ourselves, the call came before the sleep and wakes
+            // nobody after it.
+            Err(KeeperRefusal::NotAwake) if !awake.is_over() => {
                 wakes.end(&awake);
                 continue;
             }
+            Err(KeeperRefusal::NotAwake) => break,
             Err(refusal) => return Err(problem(&refusal)),
         };
         match running.enter(&kept.lease.binding, kept.asked_after) {

@@ -41,16 +41,16 @@ pub(crate) struct Resolved {
 #[derive(Debug)]
 pub(crate) enum Unresolved {
     /// A refusal with nothing to add.
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// No reference came; the manifest's challenge for that host.
-    Challenged(Problem, Option<String>),
+    Challenged(Box<Problem>, Option<String>),
     /// The reference of another agent or task. The caller sees an unknown one; the grant is for the ledger.
-    Foreign(Problem, Arc<Grant>),
+    Foreign(Box<Problem>, Arc<Grant>),
 }
 
 impl From<Problem> for Unresolved {
     fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
+        Self::Refused(Box::new(problem))
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn resolve(
     let found = carriers.find(headers, addressed.target.query.as_deref());
     let Some(presented) = found.map_err(|problem| problem.of_tool(&addressed.tool))? else {
         let missing = Problem::new(ProblemKind::ReferenceMissing).of_tool(&addressed.tool);
-        return Err(Unresolved::Challenged(missing, host.challenge.clone()));
+        return Err(Unresolved::Challenged(Box::new(missing), host.challenge.clone()));
     };
     let grant = own_grant(caller, tables.named(&presented.text, &manifest), &addressed)?;
     let (task, connection) =
@@ -118,8 +118,8 @@ fn own_grant(caller: &Caller, named: Option<Named>, addressed: &Addressed) -> Re
     let unknown = Problem::new(ProblemKind::ReferenceUnknown).of_tool(&addressed.tool);
     match named {
         Some(Named(grant)) if grant.tenant == caller.tenant && grant.task == caller.task => Ok(grant),
-        Some(Named(grant)) => Err(Unresolved::Foreign(unknown, grant)),
-        None => Err(Unresolved::Refused(unknown)),
+        Some(Named(grant)) => Err(Unresolved::Foreign(Box::new(unknown), grant)),
+        None => Err(unknown.into()),
     }
 }
 

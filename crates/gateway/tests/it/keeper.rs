@@ -45,6 +45,8 @@ pub(crate) struct Knobs {
     pub(crate) claim: Option<fn(&mut LeaseBinding)>,
     /// Answer every request with this.
     pub(crate) answer: Option<GatewayReply>,
+    /// Seal a lease before waiting for a permit to hand it out.
+    pub(crate) seals_before_it_waits: bool,
     /// How long a lease is fresh.
     pub(crate) fresh_for: Option<Duration>,
 }
@@ -98,9 +100,10 @@ impl FakeKeeper {
             GatewayRequest::Challenge { .. } => Ok(GatewayReply::Challenge(self.challenge())),
             GatewayRequest::Wake(proof) => Ok(self.wake(&proof)),
             GatewayRequest::Lease(asked) => {
+                let early = self.knobs.lock().unwrap().seals_before_it_waits.then(|| self.lease(&asked));
                 self.leases.acquire().await.unwrap().forget();
                 self.leases.add_permits(1);
-                self.lease(&asked)
+                early.unwrap_or_else(|| self.lease(&asked))
             }
             GatewayRequest::Enrol { code_sha256, binding } => self.enrol(code_sha256, binding).await,
             GatewayRequest::Sleep { wake, .. } => {

@@ -71,7 +71,6 @@ pub(crate) struct Upstream {
     pub(crate) root: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Script>>,
-    arrived: Arc<Notify>,
 }
 
 impl Upstream {
@@ -84,18 +83,12 @@ impl Upstream {
             root,
             seen: Arc::default(),
             script: Arc::new(Mutex::new(Arc::new(|_: &Seen| Reply::ok("{\"fine\":true}")))),
-            arrived: Arc::default(),
         };
-        let (seen, script, arrived) =
-            (Arc::clone(&upstream.seen), Arc::clone(&upstream.script), Arc::clone(&upstream.arrived));
+        let (seen, script) = (Arc::clone(&upstream.seen), Arc::clone(&upstream.script));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let serving = Serving {
-                    seen: Arc::clone(&seen),
-                    script: Arc::clone(&script),
-                    arrived: Arc::clone(&arrived),
-                };
+                let serving = Serving { seen: Arc::clone(&seen), script: Arc::clone(&script) };
                 tokio::spawn(serving.run(acceptor.clone(), stream));
             }
         });
@@ -113,11 +106,6 @@ impl Upstream {
 
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
-    }
-
-    /// Waits for a request's head.
-    pub(crate) async fn arrival(&self) {
-        self.arrived.notified().await;
     }
 }
 
@@ -139,7 +127,6 @@ fn identity(certified: &str) -> (ServerConfig, String) {
 struct Serving {
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Script>>,
-    arrived: Arc<Notify>,
 }
 
 impl Serving {
@@ -152,7 +139,6 @@ impl Serving {
                 seen.push(Seen { head: head.clone(), body: Vec::new() });
                 seen.len() - 1
             };
-            self.arrived.notify_one();
             let script = Arc::clone(&self.script.lock().unwrap());
             let early = script(&Seen { head: head.clone(), body: Vec::new() }).early;
             let body = if early { Vec::new() } else { read_body(&mut stream, &mut unread, &head).await };

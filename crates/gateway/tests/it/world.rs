@@ -142,7 +142,6 @@ pub(crate) struct World {
     pub(crate) evil: Upstream,
     pub(crate) address: SocketAddr,
     pub(crate) tenant: TenantId,
-    pub(crate) human: PrincipalId,
     pub(crate) connection: ConnectionId,
     pub(crate) alice: Actor,
     pub(crate) mallory: Actor,
@@ -245,7 +244,6 @@ impl World {
             evil,
             address,
             tenant,
-            human,
             connection,
             alice,
             mallory,
@@ -513,22 +511,34 @@ async fn actor(
     };
     store.put_grant(grant_row).await.unwrap();
     let identity = Identity::new();
-    enrol(store, tenant, agent, task, &identity, now).await;
+    let binding = Binding::Key { spki_sha256: identity.spki_sha256.clone() };
+    enrol(store, tenant, agent, task, binding, now).await;
     Actor { identity, agent, task, grant, reference: reference.as_str().to_owned() }
 }
 
-/// Enrols a key by the store's own way: a code, used up.
-pub(crate) async fn enrol(
+/// Enrols a binding by the store's own way: a code, used up.
+pub(crate) async fn enrol_binding(
+    store: &SqliteStore,
+    tenant: TenantId,
+    actor: &Actor,
+    binding: Binding,
+    now: Timestamp,
+) {
+    enrol(store, tenant, actor.agent, actor.task, binding, now).await;
+}
+
+async fn enrol(
     store: &SqliteStore,
     tenant: TenantId,
     agent: PrincipalId,
     task: TaskId,
-    identity: &Identity,
+    binding: Binding,
     now: Timestamp,
 ) {
+    let code_sha256: String = ten().iter().map(|byte| format!("{byte:02x}")).collect();
     let code = EnrolmentCode {
         tenant,
-        code_sha256: identity.spki_sha256.clone(),
+        code_sha256: code_sha256.clone(),
         agent,
         task,
         expires_at: now.plus(Duration::from_secs(600)),
@@ -540,9 +550,9 @@ pub(crate) async fn enrol(
         id: EnrolmentId::new(now, ten()),
         agent,
         task,
-        binding: Binding::Key { spki_sha256: identity.spki_sha256.clone() },
+        binding,
         created_at: now,
         attestation: Attestation("test".into()),
     };
-    assert!(store.enrol(identity.spki_sha256.clone(), enrolment).await.unwrap());
+    assert!(store.enrol(code_sha256, enrolment).await.unwrap());
 }
