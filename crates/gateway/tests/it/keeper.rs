@@ -100,7 +100,8 @@ impl FakeKeeper {
             GatewayRequest::Challenge { .. } => Ok(GatewayReply::Challenge(self.challenge())),
             GatewayRequest::Wake(proof) => Ok(self.wake(&proof)),
             GatewayRequest::Lease(asked) => {
-                let early = self.knobs.lock().unwrap().seals_before_it_waits.then(|| self.lease(&asked));
+                let seals_now = self.knobs.lock().unwrap().seals_before_it_waits;
+                let early = seals_now.then(|| self.lease(&asked));
                 self.leases.acquire().await.unwrap().forget();
                 self.leases.add_permits(1);
                 early.unwrap_or_else(|| self.lease(&asked))
