@@ -119,6 +119,14 @@ fn policies_that_name_another_tool_are_not_evaluated() {
 }
 
 #[test]
+fn a_policy_for_every_tool_holds_beside_those_for_one() {
+    let one = "forbid (principal, action == Action::\"admin\", resource in Tool::\"github\");";
+    let every = "forbid (principal, action, resource) when { context.sandbox == \"none\" };";
+    assert!(allowed().decide(&decider(&[one])).is_ok());
+    assert!(allowed().decide(&decider(&[one, every])).is_err());
+}
+
+#[test]
 fn what_is_shown_holds_every_policy_in_force() {
     let shown = decider(&["@id(\"mine\") forbid (principal, action, resource in Tool::\"slack\");"]).show();
     for part in ["entity Grant", "@id(\"not-covered\")", "f0.cedar:mine (f0.cedar:1), for tool `slack`"] {
