@@ -119,14 +119,20 @@ impl AnchorLog {
         self.inner().append(Record::Void { attempt })
     }
 
-    /// Anchors a chain's head.
+    /// Anchors a chain's head. It never goes back: neither within a family, nor to a family that is not
+    /// about to begin; a refresh that is overtaken by a reconnect says its word too late.
     ///
     /// # Errors
     /// [`KeeperError::File`] where it could not be written, and [`KeeperError::AnchorPoisoned`] where
     /// what was half written could not be cut off again.
     pub fn set_head(&self, chain: ChainId, head: Head) -> Result<(), KeeperError> {
         let mut inner = self.inner();
-        if inner.facts.heads.get(&chain) == Some(&head) {
+        let is_newer = match inner.facts.heads.get(&chain) {
+            None => true,
+            Some(anchored) if anchored.family == head.family => anchored.generation < head.generation,
+            Some(_) => inner.facts.redeems.contains_key(&head.family),
+        };
+        if !is_newer {
             return Ok(());
         }
         inner.append(Record::Head { chain, head })?;

@@ -86,3 +86,36 @@ pub(crate) async fn outcome(mut waiting: Waiting) -> Option<Outcome> {
     let told = waiting.wait_for(Option::is_some).await.ok()?;
     *told
 }
+
+#[cfg(test)]
+mod tests {
+    //! One flight a chain, and everybody hears of its end.
+
+    use super::{Boarded, Flights, Landing, outcome};
+    use crate::machine::Outcome;
+    use nightlatch_domain::{clock::Timestamp, id::ChainId};
+
+    fn chain() -> ChainId {
+        ChainId::new(Timestamp::from_millis(1), [1; 10])
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_second_joins_and_hears_the_same() {
+        let flights = Flights::default();
+        let Boarded::First(tell, first) = flights.board(chain()) else { panic!("somebody was there") };
+        let Boarded::Joined(second) = flights.board(chain()) else { panic!("a second flight") };
+        Landing::new(&flights, chain(), tell).land(Outcome::Refreshed);
+        assert_eq!(outcome(first).await, Some(Outcome::Refreshed));
+        assert_eq!(outcome(second).await, Some(Outcome::Refreshed));
+        assert!(!flights.has(chain()) && matches!(flights.board(chain()), Boarded::First(..)));
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_ends_without_a_word_leaves_nobody_waiting() {
+        let flights = Flights::default();
+        let Boarded::First(tell, waiting) = flights.board(chain()) else { panic!("somebody was there") };
+        drop(Landing::new(&flights, chain(), tell));
+        assert_eq!(outcome(waiting).await, None);
+        assert!(!flights.has(chain()));
+    }
+}

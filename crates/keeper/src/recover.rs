@@ -9,7 +9,7 @@ use crate::{
     core::Core,
     enrol,
     error::KeeperError,
-    machine::Entry,
+    machine::{Entry, Outcome},
     refresh::{Found, Run, is_anchored, material::Material, recovery},
     spool::{Asked, SpooledAnswer},
 };
@@ -38,10 +38,26 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     finish_attempts(core).await?;
     release_claims(core).await?;
     hold_heads_against_the_log(core).await?;
-    for flow in core.store().open_flows().await? {
-        enrol::resume(core, flow).await;
-    }
-    core.on_disk(|core| core.spool.forget_empty()).await
+    core.on_disk(|core| core.spool.forget_empty()).await?;
+    // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
+    let (flows, core) = (core.store().open_flows().await?, Arc::clone(core));
+    tokio::spawn(async move {
+        for flow in flows {
+            enrol::resume(&core, flow).await;
+        }
+    });
+    Ok(())
+}
+
+/// A claim of our own without a flight: its writing was answered with an error, or its task ended. Takes it
+/// up where it stands.
+pub(crate) async fn take_up(core: &Arc<Core>, view: ChainView) -> Outcome {
+    let Ok(attempts) = core.store().open_attempts().await else { return Outcome::Unavailable };
+    let current =
+        |attempt: &Attempt| attempt.family == view.family.id && attempt.generation == view.head.number;
+    let attempt = attempts.into_iter().find(current);
+    let entry = attempt.as_ref().map_or(Entry::NeverSent, |attempt| entry(core, &view, attempt));
+    finish(core, view, entry, attempt).await
 }
 
 /// Answers that the database does not have yet.
@@ -100,7 +116,7 @@ fn entry(core: &Core, view: &ChainView, attempt: &Attempt) -> Entry {
     }
 }
 
-async fn finish(core: &Arc<Core>, view: ChainView, entry: Entry, attempt: Option<Attempt>) {
+async fn finish(core: &Arc<Core>, view: ChainView, entry: Entry, attempt: Option<Attempt>) -> Outcome {
     let chain = view.chain.id;
     let material = Material::open(core, &view).ok();
     let plan = recovery(core, &view, entry);
@@ -110,6 +126,7 @@ async fn finish(core: &Arc<Core>, view: ChainView, entry: Entry, attempt: Option
     };
     let outcome = Run::resume(core, view, material, plan, found).carry_through().await;
     tracing::info!(%chain, ?outcome, "a refresh that was cut off is finished");
+    outcome
 }
 
 /// Claims without an attempt that could still matter.

@@ -15,12 +15,14 @@ use crate::{
     core::Core,
     flights::{Boarded, Landing, Waiting},
     machine::{Entry, Outcome, Plan},
+    recover::take_up,
     schedule,
 };
 use material::{Material, Unfit};
 use nightlatch_catalog::profile::OldAccess;
 use nightlatch_domain::{
     chain::ChainState,
+    clock::Timestamp,
     id::{ChainId, FamilyId, TenantId},
     ports::store::ChainView,
 };
@@ -73,7 +75,10 @@ async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted)
         Ok(None) => return Outcome::Removed,
         Err(_) => return Outcome::Unavailable,
     };
-    if let Some(outcome) = nothing_to_do(core, &view, wanted) {
+    if view.chain.state == ChainState::Refreshing && view.chain.owner == Some(core.owner) {
+        return take_up(core, view).await;
+    }
+    if let Some(outcome) = nothing_to_do(&view, wanted, core.now().wall) {
         return outcome;
     }
     let opened = Material::open(core, &view);
@@ -83,8 +88,7 @@ async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted)
 }
 
 /// What is known without touching anything.
-fn nothing_to_do(core: &Core, view: &ChainView, wanted: Wanted) -> Option<Outcome> {
-    let now = core.now().wall;
+fn nothing_to_do(view: &ChainView, wanted: Wanted, now: Timestamp) -> Option<Outcome> {
     match (view.chain.state, wanted) {
         (_, Wanted::Instead { family, generation })
             if family != view.family.id || generation != view.head.number =>
@@ -160,7 +164,10 @@ pub(crate) fn is_anchored(log: &AnchorLog, view: &ChainView) -> bool {
 }
 
 /// How long a caller is told to wait for a chain that backs off.
-pub(crate) fn wait_secs(core: &Core, until: Option<nightlatch_domain::clock::Timestamp>) -> u64 {
+pub(crate) fn wait_secs(core: &Core, until: Option<Timestamp>) -> u64 {
     let left = until.map_or(schedule::local_retry(0), |until| until.since(core.now().wall));
     left.as_secs().clamp(1, 3600)
 }
+
+#[cfg(test)]
+mod tests;

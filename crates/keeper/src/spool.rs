@@ -113,7 +113,8 @@ impl Spool {
     pub fn keep(&self, asked: Asked, family: FamilyId) -> Result<(), KeeperError> {
         let path = self.path(asked);
         let kept = self.directory.join(format!("{family}.kept"));
-        match fs::rename(&path, &kept) {
+        let put_away = shorten(&path).and_then(|()| fs::rename(&path, &kept));
+        match put_away {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeeperError::file(&kept)(error)),
             _ => Ok(()),
         }
@@ -188,6 +189,14 @@ fn allocate(file: &File) -> io::Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Gives back the room that the answer did not need.
+fn shorten(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let mut len = [0; size_of::<u32>()];
+    file.read_exact_at(&mut len, MAGIC.len() as u64)?;
+    file.set_len(HEAD_LEN as u64 + u64::from(u32::from_be_bytes(len)))
 }
 
 fn read(path: &Path) -> io::Result<Option<SpooledAnswer>> {

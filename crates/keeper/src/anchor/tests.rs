@@ -57,6 +57,23 @@ fn a_generation_below_the_anchored_head_is_never_presented() {
 }
 
 #[test]
+fn a_head_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let (chain, reconnected) = (id!(ChainId, 1), Head { family: id!(FamilyId, 2), generation: 1 });
+    log.set_head(chain, head(5)).unwrap();
+    log.set_head(chain, head(4)).unwrap();
+    assert_eq!(log.head(chain), Some(head(5)));
+    // A family becomes current by its redemption, and the one before never again.
+    log.set_head(chain, reconnected).unwrap();
+    assert_eq!(log.head(chain), Some(head(5)));
+    log.redeem(id!(FlowId, 2), id!(FamilyId, 2)).unwrap();
+    log.set_head(chain, reconnected).unwrap();
+    log.set_head(chain, head(6)).unwrap();
+    assert_eq!(log.head(chain), Some(reconnected));
+}
+
+#[test]
 fn a_second_keeper_is_refused_while_the_first_lives() {
     let folder = tempfile::tempdir().unwrap();
     let (first, _) = open(folder.path());

@@ -2,7 +2,7 @@
 //! loses nothing that a provider answered.
 
 use crate::world::{HoldAt, Ready, Running, World};
-use nightlatch_domain::ports::gateway_keeper::KeeperRefusal;
+use nightlatch_domain::ports::gateway_keeper::{GatewayRequest, KeeperRefusal};
 use nightlatch_keeper::{KeeperError, Watch};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
@@ -86,6 +86,10 @@ fn asks_a_human(step: &'static str, presentations: u32) {
         assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{step}: {refusal:?}");
     }
     assert_eq!(before.world.provider.refreshes(), presentations, "{step}");
+    // By the keeper's own reckoning, and not because the log stopped a second presentation at the last moment.
+    let stands = before.world.look("SELECT state || ' ' || reason FROM chain");
+    assert_eq!(stands, "uncertain answer-lost", "{step}");
+    assert_eq!(before.world.look("SELECT group_concat(state) FROM attempt"), "uncertain", "{step}");
 }
 
 #[test]
@@ -189,6 +193,55 @@ fn a_database_from_a_backup_presents_nothing() {
     let refusal = after(&before).unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     assert_eq!(before.world.provider.refreshes(), 1);
+}
+
+#[test]
+fn a_back_off_survives_a_restart() {
+    let before = before();
+    let provider = &before.world.provider;
+    provider.next(crate::provider::Act::Answer(429, &[("retry-after", "600")], "{}"));
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::Pending { .. }), "{refusal:?}");
+    let calls = provider.token_calls();
+    provider.probe_answers(Some(401));
+    let runtime = runtime();
+    runtime.block_on(async {
+        let running = before.world.start().await;
+        let woken = before.world.wake(&running).await.unwrap();
+        // Neither a lease nor a 401 hurries it.
+        let (tenant, connection) = (before.world.tenant, before.ready.connection);
+        let ask = GatewayRequest::Unauthorized { tenant, wake: woken.wake, connection, generation: 1 };
+        running.gateway.ask(ask).await.unwrap();
+        for _ in 0..20 {
+            assert!(woken.lease(&running, before.ready.grant, connection, 20_000).await.is_err());
+        }
+        running.end().await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(provider.token_calls(), calls);
+}
+
+#[test]
+fn a_claim_of_ours_that_nobody_carries_is_taken_up() {
+    let before = before();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let running = before.world.start().await;
+        let woken = before.world.wake(&running).await.unwrap();
+        let lease = async || woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await;
+        assert!(lease().await.is_ok());
+        // As a claim that was written while its answer was lost; the owner of the last attempt is this process.
+        let owner = "SELECT owner_id FROM attempt ORDER BY intended_at DESC LIMIT 1";
+        before.world.forge(&format!(
+            "UPDATE chain SET state = 'refreshing', owner_id = ({owner}), fence = fence + 1"
+        ));
+        before.world.clock.forward(Duration::from_secs(3600));
+        let woken = before.world.wake(&running).await.unwrap();
+        assert!(woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await.is_ok());
+        running.end().await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!((before.world.provider.refreshes(), before.world.provider.most_presented()), (2, 1));
 }
 
 #[test]

@@ -174,8 +174,12 @@ async fn two_swapped_static_secrets_yield_no_lease() {
     let one = world.connect_static(&running, "key-dana").await;
     let grant = world.grant(&running, one).await;
     assert!(ready.woken.lease(&running, grant, one, 0).await.is_ok());
-    let other = ConnectionId::new(nightlatch_domain::clock::Clock::now(&*world.clock), [8; 10]);
-    world.forge(&format!("UPDATE static_secret SET secret = replace(secret, '{one}', '{other}')"));
+    let other = world.connect_static_as(&running, "second", "key-erin").await;
+    world.forge("CREATE TABLE kept AS SELECT connection_id, secret FROM static_secret");
+    world.forge(&format!(
+        "UPDATE static_secret SET secret = (SELECT kept.secret FROM kept
+         WHERE kept.connection_id <> static_secret.connection_id) WHERE connection_id IN ('{one}', '{other}')"
+    ));
     let refusal = ready.woken.lease(&running, grant, one, 0).await.unwrap_err();
     assert_eq!(refusal, KeeperRefusal::Unverified);
 }

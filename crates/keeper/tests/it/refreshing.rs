@@ -2,7 +2,7 @@
 
 use crate::{
     provider::Act,
-    world::{World, eventually},
+    world::{Ready, Running, World, eventually},
 };
 use nightlatch_domain::{
     connection::Health,
@@ -247,12 +247,10 @@ async fn running_calls_are_drained_only_where_the_old_token_dies() {
     }
 }
 
-async fn report(
-    world: &World,
-    running: &crate::world::Running,
-    ready: &crate::world::Ready,
-    generation: u64,
-) {
+/// Reports a 401, and waits until whatever follows from it is over.
+async fn report(world: &World, running: &Running, ready: &Ready, generation: u64) {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
     let ask = GatewayRequest::Unauthorized {
         tenant: world.tenant,
         wake: ready.woken.wake,
@@ -260,6 +258,7 @@ async fn report(
         generation,
     };
     assert_eq!(running.gateway.ask(ask).await.unwrap(), GatewayReply::Done);
+    eventually(|| async { metrics.num_alive_tasks() <= before }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,26 +266,28 @@ async fn a_401_refreshes_only_a_grown_current_generation_that_the_tool_refuses_t
     let world = World::new();
     let running = world.start().await;
     let ready = world.ready(&running).await;
-    // Young, of another generation, or with a probe that works: nothing follows.
+    let probes = world.provider.probes();
+    world.provider.probe_answers(Some(401));
+    // Young, or of another generation: not even asked about.
     report(&world, &running, &ready, 1).await;
     world.clock.forward(Duration::from_secs(120));
     report(&world, &running, &ready, 7).await;
-    let probes = world.provider.probes();
+    assert_eq!(world.provider.probes(), probes);
+    // The tool takes it: the agent asked for something that nobody may.
+    world.provider.probe_answers(None);
     report(&world, &running, &ready, 1).await;
-    eventually(|| async { world.provider.probes() == probes + 1 }).await;
-    assert_eq!(world.provider.token_calls(), 1);
-    // The tool refuses too.
+    assert_eq!((world.provider.probes(), world.provider.refreshes()), (probes + 1, 0));
+    // The tool refuses it too.
     world.provider.probe_answers(Some(401));
     world.clock.forward(Duration::from_secs(120));
     report(&world, &running, &ready, 1).await;
-    eventually(|| async { world.provider.refreshes() == 1 }).await;
+    assert_eq!((world.provider.probes(), world.provider.refreshes()), (probes + 2, 1));
     // From here on it is rare, however often it is reported.
     world.clock.forward(Duration::from_secs(90));
     for _ in 0..50 {
         report(&world, &running, &ready, 2).await;
     }
-    world.clock.forward(Duration::from_secs(1));
-    assert_eq!(world.provider.refreshes(), 1);
+    assert_eq!((world.provider.probes(), world.provider.refreshes()), (probes + 2, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,6 +300,13 @@ async fn a_provider_that_revoked_is_found_out_by_the_first_401() {
     report(&world, &running, &ready, 1).await;
     eventually(|| async { world.needs_human(&running).await }).await;
     assert!(matches!(ready.lease(&running).await, Err(KeeperRefusal::ReauthRequired { ticket: Some(_) })));
+    // Nor does a later 401 lead anywhere but to the human who was asked.
+    let calls = world.provider.token_calls();
+    world.clock.forward(Duration::from_secs(600));
+    report(&world, &running, &ready, 1).await;
+    running.keeper.stop().await;
+    assert_eq!(world.provider.token_calls(), calls);
+    assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), "latched invalid_grant");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -334,6 +334,12 @@ page = "https://docs.example/me"
         database.execute(sql, []).unwrap()
     }
 
+    /// One text of the database.
+    pub(crate) fn look(&self, sql: &str) -> String {
+        let database = rusqlite::Connection::open(self.path("db.sqlite")).unwrap();
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
     /// First start: tenant, human, agent, task, and the agent's key enrolled.
     pub(crate) async fn settle(&self, running: &Running) {
         let now = self.clock.now();
@@ -448,10 +454,14 @@ page = "https://docs.example/me"
     }
 
     pub(crate) async fn connect_static(&self, running: &Running, key: &str) -> ConnectionId {
+        self.connect_static_as(running, "key", key).await
+    }
+
+    pub(crate) async fn connect_static_as(&self, running: &Running, name: &str, key: &str) -> ConnectionId {
         let tool: nightlatch_domain::tool::Name = "tool".parse().unwrap();
         let request = AddStatic {
             tenant: self.tenant,
-            name: "key".parse().unwrap(),
+            name: name.parse().unwrap(),
             reconnect: None,
             hosts: self.hosts(),
             secret: running.seal(&intake_context(self.tenant, &tool), key).await,
