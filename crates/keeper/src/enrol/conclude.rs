@@ -86,13 +86,11 @@ pub(super) async fn conclude(
     let tokens = match token::parse(raw, &profile) {
         Parsed::Tokens(tokens) => tokens,
         Parsed::Failed(
-            Reading::Permanent { code } | Reading::Client { code } | Reading::NotProcessed { code, .. },
-        ) => {
-            return fail(core, &flow, &code.clone(), ControlRefusal::Provider { code }).await;
-        }
-        Parsed::Failed(Reading::Unclear { code }) => {
-            return fail(core, &flow, &code.clone(), ControlRefusal::Provider { code }).await;
-        }
+            Reading::Permanent { code }
+            | Reading::Client { code }
+            | Reading::NotProcessed { code, .. }
+            | Reading::Unclear { code },
+        ) => return fail(core, &flow, &code.clone(), ControlRefusal::Provider { code }).await,
         Parsed::Failed(Reading::Tokens) => return Err(ControlRefusal::Unavailable),
     };
     let account = match account(core, &flow, &remembered, &tokens).await {

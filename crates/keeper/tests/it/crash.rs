@@ -176,23 +176,45 @@ fn a_cloned_machine_presents_nothing() {
     assert_eq!(before.world.provider.refreshes(), 0);
 }
 
-#[test]
-fn a_database_from_a_backup_presents_nothing() {
-    let before = before();
-    let copy = before.world.path("backup.sqlite");
-    std::fs::copy(before.world.path("db.sqlite"), &copy).unwrap();
-    after(&before).unwrap();
+/// Puts a copy of the database back. The ledger would notice; here only the keeper is asked.
+fn restore(before: &Before, copy: &std::path::Path) {
     for side in ["db.sqlite-wal", "db.sqlite-shm"] {
         let _ = std::fs::remove_file(before.world.path(side));
     }
-    std::fs::copy(&copy, before.world.path("db.sqlite")).unwrap();
-    // The ledger's head is older than its files too; here only the keeper is asked.
+    std::fs::copy(copy, before.world.path("db.sqlite")).unwrap();
     let _ = std::fs::remove_dir_all(before.world.path("ledger"));
     before.world.forge("DELETE FROM ledger_head");
+}
+
+fn back_up(before: &Before) -> std::path::PathBuf {
+    let copy = before.world.path("backup.sqlite");
+    std::fs::copy(before.world.path("db.sqlite"), &copy).unwrap();
+    copy
+}
+
+#[test]
+fn a_database_from_a_backup_presents_nothing() {
+    let before = before();
+    let copy = back_up(&before);
+    after(&before).unwrap();
+    restore(&before, &copy);
     before.world.clock.forward(Duration::from_secs(3600));
     let refusal = after(&before).unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     assert_eq!(before.world.provider.refreshes(), 1);
+}
+
+#[test]
+fn a_presentation_that_the_database_forgot_is_noticed_at_the_start() {
+    let before = before();
+    let copy = back_up(&before);
+    before.world.provider.next(crate::provider::Act::Vanish);
+    after(&before).unwrap_err();
+    restore(&before, &copy);
+    let runtime = runtime();
+    runtime.block_on(async { before.world.start().await.end().await });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(before.world.look("SELECT state || ' ' || reason FROM chain"), "quarantined anchor-mismatch");
 }
 
 #[test]

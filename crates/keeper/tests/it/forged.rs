@@ -113,6 +113,13 @@ async fn a_forged_host_or_placement_row_yields_no_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_given_another_tool_yields_no_lease() {
+    let (world, running, ready) = ready().await;
+    assert_eq!(world.forge("UPDATE connection SET tool = 'other'"), 1);
+    unverified(&running, &ready).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edited_seal_opens_nothing() {
     for edit in [
         "UPDATE generation SET access = replace(access, '127.0.0.1', '127.0.0.2')",

@@ -24,10 +24,24 @@ async fn a_lease_opens_for_its_wake_and_says_where_it_may_go() {
     let lease = ready.lease(&running).await.unwrap();
     assert_eq!(lease.secret.expose(), b"canary-access-1");
     assert_eq!((lease.body.hosts, lease.lease.kind), (world.hosts(), LeaseKind::Bearer));
+    assert_eq!(lease.lease.fresh_until, world.clock.now().plus(Duration::from_secs(300)));
     let other = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
     assert!(other.open_lease(&lease.lease).is_err());
     let note = running.store.wakes(world.tenant, world.task, 1).await.unwrap().remove(0);
     assert_eq!((note.id, note.assurance, note.binding), (ready.woken.wake, Assurance::Stated, binding()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_its_last_seconds_is_not_handed_out() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(Duration::from_secs(3594));
+    let lease = ready.lease(&running).await.unwrap();
+    assert_eq!(lease.lease.binding.generation, 1);
+    assert_eq!(lease.lease.fresh_until, world.clock.now().plus(Duration::from_secs(1)));
+    world.clock.forward(Duration::from_secs(2));
+    assert_eq!(ready.lease(&running).await.unwrap().lease.binding.generation, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,12 @@
 
 use crate::{
     provider::Act,
-    world::{Ready, Running, World, eventually},
+    world::{Ready, Running, Woken, World, eventually},
 };
 use nightlatch_domain::{
     connection::Health,
     ports::{
+        control_keeper::{ControlReply, ControlRequest},
         gateway_keeper::{GatewayReply, GatewayRequest, KeeperRefusal},
         store::ControlStore,
     },
@@ -76,6 +77,47 @@ async fn a_caller_that_leaves_cancels_nothing() {
     .await;
     assert!(woken.lease(&running, ready.grant, ready.connection, 0).await.is_ok());
     assert_eq!((world.provider.refreshes(), world.provider.reuses()), (1, 0));
+}
+
+/// Begins a refresh whose answer comes late, and leaves it under way.
+async fn slow_refresh(world: &World, running: &Running, ready: &Ready) -> Woken {
+    world.clock.forward(HOUR);
+    let woken = world.wake(running).await.unwrap();
+    world.provider.next(Act::Late(Duration::from_millis(700)));
+    let impatient = woken.lease(running, ready.grant, ready.connection, 20).await;
+    assert!(matches!(impatient, Err(KeeperRefusal::Pending { .. })));
+    eventually(|| async { world.provider.refreshes() == 1 }).await;
+    woken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_during_a_refresh_wins() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let woken = slow_refresh(&world, &running, &ready).await;
+    let ask = ControlRequest::Remove { tenant: world.tenant, connection: ready.connection };
+    assert_eq!(running.control.ask(ask).await, Ok(ControlReply::Done));
+    running.keeper.stop().await;
+    let refusal = woken.lease(&running, ready.grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::GrantEnded);
+    assert_eq!(world.look("SELECT CAST(count(*) AS TEXT) FROM generation"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconnect_during_a_refresh_wins_and_stays() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let woken = slow_refresh(&world, &running, &ready).await;
+    world.connect(&running, ready.client, "dana", Some(ready.connection)).await.unwrap();
+    let newest = world.look("SELECT family_id FROM chain");
+    running.keeper.stop().await;
+    assert_eq!(world.look("SELECT family_id || ' ' || state FROM chain"), format!("{newest} healthy"));
+    let lease = woken.lease(&running, ready.grant, ready.connection, 0).await.unwrap();
+    assert_eq!(lease.lease.binding.family.unwrap().to_string(), newest);
+    assert!(world.provider.knows(lease.secret.expose()));
+    assert_eq!(world.provider.reuses(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
