@@ -103,6 +103,15 @@ fn an_anchor_that_came_too_late_sends_nothing() {
 }
 
 #[test]
+fn a_connection_that_came_too_late_intends_nothing() {
+    let plan = plan(Entry::Present);
+    let (state, _) = walk(&plan, &[Event::Claimed]);
+    let late = Moment { boot: NOW.boot.plus(SEND_WITHIN), ..NOW };
+    let verdict = verdict_of(step(&plan, state, Event::Prepared, late).1.action);
+    assert_eq!((verdict.state, verdict.attempt), (ChainState::BackingOff, None));
+}
+
+#[test]
 fn a_permanent_error_latches_and_asks_once() {
     let verdict = verdict_of(after_reading(Reading::Permanent { code: "invalid_grant".into() }));
     assert_eq!((verdict.state, verdict.due_at, verdict.ask), (ChainState::Latched, None, true));
