@@ -221,7 +221,8 @@ async fn confirmed_late(
             _ => client.post::<Value>(&target, &json!({})).await,
         }
     });
-    world.gateway.asked.notified().await;
+    let asked = tokio::time::timeout(Duration::from_secs(5), world.gateway.asked.notified());
+    asked.await.expect("the gateway is waited for");
     assert!(durable().await, "not durable when the gateway was waited for");
     assert!(!command.is_finished(), "confirmed before the gateway knew");
     world.gateway.holds.store(false, Ordering::SeqCst);

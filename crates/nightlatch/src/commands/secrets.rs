@@ -28,13 +28,32 @@ pub(super) fn asked_for(what: &str) -> Result<Secret, Failure> {
         let typed = rpassword::prompt_password(format!("{what} (it is not shown): "))?;
         return sound(Secret::from_string(typed));
     }
-    // Read into the vector that the secret wipes; a growing one would leave copies behind.
-    let mut bytes = Vec::with_capacity(usize::try_from(SECRET_LIMIT_BYTES).unwrap_or(0) + 1);
+    let mut bytes = with_room();
     io::stdin().lock().take(SECRET_LIMIT_BYTES + 1).read_to_end(&mut bytes)?;
     while bytes.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
         bytes.pop();
     }
     sound(Secret::new(bytes))
+}
+
+/// One line from standard input, unseen at a terminal: an address that holds a code.
+pub(super) fn one_line(what: &str) -> Result<Secret, Failure> {
+    if io::stdin().is_terminal() {
+        return Ok(Secret::from_string(rpassword::prompt_password(format!("{what} (it is not shown): "))?));
+    }
+    let mut line = with_room();
+    for byte in io::stdin().lock().take(SECRET_LIMIT_BYTES).bytes() {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    Ok(Secret::new(line))
+}
+
+/// Room for the longest secret at once: a vector that grows leaves copies behind that nobody wipes.
+fn with_room() -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(SECRET_LIMIT_BYTES).unwrap_or(0) + 1)
 }
 
 /// A secret is one line of visible characters: what else there is was copied along by mistake.

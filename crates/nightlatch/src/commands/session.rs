@@ -57,6 +57,7 @@ async fn registration(
     redirect: &RedirectView,
 ) -> Result<ClientView, Failure> {
     if let Some(id) = &asked.client_id {
+        hint(what_to_register(redirect));
         return add_client(client, asked, redirect, id.clone()).await;
     }
     if let Some(known) = redirect.clients.first() {
@@ -139,11 +140,7 @@ async fn pasted(client: &Client, started: &FlowStarted) -> Result<FlowView, Fail
         "The browser will end at an address that it cannot open; it begins with\n  {}\nPaste that whole address here.",
         started.redirect_uri
     ));
-    let address = if io::stdin().is_terminal() {
-        Secret::from_string(rpassword::prompt_password("Address (it is not shown): ")?)
-    } else {
-        Secret::from_string(connect::line("")?)
-    };
+    let address = secrets::one_line("Address")?;
     let answer = read_answer(client, &address).await?;
     Ok(client.post(&format!("/v1/flows/{}/answer", started.flow), &answer).await?)
 }

@@ -166,6 +166,9 @@ async fn connect_starts_it_in_the_background_says_so_and_stop_ends_it() {
     assert_eq!(result["connection"]["name"], "main");
 
     let stopped = install.json(&["stop"]);
+    let lock = fs::File::open(install.data().join("run/lock")).expect("the lock's file");
+    let free = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    assert!(free.is_ok(), "`stop` came back while the folder was held");
     let pid = stopped["pid"].as_u64().expect("a pid");
     assert!(!Path::new(&format!("/proc/{pid}/fd/0")).exists(), "it still runs");
     assert_eq!(install.run(&["health"]).status.code(), Some(1));
