@@ -1,0 +1,22 @@
+//! The program as its users meet it: real servers, real clients, a browser that follows pages.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test that cannot go on says so and ends; it lives in real time and has an environment"
+)]
+
+mod cli;
+mod config;
+mod crash;
+mod faults;
+mod first_call;
+mod forged;
+mod oauth;
+mod references;
+mod refresh;
+mod streams;
+mod world;

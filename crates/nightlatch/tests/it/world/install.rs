@@ -1,0 +1,250 @@
+//! One installation, as a user has it: a data folder, `up` in the foreground with its log at TRACE, and
+//! the command line.
+
+use super::{
+    canary, eventually,
+    provider::Kind,
+    tools::{manifest, profile},
+};
+use serde_json::Value;
+use std::{
+    fs,
+    io::Write,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_nightlatch");
+
+/// An installation; its processes end with it.
+pub(crate) struct Install {
+    folder: TempDir,
+    gateway_port: u16,
+    redirect_port: u16,
+    config: String,
+    /// The log's level; TRACE but where a body of a gigabyte would be traced.
+    pub(crate) log_level: &'static str,
+    up: Option<Child>,
+}
+
+impl Install {
+    /// A data folder with this configuration (beside the listeners) and nothing running.
+    pub(crate) fn prepared(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let install = Self {
+            folder,
+            gateway_port: free_port(),
+            redirect_port: free_port(),
+            config: config.to_owned(),
+            log_level: "trace",
+            up: None,
+        };
+        fs::create_dir(install.data()).expect("a data folder");
+        fs::set_permissions(install.data(), fs::Permissions::from_mode(0o700)).expect("its mode");
+        install.write_config();
+        install
+    }
+
+    /// An installation whose `up` answers.
+    pub(crate) async fn started(config: &str) -> Self {
+        let mut install = Self::prepared(config);
+        install.up().await;
+        install
+    }
+
+    /// The configuration that reaches the real providers on this machine, and their tools and profiles.
+    pub(crate) async fn with_provider(kind: Kind, keeper: &str) -> Self {
+        let mut install = Self::prepared(&format!(
+            "[[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n\n[keeper]\n{keeper}\n"
+        ));
+        install.write("profiles/test.toml", &profile(kind));
+        install.write("tool.toml", &manifest(kind));
+        install.up().await;
+        let file = install.data().join("tool.toml");
+        install.json(&["tool", "add", file.to_str().expect("a path")]);
+        install
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn gateway(&self) -> String {
+        format!("127.0.0.1:{}", self.gateway_port)
+    }
+
+    pub(crate) fn redirect_base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.redirect_port)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("up.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.up.as_ref().expect("`up` runs").id()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.data().join(name);
+        let folder = path.parent().expect("a parent");
+        fs::create_dir_all(folder).expect("a folder");
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).expect("its mode");
+        fs::write(path, text).expect("a file");
+    }
+
+    fn write_config(&self) {
+        let text = format!(
+            "{}\n[gateway]\nlisten = \"127.0.0.1:{}\"\n\n[redirect]\nlisten = \"127.0.0.1:{}\"\n",
+            self.config, self.gateway_port, self.redirect_port
+        );
+        self.write("nightlatch.toml", &text);
+    }
+
+    /// Starts `up` and waits until it answers.
+    pub(crate) async fn up(&mut self) {
+        self.spawn(&mut self.up_command());
+        self.wait_until_up().await;
+    }
+
+    /// `up` as a command, not started: for a test that wraps it.
+    pub(crate) fn up_command(&self) -> Command {
+        let mut command = self.command();
+        command.arg("up");
+        command
+    }
+
+    /// Starts a command as this installation's `up`, its output to the log.
+    pub(crate) fn spawn(&mut self, command: &mut Command) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("up.log"));
+        let log = log.expect("a log file");
+        let errors = log.try_clone().expect("a second handle");
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        self.up = Some(child.expect("`up` starts"));
+    }
+
+    pub(crate) async fn wait_until_up(&mut self) {
+        eventually("`up` answers", Duration::from_secs(30), async || {
+            let ended = self.up.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "`up` ended: {ended:?}\n{}", self.log());
+            self.run(&["health", "--json"]).status.success().then_some(())
+        })
+        .await;
+    }
+
+    /// Peak resident memory of `up`, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("`up` runs");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
+    /// Ends `up` by SIGKILL, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.up.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Whether `up` ends by itself within a time.
+    pub(crate) async fn ends_within(&mut self, deadline: Duration) -> bool {
+        let mut child = self.up.take().expect("`up` runs");
+        let until = std::time::Instant::now() + deadline;
+        let ended = eventually("`up` ends or is left running", deadline * 2, async || {
+            let ended = child.try_wait().ok().flatten().is_some();
+            (ended || std::time::Instant::now() > until).then_some(ended)
+        })
+        .await;
+        if !ended {
+            self.up = Some(child);
+        }
+        ended
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(BINARY);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("USER", "dana")
+            .env("XDG_STATE_HOME", self.folder.path().join("state"))
+            .env("NIGHTLATCH_DATA", self.data())
+            .env("NIGHTLATCH_LOG", self.log_level);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, "", &[])
+    }
+
+    /// The same with standard input and environment.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Output {
+        let mut command = self.command();
+        command.args(arguments).envs(environment.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        // A command that reads nothing may have closed its end.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("the program ends")
+    }
+
+    /// Runs a command that must succeed, with `--json`.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        self.json_with(arguments, "", &[])
+    }
+
+    pub(crate) fn json_with(&self, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Value {
+        let output = self.run_with(&[arguments, &["--json"]].concat(), input, environment);
+        assert!(
+            output.status.success(),
+            "`{}`: {}\n{}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "`{}` printed no JSON: {error}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stdout)
+            )
+        })
+    }
+
+    /// A command that is left running, with its output piped.
+    pub(crate) fn begin(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        let mut command = self.command();
+        command.args(arguments).envs(environment.iter().copied());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the program starts")
+    }
+
+    /// The oracle over everything that lies on disk: data, state, log.
+    pub(crate) fn assert_no_canary(&self, secrets: &[String]) {
+        canary::assert_absent_below(self.folder.path(), secrets);
+    }
+}
+
+impl Drop for Install {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

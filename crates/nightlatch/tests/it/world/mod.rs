@@ -1,0 +1,37 @@
+//! The world of the end-to-end tests: the program as a user runs it, real providers, a human, agents.
+//!
+//! - [`install::Install`]: one installation in a temporary folder, its `up`, its command line;
+//! - [`parts`]: the real servers that `cargo xtask test` started, once for all tests;
+//! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
+//! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
+//! - [`canary`]: what must never be seen, and everywhere it is looked for.
+
+pub(crate) mod agent;
+pub(crate) mod canary;
+pub(crate) mod connect;
+pub(crate) mod http;
+pub(crate) mod human;
+pub(crate) mod install;
+pub(crate) mod parts;
+pub(crate) mod provider;
+pub(crate) mod recorder;
+pub(crate) mod tools;
+
+use std::time::{Duration, Instant};
+
+/// Asks again until there is an answer, and fails with `what` when there is none within `deadline`.
+pub(crate) async fn eventually<T>(
+    what: &str,
+    deadline: Duration,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let until = Instant::now() + deadline;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < until, "{what}: not within {deadline:?}");
+        // tidy: sleeps because this is the poll of `eventually`.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,170 @@
+//! The real providers, alike: each test registers its own client and user, and reads the provider's own
+//! counters.
+
+use super::{
+    http::{self, Answer},
+    human::Browser,
+    parts::parts,
+};
+use ::http::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+/// Which provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// npm `oidc-provider`: strict rotation; reuse ends the family.
+    Oidc,
+    /// PyPI `django-oauth-toolkit`: strict.
+    Dot0,
+    /// The same with a grace of 30 seconds.
+    Dot30,
+}
+
+impl Kind {
+    /// The name of its tool and profile in the tests.
+    pub(crate) const fn tool(self) -> &'static str {
+        match self {
+            Self::Oidc => "oidc-tool",
+            Self::Dot0 => "dot0-tool",
+            Self::Dot30 => "dot30-tool",
+        }
+    }
+
+    fn dot_base(self) -> &'static str {
+        match self {
+            Self::Oidc => unreachable!("it is no django-oauth-toolkit"),
+            Self::Dot0 => &parts().dot0.base,
+            Self::Dot30 => &parts().dot30.base,
+        }
+    }
+
+    /// The address of the resource server behind it.
+    pub(crate) fn resource(self) -> &'static str {
+        if self == Self::Oidc { &parts().oidc.resource } else { self.dot_base() }
+    }
+
+    /// A path there that answers whose token it is.
+    pub(crate) const fn me(self) -> &'static str {
+        if matches!(self, Self::Oidc) { "/me" } else { "/api/me" }
+    }
+
+    pub(crate) fn issuer(self) -> String {
+        if self == Self::Oidc { parts().oidc.issuer.clone() } else { format!("{}/o", self.dot_base()) }
+    }
+
+    /// (authorization, token, revocation) endpoints.
+    pub(crate) fn endpoints(self) -> (String, String, String) {
+        match self {
+            Self::Oidc => {
+                let issuer = &parts().oidc.issuer;
+                (format!("{issuer}/auth"), format!("{issuer}/token"), format!("{issuer}/token/revocation"))
+            }
+            Self::Dot0 | Self::Dot30 => {
+                let base = self.dot_base();
+                (
+                    format!("{base}/o/authorize/"),
+                    format!("{base}/o/token/"),
+                    format!("{base}/o/revoke_token/"),
+                )
+            }
+        }
+    }
+}
+
+/// Our registration at a provider, made for one test.
+pub(crate) struct Registration {
+    pub(crate) kind: Kind,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+    pub(crate) username: String,
+    pub(crate) password: String,
+}
+
+/// What happened at the token endpoint for one client, as the provider counts it.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) code_exchanges: u64,
+    pub(crate) refreshes_ok: u64,
+    pub(crate) refreshes_failed: u64,
+    pub(crate) reuse_detected: u64,
+    pub(crate) families_revoked: u64,
+    pub(crate) token_requests: u64,
+}
+
+impl Registration {
+    /// A new client for this redirect URI with access tokens of `access_secs`, and a user of its own.
+    pub(crate) async fn new(kind: Kind, redirect_uri: &str, username: &str, access_secs: u32) -> Self {
+        let (url, body) = match kind {
+            Kind::Oidc => (
+                format!("{}/reg", parts().oidc.issuer),
+                json!({
+                    "redirect_uris": [redirect_uri], "application_type": "native",
+                    "grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"],
+                    "token_endpoint_auth_method": "client_secret_basic", "access_token_ttl": access_secs,
+                }),
+            ),
+            Kind::Dot0 | Kind::Dot30 => (
+                format!("{}/test/client", kind.dot_base()),
+                json!({ "redirect_uri": redirect_uri, "username": username, "access_token_ttl": access_secs }),
+            ),
+        };
+        let answer = http::post_json(&url, &body).await;
+        assert!(answer.status.is_success(), "registration: {} {}", answer.status, answer.text());
+        let made: serde_json::Value = answer.json();
+        let text = |key: &str| made[key].as_str().unwrap_or_default().to_owned();
+        let username = if kind == Kind::Oidc { username.to_owned() } else { text("username") };
+        Self {
+            kind,
+            client_id: text("client_id"),
+            client_secret: text("client_secret"),
+            username,
+            password: text("password"),
+        }
+    }
+
+    /// The human whose account it is.
+    pub(crate) fn browser(&self) -> Browser {
+        Browser::of(&self.username, &self.password)
+    }
+
+    pub(crate) async fn counters(&self) -> Counters {
+        let answer = http::get(&self.control("counters")).await;
+        assert!(answer.status.is_success(), "counters: {}", answer.text());
+        answer.json()
+    }
+
+    /// The provider ends every grant of this client.
+    pub(crate) async fn revoke(&self) {
+        let verb = if self.kind == Kind::Oidc { "revoke-grants" } else { "revoke" };
+        let answer = http::send(Method::POST, &self.control(verb), &[], "").await;
+        assert!(answer.status.is_success(), "revoke: {}", answer.text());
+    }
+
+    /// How the token endpoint treats this client from now on.
+    pub(crate) async fn behave(&self, how: serde_json::Value) {
+        let answer = http::post_json(&self.control("behaviour"), &how).await;
+        assert!(answer.status.is_success(), "behaviour: {}", answer.text());
+    }
+
+    /// Every token and code that the provider gave this client: what an agent must never see.
+    pub(crate) async fn issued(&self) -> Vec<String> {
+        let answer = http::get(&self.control("issued")).await;
+        assert!(answer.status.is_success(), "issued: {}", answer.text());
+        answer.json::<Vec<String>>()
+    }
+
+    fn control(&self, verb: &str) -> String {
+        let base = match self.kind {
+            Kind::Oidc => parts().oidc.admin.clone(),
+            Kind::Dot0 | Kind::Dot30 => format!("{}/test", self.kind.dot_base()),
+        };
+        format!("{base}/{verb}?client_id={}", self.client_id)
+    }
+
+    /// Asks the resource server directly, as an ordinary client would.
+    pub(crate) async fn ask_resource(&self, bearer: &str) -> Answer {
+        let url = format!("{}{}", self.kind.resource(), self.kind.me());
+        http::send(Method::GET, &url, &[("authorization", &format!("Bearer {bearer}"))], "").await
+    }
+}

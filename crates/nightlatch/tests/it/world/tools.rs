@@ -1,0 +1,87 @@
+//! The tools and profiles of the real test servers, as an operator would write them.
+
+use super::provider::Kind;
+
+/// The manifest of the resource server behind a provider.
+pub(crate) fn manifest(kind: Kind) -> String {
+    let (tool, authority) = (kind.tool(), kind.resource().trim_start_matches("http://"));
+    let (host, port) = authority.split_once(':').expect("host:port");
+    let (me, id, label) = match kind {
+        Kind::Oidc => ("/me", "/id", "/login"),
+        Kind::Dot0 | Kind::Dot30 => ("/api/me", "/id", "/login"),
+    };
+    let (scope, prefix) = match kind {
+        Kind::Oidc => ("\"openid\", \"offline_access\"", ""),
+        Kind::Dot0 | Kind::Dot30 => ("\"read\"", "/api"),
+    };
+    format!(
+        r#"name = "{tool}"
+title = "The test resource server"
+docs = "https://example.com/docs"
+profile = "{tool}"
+scopes = [{scope}]
+
+[[host]]
+host = "{host}"
+scheme = "http"
+port = {port}
+oauth = {{ kind = "bearer" }}
+challenge = "Bearer realm=\"{tool}\""
+
+[account]
+probe = "{me}"
+id = ["{id}"]
+label = "{label}"
+
+[[operation]]
+id = "me.get"
+method = "GET"
+path = "{me}"
+effect = "read"
+page = "https://example.com/docs/me"
+
+[[operation]]
+id = "things.get"
+method = "GET"
+path = "{prefix}/things/{{thing}}/{{rest...}}"
+effect = "read"
+resource = "{{thing}}"
+page = "https://example.com/docs/things"
+
+[[operation]]
+id = "things.echo"
+method = "POST"
+path = "{prefix}/things/{{thing}}/echo"
+effect = "write"
+resource = "{{thing}}"
+page = "https://example.com/docs/things"
+"#
+    )
+}
+
+/// The profile of a provider: what its documentation says of rotation, reuse and grace.
+pub(crate) fn profile(kind: Kind) -> String {
+    let (authorize, token, revoke) = kind.endpoints();
+    let (issuer, iss) = (kind.issuer(), kind == Kind::Oidc);
+    let (grace, old_access) = match kind {
+        Kind::Oidc => (0, "survives"),
+        Kind::Dot0 => (0, "dies"),
+        Kind::Dot30 => (30, "dies"),
+    };
+    format!(
+        r#"name = "{tool}"
+title = "The test provider"
+issuer = "{issuer}"
+authorization_endpoint = "{authorize}"
+token_endpoint = "{token}"
+revocation_endpoint = "{revoke}"
+iss_announced = {iss}
+client_auth = ["client_secret_basic"]
+rotation = "always"
+reuse = {{ grace_secs = {grace}, after_grace = "revoke_family" }}
+old_access = "{old_access}"
+not_processed_statuses = [429, 503]
+"#,
+        tool = kind.tool(),
+    )
+}
