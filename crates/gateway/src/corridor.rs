@@ -129,7 +129,6 @@ async fn passage(
     let tables = corridor.directory.view()?;
     let admitted = admit::admit(peer, &tables)?;
     trail.caller = Some(admitted.caller.clone());
-    admit::may_act(&admitted)?;
     let share = corridor.share(&admitted)?;
     let Entry { call, at, addressed, mut headers, body } = entry;
     let addressed = addressed?;

@@ -3,14 +3,8 @@
 mod connection;
 
 use crate::{
-    corridor::Corridor,
-    directory::Directory,
-    doors::local::Names,
-    error::GatewayError,
-    limits::Limits,
-    peer::Peer,
-    running::{Drain, Running},
-    wakes::Wakes,
+    corridor::Corridor, directory::Directory, doors::local::Names, error::GatewayError, limits::Limits,
+    peer::Peer, running::Running, wakes::Wakes,
 };
 use connection::Closing;
 use nightlatch_domain::{
@@ -66,7 +60,6 @@ pub struct Parts {
 /// A gateway. It follows the directory's feed and ends wakes for as long as it lives.
 pub struct Gateway {
     shared: Arc<Shared>,
-    drain: Arc<Drain>,
     limits: Limits,
     names: Vec<String>,
     background: [AbortHandle; 2],
@@ -94,7 +87,6 @@ impl Gateway {
             limits,
         );
         let wakes = Arc::new(wakes);
-        let drain = Arc::new(Drain { running: Arc::clone(&running), wakes: Arc::clone(&wakes) });
         let (fed, watched) = (Arc::clone(&directory), Arc::clone(&directory));
         let follows = tokio::spawn(async move { fed.follow(store).await });
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
@@ -103,13 +95,13 @@ impl Gateway {
             Corridor { directory, decider, ledger, keeper, wakes, running, pool, clock, limits, asides };
         let shared = Arc::new(Shared { corridor, entropy, enrolling: Semaphore::new(ENROLMENTS_MAX) });
         let background = [follows.abort_handle(), watches.abort_handle()];
-        Self { shared, drain, limits, names, background }
+        Self { shared, limits, names, background }
     }
 
     /// What the keeper asks to let running calls finish before a token dies.
     #[must_use]
     pub fn drains(&self) -> Arc<dyn Drains> {
-        Arc::clone(&self.drain) as Arc<dyn Drains>
+        Arc::clone(&self.shared.corridor.running) as Arc<dyn Drains>
     }
 
     /// The directory, for whoever must know that a change is in effect here.

@@ -34,6 +34,8 @@ pub struct Limits {
     pub answer_within: Duration,
     /// How long a call waits for the keeper to renew a credential.
     pub patience: Duration,
+    /// How much longer than the patience the gateway waits for the keeper, which bounds itself by it.
+    pub keeper_grace: Duration,
     /// How old the directory may be before every call is refused.
     pub staleness_bound: Duration,
     /// A wake that ends sooner than this is proved anew for a new call, so that no call is cut early.
@@ -62,6 +64,7 @@ impl Default for Limits {
             connect_within: Duration::from_secs(10),
             answer_within: Duration::from_secs(600),
             patience: Duration::from_secs(20),
+            keeper_grace: Duration::from_secs(5),
             staleness_bound: Duration::from_secs(30),
             wake_margin: Duration::from_secs(15 * 60),
             cut_after: Duration::from_millis(500),

@@ -5,7 +5,6 @@
 //! ones, within a bound. A generation that a *later* lease names again was not refreshed after all, and is
 //! used on; a lease that was asked for before the drain is not believed about it.
 
-use crate::wakes::Wakes;
 use nightlatch_domain::{
     id::{FamilyId, PrincipalId, TenantId},
     ports::{
@@ -135,24 +134,14 @@ fn leave<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-/// The gateway's answer to the keeper's drain.
-pub(crate) struct Drain {
-    pub(crate) running: Arc<Running>,
-    pub(crate) wakes: Arc<Wakes>,
-}
-
-impl Drains for Drain {
+impl Drains for Running {
     fn drain(&self, notice: DrainNotice) -> Boxed<'_, ()> {
         Box::pin(async move {
             let token = (notice.tenant, notice.family, notice.generation);
-            self.running.begin_drain(token);
-            self.wakes.drop_leases(|lease| {
-                let binding = &lease.binding;
-                (binding.tenant, binding.family, binding.generation) == (token.0, Some(token.1), token.2)
-            });
+            self.begin_drain(token);
             let within = Duration::from_millis(notice.within_millis);
             // Past the bound the refresh goes on; what still runs is cut by the provider, not by us.
-            let _ = tokio::time::timeout(within, self.running.drained(token)).await;
+            let _ = tokio::time::timeout(within, self.drained(token)).await;
         })
     }
 }

@@ -211,7 +211,7 @@ impl Wakes {
             replica_key: replica.sealing_key().clone(),
             evidence: Evidence::Stated { binding: caller.binding.clone(), verified_at },
         };
-        let granted = match self.keeper.ask(GatewayRequest::Wake(proof)).await? {
+        let granted = match self.ask(GatewayRequest::Wake(proof)).await? {
             GatewayReply::Awake(granted) if granted.wake == challenge.wake => granted,
             _ => return Err(KeeperRefusal::Unavailable),
         };
@@ -220,7 +220,7 @@ impl Wakes {
 
     async fn challenge(&self, caller: &Caller) -> Result<Challenge, KeeperRefusal> {
         let ask = GatewayRequest::Challenge { tenant: caller.tenant, task: caller.task };
-        match self.keeper.ask(ask).await? {
+        match self.ask(ask).await? {
             GatewayReply::Challenge(challenge) => Ok(challenge),
             _ => Err(KeeperRefusal::Unavailable),
         }
@@ -285,10 +285,7 @@ impl Wakes {
         request: LeaseRequest,
     ) -> Result<Arc<Kept>, KeeperRefusal> {
         let asked_after = self.running.notices();
-        // The keeper bounds its own wait by the patience; a keeper that hangs is bounded here.
-        let bound = self.limits.patience + Duration::from_secs(5);
-        let asked = tokio::time::timeout(bound, self.keeper.ask(GatewayRequest::Lease(request))).await;
-        match asked.unwrap_or(Err(KeeperRefusal::Unavailable))? {
+        match self.ask(GatewayRequest::Lease(request)).await? {
             GatewayReply::Lease(lease) => {
                 let kept = Arc::new(Kept { lease, asked_after });
                 awake.keep(grant, &kept);
@@ -298,18 +295,18 @@ impl Wakes {
         }
     }
 
+    /// The keeper bounds its own wait; one that hangs is bounded here.
+    async fn ask(&self, request: GatewayRequest) -> Result<GatewayReply, KeeperRefusal> {
+        let bound = self.limits.patience + self.limits.keeper_grace;
+        let answered = tokio::time::timeout(bound, self.keeper.ask(request)).await;
+        answered.unwrap_or(Err(KeeperRefusal::Unavailable))
+    }
+
     /// Takes a lease out of use: the next call asks for another.
     pub(crate) fn drop_lease(&self, awake: &Awake, grant: GrantId, used: &Arc<Kept>) {
         let mut held = awake.held();
         if held.leases.get(&grant).is_some_and(|kept| Arc::ptr_eq(kept, used)) {
             held.leases.remove(&grant);
-        }
-    }
-
-    /// Takes every lease out of use that `is_meant`.
-    pub(crate) fn drop_leases(&self, is_meant: impl Fn(&Lease) -> bool) {
-        for awake in self.live().values().flatten() {
-            awake.held().leases.retain(|_, kept| !is_meant(&kept.lease));
         }
     }
 

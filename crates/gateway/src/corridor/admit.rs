@@ -2,11 +2,12 @@
 //!
 //! A binding that is enrolled is an agent for one task. Everything else is nobody, and is told no more
 //! than that: a caller without a certificate, with an unknown one, with one whose agent is gone.
+//! Whether a known agent may act is for policy to say.
 
 use crate::{directory::Tables, peer::Peer};
 use nightlatch_domain::{
     exchange::Caller,
-    principal::{Agent, AgentStatus},
+    principal::Agent,
     problem::{Problem, ProblemKind},
 };
 use std::sync::Arc;
@@ -31,13 +32,4 @@ pub(crate) fn admit(peer: &Peer, tables: &Tables) -> Result<Admitted, Problem> {
         binding: binding.clone(),
     };
     Ok(Admitted { caller, agent })
-}
-
-/// # Errors
-/// [`ProblemKind::AgentDisabled`].
-pub(crate) fn may_act(admitted: &Admitted) -> Result<(), Problem> {
-    match admitted.agent.status {
-        AgentStatus::Active => Ok(()),
-        AgentStatus::Disabled => Err(Problem::new(ProblemKind::AgentDisabled)),
-    }
 }

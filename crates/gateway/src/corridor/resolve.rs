@@ -76,7 +76,7 @@ pub(crate) fn resolve(
     };
     let grant = own_grant(caller, tables.named(&presented.text, &manifest), &addressed)?;
     let (task, connection) =
-        rows(caller, tables, &grant, at).map_err(|problem| problem.of_tool(&addressed.tool))?;
+        rows(caller, tables, &grant).map_err(|problem| problem.of_tool(&addressed.tool))?;
     let host = bound_host(&grant, &connection, &addressed)?;
     let matched = manifest.matched(&addressed.route, &addressed.target);
     let matched = matched.map_err(|error| match_refusal(&error).of_tool(&addressed.tool))?;
@@ -123,35 +123,19 @@ fn own_grant(caller: &Caller, named: Option<Named>, addressed: &Addressed) -> Re
     }
 }
 
-/// The rows around a grant, as far as they let it act.
-fn rows(
-    caller: &Caller,
-    tables: &Tables,
-    grant: &Grant,
-    at: Timestamp,
-) -> Result<(Arc<Task>, Arc<Connection>), Problem> {
-    let task = tables.task(caller.tenant, caller.task).filter(|task| task.agent == caller.agent);
-    let task = task.ok_or(ProblemKind::ReferenceUnknown)?;
-    if !task.is_open(at) {
-        return Err(ProblemKind::TaskEnded.into());
-    }
-    let connection = tables.connection(caller.tenant, grant.connection);
-    let connection = connection.filter(|connection| connection.removed_at.is_none());
-    match connection {
-        Some(connection) if grant.is_live(at) => Ok((task, connection)),
-        _ => Err(ProblemKind::GrantEnded.into()),
-    }
+/// The rows around a grant, as they are: whether they let it act is for policy to say.
+fn rows(caller: &Caller, tables: &Tables, grant: &Grant) -> Result<(Arc<Task>, Arc<Connection>), Problem> {
+    let task = tables.task(caller.tenant, caller.task).ok_or(ProblemKind::ReferenceUnknown)?;
+    let connection = tables.connection(caller.tenant, grant.connection).ok_or(ProblemKind::GrantEnded)?;
+    Ok((task, connection))
 }
 
-/// The host of the route that the connection was confirmed for. What decides in the end is the seal; a
-/// call that could not fit it is refused before anyone is woken.
+/// The host of the route that the connection was confirmed for, by the directory. Policy holds the path
+/// against it, and in the end the seal decides.
 fn bound_host(grant: &Grant, connection: &Connection, addressed: &Addressed) -> Result<BoundHost, Problem> {
-    let denied = || Problem::new(ProblemKind::DestinationDenied).of_tool(&addressed.tool);
-    if grant.tool != addressed.tool || connection.tool != addressed.tool {
-        return Err(denied());
-    }
-    let host = connection.hosts.iter().find(|host| host.route == addressed.route).ok_or_else(denied)?;
-    if host.covers_path(&addressed.target.path) { Ok(host.clone()) } else { Err(denied()) }
+    let is_tools = grant.tool == addressed.tool && connection.tool == addressed.tool;
+    let host = connection.hosts.iter().find(|host| is_tools && host.route == addressed.route);
+    host.cloned().ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&addressed.tool))
 }
 
 fn match_refusal(error: &MatchError) -> Problem {

@@ -10,7 +10,7 @@ use rustls::{
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -256,9 +256,11 @@ impl Wire {
         }
     }
 
-    /// Whether the other side closes without a further byte.
+    /// Whether the other side closes without a further byte, and soon: an idle connection ends by itself
+    /// after half a minute.
     pub(crate) async fn is_closed(&mut self) -> bool {
-        self.more().await.is_none() && self.unread.is_empty()
+        let ended = tokio::time::timeout(Duration::from_secs(5), self.more()).await;
+        matches!(ended, Ok(None)) && self.unread.is_empty()
     }
 
     /// This connection as HTTP/2.

@@ -45,6 +45,10 @@ pub(crate) struct Knobs {
     pub(crate) claim: Option<fn(&mut LeaseBinding)>,
     /// Answer every request with this.
     pub(crate) answer: Option<GatewayReply>,
+    /// Grant every wake under this id.
+    pub(crate) wakes_as: Option<WakeId>,
+    /// Never answer.
+    pub(crate) hangs: bool,
     /// Seal a lease before waiting for a permit to hand it out.
     pub(crate) seals_before_it_waits: bool,
     /// How long a lease is fresh.
@@ -81,6 +85,10 @@ impl FakeKeeper {
         self.awake.lock().unwrap().clear();
     }
 
+    fn is_hung(&self) -> bool {
+        self.knobs.lock().unwrap().hangs
+    }
+
     fn ten(&self) -> [u8; 10] {
         let mut drawn = self.drawn.lock().unwrap();
         *drawn += 1;
@@ -92,6 +100,9 @@ impl FakeKeeper {
         self.asked.lock().unwrap().push(kind.to_owned());
         if let Some(refusal) = self.knobs.lock().unwrap().refuse.get(kind) {
             return Err(refusal.clone());
+        }
+        if self.is_hung() {
+            return std::future::pending().await;
         }
         if let Some(answer) = &self.knobs.lock().unwrap().answer {
             return Ok(answer.clone());
@@ -127,7 +138,8 @@ impl FakeKeeper {
     fn wake(&self, proof: &WakeProof) -> GatewayReply {
         self.awake.lock().unwrap().insert(proof.wake, (proof.task, proof.replica_key.clone()));
         let ends_at = self.clock.now().plus(Duration::from_secs(3600));
-        GatewayReply::Awake(WakeGranted { wake: proof.wake, assurance: Assurance::Stated, ends_at })
+        let wake = self.knobs.lock().unwrap().wakes_as.unwrap_or(proof.wake);
+        GatewayReply::Awake(WakeGranted { wake, assurance: Assurance::Stated, ends_at })
     }
 
     fn lease(&self, asked: &LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {

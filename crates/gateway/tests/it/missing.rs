@@ -48,6 +48,7 @@ impl DirectoryStore for Feed {
         Box::pin(async move { self.store()?.entity(tenant, entity).await })
     }
     fn changed(&self, _: u64, _: u64) -> Boxed<'_, ()> {
+        // tidy: sleeps because it is the poll of a store that tells nobody of changes
         Box::pin(tokio::time::sleep(Duration::from_millis(5)))
     }
 }
@@ -92,6 +93,17 @@ async fn a_keeper_that_does_not_answer_denies_at_every_step() {
         refused(&world, "keeper-unavailable").await;
         world.keeper.knobs.lock().unwrap().refuse.clear();
     }
+    world.still_serves(&world.alice).await;
+}
+
+#[tokio::test]
+async fn a_keeper_that_hangs_is_not_waited_for() {
+    let brief = Duration::from_millis(50);
+    let limits = Limits { patience: brief, keeper_grace: brief, ..Limits::default() };
+    let world = World::twisted(Twist { limits: Some(limits), ..Twist::default() }).await;
+    world.keeper.knobs.lock().unwrap().hangs = true;
+    tokio::time::timeout(Duration::from_secs(5), refused(&world, "keeper-unavailable")).await.unwrap();
+    world.keeper.knobs.lock().unwrap().hangs = false;
     world.still_serves(&world.alice).await;
 }
 
@@ -162,6 +174,11 @@ async fn an_answer_to_another_question_is_none() {
     let world = World::new().await;
     world.keeper.knobs.lock().unwrap().answer = Some(GatewayReply::Done);
     refused(&world, "keeper-unavailable").await;
+    world.keeper.knobs.lock().unwrap().answer = None;
+    world.keeper.knobs.lock().unwrap().wakes_as = Some(WakeId::new(crate::keeper::past(), [9; 10]));
+    refused(&world, "keeper-unavailable").await;
+    world.keeper.knobs.lock().unwrap().wakes_as = None;
+    world.still_serves(&world.alice).await;
 }
 
 #[tokio::test]

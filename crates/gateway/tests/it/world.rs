@@ -372,6 +372,7 @@ impl World {
     pub(crate) async fn eventually<F: Future<Output = bool>>(&self, what: &str, is_so: impl Fn() -> F) {
         let held = async {
             while !is_so().await {
+                // tidy: sleeps because it polls until a deadline
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
