@@ -55,24 +55,29 @@ pub(crate) struct Dial<'a> {
 
 impl Dial<'_> {
     pub(crate) async fn connect(&self) -> io::Result<Wire> {
+        self.connect_with(Arc::new(self.config())).await
+    }
+
+    /// Connects with what an earlier connection may have been given.
+    pub(crate) async fn connect_with(&self, config: Arc<ClientConfig>) -> io::Result<Wire> {
+        let name = if self.server_name.is_empty() { "127.0.0.1" } else { self.server_name };
+        let stream = TcpStream::connect(self.to).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        Ok(Wire { stream: TlsConnector::from(config).connect(name, stream).await?, unread: Vec::new() })
+    }
+
+    pub(crate) fn config(&self) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(nightlatch_egress::tls::provider());
         let builder = builder.with_protocol_versions(self.versions).unwrap();
-        let builder = builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer(nightlatch_egress::tls::provider())));
+        let any = Arc::new(AnyServer(nightlatch_egress::tls::provider()));
+        let builder = builder.dangerous().with_custom_certificate_verifier(any);
         let mut config = match self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(Arc::new(Shown(certified(identity)))),
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.enable_sni = !self.server_name.is_empty();
-        let name = if self.server_name.is_empty() { "127.0.0.1" } else { self.server_name };
-        let stream = TcpStream::connect(self.to).await?;
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        Ok(Wire {
-            stream: TlsConnector::from(Arc::new(config)).connect(name, stream).await?,
-            unread: Vec::new(),
-        })
+        config
     }
 }
 
@@ -175,6 +180,11 @@ impl Wire {
         // A peer that has closed already answers by its silence.
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;
+    }
+
+    /// Whether the handshake was a whole one, with signatures.
+    pub(crate) fn was_whole_handshake(&self) -> bool {
+        self.stream.get_ref().1.handshake_kind().is_some_and(|kind| kind != rustls::HandshakeKind::Resumed)
     }
 
     /// Reads one answer; status 0 where the connection was closed without one.

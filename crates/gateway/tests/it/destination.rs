@@ -3,11 +3,11 @@
 
 use crate::{
     upstream::Reply,
-    world::{EVIL, HOST, SECRET, Twist, World, bound, hosts},
+    world::{EVIL, HOST, MANIFEST, SECRET, Twist, World, bound, hosts},
 };
 use nightlatch_domain::{
     connection::{Connection, Source},
-    ports::store::{KeeperStore, NewConnection},
+    ports::store::{ControlStore, KeeperStore, NewConnection, ToolRow},
     tool::{BoundHost, Placement},
 };
 use nightlatch_ledger::record::{Entry, EventName};
@@ -240,4 +240,20 @@ async fn over_http2_host_and_authority_must_agree() {
         assert_eq!(answer.status().as_u16(), status, "{authority} {host:?}");
     }
     assert_eq!(world.evil.count(), 0);
+}
+
+#[tokio::test]
+async fn a_reference_is_good_for_its_own_tool_only() {
+    let world = World::new().await;
+    let manifest = MANIFEST.replace("name = \"acme\"", "name = \"other\"");
+    let row = |name: &str, manifest: &str| ToolRow {
+        tenant: world.tenant,
+        name: name.parse().unwrap(),
+        manifest: manifest.to_owned(),
+        added_at: crate::keeper::past(),
+    };
+    world.store.put_tool(row("other", &manifest)).await.unwrap();
+    world.in_effect().await;
+    let bytes = world.request("GET /other/things", &[&World::bearer(&world.alice)]);
+    assert_eq!(world.attack(&world.alice, &bytes).await.problem(), "destination-denied");
 }

@@ -61,6 +61,24 @@ async fn a_certificate_without_its_key_is_refused_in_the_handshake() {
 }
 
 #[tokio::test]
+async fn no_session_is_resumed_so_every_connection_proves_the_key() {
+    let world = World::new().await;
+    for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12][..]] {
+        let mut dial = world.dial(Some(&world.alice.identity));
+        dial.versions = Box::leak(versions.to_vec().into_boxed_slice());
+        dial.server_name = "localhost";
+        let config = Arc::new(dial.config());
+        for _ in 0..3 {
+            let mut wire = dial.connect_with(Arc::clone(&config)).await.unwrap();
+            let request = world.request("GET /acme/things", &[&World::bearer(&world.alice)]);
+            wire.write(request.replace("127.0.0.1", "localhost")).await;
+            assert_eq!(wire.answer().await.status, 200);
+            assert!(wire.was_whole_handshake());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_and_an_unknown_reference_are_one_answer() {
     let world = World::new().await;
     let of =

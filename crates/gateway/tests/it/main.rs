@@ -16,6 +16,7 @@ mod destination;
 mod ending;
 mod identity;
 mod keeper;
+mod limits;
 mod missing;
 mod passing;
 mod upstream;

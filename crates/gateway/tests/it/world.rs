@@ -48,7 +48,7 @@ pub(crate) const HOST: &str = "api.acme.test";
 /// A host that nobody confirmed.
 pub(crate) const EVIL: &str = "evil.test";
 
-const MANIFEST: &str = r#"
+pub(crate) const MANIFEST: &str = r#"
 name = "acme"
 title = "Acme"
 docs = "https://docs.acme.test"
