@@ -9,6 +9,7 @@ use std::{
     io::{self, IsTerminal as _, Read as _},
     os::unix::ffi::OsStringExt as _,
 };
+use tokio::sync::oneshot;
 
 /// The longest secret: a key in PEM fits many times.
 const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
@@ -41,6 +42,23 @@ pub(super) fn one_line(what: &str) -> Result<Secret, Failure> {
     if io::stdin().is_terminal() {
         return Ok(Secret::from_string(rpassword::prompt_password(format!("{what} (it is not shown): "))?));
     }
+    typed_line()
+}
+
+/// The same without a prompt, read beside everything else. A thread of its own, since nothing can call a
+/// read of standard input back: it ends with the process. An end of input is no line.
+pub(super) fn line_in_background() -> oneshot::Receiver<Secret> {
+    let (found, line) = oneshot::channel();
+    std::thread::spawn(move || {
+        if let Some(line) = typed_line().ok().filter(|line| !line.is_empty()) {
+            // Nobody waits for it any more when the browser came first.
+            let _ = found.send(line);
+        }
+    });
+    line
+}
+
+fn typed_line() -> Result<Secret, Failure> {
     let mut line = with_room();
     for byte in io::stdin().lock().take(SECRET_LIMIT_BYTES).bytes() {
         match byte? {

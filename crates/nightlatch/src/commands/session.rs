@@ -117,13 +117,21 @@ async fn client_secret(client: &Client, asked: &Connect, provider: &Name) -> Res
     secrets::asked_for("Client secret").map(Some)
 }
 
-/// Prints the start link and waits until the browser has come back.
+/// Prints both ways, and takes whichever comes first: the browser's return, or a pasted address.
 async fn awaited(client: &Client, started: &FlowStarted) -> Result<FlowView, Failure> {
     hint("Open this address in your browser, on this machine (it works once, for ten minutes):");
     hint(format!("  {}", started.start_url.0));
-    hint(
-        "Waiting until you have logged in… (no browser here? Stop with Ctrl-C, run again with `--no-browser`)",
-    );
+    hint("No browser here? Open this one anywhere, and paste the address at which it ends:");
+    hint(format!("  {}", started.authorize_url.0));
+    let typed = secrets::line_in_background();
+    tokio::select! {
+        ended = ended(client, started) => ended,
+        // Standard input may have ended: then only the browser is waited for.
+        Ok(address) = typed => hand_in(client, started, &address).await,
+    }
+}
+
+async fn ended(client: &Client, started: &FlowStarted) -> Result<FlowView, Failure> {
     loop {
         let flow: FlowView = client.get(&format!("/v1/flows/{}?wait_secs={WAIT_SECS}", started.flow)).await?;
         if matches!(flow.state.as_str(), "connected" | "failed" | "expired") {
@@ -132,7 +140,7 @@ async fn awaited(client: &Client, started: &FlowStarted) -> Result<FlowView, Fai
     }
 }
 
-/// Prints the provider's page and takes the address back at which the browser ended.
+/// Prints the provider's page alone, and takes the address back at which the browser ended.
 async fn pasted(client: &Client, started: &FlowStarted) -> Result<FlowView, Failure> {
     hint("Open this address in any browser and log in:");
     hint(format!("  {}", started.authorize_url.0));
@@ -141,7 +149,11 @@ async fn pasted(client: &Client, started: &FlowStarted) -> Result<FlowView, Fail
         started.redirect_uri
     ));
     let address = secrets::one_line("Address")?;
-    let answer = read_answer(client, &address).await?;
+    hand_in(client, started, &address).await
+}
+
+async fn hand_in(client: &Client, started: &FlowStarted, address: &Secret) -> Result<FlowView, Failure> {
+    let answer = read_answer(client, address).await?;
     Ok(client.post(&format!("/v1/flows/{}/answer", started.flow), &answer).await?)
 }
 
