@@ -1,6 +1,7 @@
 //! Missing means deny: each thing that the corridor depends on is taken away or lies, and nothing leaves.
 
 use crate::{
+    client::Identity,
     upstream::Reply,
     world::{Twist, World},
 };
@@ -207,4 +208,25 @@ async fn an_answer_that_never_came_is_said_to_be_unknown() {
     let answer = world.call(&world.alice, "POST /acme/things", &["Content-Length: 0"]).await;
     assert_eq!((answer.status, answer.problem().as_str()), (504, "upstream-timeout"));
     assert_eq!(world.tool.take().len(), 1);
+}
+
+#[tokio::test]
+async fn an_enrolment_is_answered_once_it_is_in_effect() {
+    let feed = Arc::new(Feed::default());
+    let world =
+        Arc::new(World::twisted(Twist { feed: Some(Arc::clone(&feed) as _), ..Twist::default() }).await);
+    assert!(feed.store.set(world.store.clone()).is_ok());
+    world.in_effect().await;
+    world.code(&world.alice, "code-1").await;
+    feed.gone.store(true, Ordering::SeqCst);
+    let fresh = Identity::new();
+    let mut wire = world.dial(Some(&fresh)).connect().await.unwrap();
+    wire.write(world.request("POST /v1/enrol", &["Content-Length: 17"])).await;
+    wire.write("{\"code\":\"code-1\"}").await;
+    let early = tokio::time::timeout(Duration::from_millis(100), wire.answer()).await;
+    assert!(early.is_err(), "it was answered before its key would be admitted: {early:?}");
+    feed.gone.store(false, Ordering::SeqCst);
+    assert_eq!(wire.answer().await.status, 200);
+    wire.write(world.request("GET /acme/things", &[&World::bearer(&world.alice)])).await;
+    assert_eq!(wire.answer().await.status, 200);
 }
