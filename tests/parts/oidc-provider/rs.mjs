@@ -41,14 +41,18 @@ async function register() {
 
 const authorization = await register();
 
-/** What the issuer says of a token now; not active if it cannot be asked. */
+/**
+ * What the issuer says of a token now; not active if it cannot be asked. It calls a living refresh token active as
+ * well (RFC 7662 §2.2), and only an access token has a type.
+ */
 async function introspect(token) {
   const response = await fetch(`${issuer}/token/introspection`, {
     method: 'POST',
     headers: { authorization, 'content-type': 'application/x-www-form-urlencoded' },
     body: new URLSearchParams({ token }),
   });
-  return response.ok ? response.json() : { active: false };
+  const claims = response.ok ? await response.json() : {};
+  return claims.active && claims.token_type === 'Bearer' ? claims : { active: false };
 }
 
 /** Notes one call under its client and path. */

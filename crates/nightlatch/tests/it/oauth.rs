@@ -22,8 +22,9 @@ impl World {
     }
 
     /// A flow that was begun here, and the address that the provider sends its human back to.
-    async fn until_redirected(&self, marker: &str) -> (crate::world::connect::Running, String) {
-        let (running, address) = self.install.begin_connect(&self.registration, &[], marker);
+    async fn until_redirected(&self, more: &[&str]) -> (crate::world::connect::Running, String) {
+        let marker = if more.is_empty() { "/oauth/start/" } else { "/auth?" };
+        let (running, address) = self.install.begin_connect(&self.registration, more, marker);
         let callback = format!("{}/oauth/callback/", self.install.redirect_base());
         let mut browser = self.registration.browser().stopping_before(&callback);
         let Landed::Before(address) = browser.open(&address).await else { panic!("no redirect came") };
@@ -39,7 +40,7 @@ impl World {
 async fn without_a_browser_the_redirected_address_is_pasted() {
     let world = World::new("pasted").await;
     // The human opens the provider's own page on another machine; there is no cookie of ours.
-    let (mut running, address) = world.until_redirected("/auth?").await;
+    let (mut running, address) = world.until_redirected(&["--no-browser"]).await;
     running.type_line(&address);
     let connected = finished(running).await.json();
     assert_eq!(text(&connected["connection"], "label"), "pasted");
@@ -50,7 +51,7 @@ async fn without_a_browser_the_redirected_address_is_pasted() {
 #[tokio::test]
 async fn an_answer_in_another_browser_redeems_nothing() {
     let world = World::new("fixation").await;
-    let (mut running, address) = world.until_redirected("/oauth/start/").await;
+    let (mut running, address) = world.until_redirected(&[]).await;
     // Another browser, without the cookie that the start page set.
     let answer = http::get(&address).await;
     assert!(!answer.status.is_success(), "{}", answer.text());
@@ -70,7 +71,7 @@ async fn an_answer_with_another_state_context_or_issuer_redeems_nothing() {
         |address| address.replacen("/oauth/callback/ctx_0", "/oauth/callback/ctx_1", 1),
     ];
     for (number, change) in changes.into_iter().enumerate() {
-        let (mut running, address) = world.until_redirected("/auth?").await;
+        let (mut running, address) = world.until_redirected(&["--no-browser"]).await;
         let changed = change(&address);
         assert_ne!(changed, address, "change {number} changed nothing: {address}");
         running.type_line(&changed);
