@@ -6,25 +6,22 @@
 
 mod first;
 mod listen;
+mod log;
 mod operator;
 mod wiring;
 
 pub(crate) use listen::ListenError;
 
-use crate::{adapters::variable, config::Config, error::Failure, output::hint, place::Place};
+use crate::{config::Config, error::Failure, output::hint, place::Place};
 use nightlatch_control::{Control, server};
-use rustix::process::{Resource, Rlimit, Signal, setrlimit, setsid};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, setsid};
 use std::sync::Arc;
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-use tracing_subscriber::EnvFilter;
 use wiring::House;
-
-/// What is logged where NIGHTLATCH_LOG says nothing.
-const LOG_DEFAULT: &str = "info";
 
 /// Serves until it is told to stop.
 pub(crate) fn run(place: &Place, detached: bool, json_log: bool) -> Result<(), Failure> {
@@ -33,7 +30,8 @@ pub(crate) fn run(place: &Place, detached: bool, json_log: bool) -> Result<(), F
         let _ = setsid();
     }
     no_core_dumps();
-    log_to_standard_error(json_log);
+    all_file_descriptors();
+    log::to_standard_error(json_log);
     place.prepare()?;
     let hold = place.hold()?;
     Config::write_first(place.root())?;
@@ -54,17 +52,11 @@ fn no_core_dumps() {
     }
 }
 
-fn log_to_standard_error(json: bool) {
-    let wanted = variable("NIGHTLATCH_LOG").and_then(|wanted| wanted.into_string().ok());
-    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(LOG_DEFAULT));
-    let filter = filter.unwrap_or_else(|error| {
-        hint(format!("warning: NIGHTLATCH_LOG is no filter ({error}); `{LOG_DEFAULT}` is taken"));
-        EnvFilter::new(LOG_DEFAULT)
-    });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-    let set = if json { log.json().try_init() } else { log.try_init() };
-    if let Err(error) = set {
-        hint(format!("warning: there is no log ({error})"));
+/// Every call is two sockets; the default of 1024 descriptors would be reached before our own bounds are.
+fn all_file_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
+        hint("warning: the limit on open files could not be raised; many calls at once may fail");
     }
 }
 

@@ -215,7 +215,8 @@ async fn a_revoked_connection_waits_for_its_human(kind: Kind, username: &str, re
 
 /// A human with another account at the same provider.
 async fn other_account(world: &World, username: &str) -> Browser {
-    world.install.register(world.kind, &format!("{username}-other"), 10).await.browser()
+    let redirect_uri = &world.registration.redirect_uri;
+    Registration::new(world.kind, redirect_uri, &format!("{username}-other"), 10).await.browser()
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ impl Kind {
 /// Our registration at a provider, made for one test.
 pub(crate) struct Registration {
     pub(crate) kind: Kind,
+    pub(crate) redirect_uri: String,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
     pub(crate) username: String,
@@ -116,6 +117,7 @@ impl Registration {
         let username = if kind == Kind::Oidc { username.to_owned() } else { text("username") };
         Self {
             kind,
+            redirect_uri: redirect_uri.to_owned(),
             client_id: text("client_id"),
             client_secret: text("client_secret"),
             username,
