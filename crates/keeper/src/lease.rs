@@ -3,8 +3,8 @@
 //! The order of the checks is the argument. The wake is one that this process verified; the grant bears
 //! the keeper's word and is this task's; the task and its agent may still act; the secret opens only with
 //! the context that names this very connection, chain, family and generation; and that generation is the
-//! one that the keeper's own log has. Where the credential may go is read from the opened seal, and from
-//! nowhere else.
+//! one that the keeper's own log has. All of it is held again when the wait for a refresh is over. Where the
+//! credential may go is read from the opened seal, and from nowhere else.
 
 use crate::{
     core::Core,
@@ -45,9 +45,26 @@ const YOUNG: Duration = Duration::from_secs(60);
 
 /// A credential for a connection, if everything that decides holds.
 pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
-    let now = core.now();
-    let awake = core.wakes.live(request.tenant, request.wake, now.boot).ok_or(KeeperRefusal::NotAwake)?;
-    let grant = granted(core, &awake, &request).await?;
+    let before = permitted(core, &request).await?;
+    let found = match before.connection.source {
+        Source::Static => fixed(core, &before).await?,
+        Source::Chain { chain } => {
+            let patience = Duration::from_millis(request.patience_millis).min(PATIENCE_MAX);
+            rotating(core, &before, chain, Instant::now() + patience).await?
+        }
+    };
+    // What was true when the wait for a refresh began need not be true at its end.
+    let asked = permitted(core, &request).await?;
+    if asked.connection != before.connection {
+        return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
+    }
+    seal(core, &asked, &found).await.map(GatewayReply::Lease)
+}
+
+/// Everything that decides about a lease, read and verified afresh.
+async fn permitted(core: &Core, request: &LeaseRequest) -> Result<Asked, KeeperRefusal> {
+    let awake = live(core, request)?;
+    let grant = granted(core, &awake, request).await?;
     wake::may_act(core, awake.tenant(), awake.agent(), awake.task()).await?;
     let connection = core.store().connection(request.tenant, request.connection).await;
     let connection = connection.map_err(unavailable)?.ok_or(KeeperRefusal::GrantEnded)?;
@@ -57,27 +74,32 @@ pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<Gat
     if core.anchor.has_ended(connection.id) {
         return Err(wake::refused(core, request.tenant, awake.task(), "connection-ended").await);
     }
-    let asked = Asked { awake: &awake, grant: &grant, connection: &connection };
-    let lease = match connection.source {
-        Source::Static => fixed(core, &asked).await,
-        Source::Chain { chain } => {
-            let patience = Duration::from_millis(request.patience_millis).min(PATIENCE_MAX);
-            rotating(core, &asked, chain, patience).await
-        }
-    };
-    lease.map(GatewayReply::Lease)
+    // Last, and without an await behind it: the rows took a moment to read.
+    let awake = live(core, request)?;
+    Ok(Asked { awake, grant, connection })
 }
 
-struct Asked<'a> {
-    awake: &'a Awake,
-    grant: &'a Grant,
-    connection: &'a Connection,
+fn live(core: &Core, request: &LeaseRequest) -> Result<Arc<Awake>, KeeperRefusal> {
+    core.wakes.live(request.tenant, request.wake, core.now().boot).ok_or(KeeperRefusal::NotAwake)
 }
 
-impl Asked<'_> {
+struct Asked {
+    awake: Arc<Awake>,
+    grant: Grant,
+    connection: Connection,
+}
+
+impl Asked {
     async fn unverified(&self, core: &Core, reason: &'static str) -> KeeperRefusal {
         wake::refused(core, self.awake.tenant(), self.awake.task(), reason).await
     }
+}
+
+/// A stored credential that was found to be this connection's, still closed.
+struct FoundCredential {
+    kept: (Wrapped, SealContext),
+    kind: LeaseKind,
+    good_until: Timestamp,
 }
 
 /// The grant, if it stands as control handed it over and is this task's for this connection.
@@ -93,38 +115,46 @@ async fn granted(core: &Core, awake: &Awake, request: &LeaseRequest) -> Result<G
 }
 
 /// A secret that does not change by itself.
-async fn fixed(core: &Core, asked: &Asked<'_>) -> Result<Lease, KeeperRefusal> {
-    let connection = asked.connection;
+async fn fixed(core: &Core, asked: &Asked) -> Result<FoundCredential, KeeperRefusal> {
+    let connection = &asked.connection;
     let row = core.store().static_secret(connection.tenant, connection.id).await.map_err(unavailable)?;
     let row = row.ok_or(KeeperRefusal::GrantEnded)?;
     if let Some(fault) = credential::static_fault(core, connection, &row) {
         return Err(asked.unverified(core, fault).await);
     }
-    seal(core, asked, &row.secret, LeaseKind::Static, core.now().wall.plus(FRESH_MAX)).await
+    let good_until = core.now().wall.plus(FRESH_MAX);
+    Ok(FoundCredential { kept: row.secret, kind: LeaseKind::Static, good_until })
 }
 
 /// An access token that the keeper keeps alive: the living one, or the one that a refresh brings in time.
 async fn rotating(
     core: &Arc<Core>,
-    asked: &Asked<'_>,
+    asked: &Asked,
     chain: ChainId,
-    patience: Duration,
-) -> Result<Lease, KeeperRefusal> {
-    let (view, until) = alive(core, asked.connection.tenant, chain, patience).await?;
-    if let Some(fault) = credential::token_fault(core, asked.connection, &view) {
-        return Err(asked.unverified(core, fault).await);
+    deadline: Instant,
+) -> Result<FoundCredential, KeeperRefusal> {
+    let mut doubted = None;
+    loop {
+        let (view, good_until) = alive(core, asked.connection.tenant, chain, deadline).await?;
+        let Some(fault) = credential::token_fault(core, &asked.connection, &view) else {
+            return Ok(FoundCredential { kept: view.head.access, kind: LeaseKind::Bearer, good_until });
+        };
+        // A head that moved between the row's reading and the log's looks put back: it is looked at again.
+        let seen = Some((view.family.id, view.head.number));
+        if doubted == seen {
+            return Err(asked.unverified(core, fault).await);
+        }
+        doubted = seen;
     }
-    seal(core, asked, &view.head.access, LeaseKind::Bearer, until).await
 }
 
-/// The chain with a living access token, refreshed where that is needed and possible within `patience`.
+/// The chain with a living access token, refreshed where that is needed and possible by `deadline`.
 pub(crate) async fn alive(
     core: &Arc<Core>,
     tenant: TenantId,
     chain: ChainId,
-    patience: Duration,
+    deadline: Instant,
 ) -> Result<(ChainView, Timestamp), KeeperRefusal> {
-    let deadline = Instant::now() + patience;
     loop {
         let view = core.store().chain(tenant, chain).await.map_err(unavailable)?;
         let view = view.ok_or(KeeperRefusal::GrantEnded)?;
@@ -197,17 +227,11 @@ fn dies(core: &Core, view: &ChainView) -> bool {
 }
 
 /// Opens the secret and seals it to the wake's key. Where it may go comes from the seal that just opened.
-async fn seal(
-    core: &Core,
-    asked: &Asked<'_>,
-    kept: &(Wrapped, SealContext),
-    kind: LeaseKind,
-    good_until: Timestamp,
-) -> Result<Lease, KeeperRefusal> {
-    let Ok(secret) = core.open(kept) else {
+async fn seal(core: &Core, asked: &Asked, found: &FoundCredential) -> Result<Lease, KeeperRefusal> {
+    let Ok(secret) = core.open(&found.kept) else {
         return Err(asked.unverified(core, "seal-broken").await);
     };
-    let context = &kept.1;
+    let context = &found.kept.1;
     let binding = LeaseBinding {
         tenant: asked.awake.tenant(),
         wake: asked.awake.wake(),
@@ -219,8 +243,8 @@ async fn seal(
     let body = LeaseBody { hosts: context.hosts.clone(), chain: context.chain };
     let sealed = core.parts.keys.seal_lease(asked.awake.replica_key(), &binding, &body, &secret);
     let sealed = sealed.map_err(|_| KeeperRefusal::ProofRejected)?;
-    let fresh_until = good_until.min(asked.awake.ends_at()).min(asked.grant.expires_at);
-    Ok(Lease { sealed, binding, kind, fresh_until })
+    let fresh_until = found.good_until.min(asked.awake.ends_at()).min(asked.grant.expires_at);
+    Ok(Lease { sealed, binding, kind: found.kind, fresh_until })
 }
 
 /// A tool answered 401. An agent can provoke that as it likes, so a refresh follows only where the current

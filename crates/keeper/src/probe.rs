@@ -16,6 +16,7 @@ use nightlatch_domain::{
 use nightlatch_egress::{Destination, SendWindow};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// The most of an account's description that is read.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
@@ -70,7 +71,8 @@ async fn current(core: &Arc<Core>, connection: &Connection) -> Option<(Wrapped, 
             credential::static_fault(core, connection, &row).is_none().then_some(row.secret)
         }
         Source::Chain { chain } => {
-            let (view, _) = lease::alive(core, connection.tenant, chain, PATIENCE).await.ok()?;
+            let (view, _) =
+                lease::alive(core, connection.tenant, chain, Instant::now() + PATIENCE).await.ok()?;
             credential::token_fault(core, connection, &view).is_none().then_some(view.head.access)
         }
     }

@@ -5,7 +5,7 @@
 //! when the enrolment, the task and the agent that the statement leads to each bear the keeper's own word.
 //! Everything here lives in memory: after a restart every task proves itself again.
 
-use crate::core::Core;
+use crate::{core::Core, machine::Moment};
 use nightlatch_domain::{
     clock::{Boot, Timestamp, random},
     id::{PrincipalId, TaskId, TenantId, WakeId},
@@ -20,7 +20,7 @@ use nightlatch_domain::{
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -32,10 +32,13 @@ const PROOF_WITHIN: Duration = Duration::from_secs(60);
 const AHEAD_MAX: Duration = Duration::from_secs(5);
 /// A wake is proved again after this.
 const WAKE_MAX: Duration = Duration::from_secs(3600);
-/// An agent can ask for challenges as it likes: unanswered ones are bounded.
+/// An agent can ask for challenges as it likes: unanswered ones are bounded, for each task and in all.
 const CHALLENGES_MAX: usize = 4096;
+const CHALLENGES_OF_TASK: usize = 256;
 /// Wakes at once; one for each task at work and gateway that serves it.
 const WAKES_MAX: usize = 16_384;
+/// Wakes at once of one task by one key: its gateways, and a renewal. The oldest ends for another.
+const WAKES_OF_KEY: usize = 4;
 
 /// A task that may act, as the keeper itself verified it.
 #[derive(Debug)]
@@ -44,6 +47,7 @@ pub(crate) struct Awake {
     tenant: TenantId,
     agent: PrincipalId,
     task: TaskId,
+    binding: Binding,
     replica_key: SealingKey,
     granted: WakeGranted,
     ends_boot: Boot,
@@ -83,6 +87,8 @@ struct Asked {
     task: TaskId,
     nonce: String,
     until: Boot,
+    /// The nonce was presented, and the proof is being verified.
+    spent: bool,
 }
 
 /// Challenges and wakes, in memory only.
@@ -94,13 +100,45 @@ pub(crate) struct Wakes {
 #[derive(Debug, Default)]
 struct Inner {
     challenges: HashMap<WakeId, Asked>,
-    awake: HashMap<WakeId, Arc<Awake>>,
+    /// Ids grow with time: the oldest come first.
+    awake: BTreeMap<WakeId, Arc<Awake>>,
 }
 
 impl Inner {
     fn forget_old(&mut self, now: Boot) {
         self.challenges.retain(|_, asked| asked.until > now);
         self.awake.retain(|_, awake| awake.ends_boot > now);
+    }
+
+    /// Takes a verified wake in, and answers those that end for it. None where there is no room, or the
+    /// task was put to sleep while the proof was being verified.
+    fn take_in(&mut self, awake: &Arc<Awake>) -> Result<Vec<Arc<Awake>>, KeeperRefusal> {
+        self.challenges.remove(&awake.wake).ok_or(KeeperRefusal::ProofRejected)?;
+        let own = |one: &&Arc<Awake>| {
+            (one.tenant, one.task, &one.binding) == (awake.tenant, awake.task, &awake.binding)
+        };
+        let own: Vec<WakeId> = self.awake.values().filter(own).map(|one| one.wake).collect();
+        let surplus = (own.len() + 1).saturating_sub(WAKES_OF_KEY);
+        let mut over: Vec<WakeId> = own.into_iter().take(surplus).collect();
+        if over.is_empty() && self.awake.len() >= WAKES_MAX {
+            over.push(self.oldest_of_the_greediest(awake.tenant).ok_or(KeeperRefusal::TooMany)?);
+        }
+        let over = over.iter().filter_map(|wake| self.awake.remove(wake)).collect();
+        self.awake.insert(awake.wake, Arc::clone(awake));
+        Ok(over)
+    }
+
+    /// Where everything is taken, whoever has the most gives way to those who have less.
+    fn oldest_of_the_greediest(&self, asking: TenantId) -> Option<WakeId> {
+        let mut counts: HashMap<TenantId, usize> = HashMap::new();
+        for one in self.awake.values() {
+            *counts.entry(one.tenant).or_default() += 1;
+        }
+        let (greediest, most) = counts.iter().max_by_key(|(_, count)| **count)?;
+        let has = counts.get(&asking).copied().unwrap_or(0);
+        (has + 1 < *most)
+            .then(|| self.awake.values().find(|one| one.tenant == *greediest))?
+            .map(|one| one.wake)
     }
 }
 
@@ -125,6 +163,10 @@ impl Wakes {
     fn forget_challenges(&self, tenant: TenantId, task: TaskId) {
         self.inner().challenges.retain(|_, asked| asked.tenant != tenant || asked.task != task);
     }
+
+    fn forget_challenge(&self, tenant: TenantId, wake: WakeId) {
+        self.inner().challenges.retain(|id, asked| asked.tenant != tenant || *id != wake);
+    }
 }
 
 /// Draws a nonce for a proof.
@@ -136,10 +178,11 @@ pub(crate) fn challenge(core: &Core, tenant: TenantId, task: TaskId) -> Result<G
     let until = now.boot.plus(PROOF_WITHIN);
     let mut inner = core.wakes.inner();
     inner.forget_old(now.boot);
-    if inner.challenges.len() >= CHALLENGES_MAX {
+    let own = inner.challenges.values().filter(|asked| asked.tenant == tenant && asked.task == task).count();
+    if own >= CHALLENGES_OF_TASK || inner.challenges.len() >= CHALLENGES_MAX {
         return Err(KeeperRefusal::TooMany);
     }
-    inner.challenges.insert(wake, Asked { tenant, task, nonce: nonce.clone(), until });
+    inner.challenges.insert(wake, Asked { tenant, task, nonce: nonce.clone(), until, spent: false });
     Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at: now.wall.plus(PROOF_WITHIN) }))
 }
 
@@ -150,29 +193,44 @@ pub(crate) async fn wake(core: &Core, proof: WakeProof) -> Result<GatewayReply, 
         return repeated(&awake, &proof);
     }
     spend(core, &proof, now.boot)?;
+    let begun = begin(core, &proof, now).await;
+    if begun.is_err() {
+        core.wakes.forget_challenge(proof.tenant, proof.wake);
+    }
+    begun
+}
+
+async fn begin(core: &Core, proof: &WakeProof, now: Moment) -> Result<GatewayReply, KeeperRefusal> {
     let Evidence::Stated { binding, verified_at } = &proof.evidence;
     let fresh = *verified_at <= now.wall.plus(AHEAD_MAX) && *verified_at >= now.wall.minus(PROOF_WITHIN);
     if !fresh {
         return Err(KeeperRefusal::ProofRejected);
     }
-    let task = verified(core, &proof, binding).await?;
+    let task = verified(core, proof, binding).await?;
     let ends_at = now.wall.plus(WAKE_MAX).min(task.ends_at);
     let awake = Arc::new(Awake {
         wake: proof.wake,
         tenant: proof.tenant,
         agent: proof.agent,
         task: proof.task,
+        binding: binding.clone(),
         replica_key: proof.replica_key.clone(),
         granted: WakeGranted { wake: proof.wake, assurance: Assurance::Stated, ends_at },
         ends_boot: now.boot.plus(ends_at.since(now.wall)),
     });
-    note_begin(core, &awake, binding.clone(), now.wall).await?;
-    let mut inner = core.wakes.inner();
-    inner.forget_old(now.boot);
-    if inner.awake.len() >= WAKES_MAX {
-        return Err(KeeperRefusal::TooMany);
+    note_begin(core, &awake, now.wall).await?;
+    let taken = {
+        let mut inner = core.wakes.inner();
+        inner.forget_old(core.now().boot);
+        inner.take_in(&awake)
+    };
+    match taken {
+        Ok(over) => note_ends(core, over).await,
+        Err(refusal) => {
+            note_ends(core, vec![awake]).await;
+            return Err(refusal);
+        }
     }
-    inner.awake.insert(awake.wake, Arc::clone(&awake));
     Ok(GatewayReply::Awake(awake.granted.clone()))
 }
 
@@ -183,10 +241,13 @@ fn repeated(awake: &Awake, proof: &WakeProof) -> Result<GatewayReply, KeeperRefu
     if same { Ok(GatewayReply::Awake(awake.granted.clone())) } else { Err(KeeperRefusal::ProofRejected) }
 }
 
-/// A nonce serves once, whatever comes of it.
+/// A nonce serves once, whatever comes of it. Until the wake begins its challenge stays, so that whoever
+/// ends the task's wakes meanwhile ends this one too.
 fn spend(core: &Core, proof: &WakeProof, now: Boot) -> Result<(), KeeperRefusal> {
-    let asked = core.wakes.inner().challenges.remove(&proof.wake).ok_or(KeeperRefusal::ProofRejected)?;
-    let fits = asked.tenant == proof.tenant
+    let mut inner = core.wakes.inner();
+    let asked = inner.challenges.get_mut(&proof.wake).ok_or(KeeperRefusal::ProofRejected)?;
+    let fits = !std::mem::replace(&mut asked.spent, true)
+        && asked.tenant == proof.tenant
         && asked.task == proof.task
         && asked.until > now
         && same(asked.nonce.as_bytes(), proof.nonce.as_bytes());
@@ -264,18 +325,13 @@ pub(crate) fn unavailable(_: StoreError) -> KeeperRefusal {
     KeeperRefusal::Unavailable
 }
 
-async fn note_begin(
-    core: &Core,
-    awake: &Awake,
-    binding: Binding,
-    now: Timestamp,
-) -> Result<(), KeeperRefusal> {
+async fn note_begin(core: &Core, awake: &Awake, now: Timestamp) -> Result<(), KeeperRefusal> {
     let note = WakeNote {
         tenant: awake.tenant,
         id: awake.wake,
         task: awake.task,
         assurance: awake.granted.assurance,
-        binding,
+        binding: awake.binding.clone(),
         began_at: now,
         ends_at: awake.granted.ends_at,
         ended_at: None,
@@ -295,6 +351,7 @@ async fn note_begin(
 
 /// Ends one wake.
 pub(crate) async fn sleep(core: &Core, tenant: TenantId, wake: WakeId) {
+    core.wakes.forget_challenge(tenant, wake);
     end(core, |awake| awake.tenant == tenant && awake.wake == wake).await;
 }
 
@@ -306,8 +363,12 @@ pub(crate) async fn end_task(core: &Core, tenant: TenantId, task: TaskId) {
 
 /// Gone from memory first: the note is for people.
 async fn end(core: &Core, wanted: impl Fn(&Awake) -> bool) {
+    note_ends(core, core.wakes.end(wanted)).await;
+}
+
+async fn note_ends(core: &Core, over: Vec<Arc<Awake>>) {
     let now = core.now().wall;
-    for awake in core.wakes.end(wanted) {
+    for awake in over {
         if let Err(error) = core.store().end_wake(awake.tenant, awake.wake, now).await {
             tracing::warn!(%error, wake = %awake.wake, "the end of a wake could not be noted");
         }
@@ -326,3 +387,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

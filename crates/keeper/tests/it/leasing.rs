@@ -1,6 +1,9 @@
 //! A wake follows only from a fresh proof, a lease only from a wake, and both end when they must.
 
-use crate::world::{World, binding, eventually};
+use crate::{
+    provider::Act,
+    world::{Opened, Ready, Running, World, binding, eventually},
+};
 use nightlatch_custody::{ReplicaKey, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::Clock,
@@ -14,7 +17,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding},
     task::{Assurance, TaskState},
 };
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_opens_for_its_wake_and_says_where_it_may_go() {
@@ -58,7 +61,7 @@ async fn a_static_secret_is_leased_as_what_it_is() {
     assert_eq!(row.account.as_deref(), Some("dana"));
 }
 
-async fn proof(world: &World, running: &crate::world::Running) -> WakeProof {
+async fn proof(world: &World, running: &Running) -> WakeProof {
     let replica = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
     world.proof(running, replica.sealing_key().clone(), binding()).await
 }
@@ -207,17 +210,108 @@ async fn a_grant_covers_its_own_connection_only() {
     assert_eq!(refusal, KeeperRefusal::GrantEnded);
 }
 
+/// A lease that waits for a slow refresh while something is taken back.
+async fn waited<F: Future<Output = ()>>(
+    taken_back: impl FnOnce(Arc<World>, Arc<Running>, Arc<Ready>) -> F,
+) -> Result<Opened, KeeperRefusal> {
+    let world = Arc::new(World::new());
+    let running = Arc::new(world.start().await);
+    let mut ready = world.ready(&running).await;
+    world.clock.forward(Duration::from_secs(3600));
+    ready.woken = world.wake(&running).await.unwrap();
+    let ready = Arc::new(ready);
+    world.provider.next(Act::Late(Duration::from_millis(700)));
+    let (its, own) = (Arc::clone(&running), Arc::clone(&ready));
+    let lease = tokio::spawn(async move { own.lease(&its).await });
+    eventually(|| async { world.provider.refreshes() == 1 }).await;
+    taken_back(Arc::clone(&world), running, ready).await;
+    assert!(!lease.is_finished(), "it no longer waited");
+    lease.await.unwrap()
+}
+
+async fn revoke(world: &World, running: &Running, ready: &Ready) {
+    let row = KeeperStore::grant(&running.store, world.tenant, ready.grant).await.unwrap().unwrap();
+    let revoked = Grant { revoked_at: Some(world.clock.now()), ..row };
+    let attestation = running.attest(Statement::Grant(revoked.clone())).await;
+    running.store.put_grant(Grant { attestation, ..revoked }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_waited_through_a_revocation_is_refused() {
+    let refusal = waited(|world, running, ready| async move { revoke(&world, &running, &ready).await }).await;
+    assert_eq!(refusal.unwrap_err(), KeeperRefusal::GrantEnded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_waited_through_its_tasks_sleep_is_refused() {
+    let refusal = waited(|world, running, _| async move {
+        let ask = ControlRequest::EndWakes { tenant: world.tenant, task: world.task };
+        running.control.ask(ask).await.unwrap();
+    });
+    assert_eq!(refusal.await.unwrap_err(), KeeperRefusal::NotAwake);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_waited_through_a_removal_is_refused() {
+    let refusal = waited(|world, running, ready| async move {
+        let ask = ControlRequest::Remove { tenant: world.tenant, connection: ready.connection };
+        running.control.ask(ask).await.unwrap();
+    });
+    assert_eq!(refusal.await.unwrap_err(), KeeperRefusal::GrantEnded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_waited_through_its_agents_end_or_its_tasks_is_refused() {
+    let disabled = waited(|world, running, _| async move {
+        let disabled = world.agent_row(AgentStatus::Disabled);
+        let attestation = running.attest(Statement::Agent(disabled.clone())).await;
+        running.store.put_agent(Agent { attestation, ..disabled }).await.unwrap();
+    });
+    assert_eq!(disabled.await.unwrap_err(), KeeperRefusal::AgentDisabled);
+    let ended = waited(|world, running, _| async move {
+        let completed = running.attested_task(world.task_row(TaskState::Completed)).await;
+        running.store.put_task(completed).await.unwrap();
+    });
+    assert_eq!(ended.await.unwrap_err(), KeeperRefusal::TaskEnded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_wakes_again_and_again_keeps_four_wakes_and_the_newest() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let mut wakes = Vec::new();
+    for _ in 0..10 {
+        world.clock.forward(Duration::from_secs(1));
+        wakes.push(world.wake(&running).await.unwrap());
+    }
+    assert_eq!(ready.lease(&running).await.unwrap_err(), KeeperRefusal::NotAwake);
+    for (place, woken) in wakes.iter().enumerate() {
+        let lease = woken.lease(&running, ready.grant, ready.connection, 0).await;
+        assert_eq!(lease.is_ok(), place >= 6, "{place}");
+    }
+    let notes = running.store.wakes(world.tenant, world.task, 100).await.unwrap();
+    assert_eq!(notes.iter().filter(|note| note.ended_at.is_none()).count(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn challenges_are_bounded() {
     let world = World::new();
     let running = world.start().await;
-    let ask = || GatewayRequest::Challenge { tenant: world.tenant, task: world.task };
-    for _ in 0..4096 {
-        running.gateway.ask(ask()).await.unwrap();
+    let ask = |task| GatewayRequest::Challenge { tenant: world.tenant, task };
+    for _ in 0..256 {
+        running.gateway.ask(ask(world.task)).await.unwrap();
     }
-    assert_eq!(running.gateway.ask(ask()).await, Err(KeeperRefusal::TooMany));
+    assert_eq!(running.gateway.ask(ask(world.task)).await, Err(KeeperRefusal::TooMany));
+    // Another task is not kept out by that.
+    let other = || nightlatch_domain::id::TaskId::new(world.clock.now(), crate::world::ten());
+    assert!(running.gateway.ask(ask(other())).await.is_ok());
+    for _ in 257..4096 {
+        running.gateway.ask(ask(other())).await.unwrap();
+    }
+    assert_eq!(running.gateway.ask(ask(other())).await, Err(KeeperRefusal::TooMany));
     world.clock.forward(Duration::from_secs(61));
-    assert!(running.gateway.ask(ask()).await.is_ok());
+    assert!(running.gateway.ask(ask(world.task)).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
