@@ -5,6 +5,7 @@
 //! what it judges.
 
 mod arrows;
+mod attacks;
 mod bans;
 mod licence;
 mod machine;

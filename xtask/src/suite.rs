@@ -5,13 +5,16 @@
 //! so: none is ever skipped.
 
 use crate::{
+    attacks,
     machine::{self, Outcome},
     parts,
 };
 
 /// All tests, or those that the words choose: `[cargo's options] [-- filter]`.
 pub(crate) fn all(words: &[&str]) -> Outcome {
-    run(&arguments(words), &[])
+    run(&arguments(words), &[])?;
+    // A run of chosen tests is somebody at work on them.
+    if words.is_empty() { machine::stage("attacks as nobody", attacks::as_nobody) } else { Ok(()) }
 }
 
 /// What is slow by nature: the program's tests whose names begin with `torture_`, allowed to take their time.
