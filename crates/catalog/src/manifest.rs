@@ -6,7 +6,7 @@
 //! name = "example"
 //! title = "Example"
 //! docs = "https://docs.example.com/api"
-//! resource = { case = "insensitive" }           # `Acme` and `acme` are one
+//! resource = { case = "insensitive" }           # `Acme` and `acme` are one; `digits = "name"`: `01` is not `1`
 //!
 //! [[host]]                                      # the first host has the empty route
 //! host = "api.example.com"
@@ -33,7 +33,7 @@ mod read;
 mod resource;
 mod template;
 
-pub use credentials::{CREDENTIAL_HEADERS, CREDENTIAL_QUERY, folded};
+pub use credentials::{CREDENTIAL_HEADERS, CREDENTIAL_QUERY, OVERRIDE_QUERY, QueryFault, folded};
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};
 pub use matching::MatchError;
 pub use resource::{GrantError, ResourceRule, ResourceTemplate};

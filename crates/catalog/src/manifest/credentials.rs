@@ -6,36 +6,106 @@
 
 use super::{Accept, Manifest};
 use nightlatch_domain::tool::Placement;
+use percent_encoding::percent_decode_str;
 
-/// Header names that carry a credential at every tool, folded.
+/// Header names that carry a credential at every tool, folded. A manifest that places its own credential in one
+/// of them (`x-api-key`) does so as ever: the name only says that nothing but the reference may stand there.
 pub const CREDENTIAL_HEADERS: &[&str] = &[
+    // RFC 9110 §11.6.2 and §11.7.2, RFC 6265 §5.4, and what proxies make of them.
     "authorization",
     "cookie",
     "proxy-authorization",
+    "x-authorization",
+    "x-forwarded-access-token",
+    "x-forwarded-authorization",
+    // Keys and tokens by the names that many APIs share.
+    "access-token",
+    "api-key",
+    "api-token",
+    "apikey",
+    "auth-token",
+    "token",
+    "x-access-token",
+    "x-api-key",
+    "x-api-secret",
+    "x-api-token",
+    "x-apikey",
+    "x-auth-key",
+    "x-auth-token",
+    "x-client-secret",
+    "x-id-token",
+    "x-refresh-token",
+    "x-session-token",
+    "x-token",
+    // Amazon: requests that are signed, and a session's token.
     "x-amz-credential",
     "x-amz-security-token",
     "x-amz-signature",
+    "x-amzn-oidc-accesstoken",
+    // Google: API keys, and proofs of identity that its proxies pass on.
+    "x-goog-api-key",
+    "x-goog-iam-authorization-token",
+    "x-goog-iap-jwt-assertion",
+    // Microsoft: API Management, App Service.
+    "ocp-apim-subscription-key",
+    "x-functions-key",
+    "x-ms-token-aad-access-token",
+    // Other makers, each by its own name: Cloudflare, Datadog, GitHub, GitLab, HashiCorp, Shopify.
+    "cf-access-client-secret",
+    "cf-access-jwt-assertion",
+    "cf-access-token",
+    "dd-api-key",
+    "dd-application-key",
+    "deploy-token",
+    "job-token",
+    "private-token",
+    "x-consul-token",
+    "x-github-otp",
+    "x-nomad-token",
+    "x-shopify-access-token",
+    "x-vault-token",
 ];
 
-/// Query names that carry a credential at every tool, folded (RFC 6750 §2.3; presigned requests).
+/// Query names that carry a credential at every tool, folded (RFC 6750 §2.3; presigned requests). They are
+/// compared by their letters and digits alone, so `accessToken` is one of them.
 pub const CREDENTIAL_QUERY: &[&str] = &[
     "access-token",
     "api-key",
-    "apikey",
+    "api-token",
     "auth-token",
+    "authorization",
+    "aws-access-key-id",
     "bearer-token",
     "client-assertion",
     "client-secret",
     "id-token",
+    "job-token",
+    "oauth-signature",
     "oauth-token",
     "private-token",
     "refresh-token",
+    "subscription-key",
     "x-amz-credential",
     "x-amz-security-token",
     "x-amz-signature",
+    "x-api-key",
     "x-goog-credential",
     "x-goog-signature",
 ];
+
+/// Query names that some servers take for another method than the request line's, folded: Rails, Laravel and
+/// Symfony (`_method`), Salesforce (`_HttpMethod`), and header names that frameworks also read from the query.
+pub const OVERRIDE_QUERY: &[&str] =
+    &["-method", "-httpmethod", "x-http-method", "x-http-method-override", "x-method-override"];
+
+/// What a query may not hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum QueryFault {
+    /// A credential, under this name of the closed list (folded; nothing of what was sent).
+    Credential(String),
+    /// Another method than the request line's, under this name of [`OVERRIDE_QUERY`].
+    Override(String),
+}
 
 /// A field's name as careless servers see it: lower case, `_` and `.` as `-`.
 #[must_use]
@@ -43,6 +113,32 @@ pub fn folded(name: &str) -> String {
     name.chars()
         .map(|letter| if matches!(letter, '_' | '.') { '-' } else { letter.to_ascii_lowercase() })
         .collect()
+}
+
+/// The name of a raw `name=value`, decoded as forms are (`+` is a space), and once more where an escape is
+/// left, because some servers decode twice.
+fn query_name(pair: &str) -> String {
+    let name = pair.split('=').next().unwrap_or_default().replace('+', " ");
+    let once = percent_decode_str(&name).decode_utf8_lossy();
+    percent_decode_str(&once).decode_utf8_lossy().into_owned()
+}
+
+/// A query name, folded, as programs get it: with brackets, dots and spaces made one character (PHP), before
+/// its brackets, and by each part between brackets (Rack, qs).
+fn readings(name: &str) -> Vec<String> {
+    let name = name.trim_matches(|letter: char| letter.is_whitespace() || letter == '?');
+    let one =
+        |letter| if matches!(letter, '[' | ']' | '+') || char::is_whitespace(letter) { '-' } else { letter };
+    let whole: String = name.chars().map(one).collect();
+    let parts = name.split(['[', ']']).map(|part| folded(part.trim()));
+    std::iter::once(folded(&whole)).chain(parts).filter(|reading| !reading.is_empty()).collect()
+}
+
+/// The letters and digits of a name, and whatever else is no separator, in lower case. Nothing is allocated:
+/// a caller can send thousands of names.
+fn letters(name: &str) -> impl Iterator<Item = char> {
+    let inner = |letter: &char| !matches!(letter, '-' | '_' | '.');
+    name.chars().filter(inner).map(|letter| letter.to_ascii_lowercase())
 }
 
 impl Manifest {
@@ -55,13 +151,30 @@ impl Manifest {
             || self.placed_headers().any(|own| folded(own) == name)
     }
 
+    /// The first thing in a raw query that is a second credential or another method, however a server splits
+    /// the query (`&`, `;`) and spells its names.
+    #[must_use]
+    pub fn query_carrier(&self, raw_query: &str) -> Option<QueryFault> {
+        // HTML 4.01 §B.2.2 has servers take `;` for `&`, and some do.
+        raw_query.split(['&', ';']).find_map(|pair| self.fault_of(&query_name(pair)))
+    }
+
     /// Whether a query value of this (decoded) name carries a credential at this tool, whatever its spelling.
     #[must_use]
     pub fn is_credential_query(&self, name: &str) -> bool {
-        // `access_token[]` reaches a program as `access_token` in some frameworks.
-        let name = folded(name.split('[').next().unwrap_or_default().trim());
-        CREDENTIAL_QUERY.contains(&name.as_str())
-            || self.credential_query.iter().any(|own| folded(own) == name)
+        matches!(self.fault_of(name), Some(QueryFault::Credential(_)))
+    }
+
+    fn fault_of(&self, name: &str) -> Option<QueryFault> {
+        let readings = readings(name);
+        let own = self.credential_query.iter().map(String::as_str);
+        let mut credentials = CREDENTIAL_QUERY.iter().copied().chain(own);
+        let is_read = |listed: &&str| readings.iter().any(|read| letters(read).eq(letters(listed)));
+        let overrides = || OVERRIDE_QUERY.iter().find(|listed| readings.iter().any(|read| read == *listed));
+        match credentials.find(is_read) {
+            Some(listed) => Some(QueryFault::Credential(folded(listed))),
+            None => overrides().map(|listed| QueryFault::Override((*listed).to_owned())),
+        }
     }
 
     /// Header names where a credential or a reference may stand on any host of the tool.
@@ -80,32 +193,4 @@ impl Manifest {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::folded;
-    use crate::builtin;
-
-    #[test]
-    fn twins_of_a_credential_header_are_seen_in_any_spelling() {
-        let anthropic = builtin::manifest("anthropic").unwrap();
-        for twin in
-            ["x-api-key", "X-API-Key", "x_api_key", "X_Api-Key", "Authorization", "COOKIE", "x.api.key"]
-        {
-            assert!(anthropic.is_credential_header(twin), "{twin}");
-        }
-        assert!(!anthropic.is_credential_header("x-request-id"));
-    }
-
-    #[test]
-    fn a_token_in_the_query_is_seen_in_any_spelling() {
-        let gitlab = builtin::manifest("gitlab").unwrap();
-        for twin in ["access_token", "ACCESS-TOKEN", "private_token", "access_token[]", "X-Amz-Signature"] {
-            assert!(gitlab.is_credential_query(twin), "{twin}");
-        }
-        assert!(!gitlab.is_credential_query("per_page"));
-    }
-
-    #[test]
-    fn folding_is_idempotent() {
-        assert_eq!(folded(&folded("X_Api.Key")), folded("X_Api.Key"));
-    }
-}
+mod tests;
