@@ -8,7 +8,7 @@ use crate::{
 };
 use nightlatch_domain::{
     exchange::Matched,
-    tool::{Effect, Placement},
+    tool::{Effect, Placement, Sensitivity},
 };
 
 fn matched(tool: &str, route: &str, method: &str, target: &str) -> Matched {
@@ -130,6 +130,21 @@ fn credentials_stand_where_each_host_wants_them() {
     let oauth = gitlab.bound_hosts(CredentialKind::OAuth, None).unwrap();
     assert!(matches!(key[0].placement, Placement::Header { .. }));
     assert_eq!(oauth[0].placement, Placement::Bearer);
+}
+
+#[test]
+fn plain_reads_that_show_a_secret_are_marked_high() {
+    for (tool, target) in [
+        ("github", "/repos/acme/x"),
+        ("github", "/user/repos"),
+        ("github", "/orgs/acme/repos"),
+        ("github", "/search/repositories?q=x"),
+        ("gitlab", "/api/v4/projects/1"),
+        ("gitlab", "/api/v4/projects"),
+    ] {
+        let matched = matched(tool, "", "GET", target);
+        assert_eq!((matched.effect, matched.sensitivity), (Effect::Read, Sensitivity::High), "{target}");
+    }
 }
 
 #[test]

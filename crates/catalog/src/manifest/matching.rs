@@ -2,10 +2,14 @@
 //!
 //! Of the operations that fit, the narrowest wins; two that are equally narrow are refused when the manifest
 //! is read. Where each is narrower somewhere (`/a/{x}` and `/{y}/b` on `/a/b`), the request is `admin`: which
-//! of them the server means, nobody said. What none lists is `admin` (or by its method, where the manifest says `safe_methods`). What only looks
-//! like a listed path (other letter case, a slash at the end, path parameters) is `admin` whatever the
-//! manifest says, because the server may take it for the listed one. A query name that decides must be
-//! there in one reading only.
+//! of them the server means, nobody said. What none lists is `admin` (or by its method, where the manifest
+//! says `safe_methods`). What only looks like a listed path (other letter case, a slash or a format at the
+//! end, path parameters), and a listed path with another value in a query name that decides, is `admin`
+//! whatever the manifest says, because the server may take it for the listed one. A query name that decides
+//! must be there in one reading only.
+//!
+//! What is not listed but may be taken for an operation of effect `credential` is `credential`, by any method:
+//! a grant of `admin` does not reach it by misspelling, and no grant names what is unlisted.
 
 use super::{Manifest, Operation, PathTemplate, ResourceTemplate, template::careless};
 use crate::canonical;
@@ -32,8 +36,10 @@ pub enum MatchError {
         "the query name `{0}` decides what this call is and can be read in two ways: send it once, plainly"
     )]
     AmbiguousQuery(String),
-    /// A part of the path that names the resource holds what no resource may.
-    #[error("a part of the path that names the resource holds a character that no resource name may hold")]
+    /// A part of the path that names the resource is what no resource's name may be.
+    #[error(
+        "a part of the path names no resource: write names without `*`, `;`, spaces, and numbers without a sign or a zero in front"
+    )]
     Resource,
 }
 
@@ -58,13 +64,14 @@ impl Manifest {
             }
         }
         let narrowest = narrowest(&fitting);
-        if self.has_look_alike(route, &path, narrowest.map(|(_, template)| template)) {
-            return Ok(unlisted(Effect::Admin));
-        }
+        let is_doubtful = self.has_look_alike(route, &path, narrowest.map(|(_, template)| template));
         match narrowest {
-            Some((operation, template)) => self.listed(operation, template, &path),
-            None if fitting.is_empty() => Ok(unlisted(self.effect_of_unlisted(&target.method))),
-            None => Ok(unlisted(Effect::Admin)),
+            Some((operation, template)) if !is_doubtful => self.listed(operation, template, &path),
+            _ if self.may_be_credential(route, &path) => Ok(unlisted(Effect::Credential)),
+            None if !is_doubtful && !fits_by_path(&here, &path) => {
+                Ok(unlisted(self.effect_of_unlisted(&target.method)))
+            }
+            _ => Ok(unlisted(Effect::Admin)),
         }
     }
 
@@ -86,7 +93,17 @@ impl Manifest {
         })
     }
 
-    /// Whether a careless server could take the path for a narrower listed one than the one that fits.
+    /// Whether any server could take the path for one of an operation of effect `credential`.
+    fn may_be_credential(&self, route: &str, path: &[Cow<'_, str>]) -> bool {
+        let folded = careless(path);
+        let here = self.operations.iter().filter(|operation| operation.route == route);
+        let mut templates =
+            here.filter(|operation| operation.effect == Effect::Credential).flat_map(|own| &own.paths);
+        templates.any(|template| template.matched(path).is_some() || template.resembles(&folded))
+    }
+
+    /// Whether a careless server could take the path for a narrower listed one than the one that fits, or
+    /// for one that is at odds with it.
     fn has_look_alike(&self, route: &str, path: &[Cow<'_, str>], best: Option<&PathTemplate>) -> bool {
         let folded = careless(path);
         let here = self.operations.iter().filter(|operation| operation.route == route);
@@ -94,7 +111,8 @@ impl Manifest {
         templates.any(|template| {
             template.matched(path).is_none()
                 && template.resembles(&folded)
-                && best.is_none_or(|held| template.narrowness(held) == Some(Ordering::Greater))
+                && best
+                    .is_none_or(|held| template.narrowness(held).is_none_or(|step| step == Ordering::Greater))
         })
     }
 
@@ -148,6 +166,11 @@ impl Operation {
 
 fn pairs<'a>(operations: &'a [&'a Operation]) -> impl Iterator<Item = (&'a Operation, &'a PathTemplate)> {
     operations.iter().flat_map(|operation| operation.paths.iter().map(|template| (*operation, template)))
+}
+
+/// Whether the path is listed, whatever the query is.
+fn fits_by_path(here: &[&Operation], path: &[Cow<'_, str>]) -> bool {
+    pairs(here).any(|(_, template)| template.matched(path).is_some())
 }
 
 /// The candidate that is narrower than every other one.

@@ -232,8 +232,13 @@ fn resource_rule(value: &Value<'_, '_>) -> Option<ResourceRule> {
     let case =
         fields.optional("case").and_then(|value| value.word(&[("sensitive", false), ("insensitive", true)]));
     let strip_suffix = fields.optional("strip_suffix").and_then(|value| word(&value));
+    let digits = fields.optional("digits").and_then(|value| value.word(&[("number", false), ("name", true)]));
     fields.finish();
-    Some(ResourceRule { ignores_case: case.unwrap_or(false), strip_suffix })
+    Some(ResourceRule {
+        ignores_case: case.unwrap_or(false),
+        strip_suffix,
+        digits_are_names: digits.unwrap_or(false),
+    })
 }
 
 fn account(value: &Value<'_, '_>, hosts: &[Host]) -> Option<Account> {

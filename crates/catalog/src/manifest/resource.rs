@@ -3,7 +3,8 @@
 //! A grant says `@acme/*`, a `forbid` says `acme/payroll`; both compare texts. So a resource has one
 //! spelling for all the names that the provider takes for the same thing: letter case and an alias suffix
 //! (`.git`) are declared by the manifest and removed here, from requests and from grants alike. A value
-//! that would mean something to the pattern (`*`, `/`) or be cut by a server (`;`) is refused.
+//! that would mean something to the pattern (`*`, `/`) or be cut by a server (`;`) is refused, and so is a
+//! number's second spelling (`01`, `+1`), unless the manifest says that digits are a name like any other.
 
 use super::{Manifest, Operation};
 use crate::suggest;
@@ -22,6 +23,9 @@ pub struct ResourceRule {
     pub ignores_case: bool,
     /// A suffix that the provider takes for an alias of the name without it, for example `.git`.
     pub strip_suffix: Option<String>,
+    /// Whether digits are a name like any other, so that `01` is another thing than `1`. Else they are a
+    /// number, which has one spelling.
+    pub digits_are_names: bool,
 }
 
 /// A resource template: `{owner}/{repo}`.
@@ -129,7 +133,8 @@ impl ResourceRule {
         while let Some(short) = self.strip_suffix.as_deref().and_then(|suffix| text.strip_suffix(suffix)) {
             text = short.to_owned();
         }
-        (!text.is_empty()).then_some(text)
+        let doubtful = !self.digits_are_names && is_odd_number(&text);
+        (!text.is_empty() && !doubtful).then_some(text)
     }
 }
 
@@ -186,7 +191,8 @@ impl Manifest {
     fn spelled_grant(&self, grant: &GrantText) -> Result<GrantText, GrantError> {
         let wrong = || GrantError::Resource {
             pattern: grant.resource.to_string(),
-            hint: "write plain ASCII names with `*` for a whole segment".to_owned(),
+            hint: "write plain ASCII names, numbers without a zero in front, and `*` for a whole segment"
+                .to_owned(),
         };
         let spell =
             |part: &str| if part == "*" { Some(part.to_owned()) } else { self.resource.spelled(part) };
@@ -195,6 +201,16 @@ impl Manifest {
         let head = head.split_once('@').map_or(head.as_str(), |(head, _)| head);
         Ok(format!("{head}@{}", parts.ok_or_else(wrong)?.join("/")).parse()?)
     }
+}
+
+/// Whether a text is a whole number in another spelling than its shortest: with a plus, with a zero in front,
+/// in digits beyond ASCII. Programs that read numbers take these for the plain one.
+fn is_odd_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.chars().all(char::is_numeric);
+    let is_shortest =
+        digits.is_ascii() && (text == "0" || !digits.starts_with('0')) && !text.starts_with('+');
+    is_number && !is_shortest
 }
 
 fn selects(grant: &GrantText, operation: &Operation) -> bool {

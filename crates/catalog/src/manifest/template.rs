@@ -11,6 +11,10 @@ use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap, fmt};
 /// The most segments that a template or a matched path has.
 const SEGMENTS_LIMIT: usize = 64;
 
+/// Formats that a server may take at the end of a path for no part of it: `/keys.json` is `/keys` to Rails
+/// and Grape.
+const FORMATS: &[&str] = &[".csv", ".html", ".json", ".txt", ".xml", ".yaml", ".yml"];
+
 /// A path template, as it was written and as it is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathTemplate {
@@ -139,15 +143,28 @@ impl PathTemplate {
     }
 }
 
-/// A decoded path as a server reads it that is careless about letter case, path parameters (`;…`) and a
-/// slash at the end.
+/// A decoded path as a server reads it that is careless about letter case, path parameters (`;…`), spaces and
+/// dots at the end of a segment, and a slash or a format at the end of all.
 pub(crate) fn careless(path: &[Cow<'_, str>]) -> Vec<Cow<'static, str>> {
-    let plain = |text: &Cow<'_, str>| Cow::Owned(text.split(';').next().unwrap_or_default().to_lowercase());
+    let plain = |text: &Cow<'_, str>| {
+        let name = text.split(';').next().unwrap_or_default();
+        let short = name.trim().trim_end_matches(['.', ' ']);
+        Cow::Owned(if short.is_empty() { name } else { short }.to_lowercase())
+    };
     let mut folded: Vec<Cow<'static, str>> = path.iter().map(plain).collect();
     if folded.len() > 1 && folded.last().is_some_and(|last| last.is_empty()) {
         folded.pop();
     }
+    if let Some(last) = folded.last_mut() {
+        *last = Cow::Owned(without_format(last).to_owned());
+    }
     folded
+}
+
+/// A last segment in lower case without its format, where something is left.
+fn without_format(last: &str) -> &str {
+    let short = FORMATS.iter().find_map(|format| last.strip_suffix(format));
+    short.filter(|short| !short.is_empty()).unwrap_or(last)
 }
 
 fn folded(segments: &[Segment]) -> Vec<Segment> {
@@ -162,6 +179,10 @@ fn folded(segments: &[Segment]) -> Vec<Segment> {
     let mut folded: Vec<Segment> = segments.iter().map(lower).collect();
     if folded.len() > 1 && folded.last() == Some(&Segment::Literal(String::new())) {
         folded.pop();
+    }
+    if let Some(Segment::Literal(text) | Segment::Variable { suffix: text, .. }) = folded.last_mut() {
+        let is_format = FORMATS.contains(&text.as_str());
+        *text = if is_format { String::new() } else { without_format(text).to_owned() };
     }
     folded
 }

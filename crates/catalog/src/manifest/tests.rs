@@ -191,8 +191,9 @@ proptest! {
     }
 
     #[test]
-    fn one_spelling_stays_one_spelling(value in ".{0,20}", ignores_case in any::<bool>()) {
-        let rule = ResourceRule { ignores_case, strip_suffix: Some(".git".to_owned()) };
+    fn one_spelling_stays_one_spelling(value in ".{0,20}|[+-]?[0-9]{1,4}(.git)?", ignores_case in any::<bool>()) {
+        let strip_suffix = Some(".git".to_owned());
+        let rule = ResourceRule { ignores_case, strip_suffix, digits_are_names: false };
         if let Some(spelled) = rule.spelled(&value) {
             prop_assert!(!spelled.contains(['*', '/']) && !spelled.ends_with(".git"));
             prop_assert_eq!(rule.spelled(&spelled), Some(spelled));

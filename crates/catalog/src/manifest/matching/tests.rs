@@ -1,8 +1,12 @@
 //! Proves that a target is one operation, that the narrowest wins, and that whatever is doubtful is `admin` or refused.
 
 use super::MatchError;
-use crate::{canonical, manifest::Manifest};
-use nightlatch_domain::{exchange::Matched, tool::Effect};
+use crate::{builtin, canonical, manifest::Manifest};
+use nightlatch_domain::{
+    exchange::Matched,
+    grant::Selector,
+    tool::{Effect, OperationId},
+};
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
 const HEAD: &str = "name = 't'\ntitle = 'T'\ndocs = 'https://d.example'\n";
@@ -96,7 +100,7 @@ fn a_request_on_which_two_operations_are_at_odds_is_admin() {
 #[test]
 fn a_path_that_only_looks_like_a_listed_one_is_admin() {
     let listed = [
-        operation("revoke", "POST", "/api/auth.revoke", "credential", ""),
+        operation("revoke", "POST", "/api/auth.revoke", "destructive", ""),
         operation("file", "GET", "/api/{x...}", "read", ""),
     ];
     let tool = manifest("safe_methods = true", &listed);
@@ -112,6 +116,91 @@ fn a_path_that_only_looks_like_a_listed_one_is_admin() {
         }
     }
     assert_eq!(found(&tool, "GET", "/api/other").0, "file");
+}
+
+#[test]
+fn what_may_be_a_credential_operation_is_never_less_though_it_is_not_listed() {
+    for settings in ["", "safe_methods = true"] {
+        let tool = manifest(
+            settings,
+            &[
+                operation("show", "GET", "/secrets/{x}", "credential", ""),
+                operation("list", "GET", "/secrets", "credential", ""),
+                operation("all", "GET", "/{k}/{x}", "admin", ""),
+            ],
+        );
+        assert_eq!(found(&tool, "GET", "/secrets/x"), ("show".to_owned(), Effect::Credential));
+        for raw in [
+            "/secrets/x/",
+            "/Secrets/x",
+            "/secrets;v=1/x",
+            "/secrets%3Bv=1/x",
+            "/secrets%20/x",
+            "/secrets./x",
+            "/SECRETS/x/",
+            "/secrets.json",
+            "/Secrets.JSON/",
+            "/secrets/",
+        ] {
+            for method in ["GET", "POST", "HEAD", "DELETE"] {
+                let found = found(&tool, method, raw);
+                assert_eq!(found, ("unlisted".to_owned(), Effect::Credential), "{settings} {method} {raw}");
+            }
+        }
+        assert_eq!(found(&tool, "POST", "/secrets/x").1, Effect::Credential, "{settings}");
+        assert_eq!(found(&tool, "GET", "/other/x"), ("all".to_owned(), Effect::Admin), "{settings}");
+        assert_ne!(found(&tool, "POST", "/other").1, Effect::Credential, "{settings}");
+    }
+}
+
+#[test]
+fn a_grant_of_admin_does_not_reach_a_credential_operation_by_misspelling() {
+    let github = builtin::manifest("github").unwrap();
+    let admin = Selector::Effect(Effect::Admin);
+    for raw in [
+        "/repos/acme/x/keys",
+        "/repos/acme/x/keys/",
+        "/repos/acme/x/Keys",
+        "/repos/acme/x/keys;a",
+        "/repos/acme/x/keys.json",
+        "/Repos/acme/x/keys",
+    ] {
+        let matched = matched(&github, "GET", raw).unwrap();
+        assert!(!admin.covers(&matched.operation, matched.effect), "{raw}");
+        let unlisted = Selector::Operation(OperationId::unlisted());
+        assert!(!unlisted.covers(&matched.operation, matched.effect), "{raw}");
+    }
+}
+
+#[test]
+fn a_credential_operation_at_odds_with_another_one_stays_credential() {
+    let tool = manifest(
+        "safe_methods = true",
+        &[
+            operation("a", "GET", "/a/{x}", "admin", ""),
+            operation("b", "GET", "/{y}/secret", "credential", ""),
+            operation("q", "GET", "/q", "credential", "query = { show = '1' }"),
+        ],
+    );
+    assert_eq!(found(&tool, "GET", "/a/c").0, "a");
+    for raw in ["/a/secret", "/a/Secret", "/a/secret;x", "/q", "/q?show=2"] {
+        assert_eq!(found(&tool, "GET", raw), ("unlisted".to_owned(), Effect::Credential), "{raw}");
+    }
+}
+
+#[test]
+fn a_listed_path_with_another_query_is_admin_even_where_methods_are_trusted() {
+    let tool = manifest(
+        "safe_methods = true",
+        &[operation("kill", "GET", "/do", "destructive", "query = { action = 'kill' }")],
+    );
+    assert_eq!(found(&tool, "GET", "/do?action=kill").0, "kill");
+    for raw in ["/do", "/do?action=Kill", "/do?action=kill%20", "/do?action=", "/do?x=1"] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(found(&tool, method, raw), ("unlisted".to_owned(), Effect::Admin), "{method} {raw}");
+        }
+    }
+    assert_eq!(found(&tool, "GET", "/other").1, Effect::Read);
 }
 
 #[test]
@@ -169,6 +258,43 @@ fn a_resource_that_means_something_to_a_pattern_is_refused() {
     {
         assert_eq!(matched(&tool, "GET", raw), Err(MatchError::Resource), "{raw}");
     }
+}
+
+#[test]
+fn a_number_has_one_spelling_and_any_other_names_nothing() {
+    let get = [operation("get", "GET", "/p/{id}", "read", "resource = '{id}'")];
+    let ids = manifest("resource = { strip_suffix = '.git' }", &get);
+    for raw in [
+        "/p/01",
+        "/p/001",
+        "/p/00",
+        "/p/%30%31",
+        "/p/+1",
+        "/p/%2B1",
+        "/p/-01",
+        "/p/-0",
+        "/p/01.git",
+        "/p/%D9%A1",
+    ] {
+        assert_eq!(matched(&ids, "GET", raw), Err(MatchError::Resource), "{raw}");
+    }
+    for raw in ["/p/0", "/p/1", "/p/10", "/p/-1", "/p/0a", "/p/1.git", "/p/0.1", "/p/-", "/p/x01"] {
+        assert!(matched(&ids, "GET", raw).is_ok(), "{raw}");
+    }
+    let names = manifest("resource = { digits = 'name' }", &get);
+    assert_eq!(matched(&names, "GET", "/p/007").unwrap().resource.as_deref(), Some("007"));
+}
+
+#[test]
+fn gitlabs_project_1_is_not_reached_as_01() {
+    let gitlab = builtin::manifest("gitlab").unwrap();
+    let of = |raw: &str| matched(&gitlab, "GET", raw).map(|matched| matched.resource);
+    assert_eq!(of("/api/v4/projects/1"), Ok(Some("1".to_owned())));
+    assert_eq!(of("/api/v4/projects/01"), Err(MatchError::Resource));
+    assert_eq!(of("/api/v4/projects/+1"), Err(MatchError::Resource));
+    assert!(gitlab.check_grant(&"gitlab:read@01".parse().unwrap()).is_err());
+    let github = builtin::manifest("github").unwrap();
+    assert_eq!(matched(&github, "GET", "/repos/007/x").unwrap().resource.as_deref(), Some("007/x"));
 }
 
 #[test]
