@@ -27,9 +27,11 @@ pub(super) fn to_standard_error(json: bool) {
         hint(format!("warning: NIGHTLATCH_LOG is no filter ({error}); `{DEFAULT}` is taken"));
         EnvFilter::new(DEFAULT)
     });
-    let filter = filter.and(filter_fn(|metadata: &Metadata<'_>| may_print(metadata.target(), *metadata.level())));
+    let filter =
+        filter.and(filter_fn(|metadata: &Metadata<'_>| may_print(metadata.target(), *metadata.level())));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let lines = if json { lines.json().with_filter(filter).boxed() } else { lines.with_filter(filter).boxed() };
+    let lines =
+        if json { lines.json().with_filter(filter).boxed() } else { lines.with_filter(filter).boxed() };
     if let Err(error) = tracing_subscriber::registry().with(lines).try_init() {
         hint(format!("warning: there is no log ({error})"));
     }
