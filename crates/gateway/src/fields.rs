@@ -73,9 +73,6 @@ const REWRITING: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// The query name with which form frameworks override a method.
-const REWRITING_QUERY: &str = "-method";
-
 /// The names that `Connection` gives to this hop (RFC 9110 §7.6.1), folded. None where they cannot be read.
 #[must_use]
 pub(crate) fn connection_named(headers: &HeaderMap) -> Option<Vec<String>> {
@@ -87,16 +84,10 @@ pub(crate) fn connection_named(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whether a field or query name says another method or path than the request line.
+/// Whether a field's name says another method or path than the request line.
 #[must_use]
 pub(crate) fn is_rewriting(name: &str) -> bool {
     REWRITING.contains(&folded(name).as_str())
-}
-
-/// Whether a query name does.
-#[must_use]
-pub(crate) fn is_rewriting_query(name: &str) -> bool {
-    folded(name) == REWRITING_QUERY
 }
 
 /// Whether a request's field may go on to the upstream. Credential fields are none of this list's
@@ -122,7 +113,7 @@ pub(crate) fn comes_back(name: &HeaderName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{comes_back, connection_named, goes_on, is_rewriting, is_rewriting_query};
+    use super::{comes_back, connection_named, goes_on, is_rewriting};
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     fn name(text: &str) -> HeaderName {
@@ -172,7 +163,6 @@ mod tests {
         for twin in ["X-HTTP-Method-Override", "x_http_method_override", "X-Original_URL"] {
             assert!(is_rewriting(twin), "{twin}");
         }
-        assert!(is_rewriting_query("_method") && !is_rewriting_query("method"));
     }
 
     #[test]

@@ -7,10 +7,7 @@
 use crate::fields;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use nightlatch_catalog::{
-    canonical,
-    manifest::{Accept, Manifest, folded},
-};
+use nightlatch_catalog::manifest::{Accept, Manifest, QueryFault, folded};
 use nightlatch_domain::{
     problem::{Problem, ProblemKind},
     reference::Reference,
@@ -87,17 +84,13 @@ impl Carriers<'_> {
     }
 
     fn check_query(&self, query: Option<&str>) -> Result<(), Problem> {
-        for (name, _) in canonical::query_pairs(query.unwrap_or_default()) {
-            if self.manifest.is_credential_query(&name) {
-                // The name folds to one of a closed list; it is told in that form.
-                let plain = folded(name.split('[').next().unwrap_or_default().trim());
-                return Err(Problem::new(ProblemKind::SecondCredential).at_field(plain));
+        match query.and_then(|query| self.manifest.query_carrier(query)) {
+            None => Ok(()),
+            Some(QueryFault::Credential(name)) => {
+                Err(Problem::new(ProblemKind::SecondCredential).at_field(name))
             }
-            if fields::is_rewriting_query(&name) {
-                return Err(Problem::new(ProblemKind::BadRequest).at_field("_method"));
-            }
+            Some(QueryFault::Override(name)) => Err(Problem::new(ProblemKind::BadRequest).at_field(name)),
         }
-        Ok(())
     }
 
     /// Only what the manifest calls harmless comes back from an agent.
