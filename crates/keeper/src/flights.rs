@@ -52,6 +52,11 @@ impl Flights {
         self.by_chain.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&chain)
     }
 
+    /// How many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.by_chain.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The refreshes under way.
     pub(crate) fn all(&self) -> Vec<Waiting> {
         self.by_chain.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()

@@ -11,12 +11,22 @@ use nightlatch_domain::{
 };
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// The chain that tries a stopped registration has its result by then; if it has none, the next one tries.
 const TRIAL: Duration = Duration::from_secs(60);
+/// Likewise for the chain that tries a host which lost answers: as long as one exchange can take.
+const HOST_TRIAL: Duration = Duration::from_secs(45);
+/// A host that lost an answer is left alone so long, then twice as long, and so on: each lost answer may be
+/// a lost family.
+const LOST_FIRST: Duration = Duration::from_secs(60);
+const LOST_MAX: Duration = Duration::from_secs(900);
+/// Refreshes at one provider at once: as many answers an outage can swallow before it is noticed, and no
+/// more of the keeper can a hanging provider occupy.
+const REFRESHES_OF_HOST: usize = 8;
 /// The first look into a 401 of a connection is free; the next ones wait a minute, two, four …
 const REPORT_FIRST: Duration = Duration::from_secs(60);
 const REPORT_MAX: Duration = Duration::from_secs(3600);
@@ -28,9 +38,20 @@ pub(crate) struct Pace {
 
 #[derive(Debug, Default)]
 struct Inner {
-    hosts: HashMap<String, Boot>,
+    hosts: HashMap<String, Held>,
+    lanes: HashMap<String, Arc<Semaphore>>,
     clients: HashMap<ClientId, Stopped>,
     reports: HashMap<ConnectionId, Report>,
+}
+
+/// A host that is left alone.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    until: Boot,
+    /// The wait after the next lost answer; none where no answer was lost.
+    lost: Option<Duration>,
+    /// Whether one chain is finding out.
+    tried: bool,
 }
 
 /// A registration that its provider refuses.
@@ -53,15 +74,42 @@ impl Pace {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long a provider's host is to be left alone.
+    /// The refreshes that one provider gets at once.
+    pub(crate) fn lane(&self, origin: &str) -> Arc<Semaphore> {
+        let mut inner = self.inner();
+        let lane = inner.lanes.entry(origin.to_owned());
+        Arc::clone(lane.or_insert_with(|| Arc::new(Semaphore::new(REFRESHES_OF_HOST))))
+    }
+
+    /// How long a provider's host is to be left alone. One that lost answers is tried by one chain when its
+    /// time has come: what comes of it decides about the others.
     pub(crate) fn host_waits(&self, authority: &str, now: Moment) -> Option<Duration> {
-        let until = self.inner().hosts.get(authority).copied()?;
-        Some(until.since(now.boot)).filter(|left| !left.is_zero())
+        let mut inner = self.inner();
+        let held = inner.hosts.get_mut(authority)?;
+        let left = held.until.since(now.boot);
+        if left.is_zero() && held.lost.is_some() {
+            (held.until, held.tried) = (now.boot.plus(HOST_TRIAL), true);
+        }
+        Some(left).filter(|left| !left.is_zero())
     }
 
     /// A host asked us to wait, or could not be reached.
     pub(crate) fn hold_host(&self, authority: &str, now: Moment, wait: Duration) {
-        self.inner().hosts.insert(authority.to_owned(), now.boot.plus(wait));
+        let held = Held { until: now.boot.plus(wait), lost: None, tried: false };
+        self.inner().hosts.insert(authority.to_owned(), held);
+    }
+
+    /// A host took a refresh token and gave no answer that can be read. Those that were under way already
+    /// say nothing new.
+    pub(crate) fn lose_host(&self, authority: &str, now: Moment) {
+        let mut inner = self.inner();
+        let known = inner.hosts.get(authority).copied();
+        if known.is_some_and(|held| held.lost.is_some() && !held.tried && held.until > now.boot) {
+            return;
+        }
+        let wait = known.and_then(|held| held.lost).unwrap_or(LOST_FIRST);
+        let held = Held { until: now.boot.plus(wait), lost: Some((wait * 2).min(LOST_MAX)), tried: false };
+        inner.hosts.insert(authority.to_owned(), held);
     }
 
     /// A host answered.
@@ -156,5 +204,28 @@ mod tests {
         pace.hold_host("a", at(0), Duration::from_secs(10));
         assert_eq!(pace.host_waits("a", at(4)), Some(Duration::from_secs(6)));
         assert_eq!((pace.host_waits("a", at(10)), pace.host_waits("b", at(0))), (None, None));
+    }
+
+    #[test]
+    fn a_host_that_loses_answers_is_tried_by_one_and_ever_more_rarely() {
+        let pace = Pace::default();
+        (0..8).for_each(|_| pace.lose_host("a", at(0)));
+        assert_eq!(pace.host_waits("a", at(0)), Some(Duration::from_secs(60)));
+        assert_eq!(pace.host_waits("a", at(60)), None);
+        assert_eq!(pace.host_waits("a", at(60)), Some(Duration::from_secs(45)));
+        pace.lose_host("a", at(90));
+        assert_eq!(pace.host_waits("a", at(90)), Some(Duration::from_secs(120)));
+        pace.free_host("a");
+        assert_eq!(pace.host_waits("a", at(90)), None);
+        assert_eq!(pace.host_waits("a", at(90)), None);
+    }
+
+    #[test]
+    fn a_hanging_provider_occupies_its_own_lane_only() {
+        let pace = Pace::default();
+        let (lane, other) = (pace.lane("a"), pace.lane("b"));
+        let held: Vec<_> = std::iter::from_fn(|| lane.try_acquire().ok()).collect();
+        assert_eq!((held.len(), pace.lane("a").available_permits()), (8, 0));
+        assert_eq!(other.available_permits(), 8);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     schedule,
 };
 use material::{Material, Unfit};
-use nightlatch_catalog::profile::OldAccess;
+use nightlatch_catalog::profile::{Endpoint, OldAccess};
 use nightlatch_domain::{
     chain::ChainState,
     clock::Timestamp,
@@ -66,16 +66,46 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
 }
 
 async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Outcome {
+    let lane = match look(core, tenant, chain).await {
+        Ok(view) if is_ours(core, &view) => core.pace.lane(&origin(&view)),
+        Ok(view) => match nothing_to_do(&view, wanted, core.now().wall) {
+            Some(outcome) => return outcome,
+            None => core.pace.lane(&origin(&view)),
+        },
+        Err(outcome) => return outcome,
+    };
+    // First the provider's lane: whoever waits behind a provider that hangs occupies nothing else.
+    let Ok(_lane) = lane.acquire().await else { return Outcome::Unavailable };
     let Ok(_permit) = core.permits.acquire().await else { return Outcome::Unavailable };
     if core.stopping.load(Ordering::SeqCst) {
         return Outcome::Unavailable;
     }
-    let view = match core.store().chain(tenant, chain).await {
-        Ok(Some(view)) => view,
-        Ok(None) => return Outcome::Removed,
-        Err(_) => return Outcome::Unavailable,
-    };
-    if view.chain.state == ChainState::Refreshing && view.chain.owner == Some(core.owner) {
+    match look(core, tenant, chain).await {
+        Ok(view) => begin(core, view, wanted).await,
+        Err(outcome) => outcome,
+    }
+}
+
+async fn look(core: &Core, tenant: TenantId, chain: ChainId) -> Result<ChainView, Outcome> {
+    let view = core.store().chain(tenant, chain).await.map_err(|_| Outcome::Unavailable)?;
+    view.ok_or(Outcome::Removed)
+}
+
+/// A claim of this process that no flight carries: this is the flight.
+fn is_ours(core: &Core, view: &ChainView) -> bool {
+    view.chain.state == ChainState::Refreshing && view.chain.owner == Some(core.owner)
+}
+
+/// Whose lane a chain takes. Read from the row: a wrong one costs a place in a queue.
+fn origin(view: &ChainView) -> String {
+    let refresh = view.head.refresh.as_ref();
+    let endpoint = refresh.and_then(|(_, context)| context.token_endpoint.as_deref());
+    let endpoint = endpoint.and_then(|endpoint| Endpoint::parse(endpoint).ok());
+    endpoint.as_ref().map(Endpoint::origin).unwrap_or_default()
+}
+
+async fn begin(core: &Arc<Core>, view: ChainView, wanted: Wanted) -> Outcome {
+    if is_ours(core, &view) {
         return take_up(core, view).await;
     }
     if let Some(outcome) = nothing_to_do(&view, wanted, core.now().wall) {

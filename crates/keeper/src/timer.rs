@@ -13,7 +13,7 @@ use tokio::sync::watch;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// The shortest: due chains that are still being refreshed tell when they are done.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Chains that are looked at in one round.
+/// Chains that are begun in one round.
 const ROUND: u32 = 256;
 
 /// Runs until `stop` says so.
@@ -31,7 +31,9 @@ pub(crate) async fn run(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
 /// Starts what is due, and says how long to sleep.
 async fn round(core: &Arc<Core>) -> Duration {
     let now = core.now().wall;
-    let Ok(due) = core.store().due(now, ROUND).await else { return PAUSE };
+    // Those under way are due as well: they must not stand before the others.
+    let limit = ROUND.saturating_add(u32::try_from(core.flights.count()).unwrap_or(u32::MAX));
+    let Ok(due) = core.store().due(now, limit).await else { return PAUSE };
     for (tenant, chain, _) in &due {
         if !core.flights.has(*chain) {
             drop(refresh(core, *tenant, *chain, Wanted::Timer));

@@ -221,6 +221,7 @@ impl Run {
         let (Some(connection), Some(request)) = (self.connection.take(), self.request.take()) else {
             return Event::NothingWritten;
         };
+        let to = self.material.as_ref().map(|material| material.to.authority()).unwrap_or_default();
         let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
         match connection.send_once(request, ANSWER_MAX_BYTES, window).await {
             Ok(answer) => {
@@ -234,6 +235,7 @@ impl Run {
             }
             Err(error @ SendError::AfterFirstByte { .. }) => {
                 tracing::warn!(%error, chain = %self.view.chain.id, "the answer of a refresh is lost");
+                self.core.pace.lose_host(&to, self.core.now());
                 Event::NoAnswer
             }
         }
@@ -263,9 +265,9 @@ impl Run {
     }
 
     fn read(&mut self) -> Option<Event> {
-        let raw = match self.raw.take() {
-            Some(raw) => raw,
-            None => self.open_answer()?,
+        let (raw, is_new) = match self.raw.take() {
+            Some(raw) => (raw, true),
+            None => (self.open_answer()?, false),
         };
         let (profile, to) = {
             let material = self.material.as_ref()?;
@@ -279,6 +281,9 @@ impl Run {
             Parsed::Failed(reading) => reading,
         };
         self.host_in_trouble = matches!(reading, Reading::NotProcessed { .. });
+        if is_new && is_of_nobody(&reading) {
+            self.core.pace.lose_host(&to, self.core.now());
+        }
         if !matches!(reading, Reading::NotProcessed { .. } | Reading::Unclear { .. }) {
             self.core.pace.free_host(&to);
         }
@@ -418,6 +423,12 @@ impl Run {
     fn asked(&self) -> Option<Asked> {
         self.attempt.map(Asked::Attempt)
     }
+}
+
+/// Whether an answer is none of a token endpoint that works: neither tokens nor an error of its own.
+fn is_of_nobody(reading: &Reading) -> bool {
+    let ours = |code: &str| code.starts_with("http-") || code == "access-token-missing";
+    matches!(reading, Reading::Unclear { code } if ours(code))
 }
 
 /// A reason for the ledger: our own words as they are, a provider's only where it is registered.

@@ -84,6 +84,11 @@ impl Provider {
         self.with(|state| state.script.push_back(act));
     }
 
+    /// From now on it does what it is asked to.
+    pub(crate) fn recovers(&self) {
+        self.with(|state| state.script.clear());
+    }
+
     pub(crate) fn access_life(&self, secs: u64) {
         self.with(|state| state.expires_in = secs);
     }
@@ -183,7 +188,11 @@ async fn answer(
         Some(Act::Vanish) => return Err(vanished()),
         // tidy: sleeps because a slow provider is what the test is about
         Some(Act::Late(wait)) => tokio::time::sleep(wait).await,
-        Some(Act::Garble(other)) => return Ok(json(StatusCode::OK, other.to_owned())),
+        Some(Act::Garble(other)) => {
+            // tidy: sleeps because others must be on their way by then
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            return Ok(json(StatusCode::OK, other.to_owned()));
+        }
         _ => {}
     }
     Ok(json(status, body))

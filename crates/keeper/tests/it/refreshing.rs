@@ -261,6 +261,38 @@ async fn a_refused_registration_stops_all_its_chains_with_one_incident() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_swallows_answers_costs_a_few_families_and_not_all() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let mut all = vec![(ready.connection, ready.grant)];
+    for number in 1..20 {
+        let account = format!("account-{number}");
+        world.forge("UPDATE connection SET name = 'n' || lower(hex(randomblob(6)))");
+        let connection = world.connect(&running, ready.client, &account, None).await.unwrap();
+        all.push((connection, world.grant(&running, connection).await));
+    }
+    world.clock.forward(HOUR);
+    let woken = world.wake(&running).await.unwrap();
+    (0..20).for_each(|_| world.provider.next(Act::Garble("<html>")));
+    let asked = all.iter().map(|(connection, grant)| woken.lease(&running, *grant, *connection, 20_000));
+    assert!(futures(asked).await.iter().all(Result::is_err));
+    let lost = "SELECT CAST(count(*) AS TEXT) FROM chain WHERE state = 'uncertain'";
+    let lost: usize = world.look(lost).parse().unwrap();
+    assert!((1..=8).contains(&lost), "{lost}");
+    // One finds out that it is over, and all the others go on.
+    world.provider.recovers();
+    eventually(|| async {
+        world.clock.forward(Duration::from_secs(20));
+        let woken = world.wake(&running).await.unwrap();
+        let asked = all.iter().map(|(connection, grant)| woken.lease(&running, *grant, *connection, 20_000));
+        futures(asked).await.iter().filter(|lease| lease.is_ok()).count() == 20 - lost
+    })
+    .await;
+    assert_eq!((world.provider.reuses(), world.provider.most_presented()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refresh_token_that_is_not_replaced_is_kept() {
     let world = World::new();
     let running = world.start().await;
