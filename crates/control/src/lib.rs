@@ -13,11 +13,11 @@
 //! - A row that decides who may do what is vouched for by the keeper before it is stored.
 //! - What takes something away (revoke, complete, sleep, disable, remove) is durable, and in effect at the
 //!   gateway, before it is confirmed ([`Settled`]); what gives something is in the ledger before it is stored.
-//! - A flow ends with the human who began it: one-time start link, cookie, state, context ([`oauth`]).
+//! - A flow ends with the human who began it: one-time start link, cookie, state, context (`oauth`).
 //! - The API's document is made from the code ([`openapi()`]).
 //!
 //! **Never.** No clear secret: what a human typed is sealed by the command line, a code that came back in a
-//! browser by [`oauth`], both to the keeper's intake key. Nothing here calls the keeper but through its
+//! browser by `oauth`, both to the keeper's intake key. Nothing here calls the keeper but through its
 //! port, opens a seal, or connects to the outside.
 
 pub mod api;

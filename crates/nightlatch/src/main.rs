@@ -5,6 +5,10 @@
 //! line could not be read.
 
 mod adapters;
+#[allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the help of the command line is written in doc comments, and its grammar has brackets"
+)]
 mod cli;
 mod commands;
 mod config;
