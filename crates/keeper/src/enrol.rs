@@ -16,6 +16,7 @@ use crate::{
     core::Core,
     error::KeeperError,
     probe::{self, ProbeError, Probed},
+    refresh::material::Registered,
     wake,
 };
 use nightlatch_catalog::profile::{Endpoint, Profile};
@@ -87,14 +88,14 @@ pub(crate) async fn add_client(core: &Core, request: AddClient) -> Result<Contro
     };
     let secret = match (&request.secret, request.auth) {
         (Some(sealed), ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost) => {
-            let secret = open_intake(core, sealed, request.tenant, &request.provider)?;
-            let wrapped = core.parts.keys.wrap(&secret, &context).map_err(|error| refusal(error.into()))?;
-            Some((wrapped, context))
+            Some(open_intake(core, sealed, request.tenant, &request.provider)?)
         }
         (None, ClientAuth::None) => None,
         // A secret without a use, or a use without a secret: the registration would never work.
         (Some(_), ClientAuth::None) | (None, _) => return Err(ControlRefusal::Intake),
     };
+    let whole = Registered::seal(&request.client_id, secret.as_ref()).map_err(refusal)?;
+    let wrapped = core.parts.keys.wrap(&whole, &context).map_err(|error| refusal(error.into()))?;
     let client = Client {
         tenant: request.tenant,
         id,
@@ -102,7 +103,7 @@ pub(crate) async fn add_client(core: &Core, request: AddClient) -> Result<Contro
         issuer,
         client_id: request.client_id,
         auth: request.auth,
-        secret,
+        secret: Some((wrapped, context)),
         created_at: now,
     };
     core.store().put_client(client).await.map_err(store_refusal)?;

@@ -8,7 +8,7 @@
 mod answer;
 mod date;
 
-pub(crate) use answer::clean_code;
+pub(crate) use answer::plain_word;
 pub use answer::{Parsed, Tokens, parse};
 
 use crate::error::KeeperError;

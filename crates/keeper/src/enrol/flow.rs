@@ -8,6 +8,7 @@
 use super::{existing, provider_context, redeem, refusal, store_refusal, unknown};
 use crate::{
     core::Core,
+    refresh::material::{Registered, registered},
     token,
     wake::{hex, same},
 };
@@ -16,11 +17,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nightlatch_catalog::profile::{Pkce, Profile};
 use nightlatch_custody::Secret;
 use nightlatch_domain::{
-    chain::{Client, Flow, FlowOutcome, FlowStep},
+    chain::{Flow, FlowOutcome, FlowStep},
     clock::random,
     id::{ChainId, ConnectionId, ContextId, FamilyId, FlowId, TenantId},
     ports::control_keeper::{BeginFlow, ControlRefusal, ControlReply, FinishFlow, FlowSession, code_context},
-    sealed::{SealContext, Sealed, SecretKind},
+    sealed::{ClientAuth, SealContext, Sealed, SecretKind},
     tool::Name,
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
@@ -58,17 +59,19 @@ pub(crate) async fn begin(core: &Core, request: BeginFlow) -> Result<ControlRepl
     let profile =
         profile.ok_or_else(|| ControlRefusal::NotSupported { what: "oauth for this tool".to_owned() })?;
     let client = core.store().client(request.tenant, request.client).await.map_err(store_refusal)?;
-    let client = client.filter(|client| client.provider == profile.name).ok_or_else(|| unknown("client"))?;
+    let client = client.ok_or_else(|| unknown("client"))?;
+    let registered = registered(core, &client, &provider_context(request.tenant, profile));
+    let registered = registered.map_err(|_| unknown("client"))?;
     if request.hosts.is_empty() {
         return Err(unknown("host"));
     }
     let before = existing(core, request.tenant, request.reconnect, &request.tool).await?;
     let name = before.map_or_else(|| request.name.clone(), |before| before.name);
     let remembered = draw(core, &request, name, profile).map_err(refusal)?;
-    let authorize_url = authorize_url(profile, &client, &request, &remembered)?;
+    let authorize_url = authorize_url(profile, &registered, &request, &remembered)?;
     let (flow, expires_at) = (remembered.flow, core.now().wall.plus(FLOW_WITHIN));
     let cookie = (COOKIE.to_owned(), remembered.cookie.clone());
-    let row = row(core, &request, &client, profile, remembered).map_err(refusal)?;
+    let row = row(core, &request, registered.auth, profile, remembered).map_err(refusal)?;
     core.store().put_flow(row).await.map_err(store_refusal)?;
     core.note(EventFacts {
         tenant: Some(request.tenant),
@@ -108,7 +111,7 @@ fn draw(
 /// RFC 6749 §4.1.1, RFC 7636 §4.3.
 fn authorize_url(
     profile: &Profile,
-    client: &Client,
+    client: &Registered,
     request: &BeginFlow,
     remembered: &Remembered,
 ) -> Result<String, ControlRefusal> {
@@ -144,7 +147,7 @@ fn sha256_hex(text: &str) -> String {
 fn row(
     core: &Core,
     request: &BeginFlow,
-    client: &Client,
+    auth: ClientAuth,
     profile: &Profile,
     remembered: Remembered,
 ) -> Result<Flow, crate::KeeperError> {
@@ -152,8 +155,8 @@ fn row(
     let context = SealContext {
         chain: Some(remembered.chain),
         family: Some(remembered.family),
-        client: Some(client.id),
-        client_auth: Some(client.auth),
+        client: Some(request.client),
+        client_auth: Some(auth),
         hosts: request.hosts.clone(),
         ..provider_context(request.tenant, profile)
     };
@@ -166,7 +169,7 @@ fn row(
         context: remembered.context,
         tool: remembered.tool,
         name: remembered.name,
-        client: client.id,
+        client: request.client,
         reconnect: remembered.reconnect,
         state_sha256: sha256_hex(&remembered.state),
         secrets: (wrapped, context),
@@ -242,7 +245,7 @@ async fn refused_by_provider(
     flow: FlowId,
     code: &str,
 ) -> Result<ControlReply, ControlRefusal> {
-    let code = token::clean_code(code);
+    let code = token::plain_word(code);
     let taken = core.store().advance_flow(tenant, flow, FlowStep::Begun, FlowStep::Redeeming, None).await;
     if !taken.map_err(store_refusal)? {
         return Err(ControlRefusal::FlowMismatch);

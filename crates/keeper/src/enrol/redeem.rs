@@ -14,10 +14,10 @@ use crate::{
     core::Core,
     error::KeeperError,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
-    refresh::material::{client_secret, destination},
+    refresh::material::{destination, registered},
     schedule,
     spool::{Asked, Slot, SpooledAnswer},
-    token::{self, ANSWER_MAX_BYTES, Presented, Registration},
+    token::{self, ANSWER_MAX_BYTES, Presented},
 };
 use nightlatch_catalog::profile::Endpoint;
 use nightlatch_custody::Secret;
@@ -52,7 +52,9 @@ pub(super) async fn redeem(
         return Err(ControlRefusal::FlowMismatch);
     }
     let (id, family) = (flow.id, remembered.family);
-    core.on_disk(move |core| core.anchor.redeem(id, family)).await.map_err(refusal)?;
+    if core.on_disk(move |core| core.anchor.redeem(id, family)).await.is_err() {
+        return fail(core, &flow, "anchor-log-unavailable", ControlRefusal::Unavailable).await;
+    }
     let window = SendWindow { send_by, answer_by: core.now().boot.plus(ANSWER_WITHIN) };
     let answer = match dialled.send_once(request, ANSWER_MAX_BYTES, window).await {
         Ok(answer) => answer,
@@ -84,14 +86,13 @@ async fn request(
     let endpoint = endpoint(context)?;
     let client = context.client.ok_or(missing("the flow names no client"))?;
     let client = core.store().client(flow.tenant, client).await?.ok_or(missing("it was removed"))?;
-    let secret = client_secret(core, &client, context);
-    let secret = secret.map_err(|_| missing("its client secret could not be opened"))?;
+    let client = registered(core, &client, context);
+    let client = client.map_err(|_| missing("its registration could not be opened"))?;
     let auth = context.client_auth.ok_or(missing("it says not how to authenticate"))?;
-    let registration = Registration { client_id: &client.client_id, auth, secret: secret.as_ref() };
     let verifier = remembered.verifier.clone().map(Secret::from_string);
     let presented =
         Presented::Code { code, redirect_uri: &remembered.redirect_uri, verifier: verifier.as_ref() };
-    token::request(&endpoint, profile.body, &registration, &presented)
+    token::request(&endpoint, profile.body, &client.with(auth), &presented)
 }
 
 fn endpoint(context: &SealContext) -> Result<Endpoint, KeeperError> {

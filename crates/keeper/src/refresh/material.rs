@@ -32,9 +32,15 @@ pub(crate) struct Material {
     pub(crate) endpoint: Endpoint,
     pub(crate) to: Destination,
     pub(crate) profile: Profile,
+    pub(crate) auth: ClientAuth,
+    pub(crate) client: Registered,
+}
+
+/// Our registration, opened: what its row says beside the seal is for people. Has no `Debug`.
+pub(crate) struct Registered {
     pub(crate) client_id: String,
     pub(crate) auth: ClientAuth,
-    pub(crate) client_secret: Option<Secret>,
+    pub(crate) secret: Option<Secret>,
 }
 
 impl Material {
@@ -51,14 +57,13 @@ impl Material {
         let to = destination(&endpoint).map_err(|_| Unfit::Unverified)?;
         let profile = core.profile(&view.chain.provider).ok_or(Unfit::NoProfile)?.clone();
         let auth = context.client_auth.ok_or(Unfit::Unverified)?;
-        let client_secret = client_secret(core, &view.client, context)?;
-        let client_id = view.client.client_id.clone();
-        Ok(Self { token, context: context.clone(), endpoint, to, profile, client_id, auth, client_secret })
+        let client = registered(core, &view.client, context)?;
+        Ok(Self { token, context: context.clone(), endpoint, to, profile, auth, client })
     }
 
     /// Our registration, as a request needs it.
     pub(crate) fn registration(&self) -> Registration<'_> {
-        Registration { client_id: &self.client_id, auth: self.auth, secret: self.client_secret.as_ref() }
+        self.client.with(self.auth)
     }
 }
 
@@ -76,18 +81,49 @@ pub(crate) fn belongs(context: &SealContext, view: &ChainView, kind: SecretKind)
         && connection
 }
 
-/// Opens the secret of a registration for use at the endpoint that `at` names.
-pub(crate) fn client_secret(core: &Core, client: &Client, at: &SealContext) -> Result<Option<Secret>, Unfit> {
-    let Some(kept) = &client.secret else { return Ok(None) };
+const PREFIX_LEN: usize = size_of::<u32>();
+
+impl Registered {
+    /// As a request needs it that authenticates as its own seal says.
+    pub(crate) fn with(&self, auth: ClientAuth) -> Registration<'_> {
+        Registration { client_id: &self.client_id, auth, secret: self.secret.as_ref() }
+    }
+
+    /// What is sealed of a registration: the length of its id (32 bits, big-endian), the id, the secret. A
+    /// public client has a seal as well: a refresh token that is presented under an id of somebody else's
+    /// choice is a lost family.
+    pub(crate) fn seal(client_id: &str, secret: Option<&Secret>) -> Result<Secret, KeeperError> {
+        let too_long = |_| KeeperError::Registration("its client id is too long");
+        let len = u32::try_from(client_id.len()).map_err(too_long)?;
+        let secret = secret.map(Secret::expose).unwrap_or_default();
+        let mut whole = Vec::with_capacity(PREFIX_LEN + client_id.len() + secret.len());
+        whole.extend_from_slice(&len.to_be_bytes());
+        whole.extend_from_slice(client_id.as_bytes());
+        whole.extend_from_slice(secret);
+        Ok(Secret::new(whole))
+    }
+
+    fn read(opened: &Secret, auth: ClientAuth) -> Option<Self> {
+        let (len, rest) = opened.expose().split_first_chunk::<PREFIX_LEN>()?;
+        let (id, secret) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        let client_id = String::from_utf8(id.to_vec()).ok()?;
+        let secret = (!secret.is_empty()).then(|| Secret::new(secret.to_vec()));
+        Some(Self { client_id, auth, secret })
+    }
+}
+
+/// Opens a registration for use at the endpoint that `at` names.
+pub(crate) fn registered(core: &Core, client: &Client, at: &SealContext) -> Result<Registered, Unfit> {
+    let kept = client.secret.as_ref().ok_or(Unfit::Unverified)?;
     let context = &kept.1;
     let own = context.kind == SecretKind::ClientSecret
         && context.tenant == at.tenant
         && context.client == Some(client.id)
+        && context.provider == at.provider
         && context.token_endpoint == at.token_endpoint;
-    if !own {
-        return Err(Unfit::Unverified);
-    }
-    core.open(kept).map(Some).map_err(|_| Unfit::Unverified)
+    let auth = context.client_auth.filter(|_| own).ok_or(Unfit::Unverified)?;
+    let opened = core.open(kept).map_err(|_| Unfit::Unverified)?;
+    Registered::read(&opened, auth).ok_or(Unfit::Unverified)
 }
 
 /// Where an endpoint is dialled.

@@ -76,7 +76,7 @@ fn sendable(token: &Secret) -> bool {
 
 fn failure(profile: &Profile, head: &AnswerHead, code: Option<String>) -> Reading {
     let class = profile.classify(head.status, code.as_deref());
-    let code = code.unwrap_or_else(|| format!("http-{}", head.status));
+    let code = code.map_or_else(|| format!("http-{}", head.status), |code| word(profile, code));
     match class {
         TokenErrorClass::Permanent => Reading::Permanent { code },
         TokenErrorClass::Client => Reading::Client { code },
@@ -86,9 +86,23 @@ fn failure(profile: &Profile, head: &AnswerHead, code: Option<String>) -> Readin
 }
 
 /// RFC 6749 §5.2: `%x20-21 / %x23-5B / %x5D-7E`. What a provider adds to it does not come through.
-pub(crate) fn clean_code(code: &str) -> String {
+fn clean_code(code: &str) -> String {
     let allowed = |byte: &char| matches!(byte, '\x20'..='\x21' | '\x23'..='\x5B' | '\x5D'..='\x7E');
     code.chars().filter(allowed).take(CODE_MAX_CHARS).collect()
+}
+
+/// An error code as it may be stored and shown. One that the profile does not know is kept where it is a
+/// plain word: a provider that puts what was presented into its error must not have it written in clear.
+fn word(profile: &Profile, code: String) -> String {
+    let lists = [&profile.permanent_errors, &profile.client_errors, &profile.not_processed_errors];
+    let is_listed = lists.iter().any(|list| list.contains(&code));
+    if is_listed { code } else { plain_word(&code) }
+}
+
+/// A code without digits, capitals and marks, in which a token could stand.
+pub(crate) fn plain_word(code: &str) -> String {
+    let is_plain = code.chars().all(|letter| matches!(letter, 'a'..='z' | '_' | '-'));
+    if is_plain && !code.is_empty() { clean_code(code) } else { "error-not-registered".to_owned() }
 }
 
 #[derive(Default)]

@@ -251,9 +251,14 @@ async fn a_provider_that_says_no_ends_the_flow_with_a_clean_code() {
     let running = world.start().await;
     let begun = begun(&world, &running).await;
     let finish = begun.finish(&running, "x").await;
+    let refused = FinishFlow { result: Err("access_denied".into()), ..finish };
+    let refusal = running.finish(refused).await.unwrap_err();
+    assert_eq!(refusal, ControlRefusal::Provider { code: "access_denied".into() });
+    let begun = world.begin(&running, world.client(&running, None).await, None, "tool").await;
+    let finish = begun.finish(&running, "x").await;
     let refused = FinishFlow { result: Err("access_denied\"\u{7}<script>".into()), ..finish };
     let refusal = running.finish(refused).await.unwrap_err();
-    assert_eq!(refusal, ControlRefusal::Provider { code: "access_denied<script>".into() });
+    assert_eq!(refusal, ControlRefusal::Provider { code: "error-not-registered".into() });
 }
 
 #[tokio::test(flavor = "multi_thread")]

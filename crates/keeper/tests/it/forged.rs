@@ -310,3 +310,28 @@ async fn a_state_that_was_edited_presents_nothing_twice() {
     assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_err());
     assert_eq!((world.provider.most_presented(), world.provider.reuses()), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_was_edited_changes_nothing_that_is_sent() {
+    let (world, running, ready) = ready().await;
+    assert_eq!(world.forge("UPDATE client SET registered_id = 'stranger', auth = 'client_secret_post'"), 1);
+    let begun = world.begin(&running, ready.client, None, "tool").await;
+    assert_eq!(begun.parameter("client_id").as_deref(), Some("our-id"));
+    running.finish(begun.finish(&running, "code-dana").await).await.unwrap();
+    assert_eq!(world.provider.last_field("client_id").as_deref(), Some("our-id"));
+    world.clock.forward(Duration::from_secs(3600));
+    let woken = world.wake(&running).await.unwrap();
+    assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_ok());
+    assert_eq!(world.provider.last_field("client_id").as_deref(), Some("our-id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_without_its_seal_presents_nothing() {
+    let (world, running, ready) = ready().await;
+    assert_eq!(world.forge("UPDATE client SET secret = NULL"), 1);
+    world.clock.forward(Duration::from_secs(3600));
+    let woken = world.wake(&running).await.unwrap();
+    let calls = world.provider.token_calls();
+    assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_err());
+    assert_eq!(world.provider.token_calls(), calls);
+}

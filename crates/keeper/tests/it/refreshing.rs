@@ -397,6 +397,20 @@ async fn a_client_secret_reaches_the_provider_and_nobody_else() {
     no_canary_in(world.folder.path());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_quotes_what_was_presented_has_it_written_nowhere() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    let woken = world.wake(&running).await.unwrap();
+    world.provider.next(Act::Answer(400, &[], r#"{"error":"canary-refresh-1"}"#));
+    assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_err());
+    assert_eq!(world.look("SELECT reason FROM chain"), "error-not-registered");
+    running.end().await;
+    no_canary_in(world.folder.path());
+}
+
 /// Every file of the folder, the database and its log among them.
 fn no_canary_in(folder: &std::path::Path) {
     for entry in std::fs::read_dir(folder).unwrap() {
