@@ -24,7 +24,7 @@ use std::{
     io::{self, Write},
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 /// The log is written anew when it has grown past this and mostly says what no longer matters.
@@ -50,6 +50,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct AnchorLog {
     inner: Mutex<Inner>,
+    /// What the log says, for those who only ask: they never wait for the disk.
+    facts: Arc<RwLock<Facts>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,9 @@ struct Inner {
     directory: PathBuf,
     file: File,
     bytes: u64,
-    facts: Facts,
+    /// Below this it is not even asked whether writing the log anew is worth it.
+    compact_above: u64,
+    facts: Arc<RwLock<Facts>>,
     poisoned: bool,
     #[expect(dead_code, reason = "held for its lock: closing it lets another keeper in")]
     lock: OwnedFd,
@@ -83,7 +87,11 @@ impl AnchorLog {
         let own = identity(&file, installation, machine).map_err(KeeperError::file(&path))?;
         let found = compare(facts.identity.as_ref(), &own);
         let directory = directory.to_owned();
-        let mut inner = Inner { directory, file, bytes: whole_bytes, facts, poisoned: false, lock };
+        let facts = Arc::new(RwLock::new(facts));
+        let shared = Arc::clone(&facts);
+        let compact_above = COMPACT_ABOVE_BYTES;
+        let bytes = whole_bytes;
+        let mut inner = Inner { directory, file, bytes, compact_above, facts, poisoned: false, lock };
         match found {
             Found::Fresh => {
                 inner.append(Record::Identity(own))?;
@@ -92,7 +100,7 @@ impl AnchorLog {
             Found::Own => inner.compact_if_worth_it()?,
             Found::Moved { .. } => {}
         }
-        Ok((Self { inner: Mutex::new(inner) }, found))
+        Ok((Self { inner: Mutex::new(inner), facts: shared }, found))
     }
 
     /// Anchors a presentation: durable when this returns.
@@ -103,9 +111,13 @@ impl AnchorLog {
     pub fn present(&self, one: Presentation) -> Result<(), KeeperError> {
         let mut inner = self.inner();
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
-        let known = inner.facts.presented.contains_key(&(one.family, one.generation));
+        let refused = {
+            let facts = inner.facts();
+            let known = facts.presented.contains_key(&(one.family, one.generation));
+            known || facts.heads.get(&one.chain).is_some_and(below)
+        };
         // I1, I2: neither a second time nor below the anchored head, whatever the database says.
-        if known || inner.facts.heads.get(&one.chain).is_some_and(below) {
+        if refused {
             return Err(KeeperError::PresentedBefore);
         }
         inner.append(Record::Present(one))
@@ -127,11 +139,12 @@ impl AnchorLog {
     /// what was half written could not be cut off again.
     pub fn set_head(&self, chain: ChainId, head: Head) -> Result<(), KeeperError> {
         let mut inner = self.inner();
-        let is_newer = match inner.facts.heads.get(&chain) {
+        let is_newer = |facts: &Facts| match facts.heads.get(&chain) {
             None => true,
             Some(anchored) if anchored.family == head.family => anchored.generation < head.generation,
-            Some(_) => inner.facts.redeems.contains_key(&head.family),
+            Some(_) => facts.redeems.contains_key(&head.family),
         };
+        let is_newer = is_newer(&inner.facts());
         if !is_newer {
             return Ok(());
         }
@@ -153,7 +166,8 @@ impl AnchorLog {
     /// As [`AnchorLog::set_head`].
     pub fn set_static(&self, connection: ConnectionId, generation: u64) -> Result<(), KeeperError> {
         let mut inner = self.inner();
-        if inner.facts.statics.get(&connection) == Some(&generation) {
+        let is_there = inner.facts().statics.get(&connection) == Some(&generation);
+        if is_there {
             return Ok(());
         }
         inner.append(Record::Static { connection, generation })
@@ -182,37 +196,47 @@ impl AnchorLog {
     /// The anchored head of a chain.
     #[must_use]
     pub fn head(&self, chain: ChainId) -> Option<Head> {
-        self.inner().facts.heads.get(&chain).copied()
+        self.facts().heads.get(&chain).copied()
     }
 
     /// The presentation of a generation, if it stands.
     #[must_use]
     pub fn presentation(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
-        self.inner().facts.presented.get(&(family, generation)).copied()
+        self.facts().presented.get(&(family, generation)).copied()
     }
 
     /// The newest presentation of each chain.
     #[must_use]
     pub fn newest(&self) -> Vec<Presentation> {
-        self.inner().facts.newest.values().copied().collect()
+        self.facts().newest.values().copied().collect()
     }
 
     /// The flow that a family was redeemed for.
     #[must_use]
     pub fn flow_of(&self, family: FamilyId) -> Option<FlowId> {
-        self.inner().facts.redeems.get(&family).copied()
+        self.facts().redeems.get(&family).copied()
     }
 
     /// The anchored generation of a static secret.
     #[must_use]
     pub fn static_generation(&self, connection: ConnectionId) -> Option<u64> {
-        self.inner().facts.statics.get(&connection).copied()
+        self.facts().statics.get(&connection).copied()
     }
 
     /// Whether a human removed the connection.
     #[must_use]
     pub fn has_ended(&self, connection: ConnectionId) -> bool {
-        self.inner().facts.ended.contains_key(&connection)
+        self.facts().ended.contains_key(&connection)
+    }
+
+    /// The newest presentation of a chain.
+    #[must_use]
+    pub fn newest_of(&self, chain: ChainId) -> Option<Presentation> {
+        self.facts().newest.get(&chain).copied()
+    }
+
+    fn facts(&self) -> RwLockReadGuard<'_, Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -221,6 +245,14 @@ impl AnchorLog {
 }
 
 impl Inner {
+    fn facts(&self) -> RwLockReadGuard<'_, Facts> {
+        self.facts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn facts_mut(&self) -> RwLockWriteGuard<'_, Facts> {
+        self.facts.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
     /// any more.
     fn append(&mut self, record: Record) -> Result<(), KeeperError> {
@@ -237,16 +269,19 @@ impl Inner {
             return Err(KeeperError::file(&path)(error));
         }
         self.bytes += line.len() as u64;
-        self.facts.apply(record);
+        self.facts_mut().apply(record);
         Ok(())
     }
 
     /// Writes the log anew beside the old one and puts it in its place by rename.
     fn compact_if_worth_it(&mut self) -> Result<(), KeeperError> {
-        let records = self.facts.compact();
-        let lines: Vec<String> = records.iter().filter_map(Record::line).collect();
-        let live: u64 = lines.iter().map(|line| line.len() as u64).sum();
-        if self.bytes < COMPACT_ABOVE_BYTES || self.bytes < live.saturating_mul(2) {
+        if self.bytes < self.compact_above {
+            return Ok(());
+        }
+        let records = self.facts().compact();
+        let live: u64 = records.iter().filter_map(Record::line).map(|line| line.len() as u64).sum();
+        self.compact_above = live.saturating_mul(2).max(COMPACT_ABOVE_BYTES);
+        if self.bytes < self.compact_above {
             return Ok(());
         }
         self.rewrite(&records)
@@ -269,9 +304,12 @@ impl Inner {
         }
         fresh.sync_all().map_err(failed)?;
         fs::rename(&beside, &path).map_err(failed)?;
-        sync_directory(&self.directory)?;
-        (self.file, self.bytes, self.facts) = (fresh, bytes, facts);
-        Ok(())
+        // From here on the old file has no name: what were written to it would be lost.
+        (self.file, self.bytes) = (fresh, bytes);
+        *self.facts_mut() = facts;
+        let synced = sync_directory(&self.directory);
+        self.poisoned |= synced.is_err();
+        synced
     }
 }
 

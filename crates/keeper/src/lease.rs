@@ -207,12 +207,15 @@ fn standing(core: &Core, view: &ChainView) -> Standing {
     };
     // Where the old token dies with a refresh, one that is under way is waited for.
     let dying = chain.state == ChainState::Refreshing && core.flights.has(chain.id) && dies(core, view);
-    if good_until > now.wall && !dying {
+    // Reckoned by a clock that was ahead: nobody knows until when it is good, and a refresh finds out.
+    let ahead = schedule::is_of_the_future(head.created_at, now.wall) && head.refresh.is_some();
+    let may_find_out = matches!(chain.state, ChainState::Healthy | ChainState::Refreshing);
+    if good_until > now.wall && !dying && !(ahead && may_find_out) {
         return Standing::Good(good_until.min(now.wall.plus(FRESH_MAX)));
     }
     match chain.state {
         ChainState::Uncertain => Standing::NeedsHuman(chain.ticket),
-        ChainState::BackingOff if chain.due_at.is_some_and(|due| due > now.wall) => {
+        ChainState::BackingOff if chain.due_at.is_some_and(|due| schedule::waits(due, now.wall)) => {
             let stopped = core.pace.client_stopped(view.client.id, now, false);
             stopped.map_or(Standing::Waits(chain.due_at), |stopped| {
                 Standing::NeedsHuman(chain.ticket.or(stopped.ticket))
@@ -287,7 +290,9 @@ async fn look_into(core: &Arc<Core>, connection: Connection, generation: u64) {
 
 fn is_grown(core: &Core, view: &ChainView) -> bool {
     let life = view.head.access_until.map(|until| until.since(view.head.created_at) / 2);
-    core.now().wall.since(view.head.created_at) > life.map_or(YOUNG, |half| half.min(YOUNG))
+    let now = core.now().wall;
+    schedule::is_of_the_future(view.head.created_at, now)
+        || now.since(view.head.created_at) > life.map_or(YOUNG, |half| half.min(YOUNG))
 }
 
 /// Whether the tool itself refuses the credential. A tool without a probe cannot be asked: then the 401

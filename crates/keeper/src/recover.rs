@@ -11,6 +11,7 @@ use crate::{
     error::KeeperError,
     machine::{Entry, Outcome},
     refresh::{Found, Run, is_anchored, material::Material, recovery},
+    schedule,
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
@@ -153,6 +154,10 @@ async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError>
         if is_anchored(&core.anchor, &view) && knows_every_attempt(core, &view).await? {
             let head = Head { family: view.family.id, generation: view.head.number };
             core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+            let now = core.now().wall;
+            if schedule::is_of_the_future(view.head.created_at, now) {
+                core.store().hasten(tenant, chain, now).await?;
+            }
         } else if may_be_taken_over(&view) {
             let entry = Entry::Condemned { state: ChainState::Quarantined, reason: "anchor-mismatch" };
             finish(core, view, entry, None).await;
@@ -163,7 +168,7 @@ async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError>
 
 /// An anchored attempt that the database does not know: the database was rolled back.
 async fn knows_every_attempt(core: &Core, view: &ChainView) -> Result<bool, KeeperError> {
-    let newest = core.anchor.newest().into_iter().find(|known| known.chain == view.chain.id);
+    let newest = core.anchor.newest_of(view.chain.id);
     // A reconnect begins a new family; what became of the old one's attempts no longer matters.
     match newest.filter(|known| known.family == view.family.id) {
         Some(known) => Ok(core.store().attempt(known.tenant, known.attempt).await?.is_some()),

@@ -128,7 +128,7 @@ fn nothing_to_do(view: &ChainView, wanted: Wanted, now: Timestamp) -> Option<Out
         (ChainState::Latched | ChainState::Uncertain | ChainState::Quarantined, _) => {
             Some(Outcome::NeedsHuman)
         }
-        (ChainState::BackingOff, _) if view.chain.due_at.is_some_and(|due| due > now) => {
+        (ChainState::BackingOff, _) if view.chain.due_at.is_some_and(|due| schedule::waits(due, now)) => {
             Some(Outcome::Waiting { until: view.chain.due_at })
         }
         (ChainState::Healthy, Wanted::Timer) if view.chain.due_at.is_none_or(|due| due > now) => {

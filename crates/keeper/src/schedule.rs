@@ -11,6 +11,10 @@ use std::time::Duration;
 pub const CLIENT_RETRY: Duration = Duration::from_secs(3600);
 /// No provider can make us wait longer than this between two tries.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Clocks are corrected by a little all the time.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+/// No wait of a chain that backs off is longer.
+const WAIT_MAX: Duration = Duration::from_secs(2 * 3600);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(2);
 const BACK_OFF_MAX: Duration = Duration::from_secs(900);
 const LOCAL_RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -100,6 +104,20 @@ fn lead(span: Duration) -> Duration {
 #[must_use]
 pub fn skew(since: Timestamp, until: Timestamp) -> Duration {
     Duration::from_secs(5).min(until.since(since) / 6)
+}
+
+/// Whether something that happened lies ahead: the clock was wrong then or is wrong now, and nothing that
+/// was reckoned from it can be relied on.
+#[must_use]
+pub fn is_of_the_future(at: Timestamp, now: Timestamp) -> bool {
+    at.since(now) > CLOCK_SLACK
+}
+
+/// Whether a chain that backs off still waits. A wait longer than any that this keeper sets was reckoned by
+/// another clock.
+#[must_use]
+pub fn waits(due: Timestamp, now: Timestamp) -> bool {
+    due > now && due.since(now) <= WAIT_MAX
 }
 
 /// When an access token ends whose answer said `expires_in` seconds. Zero and negative values, and

@@ -145,7 +145,7 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
             log.set_head(id!(ChainId, 1), head(generation + 1)).unwrap();
         }
         let mut inner = log.inner();
-        let records = inner.facts.compact();
+        let records = inner.facts().compact();
         inner.rewrite(&records).unwrap();
         assert!(inner.bytes < 4096);
     }
@@ -155,4 +155,20 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
     assert_eq!(log.static_generation(id!(ConnectionId, 1)), Some(2));
     assert!(log.has_ended(id!(ConnectionId, 2)));
     assert_eq!(log.flow_of(id!(FamilyId, 9)), Some(id!(FlowId, 1)));
+}
+
+#[test]
+fn whoever_asks_the_log_does_not_wait_for_its_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    log.set_head(id!(ChainId, 1), head(2)).unwrap();
+    // As while a record is being synced.
+    let writing = log.inner();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| tell.send((log.head(id!(ChainId, 1)), log.has_ended(id!(ConnectionId, 1)))));
+        let answer = told.recv_timeout(std::time::Duration::from_secs(5));
+        drop(writing);
+        assert_eq!(answer, Ok((Some(head(2)), false)));
+    });
 }

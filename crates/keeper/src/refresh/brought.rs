@@ -57,7 +57,8 @@ pub(crate) fn generation(
 
 fn access_until(profile: &Profile, tokens: &Tokens) -> Option<Timestamp> {
     let usual = profile.access_ttl_default_secs.and_then(|secs| i64::try_from(secs).ok());
-    tokens.expires_in.or(usual).map(|secs| schedule::ends_at(tokens.head.at, secs))
+    // An end that is over when it is told says nothing: believed, it would be refreshed without a pause.
+    tokens.expires_in.filter(|secs| *secs > 0).or(usual).map(|secs| schedule::ends_at(tokens.head.at, secs))
 }
 
 fn refresh_until(before: &Before<'_>, tokens: &Tokens) -> Option<Timestamp> {

@@ -398,6 +398,34 @@ async fn a_client_secret_reaches_the_provider_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_over_when_it_is_told_starts_no_storm() {
+    let world = World::new();
+    world.provider.access_life(0);
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    for _ in 0..5 {
+        assert!(ready.lease(&running).await.is_ok());
+    }
+    assert_eq!(world.provider.refreshes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_reckoned_by_a_clock_that_was_ahead_is_found_out_anew() {
+    let world = World::new();
+    world.clock.wall_ahead(Duration::from_secs(100 * 86_400));
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.wall_ahead(Duration::ZERO);
+    let woken = world.wake(&running).await.unwrap();
+    let lease = woken.lease(&running, ready.grant, ready.connection, 20_000).await.unwrap();
+    assert_eq!(lease.lease.binding.generation, 2);
+    // Once: the new head is of this time.
+    assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_ok());
+    assert_eq!((world.provider.refreshes(), world.provider.reuses()), (1, 0));
+    assert_eq!(world.look("SELECT CAST((due_at - refreshed_at) / 3600000 AS TEXT) FROM chain"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_quotes_what_was_presented_has_it_written_nowhere() {
     let world = World::new();
     let running = world.start().await;

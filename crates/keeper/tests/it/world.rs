@@ -48,17 +48,24 @@ const NOW_MILLIS: i64 = 1_795_302_000_000;
 /// A clock that moves when it is told to, or with real time on top of that.
 pub(crate) struct Hand {
     moved: AtomicU64,
+    /// How far the wall clock alone is wrong.
+    ahead: AtomicU64,
     runs: bool,
     began: tokio::time::Instant,
 }
 
 impl Hand {
     fn new(runs: bool) -> Self {
-        Self { moved: AtomicU64::new(0), runs, began: tokio::time::Instant::now() }
+        Self { moved: AtomicU64::new(0), ahead: AtomicU64::new(0), runs, began: tokio::time::Instant::now() }
     }
 
     pub(crate) fn forward(&self, span: Duration) {
         self.moved.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock wrong, and right again.
+    pub(crate) fn wall_ahead(&self, span: Duration) {
+        self.ahead.store(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     fn millis(&self) -> u64 {
@@ -69,7 +76,8 @@ impl Hand {
 
 impl Clock for Hand {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(NOW_MILLIS).plus(Duration::from_millis(self.millis()))
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        Timestamp::from_millis(NOW_MILLIS).plus(Duration::from_millis(self.millis() + ahead))
     }
     fn boot(&self) -> Boot {
         Boot::from_millis(1_000_000 + self.millis())
