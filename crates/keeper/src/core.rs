@@ -9,7 +9,11 @@ use crate::{
     spool::Spool,
     wake::Wakes,
 };
-use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
+use nightlatch_catalog::{
+    builtin::Catalogue,
+    manifest::{Account, Manifest},
+    profile::Profile,
+};
 use nightlatch_custody::{KeeperKeys, Secret};
 use nightlatch_domain::{
     clock::{Clock, Entropy, NoEntropy, random},
@@ -160,7 +164,7 @@ impl Core {
         }
         let rows = self.store().tools(tenant).await?;
         let row = rows.into_iter().find(|row| row.name == *tool);
-        Ok(row.and_then(|row| Manifest::parse(tool.as_str(), &row.manifest).ok()))
+        Ok(row.and_then(|row| Manifest::parse(tool.as_str(), &row.manifest).ok()).map(read_only))
     }
 
     /// Whether a row bears the keeper's word as it stands.
@@ -191,5 +195,61 @@ impl Core {
         let done = tokio::task::spawn_blocking(move || work(&core)).await;
         // The task neither panics nor is it cancelled while the runtime lives.
         done.unwrap_or(Err(KeeperError::Store(StoreError::Unavailable)))
+    }
+}
+
+/// A manifest from a row is anyone's who writes the database: with a real credential it may look, and do
+/// nothing else.
+fn read_only(manifest: Manifest) -> Manifest {
+    let looks = |account: &Account| {
+        account.method == "GET"
+            && !account.headers.keys().any(|name| name.to_ascii_lowercase().contains("method"))
+    };
+    let account = manifest.account.filter(looks);
+    Manifest { account, ..manifest }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A manifest from a row can make the keeper look, and nothing else.
+
+    use super::read_only;
+    use nightlatch_catalog::manifest::Manifest;
+
+    fn probes(account: &str) -> bool {
+        let text = format!(
+            r#"
+name = "tool"
+title = "Tool"
+docs = "https://docs.example"
+
+[[host]]
+host = "api.example"
+key = {{ kind = "bearer" }}
+accepts = [{{ kind = "bearer" }}]
+
+[account]
+probe = "/me"
+{account}
+
+[[operation]]
+id = "me"
+method = "GET"
+path = "/me"
+effect = "read"
+page = "https://docs.example/me"
+"#
+        );
+        let manifest = Manifest::parse("tool", &text).unwrap();
+        assert!(manifest.account.is_some());
+        read_only(manifest).account.is_some()
+    }
+
+    #[test]
+    fn a_manifest_from_a_row_writes_nothing_with_a_credential() {
+        assert!(probes(""));
+        assert!(probes("headers = { x-version = \"1\" }"));
+        assert!(!probes("method = \"POST\""));
+        assert!(!probes("headers = { x-http-method-override = \"DELETE\" }"));
     }
 }

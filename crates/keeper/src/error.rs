@@ -40,6 +40,9 @@ pub enum KeeperError {
     /// This generation stands in the log as presented.
     #[error("this generation was presented before")]
     PresentedBefore,
+    /// A slot that is there already: an answer may be on its way into it.
+    #[error("the room for this answer is taken; it is being asked for already")]
+    SlotTaken,
     /// An answer that is larger than its slot.
     #[error("the sealed answer is larger than its slot")]
     SlotTooSmall,

@@ -116,7 +116,11 @@ impl KeeperForControl for ControlPort {
     fn ask(&self, request: ControlRequest) -> Boxed<'_, Result<ControlReply, ControlRefusal>> {
         Box::pin(async move {
             let request = carried(&request).ok_or(ControlRefusal::Unavailable)?;
-            carried(&answer_control(&self.0, request).await).unwrap_or(Err(ControlRefusal::Unavailable))
+            let core = Arc::clone(&self.0);
+            // What was begun is carried through, whoever stops waiting: a removal above all.
+            let work = tokio::spawn(async move { answer_control(&core, request).await });
+            let reply = work.await.unwrap_or(Err(ControlRefusal::Unavailable));
+            carried(&reply).unwrap_or(Err(ControlRefusal::Unavailable))
         })
     }
 }

@@ -75,13 +75,18 @@ impl Spool {
     /// Reserves room for an answer, on the disk and in its folder.
     ///
     /// # Errors
+    /// [`KeeperError::SlotTaken`] where somebody else's answer may be on its way into it, and
     /// [`KeeperError::File`], for a full disk above all: then nothing is sent.
     pub fn reserve(&self, asked: Asked) -> Result<Slot, KeeperError> {
         let path = self.path(asked);
         let failed = KeeperError::file(&path);
         let mut options = fs::OpenOptions::new();
-        options.create(true).truncate(true).read(true).write(true).mode(0o600);
-        let reserved = options.open(&path).and_then(|file| {
+        options.create_new(true).read(true).write(true).mode(0o600);
+        let opened = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(KeeperError::SlotTaken),
+            other => other,
+        };
+        let reserved = opened.and_then(|file| {
             allocate(&file)?;
             file.sync_all()?;
             File::open(&self.directory)?.sync_all()?;
@@ -270,6 +275,15 @@ mod tests {
         let slot = Spool::open(folder.path()).unwrap().reserve(asked()).unwrap();
         assert!(slot.file.metadata().unwrap().blocks() * 512 >= SLOT_BYTES as u64);
         assert!(slot.write(&answer(SLOT_BYTES)).is_err());
+    }
+
+    #[test]
+    fn a_slot_that_is_reserved_again_keeps_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(folder.path()).unwrap();
+        spool.reserve(asked()).unwrap().write(&answer(10)).unwrap();
+        assert!(matches!(spool.reserve(asked()), Err(crate::KeeperError::SlotTaken)));
+        assert_eq!(spool.waiting().unwrap(), [answer(10)]);
     }
 
     #[test]

@@ -38,10 +38,16 @@ pub(super) async fn redeem(
     let context = flow.secrets.1.clone();
     let request = request(core, &flow, &remembered, &code).await.map_err(refusal)?;
     let asked = Asked::Flow(flow.id);
-    let slot = core.on_disk(move |core| core.spool.reserve(asked)).await.map_err(refusal)?;
+    let slot = core.on_disk(move |core| core.spool.reserve(asked)).await.map_err(|error| match error {
+        KeeperError::SlotTaken => ControlRefusal::FlowMismatch,
+        other => refusal(other),
+    })?;
     let send_by = core.now().boot.plus(SEND_WITHIN);
     // Nothing was said yet: the page can be called again.
-    let dialled = dial(core, &context, send_by).await.map_err(|_| ControlRefusal::Unreachable)?;
+    let Ok(dialled) = dial(core, &context, send_by).await else {
+        forget(core, asked).await;
+        return Err(ControlRefusal::Unreachable);
+    };
     let (begun, redeeming) = (FlowStep::Begun, FlowStep::Redeeming);
     if !core
         .store()
@@ -49,19 +55,23 @@ pub(super) async fn redeem(
         .await
         .map_err(store_refusal)?
     {
+        forget(core, asked).await;
         return Err(ControlRefusal::FlowMismatch);
     }
     let (id, family) = (flow.id, remembered.family);
     if core.on_disk(move |core| core.anchor.redeem(id, family)).await.is_err() {
+        forget(core, asked).await;
         return fail(core, &flow, "anchor-log-unavailable", ControlRefusal::Unavailable).await;
     }
     let window = SendWindow { send_by, answer_by: core.now().boot.plus(ANSWER_WITHIN) };
     let answer = match dialled.send_once(request, ANSWER_MAX_BYTES, window).await {
         Ok(answer) => answer,
         Err(SendError::NothingWritten(_)) => {
+            forget(core, asked).await;
             return fail(core, &flow, "provider-unreachable", ControlRefusal::Unreachable).await;
         }
         Err(SendError::AfterFirstByte { .. }) => {
+            forget(core, asked).await;
             return fail(core, &flow, "answer-lost", ControlRefusal::Unreachable).await;
         }
     };
@@ -71,6 +81,15 @@ pub(super) async fn redeem(
     let spooled = SpooledAnswer { tenant: flow.tenant, asked, answer: kept, context };
     journal(core, &flow, slot, spooled).await;
     conclude(core, flow, remembered, &raw).await
+}
+
+/// A slot that nothing was written to.
+async fn forget(core: &Arc<Core>, asked: Asked) {
+    let forgotten = core.on_disk(move |core| {
+        core.spool.forget(asked);
+        Ok(())
+    });
+    let _ = forgotten.await;
 }
 
 async fn request(

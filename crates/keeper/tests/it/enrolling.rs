@@ -246,6 +246,16 @@ async fn a_failed_exchange_says_so_and_is_not_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failed_exchange_leaves_no_room_taken() {
+    let world = World::new();
+    let running = world.start().await;
+    let begun = begun(&world, &running).await;
+    world.provider.next(Act::Vanish);
+    assert!(running.finish(begun.finish(&running, "code-dana").await).await.is_err());
+    assert_eq!(std::fs::read_dir(world.path("spool")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_says_no_ends_the_flow_with_a_clean_code() {
     let world = World::new();
     let running = world.start().await;
