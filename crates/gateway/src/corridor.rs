@@ -144,6 +144,7 @@ async fn passage(
         trail.denied = Some(denied);
         problem
     })?;
+    decide::refuse_new_secrets(&resolved.exchange)?;
     let holding = corridor.hold(&resolved.exchange, &tables).await?;
     let recorded = record::intent(&corridor.ledger, &resolved.exchange, &holding.awake).await?;
     headers.remove(&resolved.field);

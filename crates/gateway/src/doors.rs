@@ -37,6 +37,10 @@ pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
     let closes = head.version != Version::HTTP_2 && (checked.is_err() || !body.is_end_stream());
     let mut answer = match checked {
         Ok(()) if enrol::is_meant(&head) => enrol::answer(shared, peer, call, body).await,
+        // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
+        Err(problem) if problem.kind == ProblemKind::Misdirected && !is_known(shared, peer) => {
+            corridor::refuse(&shared.corridor, peer, call, problem).await
+        }
         checked => {
             let addressed = checked.and_then(|()| address(&head));
             let entry = Entry { call, at, addressed, headers: head.headers, body };
@@ -48,6 +52,12 @@ pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
+}
+
+/// Whether what the connection proved is enrolled. Whether it is admitted, the corridor says.
+fn is_known(shared: &Shared, peer: &Peer) -> bool {
+    let tables = shared.corridor.directory.tables();
+    peer.binding.as_ref().is_some_and(|binding| tables.enrolment(binding).is_some())
 }
 
 fn is_refusal(answer: &Response<OutBody>) -> bool {

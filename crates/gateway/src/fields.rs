@@ -61,16 +61,34 @@ const HELD_BACK_PREFIXES: &[&str] = &[
     "x-nightlatch-",
 ];
 
-/// Fields that some servers take for another method or another path than the request line's.
+/// Fields that some servers take for another method, host or path than the request line's. The list is
+/// closed: these are the names that frameworks and front servers are known to read (Symfony and Zend read
+/// `X-Original-URL` and `X-Rewrite-URL`, IIS's rewriter writes them, many read a host override), and the
+/// same word for the other part of a request. What speaks for a proxy (`X-Forwarded-Host`) is only dropped.
 const REWRITING: &[&str] = &[
+    "x-host-override",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-http-path-override",
+    "x-http-uri-override",
+    "x-http-url-override",
     "x-method-override",
+    "x-original-host",
     "x-original-method",
+    "x-original-path",
     "x-original-uri",
     "x-original-url",
+    "x-override-host",
+    "x-override-path",
+    "x-override-uri",
     "x-override-url",
+    "x-path-override",
+    "x-rewrite-path",
+    "x-rewrite-uri",
     "x-rewrite-url",
+    "x-uri-override",
+    "x-url-override",
 ];
 
 /// The names that `Connection` gives to this hop (RFC 9110 §7.6.1), folded. None where they cannot be read.
@@ -84,7 +102,7 @@ pub(crate) fn connection_named(headers: &HeaderMap) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whether a field's name says another method or path than the request line.
+/// Whether a field's name says another method, host or path than the request line.
 #[must_use]
 pub(crate) fn is_rewriting(name: &str) -> bool {
     REWRITING.contains(&folded(name).as_str())
@@ -100,15 +118,19 @@ pub(crate) fn goes_on(name: &HeaderName) -> bool {
     spelled && !held && !HOP_BY_HOP.contains(&name) && (name.contains('-') || PLAIN.contains(&name))
 }
 
-/// Fields of an answer that never reach the agent: alternative services would lead it past us, and
-/// transport policies are about a host that it does not speak to.
+/// Fields of an answer that never reach the agent: alternative services would lead it past us, transport
+/// policies are about a host that it does not speak to, and cookies are told apart by name elsewhere
+/// (`Set-Cookie2` of RFC 2965 is one that nobody reads names from).
 #[must_use]
 pub(crate) fn comes_back(name: &HeaderName) -> bool {
     let name = name.as_str();
     let ours = name.starts_with("nightlatch-") || name.starts_with("proxy-");
     !ours
         && !HOP_BY_HOP.contains(&name)
-        && !matches!(name, "alt-svc" | "clear-site-data" | "set-cookie" | "strict-transport-security")
+        && !matches!(
+            name,
+            "alt-svc" | "clear-site-data" | "set-cookie" | "set-cookie2" | "strict-transport-security"
+        )
 }
 
 #[cfg(test)]
@@ -176,7 +198,7 @@ mod tests {
     #[test]
     fn an_answer_keeps_its_fields_but_those_that_lead_past_us() {
         assert!(comes_back(&name("etag")) && comes_back(&name("location")));
-        for bad in ["alt-svc", "set-cookie", "transfer-encoding", "nightlatch-call"] {
+        for bad in ["alt-svc", "set-cookie", "set-cookie2", "transfer-encoding", "nightlatch-call"] {
             assert!(!comes_back(&name(bad)), "{bad}");
         }
     }

@@ -1,7 +1,13 @@
 //! Decide: may it, for this task, now? Asks `policy`; holds nothing of its own.
 
 use super::{admit::Admitted, resolve::Resolved};
-use nightlatch_domain::{clock::Timestamp, task::Assurance};
+use nightlatch_domain::{
+    clock::Timestamp,
+    exchange::Exchange,
+    problem::{Problem, ProblemKind},
+    task::Assurance,
+    tool::Effect,
+};
 use nightlatch_policy::{Decider, Denied, Permit, Question, Sandbox};
 
 /// # Errors
@@ -24,4 +30,18 @@ pub(crate) fn decide(
         sandbox: Sandbox::None,
         assurance: Assurance::Stated,
     })
+}
+
+/// An answer of effect `credential` holds a new secret. Before those are made references it must not come
+/// into being: nobody here could keep it from the agent.
+///
+/// # Errors
+/// [`ProblemKind::NotSupported`], whatever was granted.
+pub(crate) fn refuse_new_secrets(exchange: &Exchange) -> Result<(), Problem> {
+    match exchange.matched.effect {
+        Effect::Credential => {
+            Err(Problem::new(ProblemKind::NotSupported).of_tool(&exchange.tool).at_field("effect"))
+        }
+        Effect::Read | Effect::Write | Effect::Destructive | Effect::Admin => Ok(()),
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Nothing is followed and nothing is repeated: a redirect is handed back, and what may have been sent is
 //! never sent again. What the agent is told of a failure says which of the two it was: nothing was sent, or
-//! nobody knows. An answer that scrub could not read (a content coding, a switch of protocols) is refused
-//! whole.
+//! nobody knows. An answer that scrub could not read (a coding of content or transfer, a switch of
+//! protocols) is refused whole.
 
 use super::{attach::Prepared, scrub::ScrubSet};
 use crate::{fields, limits::Limits};
@@ -47,11 +47,15 @@ fn failure(error: &EgressError) -> Problem {
 fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Problem> {
     let plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     let coded = !answer.headers().get_all(header::CONTENT_ENCODING).iter().all(plain);
-    // RFC 9110 §15.2.2: nobody asked to switch.
-    let field = match (coded, answer.status().is_informational()) {
-        (true, _) => "content-encoding",
-        (_, true) => "upgrade",
-        (false, false) => return Ok(()),
+    let field = if coded {
+        "content-encoding"
+    } else if !is_chunked_at_most(answer.headers()) {
+        "transfer-encoding"
+    } else if answer.status().is_informational() {
+        // RFC 9110 §15.2.2: nobody asked to switch.
+        "upgrade"
+    } else {
+        return Ok(());
     };
     // It has been carried out; only a read leaves nothing behind.
     let kind = match exchange.matched.effect {
@@ -59,6 +63,14 @@ fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Probl
         _ => ProblemKind::OutcomeUnknown,
     };
     Err(Problem::new(kind).of_tool(&exchange.tool).at_field(field))
+}
+
+/// RFC 9112 §7: a body may be coded for its transfer too (`gzip, chunked`), and what hyper takes off is the
+/// chunks alone.
+fn is_chunked_at_most(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let chunked = codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    chunked && codings.next().is_none()
 }
 
 /// A head that may be shown to the agent, and what was kept back.

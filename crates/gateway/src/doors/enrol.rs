@@ -59,9 +59,10 @@ pub(super) async fn answer(shared: &Shared, peer: &Peer, call: CallId, body: Inc
 
 async fn enrol(shared: &Shared, peer: &Peer, body: Incoming) -> Result<Enrolled, Problem> {
     let binding = peer.binding.clone().ok_or(ProblemKind::NotAdmitted)?;
+    // The body first: a place is for guesses that are made, and not for bodies that do not come.
+    let code = code(body).await?;
     let _place =
         shared.enrolling.try_acquire().map_err(|_| Problem::new(ProblemKind::TooManyCalls).retry_after(1))?;
-    let code = code(body).await?;
     let ask = GatewayRequest::Enrol { code_sha256: sha256_hex(code.as_bytes()), binding: binding.clone() };
     match shared.corridor.keeper.ask(ask).await {
         Ok(GatewayReply::Enrolled { agent, task, .. }) => {

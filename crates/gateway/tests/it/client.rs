@@ -29,6 +29,11 @@ impl Identity {
         let key = KeyPair::generate().unwrap();
         let certificate =
             CertificateParams::new(vec!["agent".to_owned()]).unwrap().self_signed(&key).unwrap();
+        Self::certified(&certificate, &key)
+    }
+
+    /// A key with a certificate that somebody made for it.
+    pub(crate) fn certified(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.subject_public_key_info());
         let spki_sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self { certificate: certificate.der().clone(), key: key.serialize_der(), spki_sha256 }

@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod carried;
 mod carriers;
 mod client;
 mod destination;

@@ -99,8 +99,8 @@ impl Carriers<'_> {
         let text = value.to_str().map_err(|_| refused())?;
         // RFC 6265 §4.2.1: pairs, separated by a semicolon and a space.
         let harmless = |pair: &str| {
-            let name = pair.split('=').next().unwrap_or_default().trim();
-            self.manifest.keep_cookies.iter().any(|kept| kept == name)
+            let (name, value) = pair.trim().split_once('=').unwrap_or((pair.trim(), ""));
+            self.manifest.keep_cookies.iter().any(|kept| kept == name) && is_cookie_value(value)
         };
         if text.split(';').all(harmless) { Ok(()) } else { Err(refused()) }
     }
@@ -154,6 +154,14 @@ impl Carriers<'_> {
         Reference::parse(text).is_ok()
             || self.manifest.shapes.iter().any(|shape| shape.core_of(text).is_some())
     }
+}
+
+/// RFC 6265 §4.1.1: cookie-octets, perhaps in quotes. A comma or a space is none, and some servers begin
+/// another cookie there.
+fn is_cookie_value(value: &str) -> bool {
+    let inner = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    let is_octet = |byte| matches!(byte, b'!' | b'#'..=b'+' | b'-'..=b':' | b'<'..=b'[' | b']'..=b'~');
+    inner.bytes().all(is_octet)
 }
 
 fn in_own_header(place: &Accept, text: &str) -> Option<String> {

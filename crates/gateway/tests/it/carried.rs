@@ -1,0 +1,202 @@
+//! Proves that what the corridor cannot read, name or keep is refused before anything comes of it: coded
+//! answers, new secrets, second credentials in a query, another host in a field, cookies inside cookies.
+
+use crate::{
+    client::Identity,
+    upstream::Reply,
+    world::{SECRET, World, enrol_binding},
+};
+use nightlatch_domain::{
+    grant::Selector,
+    principal::Binding,
+    tool::{Effect, OperationId},
+};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() {
+    let world = World::new().await;
+    let coded = |codings: &str| format!("HTTP/1.1 200 OK\r\n{codings}\r\n\r\n4\r\nGZIP\r\n0\r\n\r\n");
+    for codings in [
+        "transfer-encoding: gzip, chunked",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        "transfer-encoding: x, CHUNKED",
+    ] {
+        let bytes = coded(codings);
+        world.tool.answers(move |_| Reply::of(bytes.clone()));
+        let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
+        assert_eq!(
+            (answer.problem().as_str(), answer.json()["field"].as_str()),
+            ("not-supported", Some("transfer-encoding")),
+            "{codings}"
+        );
+        assert!(!answer.text().contains("GZIP"), "{codings}");
+        // It was carried out, so nobody may be told that it was not.
+        let post = world.call(&world.alice, "POST /acme/things", &["Content-Length: 0"]).await;
+        assert_eq!(post.problem(), "outcome-unknown", "{codings}");
+    }
+    let plain = coded("Transfer-Encoding: Chunked");
+    world.tool.answers(move |_| Reply::of(plain.clone()));
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.text(), "GZIP");
+}
+
+#[tokio::test]
+async fn a_new_secret_does_not_come_into_being_whatever_was_granted() {
+    let world = World::new().await;
+    world.tool.answers(|_| Reply::ok("{\"token\":\"minted\"}"));
+    for by in [Selector::Operation(OperationId("secrets.show".into())), Selector::Effect(Effect::Admin)] {
+        let is_by_id = matches!(by, Selector::Operation(_));
+        world.set_grant(&world.alice, |grant| grant.operations = vec![by]).await;
+        let answer = world.call(&world.alice, "GET /acme/secrets/x", &[]).await;
+        let told = if is_by_id { "not-supported" } else { "policy-denied" };
+        assert_eq!(answer.problem(), told);
+    }
+    assert_eq!((world.tool.count(), world.keeper.count("wake"), world.keeper.count("lease")), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn a_second_credential_in_the_query_is_seen_however_it_is_split_and_spelled() {
+    let world = World::new().await;
+    let bearer = World::bearer(&world.alice);
+    for (query, told) in [
+        ("x=1;access_token=stolen", "second-credential"),
+        ("access+token=stolen", "second-credential"),
+        ("access%20token=stolen", "second-credential"),
+        ("access[token=stolen", "second-credential"),
+        ("access.token=stolen", "second-credential"),
+        ("a=1;_method=DELETE", "bad-request"),
+        ("X-HTTP-Method-Override=DELETE", "bad-request"),
+    ] {
+        let line = format!("GET /acme/things?{query}");
+        let answer = world.attack(&world.alice, &world.request(&line, &[&bearer])).await;
+        assert_eq!(answer.problem(), told, "{query}");
+        assert!(!answer.text().contains("stolen"), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn another_host_or_path_in_a_field_is_refused() {
+    let world = World::new().await;
+    let bearer = World::bearer(&world.alice);
+    for name in [
+        "X-HTTP-Host-Override",
+        "X-Original-Host",
+        "X-Host-Override",
+        "X-Original-Path",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-HTTP-Path-Override",
+        "x_http_host_override",
+    ] {
+        let field = format!("{name}: evil.test");
+        let answer = world.attack(&world.alice, &world.request("GET /acme/things", &[&bearer, &field])).await;
+        assert_eq!(answer.problem(), "bad-request", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_inside_a_kept_cookie_is_refused() {
+    let world = World::new().await;
+    let bearer = World::bearer(&world.alice);
+    for cookie in
+        ["lang=en,session=stolen", "lang=en session=stolen", "lang=\"en,session=stolen\"", "lang=a\\b"]
+    {
+        let field = format!("Cookie: {cookie}");
+        let answer = world.attack(&world.alice, &world.request("GET /acme/things", &[&bearer, &field])).await;
+        assert_eq!(answer.problem(), "second-credential", "{cookie}");
+    }
+    for cookie in ["lang=en", "lang=\"en\"; lang=de-CH"] {
+        world.tool.take();
+        let answer = world.call(&world.alice, "GET /acme/things", &[&format!("Cookie: {cookie}")]).await;
+        assert_eq!((answer.status, world.tool.take()[0].all("cookie")), (200, vec![cookie.to_owned()]));
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_of_the_older_kind_does_not_reach_the_agent() {
+    let world = World::new().await;
+    world.tool.answers(|_| Reply::with("200 OK", &["Set-Cookie2: session=abc"], "fine"));
+    let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
+    assert_eq!((answer.status, answer.field("set-cookie2")), (200, None));
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_block_no_enrolment() {
+    let world = World::new().await;
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut wire = world.dial(Some(&Identity::new())).connect().await.unwrap();
+        wire.write(world.request("POST /v1/enrol", &["Content-Length: 20", "Expect: 100-continue"])).await;
+        // The body is asked for, so the request is under way.
+        assert_eq!(wire.answer().await.status, 100);
+        held.push(wire);
+    }
+    world.code(&world.alice, "code-1").await;
+    let body = "{\"code\":\"code-1\"}";
+    let enrol =
+        format!("{}{body}", world.request("POST /v1/enrol", &[&format!("Content-Length: {}", body.len())]));
+    let mut wire = world.dial(Some(&Identity::new())).connect().await.unwrap();
+    wire.write(&enrol).await;
+    assert_eq!(timeout(SOON, wire.answer()).await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_stranger_who_was_led_here_is_told_so() {
+    let world = World::new().await;
+    let stranger = Identity::new();
+    for identity in [None, Some(&stranger), Some(&world.alice.identity)] {
+        let mut dial = world.dial(identity);
+        dial.server_name = "evil.test";
+        let mut wire = dial.connect().await.unwrap();
+        wire.write(world.request("GET /acme/things", &[])).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.problem().as_str()), (421, "misdirected-request"));
+    }
+    // Who comes to the right place is nobody as ever.
+    let mut wire = world.dial(None).connect().await.unwrap();
+    wire.write(world.request("GET /acme/things", &[])).await;
+    assert_eq!(wire.answer().await.problem(), "not-admitted");
+}
+
+#[tokio::test]
+async fn what_the_parser_repairs_reaches_the_tool_in_one_reading() {
+    let world = World::new().await;
+    let (host, bearer) = (world.host(), World::bearer(&world.alice));
+    let head = format!("POST /acme/things HTTP/1.1\r\nHost: {host}\r\n{bearer}\r\n");
+    for (bytes, body) in [
+        (format!("{head}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), "abc"),
+        (
+            format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            "3\r\nabc\r\n0\r\n\r\n",
+        ),
+        (format!("{head}Content-Length: 3\r\n\r\nabc").replace("\r\n", "\n"), "abc"),
+    ] {
+        world.tool.take();
+        assert_eq!(world.send(&world.alice, &bytes).await.status, 200, "{bytes}");
+        let seen = world.tool.take();
+        let framed = (seen[0].all("content-length").len(), seen[0].all("transfer-encoding").len());
+        assert!(matches!(framed, (1, 0) | (0, 1)), "{:?}", seen[0]);
+        assert_eq!(seen[0].body, body.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_without_extensions_is_as_good_as_any() {
+    let world = World::new().await;
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    let bare = Identity::certified(&params.self_signed(&key).unwrap(), &key);
+    let binding = Binding::Key { spki_sha256: bare.spki_sha256.clone() };
+    enrol_binding(&world.store, world.tenant, &world.alice, binding, crate::keeper::past()).await;
+    world.in_effect().await;
+    let mut wire = world.dial(Some(&bare)).connect().await.unwrap();
+    wire.write(world.request("GET /acme/things", &[&World::bearer(&world.alice)])).await;
+    assert_eq!(wire.answer().await.status, 200);
+    assert_eq!(world.tool.take()[0].all("authorization"), [format!("Bearer {SECRET}")]);
+}
