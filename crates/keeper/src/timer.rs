@@ -4,8 +4,11 @@
 
 use crate::{
     core::Core,
+    machine::Moment,
     refresh::{Wanted, refresh},
+    schedule,
 };
+use nightlatch_domain::clock::Timestamp;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 
@@ -13,17 +16,45 @@ use tokio::sync::watch;
 const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// The shortest: due chains that are still being refreshed tell when they are done.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Chains that are looked at when the clock was set back.
+const AHEAD_MAX: u32 = 100_000;
 /// Chains that are begun in one round.
 const ROUND: u32 = 256;
 
 /// Runs until `stop` says so.
 pub(crate) async fn run(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
+    let mut last = core.now();
     while !*stop.borrow() {
+        let now = core.now();
+        if went_back(last, now) {
+            hasten_what_lies_ahead(&core, now.wall).await;
+        }
+        last = now;
         let pause = round(&core).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = core.timers.notified() => {}
             _ = stop.changed() => {}
+        }
+    }
+}
+
+/// Whether the wall clock was set back since.
+fn went_back(last: Moment, now: Moment) -> bool {
+    schedule::is_of_the_future(last.wall.plus(now.boot.since(last.boot)), now.wall)
+}
+
+/// Timers that were set by a clock which was ahead would come as late as it was wrong; by then an unused
+/// refresh token is dead.
+async fn hasten_what_lies_ahead(core: &Core, now: Timestamp) {
+    let far = Timestamp::from_millis(i64::MAX);
+    let Ok(all) = core.store().due(far, AHEAD_MAX).await else { return };
+    for (tenant, chain, _) in all {
+        let Ok(Some(view)) = core.store().chain(tenant, chain).await else { continue };
+        if schedule::is_of_the_future(view.head.created_at, now)
+            && let Err(error) = core.store().hasten(tenant, chain, now).await
+        {
+            tracing::warn!(%error, %chain, "a timer could not be set anew");
         }
     }
 }

@@ -426,6 +426,20 @@ async fn what_was_reckoned_by_a_clock_that_was_ahead_is_found_out_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_was_set_by_a_clock_that_was_ahead_is_set_anew() {
+    let mut world = World::new();
+    world.timer = true;
+    world.clock.wall_ahead(Duration::from_secs(100 * 86_400));
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.wall_ahead(Duration::ZERO);
+    // Another connection only makes the timer look at once.
+    world.connect(&running, ready.client, "erin", None).await.unwrap();
+    eventually(|| async { world.provider.refreshes() == 1 }).await;
+    assert_eq!(world.provider.reuses(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_quotes_what_was_presented_has_it_written_nowhere() {
     let world = World::new();
     let running = world.start().await;
