@@ -10,7 +10,11 @@ use crate::{
     enrol,
     error::KeeperError,
     machine::{Entry, Outcome},
-    refresh::{Found, Run, is_anchored, material::Material, recovery},
+    refresh::{
+        Found, Run, is_anchored,
+        material::{Material, Unfit},
+        recovery,
+    },
     schedule,
     spool::{Asked, SpooledAnswer},
 };
@@ -119,7 +123,13 @@ fn entry(core: &Core, view: &ChainView, attempt: &Attempt) -> Entry {
 
 async fn finish(core: &Arc<Core>, view: ChainView, entry: Entry, attempt: Option<Attempt>) -> Outcome {
     let chain = view.chain.id;
-    let material = Material::open(core, &view).ok();
+    let material = Material::open(core, &view);
+    if entry == Entry::Answered && matches!(material, Err(Unfit::NoProfile)) {
+        // I4: only the profile says how its answer is read. It lies safe until an operator put that back.
+        tracing::warn!(%chain, "an answer waits for its provider's profile; start again when it is there");
+        return Outcome::Waiting { until: None };
+    }
+    let material = material.ok();
     let plan = recovery(core, &view, entry);
     let found = Found {
         attempt: attempt.as_ref().map(|attempt| attempt.id),

@@ -105,6 +105,18 @@ fn an_unanchored_intent_is_retried_as_first() {
 }
 
 #[test]
+fn an_answer_outlives_a_start_without_its_profile() {
+    let mut before = before();
+    crash(&before, "read");
+    before.world.has_profile = false;
+    assert!(after(&before).is_err());
+    before.world.has_profile = true;
+    before.world.clock.forward(Duration::from_secs(900));
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 1);
+}
+
+#[test]
 fn an_anchored_intent_without_an_answer_is_never_presented_again() {
     asks_a_human("send", 0);
     asks_a_human("spool", 1);

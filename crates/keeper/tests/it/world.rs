@@ -160,6 +160,8 @@ pub(crate) struct World {
     pub(crate) drained: Arc<Drained>,
     pub(crate) machine: &'static str,
     pub(crate) timer: bool,
+    /// Whether the operator's profile can be read.
+    pub(crate) has_profile: bool,
     profile_extra: String,
     pub(crate) tenant: TenantId,
     pub(crate) human: PrincipalId,
@@ -208,6 +210,7 @@ impl World {
             drained: Arc::default(),
             machine: "machine",
             timer: false,
+            has_profile: true,
             profile_extra: profile_extra.to_owned(),
             tenant: TenantId::new(at, ten()),
             human: PrincipalId::new(at, ten()),
@@ -275,6 +278,9 @@ page = "https://docs.example/me"
         };
         let account = "[account]\nprobe = \"/me\"\nid = \"/id\"\nlabel = \"/login\"\n";
         let mut catalogue = Catalogue::default();
+        if !self.has_profile {
+            return catalogue;
+        }
         catalogue.add_profile(Profile::parse("test.toml", &profile).unwrap()).unwrap();
         for (tool, account) in [("tool", account), ("other", account), ("mute", "")] {
             catalogue.add_manifest(Manifest::parse("tool.toml", &manifest(tool, account)).unwrap()).unwrap();
