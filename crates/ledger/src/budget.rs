@@ -1,7 +1,7 @@
 //! What callers can cause as often as they like is written one by one up to a budget, then counted.
 //!
-//! Pure: time is an argument. An unproved caller is its source, an admitted one its agent and task. A
-//! window begins with the first record of its owner; in it, so many are written as they come; what comes
+//! Pure: time is an argument. An unproved caller is its source, an admitted one its agent and task. Refusals
+//! have one budget, events one for each name. A window begins with the first record of its purse; in it, so many are written as they come; what comes
 //! after them is counted by owner and word, and each count is one record when its own window ends. Both
 //! maps are bounded: who finds no room in them is counted among the others.
 
@@ -23,9 +23,9 @@ use std::{
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// Written one by one in a window, for a caller that proved nothing.
 pub(crate) const UNPROVED_WRITTEN_MAX: u32 = 5;
-/// Written one by one in a window, for an admitted agent's task.
+/// Written one by one in a window, for an admitted agent's task: refusals, and events of each name.
 pub(crate) const ADMITTED_WRITTEN_MAX: u32 = 60;
-/// Owners that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
+/// Purses that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
 pub(crate) const OWNERS_MAX: usize = 1024;
 /// Counts that are told apart.
 pub(crate) const COUNTS_MAX: usize = 4096;
@@ -44,6 +44,18 @@ pub(crate) enum Owner {
 pub(crate) enum Word {
     Problem(ProblemKind),
     Event(EventName),
+}
+
+/// What refusals are written from, and what each event: an alarm is not drowned by what costs nothing.
+type Purse = (Owner, Option<EventName>);
+
+impl Word {
+    const fn purse(self, owner: Owner) -> Purse {
+        match self {
+            Self::Problem(_) => (owner, None),
+            Self::Event(event) => (owner, Some(event)),
+        }
+    }
 }
 
 /// A count that is ready to be written, or to be put back if it could not be.
@@ -70,19 +82,19 @@ struct Spent {
 /// The budgets of all owners, and what is being counted.
 #[derive(Default)]
 pub(crate) struct Budget {
-    spent: HashMap<Owner, Spent>,
+    spent: HashMap<Purse, Spent>,
     counts: HashMap<(Owner, Word), Tally>,
 }
 
 impl Budget {
     /// Whether this one may be written by itself. If not, it was counted.
     pub(crate) fn spend(&mut self, owner: Owner, word: Word, now: Timestamp, boot: Boot) -> bool {
-        let owner = self.known(owner, boot);
+        let (owner, purse) = self.known(owner, word, boot);
         let limit = match owner {
             Owner::Admitted(..) => ADMITTED_WRITTEN_MAX,
             Owner::Unproved(_) | Owner::Others => UNPROVED_WRITTEN_MAX,
         };
-        let spent = self.spent.entry(owner).or_insert(Spent { since: boot, written: 0 });
+        let spent = self.spent.entry(purse).or_insert(Spent { since: boot, written: 0 });
         if spent.written < limit {
             spent.written += 1;
             return true;
@@ -109,14 +121,19 @@ impl Budget {
         }
     }
 
-    fn known(&mut self, owner: Owner, boot: Boot) -> Owner {
-        if let Some(spent) = self.spent.get(&owner) {
+    fn known(&mut self, owner: Owner, word: Word, boot: Boot) -> (Owner, Purse) {
+        let purse = word.purse(owner);
+        if let Some(spent) = self.spent.get(&purse) {
             if boot.since(spent.since) >= WINDOW {
-                self.spent.remove(&owner);
+                self.spent.remove(&purse);
             }
-            return owner;
+            return (owner, purse);
         }
-        if self.spent.len() < OWNERS_MAX { owner } else { Owner::Others }
+        if self.spent.len() < OWNERS_MAX {
+            (owner, purse)
+        } else {
+            (Owner::Others, word.purse(Owner::Others))
+        }
     }
 
     fn add(&mut self, count: Count) {

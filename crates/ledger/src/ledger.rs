@@ -236,8 +236,9 @@ impl Ledger {
         self.write(entries::finding(facts), false)
     }
 
-    /// Records that something happened, and waits until that is on the disk. What an agent can provoke
-    /// shares the budget of its refusals. Queued before the future is polled.
+    /// Records that something happened, and waits until that is on the disk (the misuse of a reference: until
+    /// it is written). What an agent can provoke has a budget of its own, so that nothing else that it
+    /// provokes uses that up. Queued before the future is polled.
     ///
     /// # Errors
     /// Any of writing.
@@ -249,7 +250,8 @@ impl Ledger {
         {
             return Box::pin(async { Ok(()) });
         }
-        self.write(entries::event(facts), true)
+        let durable = facts.event.waits_for_disk();
+        self.write(entries::event(facts), durable)
     }
 
     /// A keyed hash of a body, to be fed as it streams by.

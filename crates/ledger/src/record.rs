@@ -361,7 +361,15 @@ impl EventName {
         )
     }
 
-    /// Whether an agent can cause it as often as it likes: then it has the budget of refusals.
+    /// Whether whoever records it waits for the disk. The misuse of a reference is on it with the next signed
+    /// head: a sync that only a foreign reference brings about would tell it from an unknown one, to
+    /// whoever asks next.
+    #[must_use]
+    pub const fn waits_for_disk(self) -> bool {
+        !matches!(self, Self::ReferenceMisused)
+    }
+
+    /// Whether an agent can cause it as often as it likes: then it has a budget, one for each name.
     #[must_use]
     pub const fn is_provoked(self) -> bool {
         matches!(self, Self::ReferenceMisused | Self::LeaseRefused | Self::TaskWoke)

@@ -72,10 +72,20 @@ fn after_its_window_an_owner_begins_anew() {
 }
 
 #[test]
-fn an_agent_has_a_larger_budget_of_its_own_over_all_words() {
+fn refusals_use_up_no_alarm_and_no_alarm_another() {
+    let mut budget = Budget::default();
+    let unknown = Word::Problem(ProblemKind::ReferenceUnknown);
+    for word in [unknown, Word::Event(EventName::LeaseRefused), Word::Event(EventName::ReferenceMisused)] {
+        let written = (0..500).filter(|_| spend(&mut budget, agent(1), word, 0)).count();
+        assert_eq!(written, ADMITTED_WRITTEN_MAX as usize, "{word:?}");
+    }
+}
+
+#[test]
+fn an_agent_has_a_larger_budget_of_its_own_over_all_refusals() {
     let mut budget = Budget::default();
     let misused = Word::Event(EventName::ReferenceMisused);
-    let words = [Word::Problem(ProblemKind::ReferenceUnknown), misused];
+    let words = [Word::Problem(ProblemKind::ReferenceUnknown), Word::Problem(ProblemKind::GrantEnded)];
     let written = (0..500).filter(|n| spend(&mut budget, agent(1), words[n % 2], 0)).count();
     assert_eq!(written, ADMITTED_WRITTEN_MAX as usize);
     assert!(spend(&mut budget, agent(2), misused, 0), "another agent's budget is its own");

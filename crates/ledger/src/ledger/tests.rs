@@ -340,7 +340,7 @@ async fn refusals_of_the_unadmitted_are_counted_and_written_when_their_window_en
 }
 
 #[tokio::test]
-async fn an_agent_has_a_budget_of_refusals_and_provoked_alarms() {
+async fn an_agent_has_one_budget_of_refusals_and_one_of_each_provoked_alarm() {
     let home = Home::new();
     let ledger = home.open().await.unwrap();
     for _ in 0..500 {
@@ -355,9 +355,9 @@ async fn an_agent_has_a_budget_of_refusals_and_provoked_alarms() {
     }
     ledger.close().await.unwrap();
     let refusals = home.of_kind(Kind::Refusal);
-    assert!(refusals.len() <= 31 && counted(&home) == 500, "{}", refusals.len());
+    assert!(refusals.len() <= 61 && counted(&home) == 500, "{}", refusals.len());
     let events = Filter { event: Some(EventName::ReferenceMisused), ..Filter::default() };
-    assert!(tail(home.path(), 1000, &events).unwrap().len() <= 31);
+    assert_eq!(tail(home.path(), 1000, &events).unwrap().len(), refusals.len(), "one budget used up another");
     // Intents have no budget: they are always written.
     let ledger = home.open().await.unwrap();
     for _ in 0..200 {
@@ -524,4 +524,18 @@ fn every_kind_of_record_reads_back_as_it_was_written() {
         assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
         assert!(line.starts_with("{\"seq\":1,\"prev\":\"0000"), "{line}");
     }
+}
+
+#[tokio::test]
+async fn a_misused_reference_makes_nobody_wait_for_the_disk_and_every_other_event_does() {
+    let disk = FakeDisk::default();
+    let ledger = on(&disk);
+    disk.hold_syncs(true);
+    let misused = EventFacts::new(EventName::ReferenceMisused);
+    ledger.event(misused).await.unwrap();
+    assert_eq!(disk.lines().len(), 1, "the alarm was written");
+    let mut other = ledger.event(EventFacts::new(EventName::LeaseRefused));
+    assert!(is_pending(&mut other).await);
+    disk.hold_syncs(false);
+    other.await.unwrap();
 }
