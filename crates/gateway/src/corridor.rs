@@ -43,7 +43,7 @@ use nightlatch_domain::{
 use nightlatch_egress::{AnswerBody, Pool, PoolKey};
 use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
 use nightlatch_policy::{Decider, Permit};
-use record::{Closing, Noticed, Trail};
+use record::{Alarm, Closing, Noticed, Trail};
 use resolve::{Resolved, Unresolved};
 use scrub::{ScrubSet, Scrubber};
 use std::sync::Arc;
@@ -79,11 +79,13 @@ struct Refused {
     problem: Problem,
     challenge: Option<Option<String>>,
     is_recorded: bool,
+    /// Goes to the ledger after the refusal.
+    alarm: Option<Alarm>,
 }
 
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, challenge: None, is_recorded: false }
+        Self { problem, challenge: None, is_recorded: false, alarm: None }
     }
 }
 
@@ -98,6 +100,8 @@ pub(crate) async fn walk(corridor: &Corridor, peer: &Peer, entry: Entry) -> Resp
         true => refused.problem,
         false => record::refusal(&corridor.ledger, peer, call, trail, refused.problem).await,
     };
+    // Only now: what is written for a foreign reference and not for an unknown one delays neither answer.
+    drop(refused.alarm);
     problem.call = Some(call);
     let is_challenge = problem.kind == ProblemKind::ReferenceMissing;
     let mut answer = answer::problem(&problem);
@@ -136,7 +140,7 @@ async fn passage(
     let resolved = resolve::resolve(&admitted, &tables, addressed, &headers, call, at);
     let resolved = match resolved {
         Ok(resolved) => resolved,
-        Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved).await),
+        Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved)),
     };
     trail.exchange = Some(resolved.exchange.clone());
     let permit = decide::decide(&corridor.decider, &admitted, &resolved, at).map_err(|denied| {
@@ -181,15 +185,15 @@ impl Corridor {
         held
     }
 
-    async fn unresolved(&self, admitted: &Admitted, call: CallId, unresolved: Unresolved) -> Refused {
+    fn unresolved(&self, admitted: &Admitted, call: CallId, unresolved: Unresolved) -> Refused {
         match unresolved {
             Unresolved::Refused(problem) => (*problem).into(),
             Unresolved::Challenged(problem, challenge) => {
                 Refused { challenge: Some(challenge), ..(*problem).into() }
             }
             Unresolved::Foreign(problem, grant) => {
-                self.aside(record::misuse(&admitted.caller, call, &grant)).await;
-                (*problem).into()
+                let alarm = Alarm::new(&self.ledger, record::misuse(&admitted.caller, call, &grant));
+                Refused { alarm: Some(alarm), ..(*problem).into() }
             }
         }
     }

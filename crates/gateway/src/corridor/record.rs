@@ -92,6 +92,27 @@ pub(crate) fn misuse(caller: &Caller, call: CallId, grant: &Grant) -> EventFacts
     }
 }
 
+/// An alarm that goes to the ledger when this is dropped: after the refusal that it belongs to, and also
+/// where the caller did not stay for that. A ledger that fails here failed that refusal, or fails the next.
+pub(crate) struct Alarm {
+    ledger: Ledger,
+    facts: Option<EventFacts>,
+}
+
+impl Alarm {
+    pub(crate) fn new(ledger: &Ledger, facts: EventFacts) -> Self {
+        Self { ledger: ledger.clone(), facts: Some(facts) }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(facts) = self.facts.take() {
+            drop(self.ledger.event(facts));
+        }
+    }
+}
+
 /// The alarm that what the keeper sealed does not fit what the directory says.
 pub(crate) fn lease_refused(exchange: &Exchange) -> EventFacts {
     EventFacts {

@@ -1,8 +1,8 @@
 //! Resolve: which grant, which host, which operation.
 //!
 //! The reference says which grant is meant and never who calls. One that belongs to another agent or task
-//! gets the very answer of one that nobody was ever given; what differs is written to the ledger, beside
-//! the call and not in its way. An owner's grant is not touched by what strangers do with its reference.
+//! gets the very answer of one that nobody was ever given; what differs is written to the ledger after the
+//! refusal, and no answer waits for it. An owner's grant is not touched by what strangers do with its reference.
 
 mod carriers;
 

@@ -18,6 +18,7 @@ mod ending;
 mod identity;
 mod keeper;
 mod limits;
+mod misuse;
 mod missing;
 mod passing;
 mod upstream;

@@ -33,7 +33,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -84,21 +84,60 @@ effect = "credential"
 page = "https://docs.acme.test/secrets"
 "#;
 
-/// A clock that moves when it is told to.
-pub(crate) struct Hand(AtomicI64);
+/// A clock that moves when it is told to, and can hold the ledger's writer, which asks it for the time
+/// before each write: a slow disk.
+#[derive(Default)]
+pub(crate) struct Hand {
+    ran: AtomicI64,
+    set_back: AtomicI64,
+    writer: Mutex<Writer>,
+    released: Condvar,
+}
+
+#[derive(Default)]
+struct Writer {
+    held: bool,
+    waits: bool,
+}
 
 impl Hand {
     pub(crate) fn forward(&self, span: Duration) {
-        self.0.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+        self.ran.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock back; time since the start goes on.
+    pub(crate) fn set_back(&self, span: Duration) {
+        self.set_back.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn hold_writer(&self, held: bool) {
+        self.writer.lock().unwrap().held = held;
+        self.released.notify_all();
+    }
+
+    /// Whether the writer has something to write and is held.
+    pub(crate) fn writer_waits(&self) -> bool {
+        self.writer.lock().unwrap().waits
+    }
+
+    fn pass_writer(&self) {
+        if std::thread::current().name() != Some("ledger") {
+            return;
+        }
+        let mut writer = self.writer.lock().unwrap();
+        writer.waits = writer.held;
+        self.released.wait_while(writer, |writer| writer.held).unwrap().waits = false;
     }
 }
 
 impl Clock for Hand {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_795_302_000_000 + self.0.load(Ordering::SeqCst))
+        self.pass_writer();
+        let moved = self.ran.load(Ordering::SeqCst) - self.set_back.load(Ordering::SeqCst);
+        Timestamp::from_millis(1_795_302_000_000 + moved)
     }
     fn boot(&self) -> Boot {
-        Boot::from_millis(1_000_000 + u64::try_from(self.0.load(Ordering::SeqCst)).unwrap())
+        Boot::from_millis(1_000_000 + u64::try_from(self.ran.load(Ordering::SeqCst)).unwrap())
     }
 }
 
@@ -178,7 +217,7 @@ impl World {
 
     pub(crate) async fn twisted(twist: Twist) -> Self {
         let folder = TempDir::new().unwrap();
-        let clock = Arc::new(Hand(AtomicI64::new(0)));
+        let clock = Arc::new(Hand::default());
         let (now, entropy) = (clock.now(), Arc::new(SystemEntropy::new()));
         let store = SqliteStore::open(&folder.path().join("db.sqlite"), now).unwrap();
         let keys = folder.path().join("keys");
