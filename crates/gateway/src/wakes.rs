@@ -7,11 +7,14 @@
 //!
 //! One wake for each (task, binding) at a time, one proof and one lease request under way for each,
 //! however many calls wait. A wake that has less than a margin left serves no new call: the next one is
-//! proved beside it, so a call has at least the margin and at most the hour to run.
+//! proved beside it, so a call has at least the margin and at most the hour to run. Where the keeper gives
+//! less than the margin (the task ends soon), or two are under way already, the newest serves until it ends.
 
+mod end;
 mod sweep;
 
 use crate::{flight::Flights, limits::Limits, running::Running};
+use end::{End, Moment};
 use nightlatch_custody::ReplicaKey;
 use nightlatch_domain::{
     clock::{Clock, Entropy, Timestamp},
@@ -19,7 +22,7 @@ use nightlatch_domain::{
     id::{GrantId, TaskId, TenantId, WakeId},
     ports::gateway_keeper::{
         Challenge, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease,
-        LeaseRequest, WakeGranted, WakeProof,
+        LeaseRequest, WakeProof,
     },
     principal::Binding,
     task::Assurance,
@@ -28,7 +31,6 @@ use nightlatch_egress::Pool;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::broadcast;
 
@@ -44,7 +46,9 @@ pub(crate) struct Awake {
     caller: Caller,
     wake: WakeId,
     assurance: Assurance,
-    ends_at: Timestamp,
+    ends: End,
+    /// From here on a new call is proved anew, if nothing speaks against it.
+    renews: End,
     /// The directory's number when the proof was asked for: a task that is put to sleep later ends it.
     began_after: u64,
     held: Mutex<Held>,
@@ -54,6 +58,7 @@ pub(crate) struct Awake {
 pub(crate) struct Kept {
     pub(crate) lease: Lease,
     pub(crate) asked_after: u64,
+    stale: End,
 }
 
 /// What a wake holds in memory.
@@ -94,19 +99,22 @@ impl Awake {
         self.held().key.is_none()
     }
 
-    fn has_left(&self, now: Timestamp, margin: Duration) -> bool {
-        !self.is_over() && now.plus(margin) < self.ends_at
+    fn lease(&self, grant: GrantId, now: Moment) -> Option<Arc<Kept>> {
+        self.held().leases.get(&grant).filter(|kept| !kept.stale.has_come(now)).cloned()
     }
 
-    fn lease(&self, grant: GrantId, now: Timestamp) -> Option<Arc<Kept>> {
-        self.held().leases.get(&grant).filter(|kept| now < kept.lease.fresh_until).cloned()
-    }
-
-    /// Keeps a lease, unless the wake ended meanwhile.
-    fn keep(&self, grant: GrantId, kept: &Arc<Kept>) {
+    /// A lease is asked for: from now on the end of its grant concerns this wake.
+    fn acts_under(&self, grant: GrantId) {
         let mut held = self.held();
         if held.key.is_some() {
             held.grants.insert(grant);
+        }
+    }
+
+    /// Keeps a lease, unless its grant or the wake ended meanwhile.
+    fn keep(&self, grant: GrantId, kept: &Arc<Kept>) {
+        let mut held = self.held();
+        if held.grants.contains(&grant) {
             held.leases.insert(grant, Arc::clone(kept));
         }
     }
@@ -126,6 +134,12 @@ struct WakeKey {
     tenant: TenantId,
     task: TaskId,
     binding: Binding,
+}
+
+impl WakeKey {
+    fn of(caller: &Caller) -> Self {
+        Self { tenant: caller.tenant, task: caller.task, binding: caller.binding.clone() }
+    }
 }
 
 /// All wakes of this gateway.
@@ -173,7 +187,7 @@ impl Wakes {
         verified_at: Timestamp,
         applied: u64,
     ) -> Result<Arc<Awake>, KeeperRefusal> {
-        let key = WakeKey { tenant: caller.tenant, task: caller.task, binding: caller.binding.clone() };
+        let key = WakeKey::of(caller);
         if let Some(awake) = self.current(&key) {
             return Ok(awake);
         }
@@ -189,8 +203,14 @@ impl Wakes {
     }
 
     fn current(&self, key: &WakeKey) -> Option<Arc<Awake>> {
-        let newest = self.live().get(key).and_then(|wakes| wakes.last()).cloned();
-        newest.filter(|awake| awake.has_left(self.clock.now(), self.limits.wake_margin))
+        let now = self.now();
+        let live = self.live();
+        let mut running =
+            live.get(key)?.iter().rev().filter(|awake| !awake.is_over() && !awake.ends.has_come(now));
+        let newest = running.next()?;
+        // Two are enough, whatever the keeper grants: nobody's calls may use up everybody's wakes.
+        let serves = !newest.renews.has_come(now) || running.next().is_some();
+        serves.then(|| Arc::clone(newest))
     }
 
     async fn prove(
@@ -202,6 +222,7 @@ impl Wakes {
     ) -> Result<Arc<Awake>, KeeperRefusal> {
         let replica = ReplicaKey::generate(self.entropy.as_ref()).map_err(|_| KeeperRefusal::Unavailable)?;
         let challenge = self.challenge(&caller).await?;
+        let asked = self.now();
         let proof = WakeProof {
             tenant: caller.tenant,
             agent: caller.agent,
@@ -215,7 +236,13 @@ impl Wakes {
             GatewayReply::Awake(granted) if granted.wake == challenge.wake => granted,
             _ => return Err(KeeperRefusal::Unavailable),
         };
-        Ok(self.begin(key, caller, &granted, replica, applied))
+        let ends = End::new(granted.ends_at, asked);
+        let is_brief = granted.ends_at.since(asked.wall) <= self.limits.wake_margin;
+        let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
+        let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
+        let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
+        let awake = Awake { caller, wake, assurance, ends, renews, began_after: applied, held };
+        Ok(self.begin(key, awake))
     }
 
     async fn challenge(&self, caller: &Caller) -> Result<Challenge, KeeperRefusal> {
@@ -226,23 +253,8 @@ impl Wakes {
         }
     }
 
-    fn begin(
-        &self,
-        key: WakeKey,
-        caller: Caller,
-        granted: &WakeGranted,
-        replica: ReplicaKey,
-        applied: u64,
-    ) -> Arc<Awake> {
-        let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
-        let awake = Arc::new(Awake {
-            caller,
-            wake: granted.wake,
-            assurance: granted.assurance,
-            ends_at: granted.ends_at,
-            began_after: applied,
-            held: Mutex::new(held),
-        });
+    fn begin(&self, key: WakeKey, awake: Awake) -> Arc<Awake> {
+        let awake = Arc::new(awake);
         self.live().entry(key).or_default().push(Arc::clone(&awake));
         awake
     }
@@ -257,7 +269,7 @@ impl Wakes {
         exchange: &Exchange,
     ) -> Result<Arc<Kept>, KeeperRefusal> {
         let grant = exchange.grant;
-        if let Some(lease) = awake.lease(grant, self.clock.now()) {
+        if let Some(lease) = awake.lease(grant, self.now()) {
             return Ok(lease);
         }
         let request = LeaseRequest {
@@ -269,7 +281,7 @@ impl Wakes {
         };
         let (wakes, holder) = (Arc::clone(self), Arc::clone(awake));
         let errand = async move {
-            match holder.lease(grant, wakes.clock.now()) {
+            match holder.lease(grant, wakes.now()) {
                 Some(lease) => Ok(lease),
                 None => wakes.request(&holder, grant, request).await,
             }
@@ -284,10 +296,12 @@ impl Wakes {
         grant: GrantId,
         request: LeaseRequest,
     ) -> Result<Arc<Kept>, KeeperRefusal> {
-        let asked_after = self.running.notices();
+        awake.acts_under(grant);
+        let (asked_after, asked) = (self.running.notices(), self.now());
         match self.ask(GatewayRequest::Lease(request)).await? {
             GatewayReply::Lease(lease) => {
-                let kept = Arc::new(Kept { lease, asked_after });
+                let stale = End::new(lease.fresh_until, asked);
+                let kept = Arc::new(Kept { lease, asked_after, stale });
                 awake.keep(grant, &kept);
                 Ok(kept)
             }
@@ -296,7 +310,7 @@ impl Wakes {
     }
 
     /// The keeper bounds its own wait; one that hangs is bounded here.
-    async fn ask(&self, request: GatewayRequest) -> Result<GatewayReply, KeeperRefusal> {
+    pub(crate) async fn ask(&self, request: GatewayRequest) -> Result<GatewayReply, KeeperRefusal> {
         let bound = self.limits.patience + self.limits.keeper_grace;
         let answered = tokio::time::timeout(bound, self.keeper.ask(request)).await;
         answered.unwrap_or(Err(KeeperRefusal::Unavailable))
@@ -319,7 +333,7 @@ impl Wakes {
         let (wakes, tenant, wake) = (Arc::clone(self), awake.tenant(), awake.wake);
         tokio::spawn(async move {
             // The keeper forgets what it gave; where it cannot be told, the wake's own end does that.
-            let _ = wakes.keeper.ask(GatewayRequest::Sleep { tenant, wake }).await;
+            let _ = wakes.ask(GatewayRequest::Sleep { tenant, wake }).await;
         });
         let wakes = Arc::clone(self);
         tokio::spawn(async move {
@@ -334,6 +348,10 @@ impl Wakes {
             wakes.retain(|awake| awake.wake != wake);
             !wakes.is_empty()
         });
+    }
+
+    fn now(&self) -> Moment {
+        Moment::now(self.clock.as_ref())
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<WakeKey, Vec<Arc<Awake>>>> {

@@ -3,7 +3,7 @@
 //! Each look compares every live wake with the whole of what is known, and not with one change, so that
 //! a snapshot that was read again, or changes that came together, hide nothing.
 
-use super::{Awake, Wakes};
+use super::{Awake, WakeKey, Wakes};
 use crate::directory::{Directory, Tables};
 use nightlatch_domain::{clock::Timestamp, id::GrantId, principal::AgentStatus, task::TaskState};
 use std::{sync::Arc, time::Duration};
@@ -24,23 +24,32 @@ impl Wakes {
 
     /// Ends every wake and closes every grant that may no longer act.
     pub(crate) fn sweep(self: &Arc<Self>, tables: &Tables) {
-        let now = self.clock.now();
+        let now = self.now();
         for awake in self.all() {
-            if !may_go_on(&awake, tables, now) {
+            if !may_go_on(&awake, tables, now.wall) {
                 self.end(&awake);
-                // Where no connection listens there is none to close.
-                let _ = self.endings.send(awake.caller.binding.clone());
+                self.tell(&awake);
                 continue;
             }
-            if awake.ends_at <= now {
+            if awake.ends.has_come(now) {
                 self.end(&awake);
+                // A connection without any wake would not hear of a sleep, and prove a wake after it.
+                if !self.live().contains_key(&WakeKey::of(&awake.caller)) {
+                    self.tell(&awake);
+                }
                 continue;
             }
             let grants: Vec<GrantId> = awake.held().grants.iter().copied().collect();
-            for grant in grants.into_iter().filter(|grant| !is_live(&awake, *grant, tables, now)) {
+            for grant in grants.into_iter().filter(|grant| !is_live(&awake, *grant, tables, now.wall)) {
                 self.close_grant(&awake, grant);
             }
         }
+    }
+
+    /// Closes the connections of this wake's key: the next wake begins with a handshake.
+    fn tell(&self, awake: &Awake) {
+        // Where no connection listens there is none to close.
+        let _ = self.endings.send(awake.caller.binding.clone());
     }
 
     fn close_grant(&self, awake: &Awake, grant: GrantId) {

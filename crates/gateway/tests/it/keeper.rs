@@ -47,10 +47,14 @@ pub(crate) struct Knobs {
     pub(crate) answer: Option<GatewayReply>,
     /// Grant every wake under this id.
     pub(crate) wakes_as: Option<WakeId>,
+    /// Never answer a request of this kind.
+    pub(crate) hangs_at: Option<&'static str>,
     /// Never answer.
     pub(crate) hangs: bool,
     /// Seal a lease before waiting for a permit to hand it out.
     pub(crate) seals_before_it_waits: bool,
+    /// How long a wake is given for.
+    pub(crate) wake_for: Option<Duration>,
     /// How long a lease is fresh.
     pub(crate) fresh_for: Option<Duration>,
 }
@@ -85,8 +89,9 @@ impl FakeKeeper {
         self.awake.lock().unwrap().clear();
     }
 
-    fn is_hung(&self) -> bool {
-        self.knobs.lock().unwrap().hangs
+    fn is_hung(&self, kind: &str) -> bool {
+        let knobs = self.knobs.lock().unwrap();
+        knobs.hangs || knobs.hangs_at == Some(kind)
     }
 
     fn ten(&self) -> [u8; 10] {
@@ -101,7 +106,7 @@ impl FakeKeeper {
         if let Some(refusal) = self.knobs.lock().unwrap().refuse.get(kind) {
             return Err(refusal.clone());
         }
-        if self.is_hung() {
+        if self.is_hung(kind) {
             return std::future::pending().await;
         }
         if let Some(answer) = &self.knobs.lock().unwrap().answer {
@@ -137,8 +142,9 @@ impl FakeKeeper {
 
     fn wake(&self, proof: &WakeProof) -> GatewayReply {
         self.awake.lock().unwrap().insert(proof.wake, (proof.task, proof.replica_key.clone()));
-        let ends_at = self.clock.now().plus(Duration::from_secs(3600));
-        let wake = self.knobs.lock().unwrap().wakes_as.unwrap_or(proof.wake);
+        let knobs = self.knobs.lock().unwrap();
+        let ends_at = self.clock.now().plus(knobs.wake_for.unwrap_or(Duration::from_secs(3600)));
+        let wake = knobs.wakes_as.unwrap_or(proof.wake);
         GatewayReply::Awake(WakeGranted { wake, assurance: Assurance::Stated, ends_at })
     }
 

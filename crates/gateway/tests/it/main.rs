@@ -22,4 +22,5 @@ mod misuse;
 mod missing;
 mod passing;
 mod upstream;
+mod wakes;
 mod world;
