@@ -4,6 +4,9 @@
 //! admit ─► resolve ─► decide ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
 //! ```
 //!
+//! Whoever ends something must be able to rely on it: a call that waited is resolved and decided anew, by
+//! the directory as it is then, before its intent and again before a lease is opened ([`confirm`]).
+//!
 //! There is one function that calls them, and no second path. What must not be skipped is a value that only
 //! the step before makes: `attach` takes the decision (`Permit`), the ledger's entry (`Recorded`) and the
 //! wake (`Awake` inside [`hold::Holding`]), and nothing else in this crate opens a lease.
@@ -11,6 +14,7 @@
 mod admit;
 mod attach;
 mod body;
+mod confirm;
 mod decide;
 mod forward;
 mod hold;
@@ -20,7 +24,7 @@ mod scrub;
 
 use crate::{
     answer::{self, OutBody},
-    directory::{Directory, Tables},
+    directory::Directory,
     doors::route::Addressed,
     limits::Limits,
     peer::Peer,
@@ -29,6 +33,7 @@ use crate::{
 };
 use admit::Admitted;
 use body::{Counted, Downward, upward};
+use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -42,7 +47,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{AnswerBody, Pool, PoolKey};
 use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
-use nightlatch_policy::{Decider, Permit};
+use nightlatch_policy::Decider;
 use record::{Alarm, Closing, Noticed, Trail};
 use resolve::{Resolved, Unresolved};
 use scrub::{ScrubSet, Scrubber};
@@ -143,25 +148,23 @@ async fn passage(
         Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved)),
     };
     trail.exchange = Some(resolved.exchange.clone());
-    let permit = decide::decide(&corridor.decider, &admitted, &resolved, at).map_err(|denied| {
-        let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
-        trail.denied = Some(denied);
-        problem
-    })?;
-    decide::refuse_new_secrets(&resolved.exchange)?;
-    let holding = corridor.hold(&resolved.exchange, &tables).await?;
-    let recorded = record::intent(&corridor.ledger, &resolved.exchange, &holding.awake).await?;
-    headers.remove(&resolved.field);
-    let leaving = Leaving { resolved, holding, recorded, permit, headers, body, share, began };
+    let mut confirmed = corridor.decide(&admitted, resolved, tables.number(), at, trail)?;
+    let holding = corridor.hold(&confirmed).await?;
+    corridor.confirm(peer, &headers, &mut confirmed, trail)?;
+    let recorded = record::intent(&corridor.ledger, &confirmed.resolved.exchange, &holding.awake).await?;
+    let still = corridor.confirm(peer, &headers, &mut confirmed, trail);
+    headers.remove(&confirmed.resolved.field);
+    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, share, began };
     corridor.leave(leaving).await
 }
 
 /// A call that is decided, held and recorded.
 struct Leaving {
-    resolved: Resolved,
+    confirmed: Confirmed,
+    /// Whether it still was when the intent had been written.
+    still: Result<(), Problem>,
     holding: Holding,
     recorded: Recorded,
-    permit: Permit,
     headers: HeaderMap,
     body: Incoming,
     share: running::Admitted,
@@ -176,8 +179,9 @@ impl Corridor {
         share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
     }
 
-    async fn hold(&self, exchange: &Exchange, tables: &Tables) -> Result<Holding, Problem> {
-        let held = hold::hold(&self.wakes, &self.running, exchange, tables.number()).await;
+    async fn hold(&self, confirmed: &Confirmed) -> Result<Holding, Problem> {
+        let exchange = &confirmed.resolved.exchange;
+        let held = hold::hold(&self.wakes, &self.running, exchange, confirmed.number).await;
         let held = held.map_err(|problem| problem.of_tool(&exchange.tool));
         if held.as_ref().is_err_and(|problem| problem.kind == ProblemKind::LeaseRefused) {
             self.aside(record::lease_refused(exchange)).await;
@@ -215,9 +219,13 @@ impl Corridor {
 
     /// From here on the ledger has its intent, and whatever happens is its outcome.
     async fn leave(&self, leaving: Leaving) -> Result<Response<OutBody>, Refused> {
-        let Leaving { resolved, holding, recorded, permit, headers, body, share, began } = leaving;
+        let Leaving { confirmed, still, holding, recorded, headers, body, share, began } = leaving;
+        let Confirmed { resolved, permit, .. } = confirmed;
         let exchange = &resolved.exchange;
-        let prepared = attach::attach(&holding, permit, &recorded, exchange, &headers);
+        let prepared = match &still {
+            Ok(()) => attach::attach(&holding, permit, &recorded, exchange, &headers),
+            Err(problem) => Err(problem.clone()),
+        };
         let mut closing = self.closing(exchange, recorded, began);
         closing.admitted = Some(share);
         let Holding { awake, kept, entered } = holding;
@@ -225,7 +233,7 @@ impl Corridor {
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(problem) => {
-                if problem.kind != ProblemKind::CredentialPending {
+                if still.is_ok() && problem.kind != ProblemKind::CredentialPending {
                     self.aside(record::lease_refused(exchange)).await;
                 }
                 return Err(told(closing, problem));
@@ -255,11 +263,11 @@ impl Corridor {
     /// Tells the keeper that a credential was refused. It decides what that means; nobody waits for it.
     fn rejected(&self, notice: GatewayRequest) {
         let Ok(place) = Arc::clone(&self.asides).try_acquire_owned() else { return };
-        let keeper = Arc::clone(&self.keeper);
+        let wakes = Arc::clone(&self.wakes);
         tokio::spawn(async move {
             let _place = place;
             // Where it cannot be told, the next 401 tells it.
-            let _ = keeper.ask(notice).await;
+            let _ = wakes.ask(notice).await;
         });
     }
 

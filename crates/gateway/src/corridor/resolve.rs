@@ -54,6 +54,16 @@ impl From<Problem> for Unresolved {
     }
 }
 
+impl From<Unresolved> for Problem {
+    fn from(unresolved: Unresolved) -> Self {
+        match unresolved {
+            Unresolved::Refused(problem)
+            | Unresolved::Challenged(problem, _)
+            | Unresolved::Foreign(problem, _) => *problem,
+        }
+    }
+}
+
 /// # Errors
 /// [`Unresolved`].
 pub(crate) fn resolve(

@@ -13,6 +13,7 @@ mod answers;
 mod carried;
 mod carriers;
 mod client;
+mod confirming;
 mod destination;
 mod ending;
 mod identity;

@@ -1,0 +1,71 @@
+//! Confirm: may it still? A decision is as old as the waits behind it.
+//!
+//! Holding can wait for a refresh, recording for a disk; meanwhile a human revokes a grant and is told
+//! that it is in effect. So whenever the directory or the time has moved on, the call is admitted,
+//! resolved and decided again, from the same head by the same functions, and only the newest permit
+//! goes on. A call that has become another one (its host was confirmed anew, its tool's manifest
+//! replaced) holds what was given for the first one, and is refused: the agent asks again.
+
+use super::{Corridor, admit, admit::Admitted, decide, record::Trail, resolve, resolve::Resolved};
+use crate::{doors::route::Addressed, peer::Peer};
+use http::HeaderMap;
+use nightlatch_domain::{
+    clock::Timestamp,
+    problem::{Problem, ProblemKind},
+};
+use nightlatch_policy::Permit;
+
+/// A call that may leave, and by what it may.
+pub(crate) struct Confirmed {
+    pub(crate) resolved: Resolved,
+    pub(crate) permit: Permit,
+    /// The number of the directory by which it was decided.
+    pub(crate) number: u64,
+}
+
+impl Corridor {
+    pub(super) fn decide(
+        &self,
+        admitted: &Admitted,
+        resolved: Resolved,
+        number: u64,
+        now: Timestamp,
+        trail: &mut Trail,
+    ) -> Result<Confirmed, Problem> {
+        let permit = decide::decide(&self.decider, admitted, &resolved, now).map_err(|denied| {
+            let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
+            trail.denied = Some(denied);
+            problem
+        })?;
+        decide::refuse_new_secrets(&resolved.exchange)?;
+        Ok(Confirmed { resolved, permit, number })
+    }
+
+    /// Decides anew what was decided by an older directory or at an earlier time.
+    pub(super) fn confirm(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        confirmed: &mut Confirmed,
+        trail: &mut Trail,
+    ) -> Result<(), Problem> {
+        let (tables, now) = (self.directory.view()?, self.clock.now());
+        if confirmed.number == tables.number() && confirmed.permit.decided_at() == now {
+            return Ok(());
+        }
+        let exchange = &confirmed.resolved.exchange;
+        let admitted = admit::admit(peer, &tables)?;
+        let addressed = Addressed {
+            tool: exchange.tool.clone(),
+            route: exchange.host.route.clone(),
+            target: exchange.target.clone(),
+        };
+        let resolved = resolve::resolve(&admitted, &tables, addressed, headers, exchange.call, exchange.at)?;
+        if resolved.exchange != *exchange {
+            let changed = Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool);
+            return Err(changed.retry_after(1));
+        }
+        *confirmed = self.decide(&admitted, resolved, tables.number(), now, trail)?;
+        Ok(())
+    }
+}
