@@ -29,10 +29,11 @@ use crate::{
     limits::Limits,
     peer::Peer,
     running::{self, Running},
-    wakes::Wakes,
+    wakes::{Awake, Wakes},
 };
 use admit::Admitted;
-use body::{Counted, Downward, upward};
+use body::{Bounds, Counted, Downward, upward};
+pub(crate) use body::{Lifeline, Pulse};
 use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
@@ -41,7 +42,7 @@ use hyper::body::Incoming;
 use nightlatch_domain::{
     clock::{Clock, Timestamp},
     exchange::Exchange,
-    id::CallId,
+    id::{CallId, GrantId},
     ports::gateway_keeper::{GatewayRequest, KeeperForGateway},
     problem::{Problem, ProblemKind},
 };
@@ -257,7 +258,8 @@ impl Corridor {
                 generation: binding.generation,
             });
         }
-        Ok(self.show(answer, &resolved, scrub, closing))
+        let bounds = self.bounds(awake, exchange.grant);
+        Ok(self.show(answer, &resolved, scrub, bounds, closing))
     }
 
     /// Tells the keeper that a credential was refused. It decides what that means; nobody waits for it.
@@ -293,12 +295,17 @@ impl Corridor {
         }
     }
 
+    fn bounds(&self, awake: Arc<Awake>, grant: GrantId) -> Bounds {
+        Bounds { awake, grant, idle: self.limits.body_idle, cut_after: self.limits.cut_after }
+    }
+
     /// The tool's answer as the agent may see it.
     fn show(
         &self,
         answer: Response<AnswerBody>,
         resolved: &Resolved,
         scrub: ScrubSet,
+        bounds: Bounds,
         mut closing: Closing,
     ) -> Response<OutBody> {
         let (head, body) = answer.into_parts();
@@ -307,10 +314,12 @@ impl Corridor {
         closing.status = Some(head.status.as_u16());
         closing.noticed.masked += shown.masked;
         closing.noticed.cookies += shown.cookies;
-        let body = Downward::new(body, Scrubber::new(scrub), self.limits.body_idle, closing);
+        let body = Downward::new(body, Scrubber::new(scrub), bounds, closing);
+        let lifeline = body.lifeline();
         let mut answer = Response::new(body.boxed_unsync());
         *answer.status_mut() = head.status;
         *answer.headers_mut() = shown.head;
+        answer.extensions_mut().insert(lifeline);
         answer::name_call(answer.headers_mut(), resolved.exchange.call);
         answer
     }

@@ -55,7 +55,7 @@ pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
 }
 
 /// Whether what the connection proved is enrolled. Whether it is admitted, the corridor says.
-fn is_known(shared: &Shared, peer: &Peer) -> bool {
+pub(crate) fn is_known(shared: &Shared, peer: &Peer) -> bool {
     let tables = shared.corridor.directory.tables();
     peer.binding.as_ref().is_some_and(|binding| tables.enrolment(binding).is_some())
 }

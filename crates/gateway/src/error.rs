@@ -22,6 +22,9 @@ pub(crate) enum BodyError {
     /// Nothing moved for too long.
     #[error("the body stood still for too long")]
     Idle,
+    /// The wake or the grant under which it ran ended.
+    #[error("what the body ran under has ended")]
+    Ended,
     /// Trailers came (RFC 9110 §6.5), which no phase has looked at.
     #[error("trailers are refused: send every field in the head")]
     Trailers,

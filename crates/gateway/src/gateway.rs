@@ -1,12 +1,15 @@
 //! The gateway as a whole: its parts put together, its listeners, and how it ends.
 
+mod attendance;
 mod connection;
+mod moving;
+mod places;
 
 use crate::{
     corridor::Corridor, directory::Directory, doors::local::Names, error::GatewayError, limits::Limits,
     peer::Peer, running::Running, wakes::Wakes,
 };
-use connection::Closing;
+use connection::{Arrival, Closing};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
     ports::{
@@ -18,10 +21,11 @@ use nightlatch_domain::{
 use nightlatch_egress::Pool;
 use nightlatch_ledger::{Ledger, facts::Source};
 use nightlatch_policy::Decider;
+use places::Places;
 use rustls::ServerConfig;
 use std::sync::Arc;
 use tokio::{
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
@@ -70,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) corridor: Corridor,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) enrolling: Semaphore,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Gateway {
@@ -93,7 +98,8 @@ impl Gateway {
         let asides = Arc::new(Semaphore::new(limits.asides_max));
         let corridor =
             Corridor { directory, decider, ledger, keeper, wakes, running, pool, clock, limits, asides };
-        let shared = Arc::new(Shared { corridor, entropy, enrolling: Semaphore::new(ENROLMENTS_MAX) });
+        let (enrolling, places) = (Semaphore::new(ENROLMENTS_MAX), Arc::default());
+        let shared = Arc::new(Shared { corridor, entropy, enrolling, places });
         let background = [follows.abort_handle(), watches.abort_handle()];
         Self { shared, limits, names, background }
     }
@@ -123,16 +129,18 @@ impl Gateway {
         let address = listener.local_addr().map_err(|error| GatewayError::Listener(error.kind()))?;
         let names = Arc::new(Names::new(&self.names, Some(address.port())));
         let acceptor = TlsAcceptor::from(tls);
+        let handshakes = Arc::new(Semaphore::new(self.limits.handshakes_max));
         let accept = || async {
+            let handshake = Arc::clone(&handshakes).acquire_owned().await.map_err(std::io::Error::other)?;
             let (stream, address) = listener.accept().await?;
-            Ok((stream, Source::Address(address.ip())))
+            Ok(Arrival { stream, source: Source::Address(address.ip()), handshake })
         };
-        let begin = |(stream, source): (TcpStream, Source), place, closing| {
+        let begin = |arrival: Arrival, place, closing| {
             let (shared, acceptor, names, limits) =
                 (Arc::clone(&self.shared), acceptor.clone(), Arc::clone(&names), self.limits);
             async move {
                 let _place: OwnedSemaphorePermit = place;
-                connection::over_tls(&shared, acceptor, stream, source, names, &limits, closing).await;
+                connection::over_tls(&shared, acceptor, arrival, names, &limits, closing).await;
             }
         };
         self.listen(accept, begin, shutdown).await;

@@ -14,6 +14,10 @@ pub struct Limits {
     pub headers_max: usize,
     /// Connections at once: at about 60 KiB each with TLS, 60 MiB.
     pub connections_max: usize,
+    /// Connections of one key at one address: HTTP libraries pool about a hundred by default.
+    pub connections_each_max: usize,
+    /// Handshakes at once, which is all that somebody holds who never proves anything.
+    pub handshakes_max: usize,
     /// Streams of one HTTP/2 connection: an agent that runs 200 subtasks over one must not wait.
     pub streams_each_max: u32,
     /// What one HTTP/2 stream may have in flight unread. 256 KiB fill 100 Mbit/s at 20 ms.
@@ -24,9 +28,12 @@ pub struct Limits {
     pub calls_each_max: usize,
     /// A TLS handshake: two round trips; slower than this is somebody who holds sockets open.
     pub handshake_within: Duration,
-    /// A request's head, from its first byte.
+    /// A connection of nobody that asks nothing, and the end of one that was refused. An enrolment is one
+    /// packet.
+    pub stranger_within: Duration,
+    /// A request's head, from its first byte, and a connection that asks nothing.
     pub head_within: Duration,
-    /// A body that does not move, either way. Long polls and thoughtful models pause for minutes.
+    /// A body that does not move, either way, because nobody sends or nobody reads. Long polls and thoughtful models pause for minutes.
     pub body_idle: Duration,
     /// A connection to a tool, TLS included.
     pub connect_within: Duration,
@@ -54,11 +61,14 @@ impl Default for Limits {
             head_max_bytes: 64 * 1024,
             headers_max: 128,
             connections_max: 1024,
+            connections_each_max: 128,
+            handshakes_max: 128,
             streams_each_max: 256,
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 4 * 1024 * 1024,
             calls_each_max: 512,
             handshake_within: Duration::from_secs(10),
+            stranger_within: Duration::from_secs(10),
             head_within: Duration::from_secs(30),
             body_idle: Duration::from_secs(300),
             connect_within: Duration::from_secs(10),

@@ -99,6 +99,12 @@ impl Awake {
         self.held().key.is_none()
     }
 
+    /// Whether it still stands for this grant.
+    pub(crate) fn serves(&self, grant: GrantId) -> bool {
+        let held = self.held();
+        held.key.is_some() && held.grants.contains(&grant)
+    }
+
     fn lease(&self, grant: GrantId, now: Moment) -> Option<Arc<Kept>> {
         self.held().leases.get(&grant).filter(|kept| !kept.stale.has_come(now)).cloned()
     }

@@ -4,16 +4,17 @@
 //! off breaks off on the other side too: half of something is never made to look whole.
 
 use super::{record::Closing, scrub::Scrubber};
-use crate::error::BodyError;
+use crate::{error::BodyError, wakes::Awake};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use nightlatch_domain::id::GrantId;
 use nightlatch_egress::{AnswerBody, SendBody};
 use nightlatch_ledger::BodyDigest;
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio::time::{Instant, Sleep};
@@ -130,34 +131,74 @@ impl Body for Upward {
     }
 }
 
-/// The tool's body on its way to the agent.
-pub(crate) struct Downward {
-    body: AnswerBody,
+/// The tool's body on its way to the agent. Its connection watches it from beside, by a [`Lifeline`].
+pub(crate) struct Downward(Arc<Mutex<Passing>>);
+
+struct Passing {
+    /// None once it was ended from beside.
+    body: Option<AnswerBody>,
     scrubber: Scrubber,
-    standstill: Standstill,
     over: bool,
+    /// Why it was ended from beside, until the reader has been told.
+    ended: Option<BodyError>,
     /// Closed when the body ends, whichever way.
     closing: Closing,
+    moved: Instant,
+    reader: Option<Waker>,
+    bounds: Bounds,
+}
+
+/// What an answer may run on, and how long it may stand still.
+pub(crate) struct Bounds {
+    pub(crate) awake: Arc<Awake>,
+    pub(crate) grant: GrantId,
+    pub(crate) idle: Duration,
+    pub(crate) cut_after: Duration,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl Downward {
-    pub(crate) fn new(body: AnswerBody, scrubber: Scrubber, idle: Duration, closing: Closing) -> Self {
-        let mut downward = Self { body, scrubber, standstill: Standstill::new(idle), over: false, closing };
-        if downward.is_end_stream() {
-            downward.close(true);
+    pub(crate) fn new(body: AnswerBody, scrubber: Scrubber, bounds: Bounds, closing: Closing) -> Self {
+        let mut passing = Passing {
+            body: Some(body),
+            scrubber,
+            over: false,
+            ended: None,
+            closing,
+            moved: Instant::now(),
+            reader: None,
+            bounds,
+        };
+        if passing.is_end_stream() {
+            passing.close(true);
         }
-        downward
+        Self(Arc::new(Mutex::new(passing)))
     }
 
+    /// What the connection watches it by.
+    pub(crate) fn lifeline(&self) -> Lifeline {
+        Lifeline { passing: Arc::downgrade(&self.0), unserved: None, cut: None }
+    }
+
+    fn passing(&self) -> MutexGuard<'_, Passing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Passing {
     fn ends_with(&mut self, error: BodyError) -> Polled {
         self.over = true;
-        if error == BodyError::Idle {
-            self.closing.cut();
-        }
         self.close(false);
         Poll::Ready(Some(Err(error)))
+    }
+
+    /// Ends it from beside: the tool's side closes now, the reader is told when it asks.
+    fn end(&mut self, error: BodyError) {
+        (self.over, self.ended, self.body) = (true, Some(error), None);
+        self.closing.cut();
+        self.close(false);
+        self.reader.take().into_iter().for_each(Waker::wake);
     }
 
     /// Gives what the scrubber had held back, once.
@@ -185,22 +226,17 @@ impl Downward {
         }
         (!certain.is_empty()).then(|| Frame::data(certain))
     }
-}
 
-impl Body for Downward {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
-        while !self.over {
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-                return if self.standstill.is_over(context) {
-                    self.ends_with(BodyError::Idle)
-                } else {
-                    Poll::Pending
-                };
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
+        if let Some(error) = self.ended.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        while let (false, Some(body)) = (self.over, &mut self.body) {
+            let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+                self.reader = Some(context.waker().clone());
+                return Poll::Pending;
             };
-            self.standstill.moved();
+            self.moved = Instant::now();
             let passed = match frame {
                 None => return self.finish(),
                 Some(Err(_)) => return self.ends_with(BodyError::BrokeOff),
@@ -214,14 +250,17 @@ impl Body for Downward {
         Poll::Ready(None)
     }
 
+    /// What was ended from beside never looks as if it had come to its end.
     fn is_end_stream(&self) -> bool {
-        self.over || (self.body.is_end_stream() && self.scrubber.is_empty())
+        let is_passed = self.scrubber.is_empty() && self.body.as_ref().is_some_and(Body::is_end_stream);
+        self.ended.is_none() && (self.over || is_passed)
     }
 
     /// Masks have the length of what they cover, so a length that was announced still holds.
     fn size_hint(&self) -> SizeHint {
-        let (inner, held) = (self.body.size_hint(), self.scrubber.held_len());
         let mut hint = SizeHint::new();
+        let Some(body) = &self.body else { return hint };
+        let (inner, held) = (body.size_hint(), self.scrubber.held_len());
         hint.set_lower(inner.lower().saturating_add(held));
         if let Some(upper) = inner.upper() {
             hint.set_upper(upper.saturating_add(held));
@@ -230,9 +269,74 @@ impl Body for Downward {
     }
 }
 
+impl Body for Downward {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
+        self.passing().poll(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.passing().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.passing().size_hint()
+    }
+}
+
 impl Drop for Downward {
     /// The agent went away before the end, or it has been closed already.
     fn drop(&mut self) {
-        self.closing.close(self.scrubber.masked());
+        self.passing().close(false);
+    }
+}
+
+/// How long a reader that can be told of an end has to take it.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
+
+/// An answer as its connection sees it. hyper polls a body only while its reader reads; what stands still,
+/// and what may no longer run, is ended from here.
+#[derive(Clone)]
+pub(crate) struct Lifeline {
+    passing: Weak<Mutex<Passing>>,
+    /// Since when its wake or grant no longer serves.
+    unserved: Option<Instant>,
+    /// Since when it is ended.
+    cut: Option<Instant>,
+}
+
+/// How an answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pulse {
+    /// It has passed or was let go.
+    Gone,
+    /// It runs, or was ended just now.
+    Runs,
+    /// It was ended and is held on to: its reader does not read.
+    Stuck,
+}
+
+impl Lifeline {
+    /// Ends the answer if it is time to.
+    pub(crate) fn look(&mut self, now: Instant) -> Pulse {
+        let Some(passing) = self.passing.upgrade() else { return Pulse::Gone };
+        let passing = &mut *passing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cut) = self.cut {
+            return if now < cut + TOLD_WITHIN { Pulse::Runs } else { Pulse::Stuck };
+        }
+        if !passing.bounds.awake.serves(passing.bounds.grant) {
+            self.unserved.get_or_insert(now);
+        }
+        let is_unserved = self.unserved.is_some_and(|since| now >= since + passing.bounds.cut_after);
+        let error = match (is_unserved, now >= passing.moved + passing.bounds.idle) {
+            (true, _) => BodyError::Ended,
+            (_, true) => BodyError::Idle,
+            _ => return Pulse::Runs,
+        };
+        passing.end(error);
+        self.cut = Some(now);
+        Pulse::Runs
     }
 }

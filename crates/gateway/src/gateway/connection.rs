@@ -1,13 +1,16 @@
 //! One connection: the handshake, then HTTP/1.1 or HTTP/2 as it was agreed.
 //!
 //! The protocol is the one that ALPN chose, and none is guessed from the first bytes; without ALPN it is
-//! HTTP/1.1. Connections are bounded in time at every stage: handshake, head, standstill of a body.
+//! HTTP/1.1. Connections are bounded in time at every stage: handshake, head, standstill of a body, silence,
+//! and their end. One that proved nobody ends with its first refusal.
 
-use super::Shared;
-use crate::{
-    answer::OutBody, doors, doors::local::Names, limits::Limits, peer::Peer, tls::binding_of, wakes::Endings,
+use super::{
+    Shared,
+    attendance::{Attendance, Attended, Found},
+    moving::{GivenUp, Moving},
 };
-use http::{Request, Response};
+use crate::{doors, doors::local::Names, limits::Limits, peer::Peer, tls::binding_of, wakes::Endings};
+use http::Request;
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -16,12 +19,17 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nightlatch_domain::principal::Binding;
 use nightlatch_ledger::facts::Source;
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
-    sync::{broadcast::error::RecvError, watch},
-    time::timeout,
+    sync::{Notify, OwnedSemaphorePermit, broadcast::error::RecvError, watch},
+    time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
@@ -33,21 +41,33 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Streams that a peer resets before we have seen them: the reset flood of CVE-2023-44487 ends here.
 const EARLY_RESETS_MAX: usize = 64;
 
+/// A socket that was accepted, with its place among those that have proved nothing yet.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) source: Source,
+    pub(super) handshake: OwnedSemaphorePermit,
+}
+
 pub(super) async fn over_tls(
     shared: &Arc<Shared>,
     acceptor: TlsAcceptor,
-    stream: TcpStream,
-    source: Source,
+    arrival: Arrival,
     names: Arc<Names>,
     limits: &Limits,
     closing: Closing,
 ) {
+    let Arrival { stream, source, handshake } = arrival;
     // Small answers and events must not wait for a full segment; where it fails they only come later.
     let _ = stream.set_nodelay(true);
+    let given_up = GivenUp::default();
+    // Where it fails, what the kernel holds is sent.
+    let forget = |stream: &TcpStream| drop(stream.set_zero_linger());
+    let stream = Moving::new(stream, limits.body_idle, given_up.clone(), forget);
     let Ok(Ok(stream)) = timeout(limits.handshake_within, acceptor.accept(stream)).await else { return };
+    drop(handshake);
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Arc::new(peer(&stream, source, names));
-    serve(shared, peer, stream, is_http2, limits, closing).await;
+    serve(shared, peer, stream, is_http2, limits, closing, &given_up).await;
 }
 
 pub(super) async fn over_unix(
@@ -57,11 +77,13 @@ pub(super) async fn over_unix(
     limits: &Limits,
     closing: Closing,
 ) {
-    serve(shared, Arc::new(peer), stream, false, limits, closing).await;
+    let given_up = GivenUp::default();
+    let stream = Moving::new(stream, limits.body_idle, given_up.clone(), |_| {});
+    serve(shared, Arc::new(peer), stream, false, limits, closing, &given_up).await;
 }
 
 /// What the handshake proved.
-fn peer(stream: &TlsStream<TcpStream>, source: Source, names: Arc<Names>) -> Peer {
+fn peer(stream: &TlsStream<Moving<TcpStream>>, source: Source, names: Arc<Names>) -> Peer {
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     Peer {
@@ -79,51 +101,99 @@ async fn serve<S>(
     is_http2: bool,
     limits: &Limits,
     closing: Closing,
+    given_up: &GivenUp,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let over = over(closing, shared.corridor.wakes.endings(), peer.binding.clone());
-    let shared = Arc::clone(shared);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (shared, peer) = (Arc::clone(&shared), Arc::clone(&peer));
-        async move { Ok::<Response<OutBody>, Infallible>(doors::answer(&shared, &peer, request).await) }
-    });
+    let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
+    let (attendance, refused) = (Attendance::new(limits.body_idle), Arc::new(Notify::new()));
+    let ending = Ending {
+        slept: slept(shared.corridor.wakes.endings(), peer.binding.clone()),
+        idle: || match doors::is_known(shared, &peer) {
+            false => Some(limits.stranger_within),
+            // Over HTTP/1.1 hyper bounds the wait for the next head.
+            true => is_http2.then_some(limits.head_within),
+        },
+        closing,
+        refused: &refused,
+        attendance: &attendance,
+        limits,
+    };
+    let service = {
+        let (shared, peer) = (Arc::clone(shared), Arc::clone(&peer));
+        let (attendance, refused) = (Arc::clone(&attendance), Arc::clone(&refused));
+        service_fn(move |request: Request<Incoming>| {
+            let (shared, peer, refused) = (Arc::clone(&shared), Arc::clone(&peer), Arc::clone(&refused));
+            let attendance = Arc::clone(&attendance);
+            async move {
+                let running = attendance.begin();
+                let mut answer = doors::answer(&shared, &peer, request).await;
+                attendance.watch(answer.extensions_mut().remove());
+                if !doors::is_known(&shared, &peer) {
+                    refused.notify_one();
+                }
+                Ok::<_, Infallible>(answer.map(|body| Attended { body, _running: running }))
+            }
+        })
+    };
     let io = TokioIo::new(stream);
     // A connection that breaks off is its peer's affair: what ran over it has recorded its own end.
     if is_http2 {
-        let mut connection = pin!(http2(limits).serve_connection(io, service));
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = over => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        let connection = pin!(http2(limits).serve_connection(io, service));
+        attend(connection, |connection| connection.graceful_shutdown(), ending, given_up).await;
     } else {
-        let mut connection = pin!(http1(limits).serve_connection(io, service));
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = over => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        let connection = pin!(http1(limits).serve_connection(io, service));
+        attend(connection, |connection| connection.graceful_shutdown(), ending, given_up).await;
     }
 }
 
-/// The gateway closes, or a wake of this peer ended: the next one begins with a handshake.
-async fn over(closing: Closing, mut endings: Endings, own: Option<Binding>) {
-    let mut closing = closing;
-    let slept = async {
-        loop {
-            match endings.recv().await {
-                Ok(ended) if Some(&ended) != own.as_ref() => {}
-                // Too many endings to have seen all of them: this peer's may be among them.
-                Ok(_) | Err(RecvError::Lagged(_)) => return,
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
-        }
-    };
-    tokio::select! {
+/// Everything that ends a connection besides its peer.
+struct Ending<'a, Slept, Idle> {
+    slept: Slept,
+    idle: Idle,
+    closing: Closing,
+    refused: &'a Notify,
+    attendance: &'a Attendance,
+    limits: &'a Limits,
+}
+
+/// Runs a connection until it ends: by itself; within a bound after it was asked to; or at once, where an
+/// answer that was ended is still not let go.
+async fn attend<C: Future>(
+    mut connection: Pin<&mut C>,
+    ask_to_end: impl FnOnce(Pin<&mut C>),
+    ending: Ending<'_, impl Future<Output = ()>, impl Fn() -> Option<Duration>>,
+    given_up: &GivenUp,
+) {
+    let Ending { slept, idle, mut closing, refused, attendance, limits } = ending;
+    let bound = tokio::select! {
+        _ = connection.as_mut() => return,
         // A sender that is gone means the same.
-        _ = closing.wait_for(|closing| *closing) => {}
-        () = slept => {}
+        _ = closing.wait_for(|closing| *closing) => limits.close_within,
+        () = slept => limits.cut_after,
+        () = refused.notified() => limits.stranger_within,
+        found = attendance.found(idle) => match found {
+            Found::Idle => limits.stranger_within,
+            Found::Stuck => return given_up.say(),
+        },
+    };
+    ask_to_end(connection.as_mut());
+    tokio::select! {
+        _ = connection => {}
+        () = sleep(bound) => given_up.say(),
+        _ = attendance.found(|| None) => given_up.say(),
+    }
+}
+
+/// A wake of this peer ended: the next one begins with a handshake.
+async fn slept(mut endings: Endings, own: Option<Binding>) {
+    loop {
+        match endings.recv().await {
+            Ok(ended) if Some(&ended) != own.as_ref() => {}
+            // Too many endings to have seen all of them: this peer's may be among them.
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

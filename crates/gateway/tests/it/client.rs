@@ -271,6 +271,15 @@ impl Wire {
         }
     }
 
+    /// How much can be read before the other side closes.
+    pub(crate) async fn drain(&mut self) -> usize {
+        let mut read = 0;
+        while self.more().await.is_some() {
+            read += std::mem::take(&mut self.unread).len();
+        }
+        read
+    }
+
     /// Whether the other side closes without a further byte, and soon: an idle connection ends by itself
     /// after half a minute.
     pub(crate) async fn is_closed(&mut self) -> bool {

@@ -1,0 +1,131 @@
+//! What runs over one connection, seen from beside it.
+//!
+//! hyper polls what can move. Whatever stands still (a reader that does not read, a connection that asks
+//! nothing) must be noticed by somebody else, which is this: a look every quarter of a second.
+
+use crate::{
+    answer::OutBody,
+    corridor::{Lifeline, Pulse},
+    error::BodyError,
+};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// How often what stands still is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing has been asked for too long.
+    Idle,
+    /// An answer was ended and its reader takes no notice.
+    Stuck,
+}
+
+/// The requests and answers of one connection.
+pub(super) struct Attendance {
+    seen: Mutex<Seen>,
+    body_idle: Duration,
+}
+
+struct Seen {
+    running: usize,
+    quiet_since: Instant,
+    lifelines: Vec<Lifeline>,
+}
+
+impl Attendance {
+    pub(super) fn new(body_idle: Duration) -> Arc<Self> {
+        let seen = Seen { running: 0, quiet_since: Instant::now(), lifelines: Vec::new() };
+        Arc::new(Self { seen: Mutex::new(seen), body_idle })
+    }
+
+    /// Counts a request in, until its answer has passed.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.seen().running += 1;
+        Running(Arc::clone(self))
+    }
+
+    pub(super) fn watch(&self, lifeline: Option<Lifeline>) {
+        self.seen().lifelines.extend(lifeline);
+    }
+
+    /// Looks until something stands still. `idle` says how long the connection may ask nothing just now;
+    /// none where something else bounds that.
+    pub(super) async fn found(&self, idle: impl Fn() -> Option<Duration>) -> Found {
+        loop {
+            let idle = idle();
+            sleep(LOOK_EVERY.min(self.body_idle).min(idle.unwrap_or(LOOK_EVERY))).await;
+            let found = self.look(idle);
+            if let Some(found) = found {
+                return found;
+            }
+        }
+    }
+
+    fn look(&self, idle: Option<Duration>) -> Option<Found> {
+        let (now, mut seen) = (Instant::now(), self.seen());
+        let mut is_stuck = false;
+        seen.lifelines.retain_mut(|lifeline| {
+            let pulse = lifeline.look(now);
+            is_stuck |= pulse == Pulse::Stuck;
+            pulse != Pulse::Gone
+        });
+        let is_idle = seen.running == 0
+            && idle.is_some_and(|bound| now.saturating_duration_since(seen.quiet_since) >= bound);
+        match (is_stuck, is_idle) {
+            (true, _) => Some(Found::Stuck),
+            (_, true) => Some(Found::Idle),
+            _ => None,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request that is under way.
+pub(super) struct Running(Arc<Attendance>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut seen = self.0.seen();
+        seen.running -= 1;
+        seen.quiet_since = Instant::now();
+    }
+}
+
+/// An answer's body that counts as under way until it is gone.
+pub(super) struct Attended {
+    pub(super) body: OutBody,
+    pub(super) _running: Running,
+}
+
+impl Body for Attended {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
