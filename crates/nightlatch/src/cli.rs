@@ -140,7 +140,7 @@ pub(crate) struct Connect {
     #[arg(long, requires = "host")]
     pub(crate) placement: Option<String>,
     /// The client id that the provider gave you
-    #[arg(long, value_name = "ID", requires = "oauth")]
+    #[arg(long, value_name = "ID", requires = "oauth", allow_hyphen_values = true)]
     pub(crate) client_id: Option<String>,
     /// The variable that holds the client secret; else it is asked for
     #[arg(long, value_name = "VAR", requires = "client_id")]
