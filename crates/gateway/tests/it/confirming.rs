@@ -84,6 +84,8 @@ async fn what_ends_while_a_call_waits_for_its_lease_ends_the_call() {
         world.keeper.leases.add_permits(1);
         let answer = call.await.unwrap();
         assert_eq!(world.tool.count(), 0, "a credential left after the end of its {what}");
+        let intents = |record: &Record| matches!(record.entry, Entry::Intent(_));
+        assert!(!world.records().await.iter().any(intents), "{what}: an intent that was none");
         let told = if ["task", "agent"].contains(&what) && answer.problem() == "credential-pending" {
             // The wake ended with them, and was noticed first.
             "credential-pending"

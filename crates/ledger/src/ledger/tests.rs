@@ -355,7 +355,8 @@ async fn an_agent_has_one_budget_of_refusals_and_one_of_each_provoked_alarm() {
     }
     ledger.close().await.unwrap();
     let refusals = home.of_kind(Kind::Refusal);
-    assert!(refusals.len() <= 61 && counted(&home) == 500, "{}", refusals.len());
+    // Sixty one by one, and the count of the rest.
+    assert_eq!((refusals.len(), counted(&home)), (61, 500));
     let events = Filter { event: Some(EventName::ReferenceMisused), ..Filter::default() };
     assert_eq!(tail(home.path(), 1000, &events).unwrap().len(), refusals.len(), "one budget used up another");
     // Intents have no budget: they are always written.
