@@ -113,7 +113,10 @@ impl<S> Drop for Moving<S> {
 mod tests {
     use super::{GivenUp, Moving};
     use std::{io::ErrorKind, time::Duration};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        time::timeout,
+    };
 
     #[tokio::test]
     async fn a_write_that_nobody_takes_fails_within_the_bound() {
@@ -122,6 +125,7 @@ mod tests {
         let mut taken = [0; 4];
         let (written, read) = tokio::join!(moving.write_all(b"fine"), reader.read_exact(&mut taken));
         assert!(written.is_ok() && read.is_ok());
-        assert_eq!(moving.write_all(b"stuck").await.unwrap_err().kind(), ErrorKind::TimedOut);
+        let stuck = timeout(Duration::from_secs(5), moving.write_all(b"stuck")).await;
+        assert_eq!(stuck.expect("the write is waited for").unwrap_err().kind(), ErrorKind::TimedOut);
     }
 }
