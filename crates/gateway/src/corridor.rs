@@ -43,7 +43,7 @@ use nightlatch_domain::{
     clock::{Clock, Timestamp},
     exchange::Exchange,
     id::{CallId, GrantId},
-    ports::gateway_keeper::{GatewayRequest, KeeperForGateway},
+    ports::gateway_keeper::GatewayRequest,
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::{AnswerBody, Pool, PoolKey};
@@ -60,7 +60,6 @@ pub(crate) struct Corridor {
     pub(crate) directory: Arc<Directory>,
     pub(crate) decider: Arc<Decider>,
     pub(crate) ledger: Ledger,
-    pub(crate) keeper: Arc<dyn KeeperForGateway>,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) running: Arc<Running>,
     pub(crate) pool: Pool,

@@ -84,7 +84,7 @@ impl Gateway {
         let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, limits, names } = parts;
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
-            Arc::clone(&keeper),
+            keeper,
             Arc::clone(&clock),
             Arc::clone(&entropy),
             pool.clone(),
@@ -96,8 +96,7 @@ impl Gateway {
         let follows = tokio::spawn(async move { fed.follow(store).await });
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
         let asides = Arc::new(Semaphore::new(limits.asides_max));
-        let corridor =
-            Corridor { directory, decider, ledger, keeper, wakes, running, pool, clock, limits, asides };
+        let corridor = Corridor { directory, decider, ledger, wakes, running, pool, clock, limits, asides };
         let (enrolling, places) = (Semaphore::new(ENROLMENTS_MAX), Arc::default());
         let shared = Arc::new(Shared { corridor, entropy, enrolling, places });
         let background = [follows.abort_handle(), watches.abort_handle()];

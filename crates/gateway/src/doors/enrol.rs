@@ -64,7 +64,7 @@ async fn enrol(shared: &Shared, peer: &Peer, body: Incoming) -> Result<Enrolled,
     let _place =
         shared.enrolling.try_acquire().map_err(|_| Problem::new(ProblemKind::TooManyCalls).retry_after(1))?;
     let ask = GatewayRequest::Enrol { code_sha256: sha256_hex(code.as_bytes()), binding: binding.clone() };
-    match shared.corridor.keeper.ask(ask).await {
+    match shared.corridor.wakes.ask(ask).await {
         Ok(GatewayReply::Enrolled { agent, task, .. }) => {
             in_effect(shared, &binding).await?;
             Ok(Enrolled { agent, task })
