@@ -27,10 +27,15 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, mut stop: watch
     let permits = Arc::new(Semaphore::new(CONNECTIONS_LIMIT));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
-        let io = tokio::select! {
-            (io, _) = listener.accept() => io,
+        let accepted = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await.0)
+        };
+        // Also while every place is taken, what says stop is heard.
+        let (permit, io) = tokio::select! {
+            (Ok(permit), io) = accepted => (permit, io),
             () = stopped(&mut stop) => break,
+            else => break,
         };
         let (router, stop) = (router.clone(), stop.clone());
         connections.spawn(async move {
@@ -55,6 +60,8 @@ where
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // One request a connection: who pipelines and never reads would hold its place for good.
+        .keep_alive(false)
         .max_buf_size(HEAD_LIMIT_BYTES)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
     let mut serving = pin!(serving);
@@ -62,7 +69,7 @@ where
         ended = serving.as_mut() => ended,
         () = stopped(&mut stop) => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::time::timeout(GRACE, serving).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -14,7 +14,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Connections at once: at about 60 KiB each with TLS, 60 MiB.
     pub connections_max: usize,
-    /// Connections of one key at one address: HTTP libraries pool about a hundred by default.
+    /// Connections of one key at one address: HTTP libraries pool about a hundred by default, and a task may run
+    /// two of them. A quarter of all.
     pub connections_each_max: usize,
     /// Handshakes at once, which is all that somebody holds who never proves anything.
     pub handshakes_max: usize,
@@ -61,7 +62,7 @@ impl Default for Limits {
             head_max_bytes: 64 * 1024,
             headers_max: 128,
             connections_max: 1024,
-            connections_each_max: 128,
+            connections_each_max: 256,
             handshakes_max: 128,
             streams_each_max: 256,
             stream_window_bytes: 256 * 1024,

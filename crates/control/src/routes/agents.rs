@@ -73,14 +73,16 @@ pub(super) async fn disable(
 ) -> Result<Json<AgentView>, ControlError> {
     let agent = control.agent(&key).await?;
     let id = agent.id;
-    let view = control.store_agent(Agent { status: AgentStatus::Disabled, ..agent }).await?;
-    let now = control.now();
-    let tasks = control.store.tasks(control.tenant.id).await?;
-    for task in tasks.into_iter().filter(|task| task.agent == id && task.is_open(now)) {
-        control.keeper.ask(ControlRequest::EndWakes { tenant: task.tenant, task: task.id }).await?;
+    let stored = control.store_agent(Agent { status: AgentStatus::Disabled, ..agent }).await;
+    if let Err(error) = &stored
+        && !matches!(error, ControlError::Unsettled)
+    {
+        return stored;
     }
+    let ended = control.end_wakes_of(id).await;
     control.record_after(EventFacts { agent: Some(id), ..control.event(EventName::AgentDisabled) }).await;
-    Ok(view)
+    ended?;
+    stored
 }
 
 pub(super) async fn enable(
@@ -141,6 +143,18 @@ pub(super) async fn issue(
 }
 
 impl Control {
+    /// Ends the wakes of every open task of an agent; each is tried whatever became of the others.
+    async fn end_wakes_of(&self, agent: PrincipalId) -> Result<(), ControlError> {
+        let now = self.now();
+        let mut ended = Ok(());
+        let tasks = self.store.tasks(self.tenant.id).await?;
+        for task in tasks.into_iter().filter(|task| task.agent == agent && task.is_open(now)) {
+            let asked =
+                self.keeper.ask(ControlRequest::EndWakes { tenant: task.tenant, task: task.id }).await;
+            ended = ended.and(asked.map(drop));
+        }
+        Ok(ended?)
+    }
     async fn store_agent(&self, mut agent: Agent) -> Result<Json<AgentView>, ControlError> {
         agent.attestation = self.attest(Statement::Agent(agent.clone())).await?;
         self.store.put_agent(agent.clone()).await?;

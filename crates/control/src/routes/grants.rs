@@ -69,9 +69,11 @@ pub(super) async fn revoke(
     let grant = control.grant(&key).await?;
     let revoked_at = grant.revoked_at.unwrap_or_else(|| control.now());
     let revoked = control.event_of_grant(&grant, EventName::GrantRevoked);
-    let view = control.store_grant(Grant { revoked_at: Some(revoked_at), ..grant }).await?;
-    control.record_after(revoked).await;
-    Ok(view)
+    let stored = control.store_grant(Grant { revoked_at: Some(revoked_at), ..grant }).await;
+    if matches!(stored, Ok(_) | Err(ControlError::Unsettled)) {
+        control.record_after(revoked).await;
+    }
+    stored
 }
 
 impl Control {

@@ -30,7 +30,9 @@ pub(crate) async fn admit(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let signed = Signed { method: parts.method.as_str(), target, body: &body };
     control.gatekeeper.admit(only(&parts.headers, header::AUTHORIZATION), &signed, control.clock.now())?;
-    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+    // What was begun is carried through: a caller who goes away leaves no revocation half done.
+    let carried = tokio::spawn(next.run(Request::from_parts(parts, Body::from(body))));
+    carried.await.map_err(|_| ControlError::Internal)
 }
 
 /// A page in a browser always says where it comes from and names the host that it means; programs of ours

@@ -65,7 +65,8 @@ pub(super) async fn complete(
 ) -> Result<Json<TaskView>, ControlError> {
     let task = control.task(&key).await?;
     if !task.state.may_wake() {
-        return Ok(Json(control.task_view(task).await?));
+        // Said again: the first time may have been cut off before it was in effect everywhere.
+        return control.quieted(task).await;
     }
     control.quieten(Task { state: TaskState::Completed, ..task }).await
 }
@@ -118,11 +119,17 @@ impl Control {
     async fn quieten(&self, mut task: Task) -> Result<Json<TaskView>, ControlError> {
         task.attestation = self.attest(Statement::Task(task.clone())).await?;
         self.store.put_task(task.clone()).await?;
-        self.keeper.ask(ControlRequest::EndWakes { tenant: task.tenant, task: task.id }).await?;
-        self.settle().await?;
+        self.quieted(task).await
+    }
+
+    /// Puts into effect what is stored. May be repeated; each part is tried whatever became of the others.
+    async fn quieted(&self, task: Task) -> Result<Json<TaskView>, ControlError> {
+        let ended = self.keeper.ask(ControlRequest::EndWakes { tenant: task.tenant, task: task.id }).await;
         let slept = task.state == TaskState::Dormant;
         let name = if slept { EventName::TaskSlept } else { EventName::TaskCompleted };
         self.record_after(self.event_of(&task, name)).await;
+        self.settle().await?;
+        ended?;
         Ok(Json(self.task_view(task).await?))
     }
 

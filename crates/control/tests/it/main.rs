@@ -12,4 +12,5 @@
 mod api;
 mod document;
 mod redirects;
+mod serving;
 mod world;

@@ -1,7 +1,7 @@
 //! Starting `up` in the background, for a command that needs it, and saying so in one line.
 
 use super::client_of;
-use crate::{error::Failure, output::hint, place::Place};
+use crate::{adapters::variable, error::Failure, output::hint, place::Place};
 use nightlatch_control::{Client, ClientError, api::Ping};
 use std::{
     fs::File,
@@ -13,6 +13,20 @@ use std::{
 const START_WITHIN: Duration = Duration::from_secs(30);
 /// How much of the log is shown where it did not start.
 const LOG_SHOWN_LINES: usize = 8;
+/// What the server keeps of this command's environment: where things lie, who it is, what it logs and trusts.
+const KEPT: [&str; 11] = [
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "PATH",
+    "LANG",
+    "TZ",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "NIGHTLATCH_LOG",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 
 /// A client of the server, which is started where it does not run and may be.
 pub(super) async fn client(place: &Place, may_start: bool) -> Result<Client, Failure> {
@@ -61,6 +75,8 @@ fn spawn(place: &Place) -> Result<Child, Failure> {
     let log = File::create(&path).map_err(|source| Failure::File { path, source })?;
     let program = std::env::current_exe()?;
     let mut command = Command::new(program);
+    // The server outlives this command, and this command's environment may hold a secret (`--from-env`).
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, variable(name)?))));
     command.arg("--data").arg(place.root()).args(["up", "--detached"]);
     Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?)
 }
