@@ -4,7 +4,12 @@
 //! as root, or only because it did not, would go unseen. Where we are not root already, the main run was that.
 
 use crate::machine::{self, Fault, Outcome};
+use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+
+/// Whose tests, and which.
+const PACKAGE: &str = "nightlatch-gateway";
+const TARGET: &str = "it";
 
 /// Nobody, on Debian and everywhere else.
 const NOBODY: &str = "65534";
@@ -33,33 +38,66 @@ fn run_in(folder: &std::path::Path) -> Outcome {
     machine::run(attacks.current_dir(folder).env("TMPDIR", folder).env("HOME", folder))
 }
 
-/// The path of the gateway's integration tests, as cargo names it.
+/// The path of the gateway's integration tests, as the run over the whole workspace built them. Asked for the one
+/// package, cargo would choose other features for what lies below it and build all of that again.
 fn attack_binary() -> Outcome<PathBuf> {
     let mut cargo = machine::cargo();
-    cargo.args(["test", "--locked", "--package", "nightlatch-gateway", "--test", "it", "--no-run"]);
-    cargo.args(["--message-format", "json"]).current_dir(machine::root()?);
-    let messages = machine::output(&mut cargo)?;
-    executable(&messages).ok_or_else(|| Fault::one("cargo named no binary of the gateway's tests"))
+    cargo.args(["test", "--locked", "--workspace", "--no-run", "--message-format", "json"]);
+    let messages = machine::output(cargo.current_dir(machine::root()?))?;
+    executable(&messages).ok_or_else(|| {
+        Fault::one(format!("cargo named no binary of the tests `{TARGET}` of `{PACKAGE}`: was one renamed?"))
+    })
 }
 
+/// The one test binary among cargo's messages that is the gateway's.
 fn executable(messages: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut named = messages.filter_map(|message| message.get("executable")?.as_str().map(PathBuf::from));
-    named.next_back()
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut ours = messages.filter(|message| is_ours(message).is_some_and(|ours| ours));
+    ours.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+}
+
+fn is_ours(message: &Value) -> Option<bool> {
+    // `path+file:///…/gateway#nightlatch-gateway@0.1.0`, or `path+file:///…/nightlatch-gateway#0.1.0`.
+    let package = message.get("package_id")?.as_str()?.split(['#', '@', '/']).any(|part| part == PACKAGE);
+    let target = message.get("target")?.get("name")?.as_str()? == TARGET;
+    let test = message.get("profile")?.get("test")?.as_bool()?;
+    Some(package && target && test)
 }
 
 #[cfg(test)]
 mod tests {
-    //! Proves that the binary is found among cargo's messages.
+    //! Proves that the gateway's tests are found among all that cargo names, and that nothing else is taken for them.
 
     use super::executable;
     use std::path::Path;
 
+    fn message(package: &str, target: &str, test: bool, executable: &str) -> String {
+        format!(
+            "{{\"reason\":\"compiler-artifact\",\"package_id\":\"{package}\",\"target\":{{\"name\":\"{target}\"}},\
+             \"profile\":{{\"test\":{test}}},\"executable\":{executable}}}"
+        )
+    }
+
     #[test]
-    fn the_binary_is_the_executable_that_cargo_names() {
-        let messages =
-            "{\"reason\":\"compiler-artifact\",\"executable\":null}\n{\"executable\":\"/t/it-1\"}\nnoise";
-        assert_eq!(executable(messages).as_deref(), Some(Path::new("/t/it-1")));
+    fn the_binary_is_the_gateways_own() {
+        let gateway = "path+file:///w/crates/gateway#nightlatch-gateway@0.1.0";
+        let messages = [
+            message("path+file:///w/crates/control#nightlatch-control@0.1.0", "it", true, "\"/t/it-1\""),
+            message(gateway, "nightlatch_gateway", true, "\"/t/nightlatch_gateway-2\""),
+            message(gateway, "it", false, "null"),
+            "noise".to_owned(),
+            message(gateway, "it", true, "\"/t/it-3\""),
+            message("path+file:///w/crates/store#nightlatch-store@0.1.0", "it", true, "\"/t/it-4\""),
+        ];
+        assert_eq!(executable(&messages.join("\n")).as_deref(), Some(Path::new("/t/it-3")));
+        let older = message("path+file:///w/nightlatch-gateway#0.1.0", "it", true, "\"/t/it-5\"");
+        assert_eq!(executable(&older).as_deref(), Some(Path::new("/t/it-5")));
+    }
+
+    #[test]
+    fn another_rooms_tests_are_never_taken_for_it() {
+        let near = "path+file:///w/crates/gateway#nightlatch-gateway-next@0.1.0";
+        assert_eq!(executable(&message(near, "it", true, "\"/t/it-1\"")), None);
         assert_eq!(executable("{}"), None);
     }
 }
