@@ -6,6 +6,7 @@
 //! name = "example"
 //! title = "Example"
 //! docs = "https://docs.example.com/api"
+//! placeholder_env = ["EXAMPLE_API_KEY"]          # where a program looks for its credential: `run` puts the reference
 //! resource = { case = "insensitive" }           # `Acme` and `acme` are one; `digits = "name"`: `01` is not `1`
 //!
 //! [[host]]                                      # the first host has the empty route
@@ -27,6 +28,7 @@
 //! ```
 
 mod credentials;
+mod environment;
 mod hosts;
 mod matching;
 mod read;
@@ -34,6 +36,7 @@ mod resource;
 mod template;
 
 pub use credentials::{CREDENTIAL_HEADERS, CREDENTIAL_QUERY, OVERRIDE_QUERY, QueryFault, folded};
+pub use environment::EnvironmentError;
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};
 pub use matching::MatchError;
 pub use resource::{GrantError, ResourceRule, ResourceTemplate};
@@ -63,6 +66,9 @@ pub struct Manifest {
     pub scopes: Vec<String>,
     /// Shapes of credential that clients insist on; the reference is given in each.
     pub shapes: Vec<Shape>,
+    /// Environment variables under which programs look for this tool's credential, the first one first: `run`
+    /// sets each to the grant's reference. None of them steers a program.
+    pub placeholder_env: Vec<String>,
     /// The hosts; the first one has the empty route.
     pub hosts: Vec<Host>,
     /// Header names that carry a credential at this tool, besides placements and [`CREDENTIAL_HEADERS`].

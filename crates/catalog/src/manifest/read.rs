@@ -2,7 +2,7 @@
 
 use super::{
     Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, ResourceRule, ResourceTemplate,
-    hosts,
+    environment, hosts,
 };
 use crate::{
     canonical,
@@ -52,6 +52,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
     let profile = fields.optional("profile").and_then(|value| value.parsed(str::parse::<Name>));
     let scopes = each(fields.optional("scopes"), word);
     let shapes = each(fields.optional("shapes"), |value| value.parsed(Shape::parse));
+    let placeholder_env = placeholder_env(fields);
     let credential_headers = each(fields.optional("credential_headers"), header_name);
     let credential_query = each(fields.optional("credential_query"), word);
     let keep_cookies = each(fields.optional("keep_cookies"), word);
@@ -67,6 +68,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
         profile,
         scopes,
         shapes,
+        placeholder_env,
         hosts,
         credential_headers,
         credential_query,
@@ -76,6 +78,23 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
         account,
         operations,
     })
+}
+
+fn placeholder_env(fields: &mut Fields<'_, '_>) -> Vec<String> {
+    let given = fields.optional("placeholder_env").map(|value| value.one_or_more()).unwrap_or_default();
+    if let Some(over) = given.get(environment::LIMIT) {
+        over.fault(format!("`placeholder_env` holds at most {} names", environment::LIMIT));
+        return Vec::new();
+    }
+    let mut names: Vec<String> = Vec::new();
+    for value in given {
+        let Some(name) = value.parsed(environment::variable) else { continue };
+        if names.contains(&name) {
+            value.fault(format!("`{name}` stands twice: leave one out"));
+        }
+        names.push(name);
+    }
+    names
 }
 
 fn all_hosts(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Vec<Host> {
