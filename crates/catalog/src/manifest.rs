@@ -43,6 +43,7 @@ pub use resource::{GrantError, ResourceRule, ResourceTemplate};
 pub use template::{PathTemplate, TemplateError};
 
 pub(crate) use hosts::Origin;
+pub(crate) use template::careless;
 
 use nightlatch_domain::{
     reference::Shape,

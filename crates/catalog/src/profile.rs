@@ -7,9 +7,11 @@
 mod classify;
 mod endpoint;
 mod read;
+mod token_place;
 
 pub use classify::TokenErrorClass;
 pub use endpoint::{Endpoint, EndpointError};
+pub use token_place::{TokenPlace, TokenPlaceError};
 
 use nightlatch_domain::{sealed::ClientAuth, tool::Name};
 use serde::Serialize;
@@ -29,6 +31,8 @@ pub struct Profile {
     pub authorization_endpoint: Option<Endpoint>,
     /// Where codes and refresh tokens are presented.
     pub token_endpoint: Option<Endpoint>,
+    /// Other addresses at which the provider takes them, which clients use: answered by us as well.
+    pub token_endpoint_aliases: Vec<TokenPlace>,
     /// RFC 7009; none where there is none.
     pub revocation_endpoint: Option<Endpoint>,
     /// RFC 7662; none where there is none.

@@ -217,3 +217,37 @@ fn a_name_is_taken_once_and_a_profile_must_be_there() {
     let github = "github".parse().unwrap();
     assert_eq!(catalogue.profile_of(&github).unwrap().name, github);
 }
+
+fn name(text: &str) -> nightlatch_domain::tool::Name {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_tools_token_endpoint_is_told_and_no_other_tools() {
+    let catalogue = Catalogue::builtin().unwrap();
+    for (tool, host, path) in [
+        ("github", "github.com", "/login/oauth/access_token"),
+        ("gitlab", "gitlab.com", "/oauth/token"),
+        ("slack", "slack.com", "/api/oauth.v2.access"),
+    ] {
+        assert!(catalogue.is_token_endpoint(&name(tool), host, 443, path), "{tool}");
+        assert!(!catalogue.is_token_endpoint(&name(tool), host, 443, "/other"), "{tool}");
+        assert!(!catalogue.is_token_endpoint(&name("openai"), host, 443, path), "{tool}");
+        let tools: Vec<_> = catalogue.tools_with_token_host(host, 443).collect();
+        assert_eq!(tools, [&name(tool)]);
+    }
+    assert!(!catalogue.is_token_endpoint(&name("nobody"), "gitlab.com", 443, "/oauth/token"));
+    assert_eq!(catalogue.tools_with_token_host("api.openai.com", 443).count(), 0);
+}
+
+#[test]
+fn an_interception_ca_covers_the_tools_hosts_and_its_token_endpoint() {
+    let catalogue = Catalogue::builtin().unwrap();
+    let hosts = |tool: &str, bound: &[&str]| catalogue.covered_hosts(&name(tool), bound.iter().copied());
+    assert_eq!(hosts("github", &[]), ["api.github.com", "github.com", "uploads.github.com"]);
+    assert_eq!(hosts("github", &["evil.example"]), hosts("github", &[]));
+    assert_eq!(hosts("openai", &[]), ["api.openai.com"]);
+    assert!(hosts("generic", &[]).is_empty());
+    assert_eq!(hosts("generic", &["api.example.com", "api.example.com"]), ["api.example.com"]);
+    assert!(hosts("nobody", &["api.example.com"]).is_empty());
+}

@@ -90,6 +90,12 @@ impl PathTemplate {
         matches!(self.segments.last(), Some(Segment::Rest(_)))
     }
 
+    /// Whether the last segment is a plain word, which no variable could take for another.
+    #[must_use]
+    pub(crate) fn ends_literally(&self) -> bool {
+        matches!(self.segments.last(), Some(Segment::Literal(text)) if !text.is_empty())
+    }
+
     /// The values of the variables, where the decoded `path` fits. No value is empty.
     #[must_use]
     pub fn matched(&self, path: &[Cow<'_, str>]) -> Option<BTreeMap<&str, String>> {

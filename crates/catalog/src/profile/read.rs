@@ -2,7 +2,7 @@
 
 use super::{
     AfterGrace, Blast, BodyFormat, Confidence, Endpoint, Fact, OldAccess, Pkce, Profile, Reuse, Rotation,
-    SecondPresentation,
+    SecondPresentation, TokenPlace,
 };
 use crate::reading::{self, Document, Fields, FileError, Value};
 use nightlatch_domain::{sealed::ClientAuth, tool::Name};
@@ -13,6 +13,9 @@ const TTL_LIMIT_SECS: u64 = 100 * 365 * 86_400;
 
 /// A day: a longer grace would be no rotation.
 const GRACE_LIMIT_SECS: u64 = 86_400;
+
+/// More addresses than any provider's token endpoint has; each is matched at every call.
+const ALIASES_LIMIT: usize = 16;
 
 const CLIENT_AUTHS: &[(&str, ClientAuth)] = &[
     ("none", ClientAuth::None),
@@ -38,6 +41,7 @@ pub(super) const FACT_KEYS: &[&str] = &[
     "issuer",
     "authorization_endpoint",
     "token_endpoint",
+    "token_endpoint_aliases",
     "revocation_endpoint",
     "introspection_endpoint",
     "registration_page",
@@ -80,6 +84,7 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
     let token_endpoint = endpoint("token_endpoint");
     let revocation_endpoint = endpoint("revocation_endpoint");
     let introspection_endpoint = endpoint("introspection_endpoint");
+    let token_endpoint_aliases = aliases(source, fields);
     if authorization_endpoint.is_some() != token_endpoint.is_some() {
         source.fault(&fields.span(), "write both `authorization_endpoint` and `token_endpoint`, or neither");
     }
@@ -95,6 +100,7 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
         issuer: fields.optional("issuer").and_then(|value| issuer(&value)),
         authorization_endpoint,
         token_endpoint,
+        token_endpoint_aliases,
         revocation_endpoint,
         introspection_endpoint,
         registration_page: fields.optional("registration_page").and_then(|value| page(&value)),
@@ -122,6 +128,17 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
         not_processed_statuses: errors.statuses,
         facts: facts(fields),
     })
+}
+
+fn aliases(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Vec<TokenPlace> {
+    let span = fields.span();
+    let given =
+        fields.optional("token_endpoint_aliases").map(|value| value.one_or_more()).unwrap_or_default();
+    if given.len() > ALIASES_LIMIT {
+        source.fault(&span, format!("`token_endpoint_aliases` holds at most {ALIASES_LIMIT} addresses"));
+        return Vec::new();
+    }
+    given.iter().filter_map(|value| value.parsed(TokenPlace::parse)).collect()
 }
 
 /// How the provider treats tokens; each default is the worst.
