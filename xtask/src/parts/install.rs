@@ -26,25 +26,40 @@ const PROGRAMS: [(&[&str], &str); 8] = [
     (&["unshare", "--version"], "util-linux"),
 ];
 
-/// The scripts that must lie beside the packages that they import.
-const OIDC_FILES: [&str; 9] = [
-    "package.json",
-    "package-lock.json",
-    ".npmrc",
-    "as.mjs",
-    "rs.mjs",
-    "service.mjs",
-    "store.mjs",
-    "counters.mjs",
-    "smoke.mjs",
-];
+/// A server of npm packages: its folder, and the scripts that must lie beside the packages that they import.
+struct Npm {
+    name: &'static str,
+    scripts: &'static [&'static str],
+}
+
+const OIDC: Npm = Npm {
+    name: "oidc-provider",
+    scripts: &[
+        "oidc-provider/as.mjs",
+        "oidc-provider/rs.mjs",
+        "oidc-provider/service.mjs",
+        "oidc-provider/store.mjs",
+        "oidc-provider/counters.mjs",
+        "oidc-provider/smoke.mjs",
+    ],
+};
+
+const EMULATE: Npm = Npm {
+    name: "emulate",
+    scripts: &["emulate/serve.mjs", "emulate/smoke.mjs", "oidc-provider/service.mjs"],
+};
+
+/// What npm reads.
+const NPM_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
 /// Installs what is missing.
 pub(super) fn everything(places: &Places) -> Outcome {
     let _alone = alone(&places.installed)?;
     programs()?;
-    python(places)?;
-    oidc(places)
+    python(places, "venv", "requirements.txt")?;
+    python(places, "agents", "agents.txt")?;
+    npm(places, &OIDC)?;
+    npm(places, &EMULATE)
 }
 
 /// Held while something is installed.
@@ -88,10 +103,10 @@ fn is_root() -> Outcome<bool> {
     Ok(own.uid() == 0)
 }
 
-/// A virtual environment with exactly what `requirements.txt` names; node comes with it.
-fn python(places: &Places) -> Outcome {
-    let requirements = places.scripts.join("requirements.txt");
-    once(&places.installed.join("venv"), &machine::read(&requirements)?, |venv| {
+/// A virtual environment with exactly what a list names; node comes with that of the servers.
+fn python(places: &Places, name: &str, list: &str) -> Outcome {
+    let requirements = places.scripts.join(list);
+    once(&places.installed.join(name), &machine::read(&requirements)?, |venv| {
         machine::output(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
         let mut pip = Command::new(venv.join("bin/python"));
         pip.args([
@@ -109,26 +124,27 @@ fn python(places: &Places) -> Outcome {
 }
 
 /// The packages that `package-lock.json` names, and beside them the scripts as they are today.
-fn oidc(places: &Places) -> Outcome {
-    let scripts = places.scripts.join("oidc-provider");
+fn npm(places: &Places, server: &Npm) -> Outcome {
+    let (from, to) = (places.scripts.join(server.name), places.installed.join(server.name));
     let node = node(&places.installed)?;
-    once(&places.oidc(), &machine::read(&scripts.join("package-lock.json"))?, |folder| {
+    once(&to, &machine::read(&from.join("package-lock.json"))?, |folder| {
         machine::make_folder(folder)?;
-        copy(&scripts, folder)?;
+        for name in NPM_FILES {
+            copy(&from.join(name), folder)?;
+        }
         let npm = node_home(&places.installed)?.join("lib/node_modules/npm/bin/npm-cli.js");
         let mut npm_ci = Command::new(&node);
         npm_ci.arg(npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
         machine::output(&mut npm_ci).map(drop)
     })?;
-    copy(&scripts, &places.oidc())
+    server.scripts.iter().try_for_each(|script| copy(&places.scripts.join(script), &to))
 }
 
-fn copy(from: &Path, to: &Path) -> Outcome {
-    for name in OIDC_FILES {
-        fs::copy(from.join(name), to.join(name))
-            .map_err(|error| Fault::one(format!("parts: cannot copy `{name}`: {error}")))?;
-    }
-    Ok(())
+/// Copies a file into a folder, under its own name.
+fn copy(file: &Path, folder: &Path) -> Outcome {
+    let target = folder.join(file.file_name().unwrap_or_default());
+    let copied = fs::copy(file, &target);
+    copied.map(drop).map_err(|error| Fault::one(format!("parts: cannot copy `{}`: {error}", file.display())))
 }
 
 /// Node, from the virtual environment: no distribution's own is new enough everywhere.
