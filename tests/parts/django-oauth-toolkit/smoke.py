@@ -117,6 +117,8 @@ def behaviours_and_revocation_hold():
     control(f"behaviour?client_id={client['client_id']}", {"status": 503, "retry_after": 7, "times": 1})
     assert refresh(client, tokens)[0] == 503
     _, tokens = refresh(client, tokens)
+    twice = control(f"counters?client_id={client['client_id']}")["presented_twice"]
+    assert twice == 1, "a token that was never consumed counts as well"
     control(f"behaviour?client_id={client['client_id']}", {"drop_after_commit": True, "times": 1})
     try:
         refresh(client, tokens)

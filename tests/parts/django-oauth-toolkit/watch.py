@@ -27,6 +27,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 TOKEN_PATH = "/o/token/"
 NAMES = (
     "token_requests",
+    "presented_twice",
     "code_exchanges",
     "refreshes_ok",
     "refreshes_failed",
@@ -41,12 +42,24 @@ _counters = defaultdict(lambda: dict.fromkeys(NAMES, 0))
 _behaviours = {}
 _access_token_secs = {}
 _seen = {}
+_presented = set()
 _issued = defaultdict(list)
 
 
 def count(client_id, name):
     with _lock:
         _counters[client_id][name] += 1
+
+
+def arrived(client_id, refresh_token):
+    """Counts a request as it arrives: a refresh token that was never consumed is presented twice all the same."""
+    count(client_id, "token_requests")
+    checksum = hashlib.sha256((refresh_token or "").encode()).hexdigest()
+    with _lock:
+        again = refresh_token is not None and checksum in _presented
+        _presented.add(checksum)
+    if again:
+        count(client_id, "presented_twice")
 
 
 def counters_of(client_id):
@@ -139,7 +152,7 @@ class TokenEndpoint:
             return self.get_response(request)
         client_id = _client_of(request)
         behaviour = _take_behaviour(client_id)
-        count(client_id, "token_requests")
+        arrived(client_id, request.POST.get("refresh_token"))
         return self._before(request, client_id, behaviour) or self._process(request, client_id, behaviour)
 
     def _before(self, request, client_id, behaviour):

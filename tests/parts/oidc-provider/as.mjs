@@ -21,7 +21,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import Provider from 'oidc-provider';
-import { behave, countersOf, takeBehaviour, watch } from './counters.mjs';
+import { arrived, behave, countersOf, takeBehaviour, watch } from './counters.mjs';
 import { announce, answer, control, listen, readBody } from './service.mjs';
 import { Store, issuedTo, revokeGrants } from './store.mjs';
 
@@ -74,9 +74,10 @@ function clientOf(authorization, form) {
 /** Stands before the provider's token endpoint: counts, and misbehaves as told, before anything is processed. */
 async function tokenRequest(request, response, next) {
   const body = await readBody(request);
-  const client = clientOf(request.headers.authorization, new URLSearchParams(body));
+  const form = new URLSearchParams(body);
+  const client = clientOf(request.headers.authorization, form);
   const behaviour = takeBehaviour(client);
-  countersOf(client).token_requests += 1;
+  arrived(client, form.get('refresh_token'));
   if (behaviour.delay_ms) await wait(behaviour.delay_ms);
   if (behaviour.drop_before || behaviour.status) countersOf(client).refused_by_behaviour += 1;
   if (behaviour.drop_before) return request.socket.destroy();

@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto';
 
 const counters = new Map();
 const rotated = new Set();
+const presented = new Set();
 const ended = new Set();
 const behaviours = new Map();
 
@@ -17,11 +18,20 @@ const digest = (token) => createHash('sha256').update(token).digest('base64');
 export function countersOf(clientId) {
   if (!counters.has(clientId)) {
     counters.set(clientId, {
-      token_requests: 0, code_exchanges: 0, refreshes_ok: 0, refreshes_failed: 0,
+      token_requests: 0, presented_twice: 0, code_exchanges: 0, refreshes_ok: 0, refreshes_failed: 0,
       reuse_detected: 0, replays_in_grace: 0, families_revoked: 0, refused_by_behaviour: 0,
     });
   }
   return counters.get(clientId);
+}
+
+/** Counts a request as it arrives: also one whose refresh token was never consumed is presented twice the second time. */
+export function arrived(clientId, refreshToken) {
+  const count = countersOf(clientId);
+  count.token_requests += 1;
+  if (!refreshToken) return;
+  if (presented.has(digest(refreshToken))) count.presented_twice += 1;
+  presented.add(digest(refreshToken));
 }
 
 /** How the token endpoint treats one client; an empty object is "as always". */

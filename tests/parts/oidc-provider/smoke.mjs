@@ -96,8 +96,8 @@ async function aRaceIsCountedExactly() {
   const { refresh_token } = await connect(client, 'ops');
   const answers = await Promise.all(Array.from({ length: 8 }, () => refresh(client, refresh_token)));
   assert.equal(answers.filter((answer) => answer.status === 200).length, 1);
-  const { refreshes_ok, refreshes_failed, reuse_detected, families_revoked } = await counters(client);
-  assert.deepEqual([refreshes_ok, refreshes_failed, reuse_detected, families_revoked], [1, 7, 7, 1]);
+  const { refreshes_ok, refreshes_failed, reuse_detected, families_revoked, presented_twice } = await counters(client);
+  assert.deepEqual([refreshes_ok, refreshes_failed, reuse_detected, families_revoked, presented_twice], [1, 7, 7, 1, 7]);
 }
 
 async function lifetimesBehavioursAndRevocationHold() {
@@ -108,6 +108,7 @@ async function lifetimesBehavioursAndRevocationHold() {
   const busy = await refresh(client, first.refresh_token);
   assert.deepEqual([busy.status, busy.headers.get('retry-after')], [503, '7']);
   const second = (await refresh(client, first.refresh_token)).body;
+  assert.equal((await counters(client)).presented_twice, 1, 'a token that was never consumed counts as well');
   await behave(client, { drop_after_commit: true, times: 1 });
   await assert.rejects(refresh(client, second.refresh_token), 'the answer is lost');
   const { refreshes_ok, refused_by_behaviour } = await counters(client);

@@ -93,6 +93,7 @@ async fn a_kill_at_each_step_never_presents_twice(kind: Kind, username: &str) {
         let state = settled(&install, &registration, before.refreshes_ok).await;
         let after = registration.counters().await;
         assert_eq!(after.reuse_detected, 0, "round {round}: a consumed token was presented: {after:?}");
+        assert_eq!(after.presented_twice, 0, "round {round}: a token was presented again: {after:?}");
         assert_eq!(after.families_revoked, 0, "round {round}: {after:?}");
         if state == "healthy" {
             tally.healthy += 1;
@@ -106,9 +107,8 @@ async fn a_kill_at_each_step_never_presents_twice(kind: Kind, username: &str) {
         }
     }
     println!("{}: {tally:?}", kind.tool());
-    assert!(tally.at_a_step > ROUNDS / 2, "{tally:?}");
+    assert!(tally.at_a_step * 5 >= ROUNDS * 4, "{tally:?}");
     assert!(tally.healthy > 0, "no round came through: {tally:?}");
-    install.assert_no_canary(&registration.issued().await);
 }
 
 /// Waits until the restarted keeper has come to a conclusion: another refresh succeeded, or a human is asked.

@@ -8,12 +8,17 @@ const KEY: &str = "canary-key-7f3a9c1e5b2d4860";
 /// curl with the agent's certificate and the gateway's pinned key.
 fn curl(install: &Install, pin: &str, arguments: &[&str]) -> Output {
     let file = |name: &str| install.root().join(name).to_str().expect("a path").to_owned();
-    Command::new("curl")
+    let output = Command::new("curl")
         .args(["--silent", "--show-error", "--insecure", "--pinnedpubkey", pin])
+        .args(["--dump-header", &file("agent.headers")])
         .args(["--cert", &file("agent.pem"), "--key", &file("agent.key"), "--write-out", "\n%{http_code}"])
         .args(arguments)
         .output()
-        .expect("curl is installed: run `cargo xtask test`")
+        .expect("curl is installed: run `cargo xtask test`");
+    for shown in [&output.stdout, &std::fs::read(file("agent.headers")).unwrap_or_default()] {
+        install.oracle.note("what an agent saw", shown);
+    }
+    output
 }
 
 fn answered(output: &Output) -> (String, String) {
@@ -72,7 +77,6 @@ async fn curl_calls_with_a_reference_and_the_tool_sees_the_key() {
         |path: &str| answered(&curl(&install, &pin, &["-H", &bearer, &format!("{gateway}/canary{path}")]));
     let (status, answer) = call("/repos/acme/site?page=2");
     assert_eq!(status, "200", "{answer}");
-    assert!(!answer.contains(KEY));
     let arrived = recorder.last();
     assert_eq!(arrived.target, "/repos/acme/site?page=2");
     assert_eq!(arrived.values("authorization"), [format!("Bearer {KEY}")]);
@@ -98,5 +102,4 @@ async fn curl_calls_with_a_reference_and_the_tool_sees_the_key() {
 
     let verdict = install.json(&["ledger", "verify"]);
     assert_eq!(verdict["whole"], true, "{verdict}");
-    install.assert_no_canary(&[KEY.to_owned()]);
 }

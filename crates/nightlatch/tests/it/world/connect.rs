@@ -3,6 +3,7 @@
 
 use super::{
     agent::Agent,
+    canary::Oracle,
     eventually,
     human::{Browser, Landed},
     install::Install,
@@ -13,6 +14,7 @@ use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Read, Write},
     process::{Child, ExitStatus},
+    sync::Arc,
     time::Duration,
 };
 
@@ -52,7 +54,10 @@ impl Install {
 
     /// A registration of its own at the provider, for the redirect URI of this installation.
     pub(crate) async fn register(&self, kind: Kind, username: &str, access_secs: u32) -> Registration {
-        Registration::new(kind, &self.redirect_uri(kind), username, access_secs).await
+        let registration = Registration::new(kind, &self.redirect_uri(kind), username, access_secs).await;
+        self.oracle.guard(&registration.client_secret);
+        self.oracle.guard_listed(registration.issued_url());
+        registration
     }
 
     /// Connects an account by OAuth; the browser follows the page that `connect` prints.
@@ -66,6 +71,7 @@ impl Install {
         let Landed::Page(page) = browser.open(&address).await else {
             panic!("the browser stopped on its way")
         };
+        self.oracle.note("a page of ours", &browser.shown_by(&self.redirect_base()));
         Ended { page: Some(page.status), ..finished(child).await }
     }
 
@@ -90,7 +96,8 @@ impl Install {
             assert!(read > 0, "`connect` ended before it printed an address:\n{printed}");
             printed.push_str(&line);
             if let Some(address) = address_in(&line, marker) {
-                return (Running { child, stderr: lines, printed }, address);
+                let oracle = Arc::clone(&self.oracle);
+                return (Running { child, stderr: lines, printed, oracle }, address);
             }
         }
     }
@@ -125,16 +132,20 @@ pub(crate) struct Running {
     pub(crate) child: Child,
     stderr: BufReader<std::process::ChildStderr>,
     printed: String,
+    oracle: Arc<Oracle>,
 }
 
 /// Waits for a `connect` to end.
 pub(crate) async fn finished(running: Running) -> Ended {
-    let Running { mut child, mut stderr, mut printed } = running;
+    let Running { mut child, mut stderr, mut printed, oracle } = running;
     let status =
         eventually("`connect` ends", Duration::from_secs(30), async || child.try_wait().ok().flatten()).await;
     stderr.read_to_string(&mut printed).expect("readable output");
     let mut stdout = String::new();
     child.stdout.take().expect("piped").read_to_string(&mut stdout).expect("readable output");
+    for text in [&printed, &stdout] {
+        oracle.note("what a command printed", text.as_bytes());
+    }
     Ended { status, page: None, stdout, stderr: printed }
 }
 

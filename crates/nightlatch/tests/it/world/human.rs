@@ -10,8 +10,8 @@ pub(crate) struct Browser {
     jar: BTreeMap<(String, String), String>,
     username: String,
     password: String,
-    /// Every byte that it was shown.
-    pub(crate) seen: Vec<u8>,
+    /// Every page that it was shown, and whose it was.
+    seen: Vec<(String, Vec<u8>)>,
     /// Stops before this origin is called, and hands the address back: the human without that browser.
     stop_before: Option<String>,
 }
@@ -61,6 +61,12 @@ impl Browser {
         panic!("the pages never came to an end");
     }
 
+    /// What the pages of one origin (`http://host:port`) showed. A provider's own hold the code, as they must.
+    pub(crate) fn shown_by(&self, origin: &str) -> Vec<u8> {
+        let own = self.seen.iter().filter(|(host, _)| host_of(origin) == *host);
+        own.flat_map(|(_, page)| page.clone()).collect()
+    }
+
     async fn fetch(&mut self, method: Method, url: &str, form: &str) -> Answer {
         let host = host_of(url);
         let cookies: Vec<String> = self
@@ -86,7 +92,7 @@ impl Browser {
         for cookie in page.headers.get_all("set-cookie") {
             self.keep(&host, cookie.to_str().expect("a readable cookie"));
         }
-        self.seen.extend(page.seen());
+        self.seen.push((host, page.seen()));
         page
     }
 

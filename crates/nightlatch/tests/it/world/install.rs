@@ -2,7 +2,8 @@
 //! the command line.
 
 use super::{
-    canary, eventually,
+    canary::Oracle,
+    eventually,
     provider::Kind,
     tools::{manifest, profile},
 };
@@ -14,13 +15,14 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
     time::Duration,
 };
 use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_nightlatch");
 
-/// An installation; its processes end with it.
+/// An installation; its processes end with it, and then the oracle is asked.
 pub(crate) struct Install {
     folder: TempDir,
     gateway_port: u16,
@@ -28,6 +30,8 @@ pub(crate) struct Install {
     config: String,
     /// The log's level; TRACE but where a body of a gigabyte would be traced.
     pub(crate) log_level: &'static str,
+    /// What must not be seen here, and what was shown.
+    pub(crate) oracle: Arc<Oracle>,
     up: Option<Child>,
 }
 
@@ -41,6 +45,7 @@ impl Install {
             redirect_port: free_port(),
             config: config.to_owned(),
             log_level: "trace",
+            oracle: Arc::default(),
             up: None,
         };
         fs::create_dir(install.data()).expect("a data folder");
@@ -190,15 +195,18 @@ impl Install {
 
     /// The same with standard input and environment.
     pub(crate) fn run_with(&self, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Output {
-        let mut command = self.command();
-        command.args(arguments).envs(environment.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
+        let mut child = self.begin(arguments, environment);
+        if arguments.first() == Some(&"connect") {
+            self.oracle.guard(input);
+        }
         let mut stdin = child.stdin.take().expect("piped");
         // A command that reads nothing may have closed its end.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
-        child.wait_with_output().expect("the program ends")
+        let output = child.wait_with_output().expect("the program ends");
+        self.note_printed(&output.stdout);
+        self.note_printed(&output.stderr);
+        output
     }
 
     /// Runs a command that must succeed, with `--json`.
@@ -224,23 +232,39 @@ impl Install {
         })
     }
 
-    /// A command that is left running, with its output piped.
+    /// A command that is left running, with its output piped. What its environment holds is a secret.
     pub(crate) fn begin(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Child {
+        for (_, value) in environment {
+            self.oracle.guard(value);
+        }
         let mut command = self.command();
         command.args(arguments).envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("the program starts")
     }
 
-    /// The oracle over everything that lies on disk: data, state, log.
-    pub(crate) fn assert_no_canary(&self, secrets: &[String]) {
-        canary::assert_absent_below(self.folder.path(), secrets);
+    /// Notes what the command line printed.
+    pub(crate) fn note_printed(&self, bytes: &[u8]) {
+        self.oracle.note("what a command printed", bytes);
+    }
+
+    /// Asks the oracle from where nothing can be awaited.
+    fn findings(&self) -> Vec<String> {
+        let ask = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(self.oracle.findings(self.root()))
+        };
+        std::thread::scope(|scope| scope.spawn(ask).join()).expect("the oracle answers")
     }
 }
 
 impl Drop for Install {
     fn drop(&mut self) {
         self.kill();
+        if !std::thread::panicking() {
+            let found = self.findings();
+            assert!(found.is_empty(), "a secret shows in: {}", found.join(", "));
+        }
     }
 }
 

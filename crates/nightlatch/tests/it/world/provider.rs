@@ -91,6 +91,8 @@ pub(crate) struct Counters {
     pub(crate) reuse_detected: u64,
     pub(crate) families_revoked: u64,
     pub(crate) token_requests: u64,
+    /// Requests with a refresh token that was presented before, consumed or not.
+    pub(crate) presented_twice: u64,
 }
 
 impl Registration {
@@ -151,9 +153,14 @@ impl Registration {
 
     /// Every token and code that the provider gave this client: what an agent must never see.
     pub(crate) async fn issued(&self) -> Vec<String> {
-        let answer = http::get(&self.control("issued")).await;
+        let answer = http::get(&self.issued_url()).await;
         assert!(answer.status.is_success(), "issued: {}", answer.text());
         answer.json::<Vec<String>>()
+    }
+
+    /// Where the provider lists them.
+    pub(crate) fn issued_url(&self) -> String {
+        self.control("issued")
     }
 
     fn control(&self, verb: &str) -> String {

@@ -30,8 +30,8 @@ impl Arrived {
     }
 }
 
-/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, `/echo-authorization` with the
-/// credential that it was sent, and anything else with a short text.
+/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, and anything else with what
+/// arrived: a tool that repeats its caller's credential, as error pages and debug endpoints do.
 pub(crate) struct Recorder {
     host: String,
     address: SocketAddr,
@@ -175,9 +175,14 @@ async fn answer(
     let body = match path.strip_prefix("/large/").and_then(|bytes| bytes.parse::<u64>().ok()) {
         Some(bytes) => large(bytes),
         None if path == "/me" => whole(r#"{"id":"a1","login":"dana-account"}"#.to_owned()),
-        None => whole(format!("received {} bytes", arrived.body_bytes)),
+        None if path == "/large" => whole(format!("received {} bytes", arrived.body_bytes)),
+        None => whole(format!("{arrived:?}")),
     };
-    Ok(Response::new(body))
+    let mut answer = Response::new(body);
+    if let Some(credential) = head.headers.get(http::header::AUTHORIZATION) {
+        answer.headers_mut().insert("x-echo", credential.clone());
+    }
+    Ok(answer)
 }
 
 fn whole(text: String) -> Body {
