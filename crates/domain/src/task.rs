@@ -42,6 +42,33 @@ impl TaskState {
     }
 }
 
+/// Where a task may reach without a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// Only to the hosts that a tool of the tenant binds.
+    #[default]
+    Tools,
+    /// Also elsewhere, without any credential; private addresses stay closed.
+    Open,
+}
+
+impl Egress {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Open => "open",
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives `skip_serializing_if` a reference")]
+    const fn is_tools(&self) -> bool {
+        matches!(self, Self::Tools)
+    }
+}
+
 /// A bounded piece of work by one agent on behalf of one subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -57,6 +84,10 @@ pub struct Task {
     pub subject: PrincipalId,
     /// What it is about, in its opener's words.
     pub purpose: String,
+    /// Where it may reach without a tool. The default is not written down, so that the keeper's word for
+    /// a row that is older than this field still holds.
+    #[serde(default, skip_serializing_if = "Egress::is_tools")]
+    pub egress: Egress,
     /// Where it stands.
     pub state: TaskState,
     /// When it was opened.

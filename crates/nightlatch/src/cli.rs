@@ -4,7 +4,7 @@
 //! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nightlatch_domain::{grant::GrantText, tool::Name};
+use nightlatch_domain::{grant::GrantText, task::Egress, tool::Name};
 use std::{path::PathBuf, time::Duration};
 
 /// Exit codes, at the end of the program's own help.
@@ -299,6 +299,22 @@ The code is good for ten minutes and once. The agent makes its own key; it never
     },
 }
 
+/// Where a task may reach without a tool.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum EgressMode {
+    Tools,
+    Open,
+}
+
+impl From<EgressMode> for Egress {
+    fn from(mode: EgressMode) -> Self {
+        match mode {
+            EgressMode::Tools => Self::Tools,
+            EgressMode::Open => Self::Open,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TaskCommand {
     /// Open a task
@@ -319,6 +335,9 @@ Examples:
         /// What it is about
         #[arg(long)]
         purpose: Option<String>,
+        /// Where it may reach: the hosts that a tool binds, or also others, without a credential
+        #[arg(long, value_enum, default_value = "tools")]
+        egress: EgressMode,
     },
     /// List the tasks, newest first
     #[command(after_help = "Examples:\n  nightlatch task list")]

@@ -12,6 +12,7 @@ use nightlatch_domain::{
         TicketId, WakeId,
     },
     sealed::{ClientAuth, Sealed, SealingKey},
+    task::Egress,
     tool::Name,
 };
 use serde_json::{Map, Value, json};
@@ -111,6 +112,7 @@ plain! {
     u64 => { "type": "integer", "minimum": 0 };
     Timestamp => { "type": "integer", "format": "unix-milliseconds" };
     Value => {};
+    Egress => { "enum": ["tools", "open"] };
     ClientAuth => { "enum": ["none", "client_secret_basic", "client_secret_post"] };
     Sealed => {
         "type": "object", "required": ["recipient", "encapsulated", "ciphertext"],

@@ -5,6 +5,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     grant::GrantText,
     id::{ConnectionId, EnrolmentId, GrantId, PrincipalId, TaskId, WakeId},
+    task::Egress,
     tool::Name,
 };
 
@@ -83,6 +84,8 @@ dto! {
         purpose: Option<String>,
         /// How long it may last.
         for_secs: u64,
+        /// Where it may reach without a tool: nowhere else (`tools`) where it is absent.
+        egress: Option<Egress>,
     }
 
     /// A task.
@@ -97,6 +100,8 @@ dto! {
         subject: String,
         /// What it is about.
         purpose: String,
+        /// Where it may reach without a tool: nowhere else (`tools`), or anywhere without a credential (`open`).
+        egress: Egress,
         /// `awake`, `dormant`, `completed`, `killed` or `over` (its end date has passed).
         state: String,
         /// When it was opened.

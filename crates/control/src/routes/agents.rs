@@ -111,7 +111,10 @@ pub(super) async fn issue(
         Some(task) => control.open_task(&task).await?,
         None => {
             control
-                .open(&agent, OpenTask { agent: key, name: None, purpose: None, for_secs: TASK_SECS })
+                .open(
+                    &agent,
+                    OpenTask { agent: key, name: None, purpose: None, for_secs: TASK_SECS, egress: None },
+                )
                 .await?
         }
     };

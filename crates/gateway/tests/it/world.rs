@@ -17,7 +17,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
     reference::Reference,
     sealed::Attestation,
-    task::{Task, TaskState},
+    task::{Egress, Task, TaskState},
     tool::{BoundHost, Effect, Placement, Scheme},
 };
 use nightlatch_egress::{Connector, EgressConfig, Map, Pool, PoolLimits, Resolve};
@@ -528,6 +528,7 @@ async fn actor(
         agent,
         subject: human,
         purpose: "tests".into(),
+        egress: Egress::Tools,
         state: TaskState::Awake,
         created_at: now,
         ends_at,

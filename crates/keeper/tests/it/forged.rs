@@ -62,7 +62,13 @@ async fn a_made_up_grant_yields_no_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_task_row_yields_no_lease_and_no_wake() {
-    for edit in ["ends_at = ends_at + 1", "state = '\"dormant\"'", "state = 'dormant'", "purpose = 'other'"] {
+    for edit in [
+        "ends_at = ends_at + 1",
+        "state = '\"dormant\"'",
+        "state = 'dormant'",
+        "purpose = 'other'",
+        "egress = 'open'",
+    ] {
         let (world, running, ready) = ready().await;
         assert_eq!(world.forge(&format!("UPDATE task SET {edit}")), 1);
         let refusal = ready.lease(&running).await.unwrap_err();

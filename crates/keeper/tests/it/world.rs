@@ -25,7 +25,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding, EnrolmentCode, Human, RiskTier, Tenant},
     reference::Reference,
     sealed::{Attestation, ClientAuth, SealingKey},
-    task::{Task, TaskState},
+    task::{Egress, Task, TaskState},
     tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Allow, Connector, EgressConfig, SystemResolver};
@@ -390,6 +390,7 @@ page = "https://docs.example/me"
             agent: self.agent,
             subject: self.human,
             purpose: "tests".into(),
+            egress: Egress::Tools,
             state,
             created_at: Timestamp::from_millis(NOW_MILLIS),
             ends_at: Timestamp::from_millis(NOW_MILLIS).plus(Duration::from_secs(365 * 86_400)),

@@ -18,8 +18,9 @@ pub(super) async fn run(seat: &Seat, command: TaskCommand) -> Result<(), Failure
     let client = seat.client()?;
     let at = |key: &str, act: &str| format!("/v1/tasks/{}{act}", segment(key));
     match command {
-        TaskCommand::Open { agent, name, lasts, purpose } => {
-            let request = OpenTask { agent, name, purpose, for_secs: lasts.as_secs() };
+        TaskCommand::Open { agent, name, lasts, purpose, egress } => {
+            let egress = Some(egress.into());
+            let request = OpenTask { agent, name, purpose, for_secs: lasts.as_secs(), egress };
             let view: TaskView = client.post("/v1/tasks", &request).await?;
             seat.output.result(&view, |view| format!("opened {} for {}", called(view), view.agent))?;
             seat.output.next(format!("next: nightlatch grant add --task {} TOOL", view.id));
@@ -72,6 +73,7 @@ fn show(view: &TaskView) -> String {
         ("agent", view.agent.to_string()),
         ("for", view.subject.clone()),
         ("purpose", view.purpose.clone()),
+        ("egress", view.egress.as_str().to_owned()),
         ("state", view.state.clone()),
         ("ends", format!("{} ({})", clock_time(view.ends_at, now), until(view.ends_at, now))),
     ]);

@@ -9,7 +9,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding, RiskTier},
     reference::Reference,
     sealed::Attestation,
-    task::{Assurance, Task, TaskState},
+    task::{Assurance, Egress, Task, TaskState},
     tool::{BoundHost, Effect, Name, OperationId, Placement, Scheme, Sensitivity},
 };
 use nightlatch_policy::{Decider, Denied, Permit, Question, Sandbox};
@@ -123,6 +123,7 @@ pub(crate) fn allowed() -> Case {
             agent,
             subject: human,
             purpose: "tests".into(),
+            egress: Egress::Tools,
             state: TaskState::Awake,
             created_at: at(1),
             ends_at: at(NOW + HOUR),

@@ -14,7 +14,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
     reference::Reference,
     sealed::{Attestation, ClientAuth, SealContext, SecretKind, Wrapped},
-    task::{Assurance, Task, TaskState, WakeNote},
+    task::{Assurance, Egress, Task, TaskState, WakeNote},
     ticket::{Ticket, TicketKind},
     tool::{BoundHost, Effect, Name, Placement, Scheme},
 };
@@ -131,6 +131,7 @@ impl World {
             agent: self.agent,
             subject: self.human,
             purpose: "to try".into(),
+            egress: Egress::Open,
             state: TaskState::Awake,
             created_at: later(self.drawn.load(Ordering::Relaxed)),
             ends_at: later(86_400),

@@ -216,12 +216,13 @@ fn put_task(at: &Database, task: &Task) -> Result<(), StoreError> {
     record::write(
         at,
         "task",
-        "INSERT INTO task (tenant_id, task_id, name, agent_id, subject_id, purpose, state, created_at, ends_at,
-             attestation)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+        "INSERT INTO task (tenant_id, task_id, name, agent_id, subject_id, purpose, egress, state, created_at,
+             ends_at, attestation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
          ON CONFLICT (tenant_id, task_id) DO UPDATE SET name = excluded.name, agent_id = excluded.agent_id,
-             subject_id = excluded.subject_id, purpose = excluded.purpose, state = excluded.state,
-             created_at = excluded.created_at, ends_at = excluded.ends_at, attestation = excluded.attestation
+             subject_id = excluded.subject_id, purpose = excluded.purpose, egress = excluded.egress,
+             state = excluded.state, created_at = excluded.created_at, ends_at = excluded.ends_at,
+             attestation = excluded.attestation
          WHERE task.state NOT IN ('completed', 'killed')",
         params![
             Word(&task.tenant),
@@ -230,6 +231,7 @@ fn put_task(at: &Database, task: &Task) -> Result<(), StoreError> {
             Word(&task.agent),
             Word(&task.subject),
             task.purpose,
+            Word(&task.egress),
             Word(&task.state),
             task.created_at.millis(),
             task.ends_at.millis(),

@@ -8,7 +8,10 @@ use super::OpenError;
 use nightlatch_domain::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../migrations/sqlite/0002_task_egress.sql"),
+];
 
 /// Refuses a database that has tables, but not our note of migrations.
 pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), OpenError> {

@@ -57,6 +57,7 @@ pub(super) fn task(row: &Record<'_>) -> Read<Task> {
         agent: row.word("agent_id")?,
         subject: row.word("subject_id")?,
         purpose: row.text("purpose")?,
+        egress: row.word("egress")?,
         state: row.word("state")?,
         created_at: row.time("created_at")?,
         ends_at: row.time("ends_at")?,

@@ -102,7 +102,24 @@ fn a_newer_or_another_schema_is_refused() {
     drop(open(&path).unwrap());
     let edit = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     edit("INSERT INTO schema_migration VALUES (99, 'x', 0)");
-    assert!(matches!(open(&path), Err(OpenError::NewerVersion { found: 99, known: 1 })));
+    assert!(matches!(open(&path), Err(OpenError::NewerVersion { found: 99, known: 2 })));
     edit("DELETE FROM schema_migration WHERE number = 99; UPDATE schema_migration SET checksum = 'x'");
     assert!(matches!(open(&path), Err(OpenError::OtherHistory { number: 1 })));
+}
+
+#[tokio::test]
+async fn a_task_that_is_older_than_its_egress_reaches_tools_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.sqlite");
+    drop(open(&path).unwrap());
+    let edit = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    edit("ALTER TABLE task DROP COLUMN egress; DELETE FROM schema_migration WHERE number = 2");
+    edit(
+        "INSERT INTO agent VALUES ('t', 'a', 'a', 'h', '', 'low', 'active', 0, '');
+         INSERT INTO task VALUES ('t', 'k', NULL, 'a', 'h', '', 'awake', 0, 1, '')",
+    );
+    drop(open(&path).unwrap());
+    let sql = "SELECT egress FROM task";
+    let egress: String = Connection::open(&path).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(egress, "tools");
 }

@@ -19,7 +19,7 @@ use nightlatch_domain::{
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, RiskTier},
     reference::Reference,
     sealed::{Attestation, Sealed},
-    task::{Task, TaskState},
+    task::{Egress, Task, TaskState},
     tool::Effect,
 };
 use std::sync::Arc;
@@ -54,6 +54,7 @@ fn task() -> Task {
         agent: id!(PrincipalId, 1),
         subject: id!(PrincipalId, 2),
         purpose: "work".to_owned(),
+        egress: Egress::Tools,
         state: TaskState::Dormant,
         created_at: Timestamp::from_millis(1),
         ends_at: Timestamp::from_millis(2),
@@ -166,6 +167,21 @@ fn another_keepers_word_is_none() {
         let word = others.attest(&row).unwrap();
         assert!(!keys.verify(&attested(row, word)));
     }
+}
+
+#[test]
+fn a_task_is_not_opened_to_the_world_behind_the_keepers_back() {
+    let (_folder, keys) = keeper();
+    let word = keys.attest(&Statement::Task(task())).unwrap();
+    let opened = Statement::Task(Task { egress: Egress::Open, attestation: word, ..task() });
+    assert!(!keys.verify(&opened));
+}
+
+#[test]
+fn the_word_for_a_task_that_is_older_than_its_egress_still_holds() {
+    let written = serde_json::to_value(task()).unwrap();
+    assert!(written.get("egress").is_none());
+    assert_eq!(serde_json::from_value::<Task>(written).unwrap(), task());
 }
 
 #[test]
