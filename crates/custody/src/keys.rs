@@ -4,4 +4,5 @@
 
 mod file;
 pub mod gateway;
+pub mod interception;
 pub mod keeper;

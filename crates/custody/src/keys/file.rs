@@ -11,7 +11,7 @@ use rustix::{
     process::geteuid,
 };
 use std::{
-    fs::{DirBuilder, File, OpenOptions, remove_file},
+    fs::{DirBuilder, File, OpenOptions, remove_file, rename},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -105,6 +105,13 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CustodyErro
     let removed = remove_file(&draft);
     written.and(removed).map_err(|source| failed(path, source))?;
     sync_folder(path).map_err(|source| failed(path, source))
+}
+
+/// Writes a file whole and durable, whatever was there. Never for a key: only for what a key can make again.
+pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), CustodyError> {
+    let draft = path.with_extension("draft");
+    let written = draft_file(&draft, bytes).and_then(|()| rename(&draft, path));
+    written.and_then(|()| sync_folder(path)).map_err(|source| failed(path, source))
 }
 
 fn draft_file(draft: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -1,9 +1,14 @@
-//! The gateway's keys, in `keys/gateway/`: its TLS identity, the ledger's signing key, the keyed hash.
+//! The gateway's keys, in `keys/gateway/`: its TLS identity, the ledger's signing key, the keyed hash, and the
+//! interception authorities.
 //!
 //! None of them opens a credential. Their theft lets somebody pose as this gateway to agents that
-//! pinned it, sign heads of a forged ledger, or test guesses against the hashes in a ledger.
+//! pinned it, or as a tool to agents that trust its authority; sign heads of a forged ledger; or test guesses
+//! against the hashes in a ledger.
 
-use super::file::{KeyFile, private_folder, read_private, write_private};
+use super::{
+    file::{KeyFile, private_folder, read_private, write_private},
+    interception::Interception,
+};
 use crate::CustodyError;
 use aws_lc_rs::{
     digest, hmac,
@@ -24,6 +29,7 @@ pub struct GatewayKeys {
     tls: TlsIdentity,
     ledger_seed: Zeroizing<[u8; SEED_LEN]>,
     hash_key: Zeroizing<[u8; SEED_LEN]>,
+    interception: Interception,
 }
 
 impl GatewayKeys {
@@ -43,6 +49,7 @@ impl GatewayKeys {
             tls: TlsIdentity::load_or_create(&folder, fresh_allowed)?,
             ledger_seed: seed(&folder, "ledger.key", "ledger", fresh_allowed, entropy)?,
             hash_key: seed(&folder, "query-hash.key", "query-hash", fresh_allowed, entropy)?,
+            interception: Interception::new(&folder)?,
         })
     }
 
@@ -50,6 +57,12 @@ impl GatewayKeys {
     #[must_use]
     pub fn tls(&self) -> &TlsIdentity {
         &self.tls
+    }
+
+    /// The authorities that stand for tools towards agents.
+    #[must_use]
+    pub fn interception(&self) -> &Interception {
+        &self.interception
     }
 
     /// The key that signs the ledger's heads.
@@ -139,7 +152,7 @@ impl TlsIdentity {
     }
 }
 
-fn fresh_key() -> Result<Zeroizing<Vec<u8>>, CustodyError> {
+pub(super) fn fresh_key() -> Result<Zeroizing<Vec<u8>>, CustodyError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| CustodyError::SealFailed)?;
     Ok(Zeroizing::new(key.serialize_der()))
 }
@@ -162,7 +175,7 @@ fn self_signed(key: &KeyPair) -> Option<String> {
     params.self_signed(key).ok().map(|certificate| certificate.pem())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
