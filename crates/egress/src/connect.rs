@@ -42,6 +42,15 @@ pub enum Protocol {
     Http2,
 }
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carries {
+    /// A credential of ours may go over it.
+    Credential,
+    /// Only what an agent has itself.
+    Nothing,
+}
+
 /// A connection, ready for its first byte.
 #[derive(Debug)]
 pub struct Connected {
@@ -85,7 +94,7 @@ impl Connector {
 
     async fn connect_unhurried(&self, to: &Destination, alpn: Alpn) -> Result<Connected, EgressError> {
         let map = self.config.map_of(to.host());
-        let addresses = self.judged_addresses(to, map).await?;
+        let addresses = self.judged_addresses(to, map, Carries::Credential).await?;
         let (socket, peer) = dial(to, &addresses).await?;
         if to.scheme() == Scheme::Http {
             return Ok(Connected { stream: Stream::Plain(socket), protocol: Protocol::Http1, peer });
@@ -102,21 +111,39 @@ impl Connector {
         Ok(Connected { stream: Stream::Tls(Box::new(tls)), protocol, peer })
     }
 
+    /// Connects without TLS, before `deadline`, for what carries no credential of ours: a tunnel in which the
+    /// agent speaks TLS itself, or plain HTTP of its own. The addresses are judged as ever; only the rule that
+    /// plain HTTP stays on this machine, which protects credentials, has nothing to protect here.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn connect_bare(&self, to: &Destination, deadline: Boot) -> Result<TcpStream, EgressError> {
+        let left = deadline.since(self.clock.boot());
+        let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
+        let unhurried = async {
+            let addresses =
+                self.judged_addresses(to, self.config.map_of(to.host()), Carries::Nothing).await?;
+            Ok(dial(to, &addresses).await?.0)
+        };
+        timeout(left, unhurried).await.map_err(late)?
+    }
+
     /// The addresses that may be dialled: those of the map, of the literal, or of the resolver.
     async fn judged_addresses(
         &self,
         to: &Destination,
         map: Option<&Map>,
+        carries: Carries,
     ) -> Result<Vec<SocketAddr>, EgressError> {
         if let Some(map) = map {
-            let judged = self.judge(to, map.to().ip(), true)?;
+            let judged = self.judge(to, map.to().ip(), true, carries)?;
             return Ok(vec![SocketAddr::new(judged, map.to().port())]);
         }
         let found = match to.literal() {
             Some(literal) => vec![literal],
             None => self.resolve(to.host()).await?,
         };
-        let judge = |address| Ok(SocketAddr::new(self.judge(to, address, false)?, to.port()));
+        let judge = |address| Ok(SocketAddr::new(self.judge(to, address, false, carries)?, to.port()));
         found.into_iter().map(judge).collect()
     }
 
@@ -127,10 +154,17 @@ impl Connector {
     }
 
     /// Whether one address may be dialled for a destination; `mapped` says that the operator named it.
-    fn judge(&self, to: &Destination, address: IpAddr, mapped: bool) -> Result<IpAddr, EgressError> {
+    fn judge(
+        &self,
+        to: &Destination,
+        address: IpAddr,
+        mapped: bool,
+        carries: Carries,
+    ) -> Result<IpAddr, EgressError> {
         let class = classify(address);
         let named = mapped || self.config.allows(to.host(), address);
-        if to.scheme() == Scheme::Http && !(class == AddressClass::Loopback && named) {
+        let is_exposed = carries == Carries::Credential && to.scheme() == Scheme::Http;
+        if is_exposed && !(class == AddressClass::Loopback && named) {
             return Err(EgressError::PlainHttp(to.host().to_owned()));
         }
         if class == AddressClass::Public || named {

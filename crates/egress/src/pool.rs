@@ -115,6 +115,12 @@ impl Pool {
         Self(Arc::new(Inner { connector, limits, shelves: Mutex::new(Shelves::default()) }))
     }
 
+    /// What makes its connections.
+    #[must_use]
+    pub fn connector(&self) -> &Arc<Connector> {
+        &self.0.connector
+    }
+
     /// Sends a request and waits for the head of its answer. `Host` or `:authority` are written here; a
     /// request that names another host is refused.
     ///

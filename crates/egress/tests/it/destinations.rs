@@ -158,3 +158,28 @@ async fn what_cannot_be_reached_says_that_nothing_was_sent() {
     let failed = silent.connect(&https(HOST, 443), Alpn::Http1, hand.after(20)).await.unwrap_err();
     assert!(matches!(failed, EgressError::ConnectTimeout(_)) && failed.nothing_was_sent());
 }
+
+#[tokio::test]
+async fn a_bare_connection_is_judged_by_address_like_any_other() {
+    let special =
+        ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "fd00:ec2::254"];
+    for address in special {
+        for to in [https(HOST, 443), http(HOST, 80)] {
+            let (connector, hand) = connector(EgressConfig::default(), Names::saying(&[&[address]]));
+            let refused = connector.connect_bare(&to, hand.after(1000)).await.unwrap_err();
+            assert!(matches!(refused, EgressError::Forbidden { .. }), "{address}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bare_connection_goes_where_the_operator_maps_it_and_sends_nothing_of_its_own() {
+    let server = serves_nothing().await;
+    for to in [https(HOST, 443), http(HOST, 80)] {
+        let (connector, hand) = mapped(server.at, None);
+        let before = server.came();
+        let socket = connector.connect_bare(&to, hand.after(9000)).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), server.at);
+        eventually(|| server.came() == before + 1).await;
+    }
+}
