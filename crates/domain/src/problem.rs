@@ -87,6 +87,9 @@ problems! {
     /// The host or path is none that the connection was confirmed for.
     DestinationDenied = "destination-denied", 403, Policy, false, "the connection was not confirmed for this destination",
         "Do not retry. A credential goes only where its connection was confirmed for.";
+    /// A host that no tool has, for a task that reaches its tools only.
+    EgressDenied = "egress-denied", 403, Policy, false, "this task reaches the hosts of its tools only",
+        "Do not retry and do not look for another way. No tool of this task has this host; a human can add a tool for it, or open the task with `--egress open`.";
     /// Host, SNI and request disagree.
     Misdirected = "misdirected-request", 421, Caller, false, "host and connection disagree",
         "Do not retry on this connection. Host header, TLS server name and request target must name the same host.";

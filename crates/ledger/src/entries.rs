@@ -2,7 +2,7 @@
 
 use crate::{
     LedgerError, Recorded,
-    facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts},
+    facts::{EventFacts, FindingFacts, HostName, IntentFacts, OutcomeFacts, RefusalFacts},
     hash::{LedgerKeys, Of},
     record::{Entry, Event, Finding, Intent, Method, Outcome, Refusal},
 };
@@ -83,6 +83,8 @@ pub(crate) fn refusal(caller: &Caller, facts: RefusalFacts, now: Timestamp) -> E
         effect: facts.effect,
         grant: facts.grant,
         connection: facts.connection,
+        host: facts.host.map(HostName::into_text),
+        count: facts.count,
         ..Refusal::bare(facts.problem, now, now)
     })
 }
@@ -124,6 +126,7 @@ impl Refusal {
             effect: None,
             grant: None,
             connection: None,
+            host: None,
             count: 1,
             first,
             last,
@@ -149,6 +152,7 @@ impl Event {
             attempt: facts.attempt,
             ticket: facts.ticket,
             reason: facts.reason.map(str::to_owned),
+            host: facts.host.map(HostName::into_text),
             count: facts.count,
         }
     }

@@ -15,6 +15,28 @@ use nightlatch_domain::{
 };
 use std::net::{IpAddr, Ipv6Addr};
 
+/// The longest host name (RFC 1035 §2.3.4).
+const HOST_NAME_MAX_BYTES: usize = 253;
+
+/// The host that a caller wanted to reach. The one text of a caller's choice that a record holds, so it is one
+/// host name in lower case, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// A host name; none where the text is anything else.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':');
+        let sound = !text.is_empty() && text.len() <= HOST_NAME_MAX_BYTES && text.bytes().all(inner);
+        sound.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+}
+
 /// What an intent says besides the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IntentFacts {
@@ -66,6 +88,10 @@ pub struct RefusalFacts {
     pub grant: Option<GrantId>,
     /// The connection.
     pub connection: Option<ConnectionId>,
+    /// The host that it wanted to reach, where no tool has it.
+    pub host: Option<HostName>,
+    /// How many alike are told of at once; else 1.
+    pub count: u64,
 }
 
 impl RefusalFacts {
@@ -82,6 +108,8 @@ impl RefusalFacts {
             effect: None,
             grant: None,
             connection: None,
+            host: None,
+            count: 1,
         }
     }
 }
@@ -164,6 +192,8 @@ pub struct EventFacts {
     pub ticket: Option<TicketId>,
     /// Why, in one of our words.
     pub reason: Option<&'static str>,
+    /// The host that was reached, where no tool has it.
+    pub host: Option<HostName>,
     /// How many, where something is counted; else 1.
     pub count: u64,
 }
@@ -187,6 +217,7 @@ impl EventFacts {
             attempt: None,
             ticket: None,
             reason: None,
+            host: None,
             count: 1,
         }
     }

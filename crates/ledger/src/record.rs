@@ -249,6 +249,9 @@ pub struct Refusal {
     /// The connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionId>,
+    /// The host that it wanted to reach, where no tool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// How many.
     pub count: u64,
     /// The first of them.
@@ -297,6 +300,10 @@ words! {
         LedgerRecovered = "ledger-recovered",
         /// A reference was used by an agent or task that it does not belong to.
         ReferenceMisused = "reference-misused",
+        /// A task reached a host that no tool has, without a credential.
+        EgressOpened = "egress-opened",
+        /// A refresh of a client's own was answered with the reference that it came with.
+        TokenAnswered = "token-answered",
         /// The keeper refused a lease, because what is stored could not be verified.
         LeaseRefused = "lease-refused",
         /// A human was added.
@@ -363,16 +370,23 @@ impl EventName {
 
     /// Whether whoever records it waits for the disk. The misuse of a reference is on it with the next signed
     /// head: a sync that only a foreign reference brings about would tell it from an unknown one, to
-    /// whoever asks next.
+    /// whoever asks next. What goes with no credential waits no longer than a read does.
     #[must_use]
     pub const fn waits_for_disk(self) -> bool {
-        !matches!(self, Self::ReferenceMisused)
+        !matches!(self, Self::ReferenceMisused | Self::EgressOpened | Self::TokenAnswered)
     }
 
     /// Whether an agent can cause it as often as it likes: then it has a budget, one for each name.
     #[must_use]
     pub const fn is_provoked(self) -> bool {
-        matches!(self, Self::ReferenceMisused | Self::LeaseRefused | Self::TaskWoke)
+        matches!(
+            self,
+            Self::ReferenceMisused
+                | Self::LeaseRefused
+                | Self::TaskWoke
+                | Self::EgressOpened
+                | Self::TokenAnswered
+        )
     }
 }
 
@@ -420,6 +434,9 @@ pub struct Event {
     /// Why, in one of our words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The host that was reached, where no tool has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// How many alike, where they were counted.
     pub count: u64,
 }

@@ -4,7 +4,9 @@
 use super::{Inner, Ledger, Recorded};
 use crate::{
     LedgerError, What,
-    facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source, oauth_error},
+    facts::{
+        EventFacts, FindingFacts, HostName, IntentFacts, OutcomeFacts, RefusalFacts, Source, oauth_error,
+    },
     pen::{Pen, held},
     read::{Filter, of_call, tail},
     record::{Entry, EventName, FindingKind, Kind, Record},
@@ -539,4 +541,26 @@ async fn a_misused_reference_makes_nobody_wait_for_the_disk_and_every_other_even
     assert!(is_pending(&mut other).await);
     disk.hold_syncs(false);
     other.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_an_agent_chose_is_recorded_as_a_host_name_or_not_at_all() {
+    for text in ["", "a b", "A.example", "x\n{}", "\u{202e}", "a/b", &"a".repeat(254)] {
+        assert_eq!(HostName::new(text), None, "{text:?}");
+    }
+    let home = Home::new();
+    let ledger = home.open().await.unwrap();
+    let host = || HostName::new("files.example");
+    let refused = RefusalFacts { host: host(), count: 3, ..RefusalFacts::new(ProblemKind::EgressDenied) };
+    ledger.refusal(&caller(), refused).await.unwrap();
+    ledger.event(EventFacts { host: host(), ..EventFacts::new(EventName::EgressOpened) }).await.unwrap();
+    let refusal = home.of_kind(Kind::Refusal).pop().unwrap().entry;
+    let Entry::Refusal(refusal) = refusal else { panic!("{refusal:?}") };
+    assert_eq!((refusal.host.as_deref(), refusal.count), (Some("files.example"), 3));
+    let events = home.of_kind(Kind::Event);
+    let hosts = events.iter().filter_map(|record| match &record.entry {
+        Entry::Event(event) => event.host.as_deref(),
+        _ => None,
+    });
+    assert_eq!(hosts.collect::<Vec<_>>(), ["files.example"]);
 }
