@@ -8,6 +8,7 @@
 //!
 //! A nonce is noted only after its MAC was found right: who has no token cannot fill the memory of nonces.
 //! When that memory is full, requests are refused until the oldest are a minute old: it never forgets early.
+//! It does not outlive the process, so what was signed before the start is refused.
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -78,7 +79,7 @@ pub enum AuthError {
     #[error("the MAC is not right: this is another installation's token")]
     Wrong,
     /// The time is too far from ours.
-    #[error("the request is older than a minute, or from the future: compare the clocks")]
+    #[error("the request is older than a minute or than this start, or from the future: compare the clocks")]
     Stale,
     /// The nonce was seen before.
     #[error("the request came twice")]
@@ -91,14 +92,15 @@ pub enum AuthError {
 /// Lets requests in.
 pub struct Gatekeeper {
     key: ApiKey,
+    since: Timestamp,
     seen: Mutex<Seen>,
 }
 
 impl Gatekeeper {
-    /// A gatekeeper that knows the key and has seen nothing yet.
+    /// A gatekeeper that knows the key and has seen nothing yet: it begins at `since`.
     #[must_use]
-    pub fn new(key: ApiKey) -> Self {
-        Self { key, seen: Mutex::default() }
+    pub fn new(key: ApiKey, since: Timestamp) -> Self {
+        Self { key, since, seen: Mutex::default() }
     }
 
     /// Whether a request with this `authorization` header may come in at `now`.
@@ -110,7 +112,7 @@ impl Gatekeeper {
         let message = request.canonical(proof.at, proof.nonce);
         hmac::verify(&self.key.0, &message, &proof.tag).map_err(|_| AuthError::Wrong)?;
         let apart = now.since(proof.at).max(proof.at.since(now));
-        if apart > WINDOW {
+        if apart > WINDOW || proof.at < self.since {
             return Err(AuthError::Stale);
         }
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).note(proof.nonce, proof.at, now)
@@ -182,8 +184,12 @@ mod tests {
         Timestamp::from_millis(NOW.millis() + secs * 1000)
     }
 
+    fn door() -> Gatekeeper {
+        Gatekeeper::new(ApiKey::new(b"token"), later(-3600))
+    }
+
     fn admit(header: Option<&str>, request: &Signed<'_>) -> Result<(), AuthError> {
-        Gatekeeper::new(ApiKey::new(b"token")).admit(header, request, NOW)
+        door().admit(header, request, NOW)
     }
 
     #[test]
@@ -222,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_request_is_let_in_once() {
-        let door = Gatekeeper::new(ApiKey::new(b"token"));
+        let door = door();
         let header = ApiKey::new(b"token").header(&REQUEST, NOW, nonce(1));
         assert_eq!(door.admit(Some(&header), &REQUEST, NOW), Ok(()));
         assert_eq!(door.admit(Some(&header), &REQUEST, NOW), Err(AuthError::Replayed));
@@ -232,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_request_from_the_future_is_remembered_until_it_is_stale() {
-        let door = Gatekeeper::new(ApiKey::new(b"token"));
+        let door = door();
         let header = ApiKey::new(b"token").header(&REQUEST, later(60), nonce(1));
         assert_eq!(door.admit(Some(&header), &REQUEST, NOW), Ok(()));
         for secs in [61, 119, 120] {
@@ -250,8 +256,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_process_let_in_is_not_let_in_again() {
+        let header = ApiKey::new(b"token").header(&REQUEST, NOW, nonce(1));
+        let restarted = Gatekeeper::new(ApiKey::new(b"token"), later(1));
+        assert_eq!(restarted.admit(Some(&header), &REQUEST, later(2)), Err(AuthError::Stale));
+        let anew = ApiKey::new(b"token").header(&REQUEST, later(1), nonce(1));
+        assert_eq!(restarted.admit(Some(&anew), &REQUEST, later(2)), Ok(()));
+    }
+
+    #[test]
     fn a_full_memory_of_nonces_refuses_and_never_forgets_early() {
-        let (door, key) = (Gatekeeper::new(ApiKey::new(b"token")), ApiKey::new(b"token"));
+        let (door, key) = (door(), ApiKey::new(b"token"));
         for number in 0..NONCES_LIMIT {
             let header = key.header(&REQUEST, NOW, nonce(number));
             assert_eq!(door.admit(Some(&header), &REQUEST, NOW), Ok(()));
@@ -266,7 +281,7 @@ mod tests {
 
     #[test]
     fn strangers_do_not_fill_the_memory_of_nonces() {
-        let door = Gatekeeper::new(ApiKey::new(b"token"));
+        let door = door();
         for number in 0..NONCES_LIMIT + 1 {
             let header = ApiKey::new(b"another").header(&REQUEST, NOW, nonce(number));
             assert_eq!(door.admit(Some(&header), &REQUEST, NOW), Err(AuthError::Wrong));

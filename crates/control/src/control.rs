@@ -112,7 +112,7 @@ impl Control {
             ledger: parts.ledger,
             catalogue: parts.catalogue,
             own_profiles: parts.own_profiles,
-            gatekeeper: Gatekeeper::new(parts.key),
+            gatekeeper: Gatekeeper::new(parts.key, parts.clock.now()),
             clock: parts.clock,
             entropy: parts.entropy,
             facts: parts.facts,

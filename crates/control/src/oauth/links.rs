@@ -61,10 +61,15 @@ impl StartLinks {
         Ok(path)
     }
 
+    /// Drops what was never opened in its time.
+    pub(crate) fn forget(&self, now: Timestamp) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, link| now < link.expires_at);
+    }
+
     /// Takes a link, once, where the key is right and it is not void.
     pub(crate) fn take(&self, flow: FlowId, key: &str, now: Timestamp) -> Option<Link> {
+        self.forget(now);
         let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        links.retain(|_, link| now < link.expires_at);
         let link = links.get(&flow)?;
         verify_slices_are_equal(link.key.as_bytes(), key.as_bytes()).ok()?;
         links.remove(&flow)
@@ -86,4 +91,32 @@ pub(super) fn forget(headers: &HeaderMap, context: &str) -> Vec<HeaderValue> {
     let ends = names
         .map(|name| format!("{name}=; HttpOnly; SameSite=Lax; Path=/oauth/callback/{context}; Max-Age=0"));
     ends.filter_map(|end| HeaderValue::from_str(&end).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LINKS_LIMIT, StartLinks};
+    use nightlatch_domain::{
+        clock::Timestamp,
+        id::{ContextId, FlowId},
+    };
+
+    const VOID: Timestamp = Timestamp::from_millis(1000);
+
+    fn add(links: &StartLinks, number: usize) -> bool {
+        let flow =
+            FlowId::new(Timestamp::from_millis(0), (number as u128).to_be_bytes()[6..].try_into().unwrap());
+        let context = ContextId::new(Timestamp::from_millis(0), [0; 10]);
+        links.add([0; 32], flow, context, "https://a/", ("n".into(), "v".into()), VOID).is_ok()
+    }
+
+    #[test]
+    fn links_that_nobody_opened_make_room_when_they_are_void() {
+        let links = StartLinks::default();
+        assert!((0..LINKS_LIMIT).all(|number| add(&links, number)));
+        links.forget(Timestamp::from_millis(999));
+        assert!(!add(&links, LINKS_LIMIT), "there was room for more than the limit");
+        links.forget(VOID);
+        assert!(add(&links, LINKS_LIMIT));
+    }
 }

@@ -117,6 +117,7 @@ pub(super) async fn begin(
     };
     match control.keeper.ask(ControlRequest::BeginFlow(request)).await? {
         ControlReply::FlowBegun { flow, authorize_url, cookie, expires_at, .. } => {
+            control.starts.forget(control.now());
             let start_path =
                 control.starts.add(control.random()?, flow, context, &authorize_url, cookie, expires_at)?;
             Ok(Json(FlowStarted {

@@ -155,8 +155,15 @@ async fn connect_starts_it_in_the_background_says_so_and_stop_ends_it() {
     assert!(!install.data().join("db.sqlite").exists(), "`--no-start` started it");
 
     // The tool is not known before somebody adds it: this only starts.
-    let started = install.run_with(&["connect", "background", "--key"], KEY, &[]);
+    let started = install.run_with(&["connect", "background", "--from-env", "KEY"], "", &[("KEY", KEY)]);
     assert!(said(&started).contains("started nightlatch in the background"), "{}", said(&started));
+    let pid: u32 = said(&started)
+        .split(['(', ')'])
+        .find_map(|word| word.strip_prefix("pid ")?.parse().ok())
+        .expect("a pid");
+    let inherited = fs::read(format!("/proc/{pid}/environ")).expect("it runs");
+    assert!(memchr::memmem::find(&inherited, KEY.as_bytes()).is_none(), "the server inherited the secret");
+    assert!(memchr::memmem::find(&inherited, b"HOME=").is_some(), "nothing was looked at");
     let file = install.data().join("tool.toml");
     install.json(&["tool", "add", file.to_str().expect("a path")]);
     let connected = install.run_with(&["connect", "background", "--key", "--json"], KEY, &[]);
@@ -169,7 +176,7 @@ async fn connect_starts_it_in_the_background_says_so_and_stop_ends_it() {
     let lock = fs::File::open(install.data().join("run/lock")).expect("the lock's file");
     let free = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
     assert!(free.is_ok(), "`stop` came back while the folder was held");
-    let pid = stopped["pid"].as_u64().expect("a pid");
+    assert_eq!(stopped["pid"], pid);
     assert!(!Path::new(&format!("/proc/{pid}/fd/0")).exists(), "it still runs");
     assert_eq!(install.run(&["health"]).status.code(), Some(1));
 }
