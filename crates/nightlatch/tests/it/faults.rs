@@ -17,7 +17,7 @@ const KEY: &str = "canary-faults-2d4f6a8c0e1b3957";
 /// Two connections, one agent that may use both: an OAuth account at a real provider, and a key at the
 /// recording tool.
 struct Pair {
-    install: Install,
+    _install: Install,
     _recorder: Recorder,
     registration: Registration,
     oauth: Granted,
@@ -42,7 +42,7 @@ impl Pair {
         install.json_with(&["connect", "steady", "--key"], KEY, &[]);
         let oauth = install.granted("first", "oidc-tool:read").await;
         let steady = install.granted("second", "steady:read").await;
-        Self { install, _recorder: recorder, registration, oauth, steady }
+        Self { _install: install, _recorder: recorder, registration, oauth, steady }
     }
 
     async fn oauth_call(&self) -> crate::world::http::Answer {
