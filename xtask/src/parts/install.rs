@@ -57,7 +57,7 @@ pub(super) fn everything(places: &Places) -> Outcome {
     let _alone = alone(&places.installed)?;
     programs()?;
     python(places, "venv", "requirements.txt")?;
-    python(places, "agents", "agents.txt")?;
+    python(places, "agents", "agents/requirements.txt")?;
     npm(places, &OIDC)?;
     npm(places, &EMULATE)
 }
