@@ -26,7 +26,9 @@ use nightlatch_domain::{
     connection::{Connection, Source, StaticSecret},
     id::{ClientId, ConnectionId, EnrolmentId, TenantId},
     ports::{
-        control_keeper::{AddClient, AddStatic, ControlRefusal, ControlReply, Statement, intake_context},
+        control_keeper::{
+            AddClient, AddStatic, ControlRefusal, ControlReply, Intake, Statement, intake_context,
+        },
         gateway_keeper::{GatewayReply, KeeperRefusal},
         store::{NewConnection, StoreError},
     },
@@ -63,9 +65,9 @@ fn open_intake(
     core: &Core,
     sealed: &Sealed,
     tenant: TenantId,
-    name: &Name,
+    intake: Intake<'_>,
 ) -> Result<Secret, ControlRefusal> {
-    let aad = intake_context(tenant, name);
+    let aad = intake_context(tenant, intake);
     let secret = core.parts.keys.open_intake(sealed, aad.as_bytes()).map_err(|_| ControlRefusal::Intake)?;
     let bytes = secret.expose().trim_ascii();
     if bytes.is_empty() || bytes.len() > SECRET_MAX_BYTES {
@@ -88,7 +90,7 @@ pub(crate) async fn add_client(core: &Core, request: AddClient) -> Result<Contro
     };
     let secret = match (&request.secret, request.auth) {
         (Some(sealed), ClientAuth::ClientSecretBasic | ClientAuth::ClientSecretPost) => {
-            Some(open_intake(core, sealed, request.tenant, &request.provider)?)
+            Some(open_intake(core, sealed, request.tenant, Intake::ClientSecret(&request.provider))?)
         }
         (None, ClientAuth::None) => None,
         // A secret without a use, or a use without a secret: the registration would never work.
@@ -137,7 +139,7 @@ pub(crate) async fn add_static(core: &Arc<Core>, request: AddStatic) -> Result<C
     if request.hosts.is_empty() {
         return Err(unknown("host"));
     }
-    let secret = open_intake(core, &request.secret, request.tenant, &request.tool)?;
+    let secret = open_intake(core, &request.secret, request.tenant, Intake::ToolKey(&request.tool))?;
     let before = existing(core, request.tenant, request.reconnect, &request.tool).await?;
     let account = match probe::of(core, &manifest, &request.hosts, &secret).await {
         Ok(Probed::Account { id, label }) => Some((id, label)),

@@ -12,8 +12,8 @@ use nightlatch_domain::{
     ports::{
         Boxed,
         control_keeper::{
-            AddStatic, ControlRefusal, ControlReply, ControlRequest, FinishFlow, KeeperForControl, Statement,
-            intake_context,
+            AddStatic, ControlRefusal, ControlReply, ControlRequest, FinishFlow, Intake, KeeperForControl,
+            Statement, intake_context,
         },
         store::{ControlStore, KeeperStore, LedgerStore, NewConnection},
     },
@@ -84,7 +84,7 @@ impl TestKeeper {
     }
 
     async fn connect(&self, asked: AddStatic) -> Result<ControlReply, ControlRefusal> {
-        let context = intake_context(asked.tenant, &asked.tool);
+        let context = intake_context(asked.tenant, Intake::ToolKey(&asked.tool));
         let secret =
             self.keys.open_intake(&asked.secret, context.as_bytes()).map_err(|_| ControlRefusal::Intake)?;
         let id = ConnectionId::new(Timestamp::from_millis(START), random());
@@ -262,7 +262,7 @@ impl World {
 
     /// A secret as the command line seals it.
     pub(crate) fn sealed(&self, tool: &str, secret: &str) -> Sealed {
-        let context = intake_context(self.tenant, &tool.parse().unwrap());
+        let context = intake_context(self.tenant, Intake::ToolKey(&tool.parse().unwrap()));
         let secret = nightlatch_custody::Secret::from_string(secret.to_owned());
         seal::to(&self.keeper.keys.intake_key(), context.as_bytes(), &secret).unwrap()
     }

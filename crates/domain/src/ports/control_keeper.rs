@@ -298,11 +298,24 @@ pub enum ControlRefusal {
     Unavailable,
 }
 
-/// The associated data under which the CLI seals what a human typed: it names the tool, so that a
-/// sealed secret cannot be handed in for another.
+/// What a human's secret is typed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intake<'a> {
+    /// A tool's own key.
+    ToolKey(&'a Name),
+    /// The secret of our registration at a provider.
+    ClientSecret(&'a Name),
+}
+
+/// The associated data under which the CLI seals what a human typed: it says what for, so that a sealed
+/// secret cannot be handed in for anything else. A tool and a provider may bear one name.
 #[must_use]
-pub fn intake_context(tenant: TenantId, tool_or_provider: &Name) -> String {
-    format!("nightlatch intake v1 {tenant} {tool_or_provider}")
+pub fn intake_context(tenant: TenantId, intake: Intake<'_>) -> String {
+    let (kind, name) = match intake {
+        Intake::ToolKey(tool) => ("tool-key", tool),
+        Intake::ClientSecret(provider) => ("client-secret", provider),
+    };
+    format!("nightlatch intake v1 {tenant} {kind} {name}")
 }
 
 /// The associated data under which the redirect listener seals an authorization code: it names the

@@ -11,8 +11,8 @@ use nightlatch_domain::{
     id::{ConnectionId, ContextId},
     ports::{
         control_keeper::{
-            AddStatic, ControlRefusal, ControlReply, ControlRequest, FinishFlow, FlowSession, Statement,
-            intake_context,
+            AddStatic, ControlRefusal, ControlReply, ControlRequest, FinishFlow, FlowSession, Intake,
+            Statement, intake_context,
         },
         gateway_keeper::{GatewayRequest, KeeperRefusal},
         store::{ControlStore, KeeperStore},
@@ -330,10 +330,13 @@ async fn a_static_secret_is_taken_in_only_when_its_tool_knows_it() {
         };
         running.control.ask(ControlRequest::AddStatic(request)).await
     };
-    let aad = intake_context(world.tenant, &tool);
+    let aad = intake_context(world.tenant, Intake::ToolKey(&tool));
     assert_eq!(add("unknown", &aad, None).await.unwrap_err(), ControlRefusal::ProbeRejected { status: 401 });
-    let elsewhere = intake_context(world.tenant, &"other".parse().unwrap());
-    assert_eq!(add("key-dana", &elsewhere, None).await.unwrap_err(), ControlRefusal::Intake);
+    let other = "other".parse().unwrap();
+    for elsewhere in [Intake::ToolKey(&other), Intake::ClientSecret(&tool)] {
+        let elsewhere = intake_context(world.tenant, elsewhere);
+        assert_eq!(add("key-dana", &elsewhere, None).await.unwrap_err(), ControlRefusal::Intake);
+    }
     assert_eq!(add("  \n", &aad, None).await.unwrap_err(), ControlRefusal::Intake);
     let ControlReply::Connected { connection, account } = add("key-dana\n", &aad, None).await.unwrap() else {
         panic!("not connected")
@@ -356,7 +359,7 @@ async fn an_enrolment_is_made_from_a_code_once_and_vouched_for_by_the_keeper_alo
         let ask = GatewayRequest::Enrol { code_sha256: code.to_owned(), binding: Binding::Uid { uid } };
         running.gateway.ask(ask)
     };
-    assert_eq!(enrol("c0de", 4).await, Err(KeeperRefusal::CodeRejected));
+    assert_eq!(enrol(&"ab".repeat(32), 4).await, Err(KeeperRefusal::CodeRejected));
     assert_eq!(enrol("nothing", 4).await, Err(KeeperRefusal::CodeRejected));
     let made = running.store.enrolment(crate::world::binding()).await.unwrap().unwrap();
     let ask = ControlRequest::Attest(Box::new(Statement::Enrolment(made)));

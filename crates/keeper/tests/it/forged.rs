@@ -263,7 +263,7 @@ async fn an_older_family_that_was_put_back_yields_no_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_static_secret_that_was_put_back_yields_no_lease() {
-    use nightlatch_domain::ports::control_keeper::{AddStatic, ControlRequest, intake_context};
+    use nightlatch_domain::ports::control_keeper::{AddStatic, ControlRequest, Intake, intake_context};
     let (world, running, ready) = ready().await;
     let one = world.connect_static(&running, "key-dana").await;
     let grant = world.grant(&running, one).await;
@@ -273,7 +273,7 @@ async fn an_older_static_secret_that_was_put_back_yields_no_lease() {
         name: "key".parse().unwrap(),
         reconnect: Some(one),
         hosts: world.hosts(),
-        secret: running.seal(&intake_context(world.tenant, &tool), "key-dana").await,
+        secret: running.seal(&intake_context(world.tenant, Intake::ToolKey(&tool)), "key-dana").await,
         tool,
     };
     running.control.ask(ControlRequest::AddStatic(again)).await.unwrap();

@@ -14,7 +14,7 @@ use nightlatch_domain::{
         Boxed,
         control_keeper::{
             AddClient, AddStatic, BeginFlow, ControlRefusal, ControlReply, ControlRequest, FinishFlow,
-            FlowSession, KeeperForControl, Statement, code_context, intake_context,
+            FlowSession, Intake, KeeperForControl, Statement, code_context, intake_context,
         },
         gateway_keeper::{
             DrainNotice, Drains, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal,
@@ -417,7 +417,9 @@ page = "https://docs.example/me"
         let provider = "test".parse().unwrap();
         let sealed = match secret {
             None => None,
-            Some(secret) => Some(running.seal(&intake_context(self.tenant, &provider), secret).await),
+            Some(secret) => Some(
+                running.seal(&intake_context(self.tenant, Intake::ClientSecret(&provider)), secret).await,
+            ),
         };
         let auth = if secret.is_some() { ClientAuth::ClientSecretBasic } else { ClientAuth::None };
         let request =
@@ -479,7 +481,7 @@ page = "https://docs.example/me"
             name: name.parse().unwrap(),
             reconnect: None,
             hosts: self.hosts(),
-            secret: running.seal(&intake_context(self.tenant, &tool), key).await,
+            secret: running.seal(&intake_context(self.tenant, Intake::ToolKey(&tool)), key).await,
             tool,
         };
         match running.control.ask(ControlRequest::AddStatic(request)).await.unwrap() {

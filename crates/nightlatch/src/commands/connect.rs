@@ -11,6 +11,7 @@ use nightlatch_control::{
     api::{AddConnection, Connected, ConnectionView, ToolView},
     client::segment,
 };
+use nightlatch_domain::ports::control_keeper::Intake;
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// How an account is connected.
@@ -89,7 +90,7 @@ async fn with_key(
         Some(name) => secrets::from_variable(&name)?,
         None => secrets::asked_for(&format!("Key or token for {}", tool.tool.title))?,
     };
-    let secret = secrets::sealed(client, &connect.tool, &secret).await?;
+    let secret = secrets::sealed(client, Intake::ToolKey(&connect.tool), &secret).await?;
     let request = AddConnection {
         tool: connect.tool,
         name: connect.name,

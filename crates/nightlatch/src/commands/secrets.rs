@@ -4,7 +4,10 @@
 use crate::{adapters::variable, error::Failure, output::hint};
 use nightlatch_control::{Client, api::IntakeKey};
 use nightlatch_custody::{Secret, seal};
-use nightlatch_domain::{ports::control_keeper::intake_context, sealed::Sealed, tool::Name};
+use nightlatch_domain::{
+    ports::control_keeper::{Intake, intake_context},
+    sealed::Sealed,
+};
 use std::{
     io::{self, IsTerminal as _, Read as _},
     os::unix::ffi::OsStringExt as _,
@@ -96,8 +99,8 @@ fn sound(secret: Secret) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-/// Seals a secret to the keeper, for one tool or provider and no other.
-pub(super) async fn sealed(client: &Client, purpose: &Name, secret: &Secret) -> Result<Sealed, Failure> {
+/// Seals a secret to the keeper, for one purpose and no other.
+pub(super) async fn sealed(client: &Client, purpose: Intake<'_>, secret: &Secret) -> Result<Sealed, Failure> {
     let intake: IntakeKey = client.get("/v1/intake").await?;
     let context = intake_context(intake.tenant, purpose);
     seal::to(&intake.key, context.as_bytes(), secret).map_err(|error| Failure::Usage(error.to_string()))

@@ -16,7 +16,12 @@ use nightlatch_control::{
     client::segment,
 };
 use nightlatch_custody::{Secret, seal};
-use nightlatch_domain::{id::ContextId, ports::control_keeper::code_context, sealed::ClientAuth, tool::Name};
+use nightlatch_domain::{
+    id::ContextId,
+    ports::control_keeper::{Intake, code_context},
+    sealed::ClientAuth,
+    tool::Name,
+};
 use std::io::{self, IsTerminal as _};
 
 /// How long one question for the flow's end waits at the server.
@@ -91,7 +96,9 @@ async fn add_client(
     client_id: String,
 ) -> Result<ClientView, Failure> {
     let secret = match client_secret(client, asked, &redirect.provider).await? {
-        Some(secret) => Some(secrets::sealed(client, &redirect.provider, &secret).await?),
+        Some(secret) => {
+            Some(secrets::sealed(client, Intake::ClientSecret(&redirect.provider), &secret).await?)
+        }
         None => None,
     };
     let auth = asked.public_client.then_some(ClientAuth::None);

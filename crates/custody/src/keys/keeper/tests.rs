@@ -13,7 +13,7 @@ use nightlatch_domain::{
     grant::{Grant, ResourcePattern, Selector},
     id::{ConnectionId, EnrolmentId, FamilyId, GrantId, PrincipalId, TaskId, TenantId, WakeId},
     ports::{
-        control_keeper::{Statement, intake_context},
+        control_keeper::{Intake, Statement, intake_context},
         gateway_keeper::{Lease, LeaseBinding, LeaseKind},
     },
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, RiskTier},
@@ -188,11 +188,13 @@ fn the_word_for_a_task_that_is_older_than_its_egress_still_holds() {
 fn the_intake_opens_what_was_sealed_for_this_tool_and_nothing_else() {
     let (_folder, keys) = keeper();
     let (github, gitlab) = ("github".parse().unwrap(), "gitlab".parse().unwrap());
-    let aad = intake_context(id!(TenantId, 1), &github);
+    let aad = intake_context(id!(TenantId, 1), Intake::ToolKey(&github));
     let sealed = seal::to(&keys.intake_key(), aad.as_bytes(), &secret("typed-canary")).unwrap();
     assert_eq!(keys.open_intake(&sealed, aad.as_bytes()).unwrap().expose(), b"typed-canary");
-    let other = intake_context(id!(TenantId, 1), &gitlab);
-    assert!(refused(keys.open_intake(&sealed, other.as_bytes())));
+    for other in [Intake::ToolKey(&gitlab), Intake::ClientSecret(&github)] {
+        let other = intake_context(id!(TenantId, 1), other);
+        assert!(refused(keys.open_intake(&sealed, other.as_bytes())));
+    }
     let altered = Sealed { ciphertext: altered(&sealed.ciphertext), ..sealed.clone() };
     assert!(refused(keys.open_intake(&altered, aad.as_bytes())));
     let (_other_folder, others) = keeper();
