@@ -14,6 +14,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod companion;
 pub mod connection;
 pub mod exchange;
 pub mod grant;

@@ -1,9 +1,12 @@
 //! Wakes: from a challenge to an [`Awake`], which only verification makes.
 //!
-//! The database cannot wake anybody. A wake begins when the gateway states what it verified itself (a key
-//! by its TLS handshake, a local user by the kernel), for a nonce that this keeper drew a moment ago, and
-//! when the enrolment, the task and the agent that the statement leads to each bear the keeper's own word.
+//! The database cannot wake anybody. A wake begins when the agent's enrolled key signs a nonce that this
+//! keeper drew a moment ago, or, for less assurance, when the gateway states what it verified itself (a key
+//! by its TLS handshake, a local user by the kernel); and when the enrolment, the task and the agent that
+//! this leads to each bear the keeper's own word.
 //! Everything here lives in memory: after a restart every task proves itself again.
+
+mod evidence;
 
 use crate::{core::Core, machine::Moment};
 use nightlatch_domain::{
@@ -11,12 +14,12 @@ use nightlatch_domain::{
     id::{PrincipalId, TaskId, TenantId, WakeId},
     ports::{
         control_keeper::Statement,
-        gateway_keeper::{Challenge, Evidence, GatewayReply, KeeperRefusal, WakeGranted, WakeProof},
+        gateway_keeper::{Challenge, GatewayReply, KeeperRefusal, WakeGranted, WakeProof},
         store::StoreError,
     },
     principal::{Agent, AgentStatus, Binding, Enrolment},
     sealed::SealingKey,
-    task::{Assurance, Task, WakeNote},
+    task::{Task, WakeNote},
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::{
@@ -28,8 +31,6 @@ use std::{
 
 /// A challenge is answered within this, and what the gateway states is no older.
 const PROOF_WITHIN: Duration = Duration::from_secs(60);
-/// Clocks of one machine agree; this is for rounding.
-const AHEAD_MAX: Duration = Duration::from_secs(5);
 /// A wake is proved again after this.
 const WAKE_MAX: Duration = Duration::from_secs(3600);
 /// An agent can ask for challenges as it likes: unanswered ones are bounded, for each task and in all.
@@ -87,6 +88,8 @@ struct Asked {
     task: TaskId,
     nonce: String,
     until: Boot,
+    /// What was told of `until`: a signature covers it.
+    expires_at: Timestamp,
     /// The nonce was presented, and the proof is being verified.
     spent: bool,
 }
@@ -175,15 +178,16 @@ pub(crate) fn challenge(core: &Core, tenant: TenantId, task: TaskId) -> Result<G
     let unavailable = |_| KeeperRefusal::Unavailable;
     let wake = WakeId::new(now.wall, core.ten().map_err(unavailable)?);
     let nonce = hex(&random::<32>(&*core.parts.entropy).map_err(unavailable)?);
-    let until = now.boot.plus(PROOF_WITHIN);
+    let (until, expires_at) = (now.boot.plus(PROOF_WITHIN), now.wall.plus(PROOF_WITHIN));
     let mut inner = core.wakes.inner();
     inner.forget_old(now.boot);
     let own = inner.challenges.values().filter(|asked| asked.tenant == tenant && asked.task == task).count();
     if own >= CHALLENGES_OF_TASK || inner.challenges.len() >= CHALLENGES_MAX {
         return Err(KeeperRefusal::TooMany);
     }
-    inner.challenges.insert(wake, Asked { tenant, task, nonce: nonce.clone(), until, spent: false });
-    Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at: now.wall.plus(PROOF_WITHIN) }))
+    let asked = Asked { tenant, task, nonce: nonce.clone(), until, expires_at, spent: false };
+    inner.challenges.insert(wake, asked);
+    Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at }))
 }
 
 /// Begins a wake, if the proof holds.
@@ -192,30 +196,32 @@ pub(crate) async fn wake(core: &Core, proof: WakeProof) -> Result<GatewayReply, 
     if let Some(awake) = core.wakes.live(proof.tenant, proof.wake, now.boot) {
         return repeated(&awake, &proof);
     }
-    spend(core, &proof, now.boot)?;
-    let begun = begin(core, &proof, now).await;
+    let expires_at = spend(core, &proof, now.boot)?;
+    let begun = begin(core, &proof, expires_at, now).await;
     if begun.is_err() {
         core.wakes.forget_challenge(proof.tenant, proof.wake);
     }
     begun
 }
 
-async fn begin(core: &Core, proof: &WakeProof, now: Moment) -> Result<GatewayReply, KeeperRefusal> {
-    let Evidence::Stated { binding, verified_at } = &proof.evidence;
-    let fresh = *verified_at <= now.wall.plus(AHEAD_MAX) && *verified_at >= now.wall.minus(PROOF_WITHIN);
-    if !fresh {
-        return Err(KeeperRefusal::ProofRejected);
-    }
-    let task = verified(core, proof, binding).await?;
+async fn begin(
+    core: &Core,
+    proof: &WakeProof,
+    expires_at: Timestamp,
+    now: Moment,
+) -> Result<GatewayReply, KeeperRefusal> {
+    let (binding, assurance) =
+        evidence::proved(proof, expires_at, now.wall).ok_or(KeeperRefusal::ProofRejected)?;
+    let task = verified(core, proof, &binding).await?;
     let ends_at = now.wall.plus(WAKE_MAX).min(task.ends_at);
     let awake = Arc::new(Awake {
         wake: proof.wake,
         tenant: proof.tenant,
         agent: proof.agent,
         task: proof.task,
-        binding: binding.clone(),
+        binding,
         replica_key: proof.replica_key.clone(),
-        granted: WakeGranted { wake: proof.wake, assurance: Assurance::Stated, ends_at },
+        granted: WakeGranted { wake: proof.wake, assurance, ends_at },
         ends_boot: now.boot.plus(ends_at.since(now.wall)),
     });
     note_begin(core, &awake, now.wall).await?;
@@ -242,8 +248,8 @@ fn repeated(awake: &Awake, proof: &WakeProof) -> Result<GatewayReply, KeeperRefu
 }
 
 /// A nonce serves once, whatever comes of it. Until the wake begins its challenge stays, so that whoever
-/// ends the task's wakes meanwhile ends this one too.
-fn spend(core: &Core, proof: &WakeProof, now: Boot) -> Result<(), KeeperRefusal> {
+/// ends the task's wakes meanwhile ends this one too. Answers when the challenge expires, in its own words.
+fn spend(core: &Core, proof: &WakeProof, now: Boot) -> Result<Timestamp, KeeperRefusal> {
     let mut inner = core.wakes.inner();
     let asked = inner.challenges.get_mut(&proof.wake).ok_or(KeeperRefusal::ProofRejected)?;
     let fits = !std::mem::replace(&mut asked.spent, true)
@@ -251,7 +257,7 @@ fn spend(core: &Core, proof: &WakeProof, now: Boot) -> Result<(), KeeperRefusal>
         && asked.task == proof.task
         && asked.until > now
         && same(asked.nonce.as_bytes(), proof.nonce.as_bytes());
-    if fits { Ok(()) } else { Err(KeeperRefusal::ProofRejected) }
+    if fits { Ok(asked.expires_at) } else { Err(KeeperRefusal::ProofRejected) }
 }
 
 /// The enrolment that the statement leads to, the task and the agent: each with the keeper's own word.

@@ -128,6 +128,14 @@ pub enum Evidence {
         /// When.
         verified_at: Timestamp,
     },
+    /// The agent's own key signed the challenge. The keeper finds the enrolment by this key, and believes
+    /// the gateway nothing but what the signature covers.
+    Signed {
+        /// The public key (SPKI, DER), base64url. Its SHA-256 is what was enrolled.
+        public_key_spki: String,
+        /// The signature over [`crate::companion::statement`], base64url.
+        signature: String,
+    },
 }
 
 /// A wake that began.

@@ -41,7 +41,8 @@ fn awake(tenant: TenantId, number: usize) -> Arc<Awake> {
 
 fn take_in(inner: &mut Inner, awake: &Arc<Awake>) -> Result<Vec<WakeId>, KeeperRefusal> {
     let (tenant, task) = (awake.tenant, awake.task);
-    let asked = Asked { tenant, task, nonce: String::new(), until: Boot::from_millis(1), spent: true };
+    let until = Boot::from_millis(1);
+    let asked = Asked { tenant, task, nonce: String::new(), until, expires_at: T0, spent: true };
     inner.challenges.insert(awake.wake, asked);
     inner.take_in(awake).map(|over| over.iter().map(|one| one.wake).collect())
 }

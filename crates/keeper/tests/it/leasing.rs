@@ -90,12 +90,12 @@ async fn a_proof_that_does_not_fit_wakes_nobody() {
 }
 
 fn proof_time(proof: &WakeProof) -> nightlatch_domain::clock::Timestamp {
-    let Evidence::Stated { verified_at, .. } = &proof.evidence;
+    let Evidence::Stated { verified_at, .. } = &proof.evidence else { panic!("signed") };
     *verified_at
 }
 
 fn restate(proof: &mut WakeProof, bend: impl Fn(&mut Binding), secs: i64) {
-    let Evidence::Stated { binding, verified_at } = &mut proof.evidence;
+    let Evidence::Stated { binding, verified_at } = &mut proof.evidence else { panic!("signed") };
     bend(binding);
     *verified_at = nightlatch_domain::clock::Timestamp::from_millis(verified_at.millis() + secs * 1000);
 }

@@ -15,4 +15,5 @@ mod forged;
 mod leasing;
 mod provider;
 mod refreshing;
+mod signed;
 mod world;
