@@ -82,12 +82,23 @@ impl Install {
         more: &[&str],
         marker: &str,
     ) -> (Running, String) {
-        let tool = registration.kind.tool();
-        let fixed = ["connect", tool, "--oauth", "--client-id", &registration.client_id];
+        let Registration { kind, client_id, client_secret, .. } = registration;
+        self.begin_oauth(kind.tool(), (client_id, client_secret), more, marker)
+    }
+
+    /// The same at any tool, with a client's id and secret.
+    pub(crate) fn begin_oauth(
+        &self,
+        tool: &str,
+        client: (&str, &str),
+        more: &[&str],
+        marker: &str,
+    ) -> (Running, String) {
+        let fixed = ["connect", tool, "--oauth", "--client-id", client.0];
         let secret = ["--client-secret-from-env", "TEST_CLIENT_SECRET", "--json"];
         let arguments = [&fixed[..], &secret[..], more].concat();
         #[expect(clippy::zombie_processes, reason = "a test that fails here ends the process with it")]
-        let mut child = self.begin(&arguments, &[("TEST_CLIENT_SECRET", &registration.client_secret)]);
+        let mut child = self.begin(&arguments, &[("TEST_CLIENT_SECRET", client.1)]);
         let mut lines = BufReader::new(child.stderr.take().expect("piped"));
         let mut printed = String::new();
         loop {
