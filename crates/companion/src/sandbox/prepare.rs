@@ -1,0 +1,254 @@
+//! `run`'s side: raises what walls this machine allows, says which those are, and runs a program inside.
+
+use super::{
+    Advice, Plan, Program, SandboxError, Strength,
+    fence::{Fence, Holds},
+    hidden,
+    orders::{Ended, NotStarted, Order, Report, Start},
+    signals::Heard,
+    stage,
+    walls::Walls,
+    wire::{Line, Live},
+};
+use rustix::process::{Signal, getpid, kill_process, set_child_subreaper};
+use std::{
+    fs::File,
+    io,
+    net::TcpListener,
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+/// How long a stage may take to raise the walls; it takes some ten milliseconds.
+const RAISED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Walls that stand, and nobody inside yet.
+#[derive(Debug)]
+pub struct Prepared {
+    /// How much they hold.
+    pub strength: Strength,
+    /// What they do not hold, in words for the user.
+    pub advice: Vec<Advice>,
+    /// Where the program reaches the companion. In a network namespace of its own nobody else can.
+    listener: Option<TcpListener>,
+    line: Line,
+    stage: Child,
+    folder: PathBuf,
+    umask: u32,
+    fence: Option<Fence>,
+}
+
+/// A program inside the walls.
+#[derive(Debug)]
+pub struct Running {
+    line: Live,
+    stage: Child,
+    heard: Heard,
+}
+
+/// Raises the walls that `plan` asks for, as strong as this machine allows.
+///
+/// Must be called from the thread that lives as long as the program: the kernel ends the sandbox with the thread
+/// that started it.
+///
+/// # Errors
+/// [`SandboxError`] where the working folder cannot be one, or no stage can be started.
+pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
+    // What a stage that was killed leaves behind comes to us, and ends with us.
+    set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
+    let hidden = hidden::existing(&plan.home, &plan.hidden);
+    let work = working_folder(&plan.work, &hidden)?;
+    let mut advice = Vec::new();
+    if plan.home.starts_with(&work) {
+        advice.push(Advice::HomeIsWritable);
+    }
+    if !plan.confined {
+        advice.push(Advice::Unconfined);
+        return plain(plan, work, Strength::None, advice, None);
+    }
+    let walls = Walls {
+        work: work.clone(),
+        scratch: plan.scratch.clone(),
+        hidden: hidden.clone(),
+        sockets: hidden::sockets(),
+    };
+    match namespaces(walls) {
+        Ok((listener, line, stage)) => {
+            if rustix::process::geteuid().is_root() {
+                advice.push(Advice::Root);
+            }
+            let (listener, umask) = (Some(listener), plan.umask);
+            let strength = Strength::Strong;
+            Ok(Prepared { strength, advice, listener, line, stage, folder: work, umask, fence: None })
+        }
+        Err(reason) => {
+            advice.push(Advice::NoNamespaces(reason));
+            weak(plan, work, &hidden, advice)
+        }
+    }
+}
+
+/// The real name of the working folder, where it can be one.
+fn working_folder(asked: &Path, hidden: &[PathBuf]) -> Result<PathBuf, SandboxError> {
+    let folder = asked.canonicalize()?;
+    let of_the_machine = ["/dev", "/proc", "/sys"].iter().any(|place| folder.starts_with(place));
+    if folder == Path::new("/") || of_the_machine || hidden.iter().any(|path| folder.starts_with(path)) {
+        return Err(SandboxError::Folder(folder));
+    }
+    Ok(folder)
+}
+
+/// The walls of namespaces; the reason where there are none.
+fn namespaces(walls: Walls) -> Result<(TcpListener, Line, Child), String> {
+    let (line, theirs) = Line::pair().map_err(|error| error.to_string())?;
+    let mut stage = stage::start("outer", theirs, Stdio::inherit()).map_err(|error| error.to_string())?;
+    match raised(&line, walls) {
+        Ok(listener) => Ok((listener, line, stage)),
+        Err(reason) => {
+            // It has ended, or must: its line goes here.
+            drop(line);
+            let _ = stage.kill();
+            let _ = stage.wait();
+            Err(reason)
+        }
+    }
+}
+
+fn raised(line: &Line, walls: Walls) -> Result<TcpListener, String> {
+    let lost = |error: io::Error| format!("the sandbox did not answer: {error}");
+    line.patience(Some(RAISED_WITHIN)).map_err(lost)?;
+    let listener = match line.receive().map_err(lost)? {
+        (Report::Listening, Some(listener)) => TcpListener::from(listener),
+        (Report::Refused(reason), _) => return Err(reason),
+        _ => return Err("the sandbox answered out of turn".to_owned()),
+    };
+    line.send(&Order::Walls(walls), None).map_err(lost)?;
+    match line.receive::<Report>().map_err(lost)? {
+        (Report::Walled, _) => {}
+        (Report::Refused(reason), _) => return Err(reason),
+        _ => return Err("the sandbox answered out of turn".to_owned()),
+    }
+    line.patience(None).map_err(lost)?;
+    Ok(listener)
+}
+
+/// Landlock, as far as the kernel has it.
+fn weak(
+    plan: &Plan,
+    work: PathBuf,
+    hidden: &[PathBuf],
+    mut advice: Vec<Advice>,
+) -> Result<Prepared, SandboxError> {
+    let holds = Holds::here();
+    advice.push(if holds.tcp { Advice::NetworkByPort } else { Advice::Network });
+    advice.push(Advice::Sockets);
+    advice.push(Advice::Processes);
+    if !holds.files {
+        advice.push(Advice::Files);
+        return plain(plan, work, Strength::Weak, advice, None);
+    }
+    if !holds.scopes {
+        advice.push(Advice::Signals);
+    }
+    let writable = vec![work.clone(), plan.scratch.clone()];
+    let fence = Fence::around_this_machine(hidden, writable, Vec::new());
+    plain(plan, work, Strength::Weak, advice, Some(fence))
+}
+
+fn plain(
+    plan: &Plan,
+    folder: PathBuf,
+    strength: Strength,
+    advice: Vec<Advice>,
+    fence: Option<Fence>,
+) -> Result<Prepared, SandboxError> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    let fence = fence.map(|fence| Fence { ports: vec![port], ..fence });
+    let (line, theirs) = Line::pair()?;
+    let stage = stage::start("plain", theirs, Stdio::inherit())?;
+    let (listener, umask) = (Some(listener), plan.umask);
+    Ok(Prepared { strength, advice, listener, line, stage, folder, umask, fence })
+}
+
+impl Prepared {
+    /// The listener for the companion; once.
+    pub fn take_listener(&mut self) -> Option<TcpListener> {
+        self.listener.take()
+    }
+
+    /// What a program prints that is only asked something, inside the walls and within a few seconds.
+    pub fn ask(&self, program: Program) -> Option<String> {
+        let nothing = File::open("/dev/null").ok()?;
+        self.line.send(&Order::Ask(self.start_of(program)), Some(nothing.as_fd())).ok()?;
+        match self.line.receive::<Report>().ok()? {
+            (Report::Answer(answer), _) => answer,
+            _ => None,
+        }
+    }
+
+    /// Runs the program with the standard input, output and error of this process.
+    ///
+    /// # Errors
+    /// [`SandboxError::NotStarted`] with the code that a shell would exit with; [`SandboxError`] where the sandbox
+    /// has ended.
+    pub fn start(self, program: Program) -> Result<Running, SandboxError> {
+        let heard = Heard::listen()?;
+        let name = program.program.to_string_lossy().into_owned();
+        self.line.send(&Order::Start(self.start_of(program)), Some(io::stdin().as_fd()))?;
+        match self.line.receive::<Report>()? {
+            (Report::Started, _) => Ok(Running { line: self.line.into_live()?, stage: self.stage, heard }),
+            (Report::NotStarted(NotStarted { code, why }), _) => {
+                Err(SandboxError::NotStarted { program: name, code, why })
+            }
+            _ => Err(SandboxError::Lost),
+        }
+    }
+
+    fn start_of(&self, program: Program) -> Start {
+        Start {
+            program: program.program,
+            arguments: program.arguments,
+            environment: program.environment,
+            folder: self.folder.clone(),
+            umask: self.umask,
+            fence: self.fence.clone(),
+            unconfined: self.strength == Strength::None,
+        }
+    }
+}
+
+impl Running {
+    /// Waits for the program's end and passes on the signals that come meanwhile. May be dropped and asked again.
+    ///
+    /// # Errors
+    /// [`SandboxError::Lost`] where the sandbox ended without a word: everything in it was killed.
+    pub async fn ended(&mut self) -> Result<Ended, SandboxError> {
+        loop {
+            tokio::select! {
+                (number, count) = self.heard.next() => {
+                    // A sandbox that is gone is noticed below.
+                    let _ = self.line.send(&Order::Signal { number, count }).await;
+                }
+                report = self.line.receive::<Report>() => match report {
+                    Ok(Report::Stopped) => {
+                        // The shell shall see that its job has stopped; we go on when it does.
+                        let _ = kill_process(getpid(), Signal::STOP);
+                    }
+                    Ok(Report::Ended(ended)) => {
+                        let _ = self.stage.wait();
+                        return Ok(ended);
+                    }
+                    Ok(_) | Err(_) => {
+                        let _ = self.stage.kill();
+                        let _ = self.stage.wait();
+                        super::init::clear_away();
+                        return Err(SandboxError::Lost);
+                    }
+                },
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The mount namespace: what there is of the machine becomes read-only, what must not be seen is covered, and two
+//! folders stay writable.
+//!
+//! The tree stays where it is, so that every program finds what it finds outside; nothing is copied. In this order,
+//! since each step hides what the one before still needed:
+//!
+//! 1. the writable folders and the harmless devices are taken hold of as mounts of their own;
+//! 2. a `/dev` with those devices alone, a `/proc` of this namespace's processes alone;
+//! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the writable folders go back to their places;
+//! 4. everything else becomes read-only, and is asked whether it did;
+//! 5. empty folders and the null device over what is hidden, wherever it lies, also below a writable folder.
+//!
+//! The program has no capability in this namespace, and a namespace that it makes for itself gets these mounts
+//! locked: neither can take a cover off (mount_namespaces(7)).
+
+use super::{
+    hidden::COVERED,
+    mounts::{self, Mount, within},
+};
+use rustix::{
+    fs::{CWD, StatVfsMountFlags, statvfs},
+    io::Errno,
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change,
+        mount_remount, move_mount, open_tree,
+    },
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    ffi::CStr,
+    fs::{self, DirBuilder, File},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, symlink},
+    },
+    path::{Path, PathBuf},
+};
+
+/// The devices that harm nobody.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// What may be written to besides the two folders: it is empty at the start and gone at the end, or is the kernel's
+/// own view of the program's processes.
+const FREE: &[&str] = &["/tmp", "/var/tmp", "/dev/shm", "/dev/pts", "/proc"];
+
+/// What of `/proc` speaks for the whole machine. Its files are root's; where root runs the program, they are closed.
+const OF_THE_MACHINE: &[&str] = &["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs"];
+
+/// What the walls stand around.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Walls {
+    /// The working folder.
+    pub(super) work: PathBuf,
+    /// The private temporary folder.
+    pub(super) scratch: PathBuf,
+    /// What is not to be seen, by its real name.
+    pub(super) hidden: Vec<PathBuf>,
+    /// Unix sockets that others listen on.
+    pub(super) sockets: Vec<PathBuf>,
+}
+
+/// A step that the kernel refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} `{path}`: {source}")]
+pub(super) struct Refused {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Raises the walls around this process. It must be alone in a mount and a pid namespace of its own.
+pub(super) fn raise(walls: &Walls) -> Result<(), Refused> {
+    let writable: [&Path; 2] = [&walls.work, &walls.scratch];
+    apart()?;
+    let folders = writable.map(|path| Ok((path, taken(path)?)));
+    let devices = DEVICES.iter().map(|name| Ok((*name, taken(&Path::new("/dev").join(name))?)));
+    let devices = devices.collect::<Result<Vec<_>, Refused>>()?;
+    let (above, beside): (Vec<&str>, Vec<&str>) = COVERED
+        .iter()
+        .filter(|path| !path.starts_with("/dev"))
+        .partition(|path| writable.iter().any(|folder| folder.starts_with(path)));
+    above.into_iter().try_for_each(|path| cover(Path::new(path)))?;
+    own_devices(devices)?;
+    own_processes()?;
+    for folder in folders {
+        let (path, tree) = folder?;
+        put_back(path, &tree)?;
+    }
+    beside.into_iter().try_for_each(|path| cover(Path::new(path)))?;
+    read_only(&writable)?;
+    walls.hidden.iter().try_for_each(|path| hide(path))?;
+    walls.sockets.iter().try_for_each(|path| blind(path))
+}
+
+/// Nothing that happens to mounts here is seen outside, nor the other way round.
+fn apart() -> Result<(), Refused> {
+    let changed = mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE);
+    changed.map_err(refused("cannot part from the mounts at", Path::new("/")))
+}
+
+fn taken(path: &Path) -> Result<OwnedFd, Refused> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).map_err(refused("cannot take hold of", path))
+}
+
+fn put_back(path: &Path, tree: &OwnedFd) -> Result<(), Refused> {
+    if !path.exists() {
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+        made.map_err(|source| Refused { step: "cannot make", path: path.to_owned(), source })?;
+    }
+    put(path, tree)
+}
+
+fn put(path: &Path, tree: &OwnedFd) -> Result<(), Refused> {
+    let moved = move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    moved.map_err(refused("cannot put back", path))
+}
+
+/// A fresh folder over one that is there.
+fn cover(path: &Path) -> Result<(), Refused> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let mode = if within(path, &FREE.map_paths()) { c"mode=1777" } else { c"mode=0755" };
+    fresh(path, MountFlags::NOSUID | MountFlags::NODEV, mode)
+}
+
+fn fresh(path: &Path, flags: MountFlags, options: &'static CStr) -> Result<(), Refused> {
+    mount("tmpfs", path, "tmpfs", flags, options).map_err(refused("cannot cover", path))
+}
+
+fn own_devices(devices: Vec<(&str, OwnedFd)>) -> Result<(), Refused> {
+    let folder = Path::new("/dev");
+    fresh(folder, MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0755")?;
+    for (name, device) in devices {
+        let path = folder.join(name);
+        made(&path, File::create(&path).map(drop))?;
+        put(&path, &device)?;
+    }
+    for name in ["pts", "shm"] {
+        let path = folder.join(name);
+        made(&path, fs::create_dir(&path))?;
+    }
+    fresh(&folder.join("shm"), MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
+    // Other terminals of the user stay out of reach: this instance holds those that are opened inside.
+    let (pts, options) = (folder.join("pts"), c"newinstance,ptmxmode=0666,mode=0620");
+    let mounted = mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options);
+    mounted.map_err(refused("cannot cover", &pts))?;
+    let links = [
+        ("ptmx", "pts/ptmx"),
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ];
+    links.into_iter().try_for_each(|(name, to)| made(&folder.join(name), symlink(to, folder.join(name))))
+}
+
+fn made(path: &Path, result: io::Result<()>) -> Result<(), Refused> {
+    result.map_err(|source| Refused { step: "cannot make", path: path.to_owned(), source })
+}
+
+fn own_processes() -> Result<(), Refused> {
+    let path = Path::new("/proc");
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", path, "proc", flags, None)
+        .map_err(refused("cannot show the program's processes at", path))?;
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    OF_THE_MACHINE.iter().map(Path::new).filter(|path| path.exists()).try_for_each(|path| {
+        mount_bind(path, path).map_err(refused("cannot close", path))?;
+        mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | flags, c"")
+            .map_err(refused("cannot close", path))
+    })
+}
+
+/// Everything but `writable` and what is fresh.
+fn read_only(writable: &[&Path]) -> Result<(), Refused> {
+    let path = Path::new("/proc/self/mountinfo");
+    let table =
+        fs::read(path).map_err(|source| Refused { step: "cannot read", path: path.to_owned(), source })?;
+    let unread = || Refused {
+        step: "cannot understand",
+        path: path.to_owned(),
+        source: io::ErrorKind::InvalidData.into(),
+    };
+    let free = [writable, &FREE.map_paths()].concat();
+    mounts::read(&table)
+        .ok_or_else(unread)?
+        .iter()
+        .filter(|mount| !within(&mount.point, &free))
+        .try_for_each(close)
+}
+
+fn close(mount: &Mount) -> Result<(), Refused> {
+    let flags = MountFlags::BIND | MountFlags::RDONLY | mount.flags;
+    // A mount below another one cannot be named, so the answer alone does not tell whether the path is closed.
+    let answer = mount_remount(&mount.point, flags, c"");
+    match statvfs(&mount.point) {
+        Ok(found) if found.f_flag.contains(StatVfsMountFlags::RDONLY) => Ok(()),
+        // What cannot be reached from here cannot be reached by the program, which may do less.
+        Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR | Errno::STALE) => Ok(()),
+        _ => Err(refused("cannot close", &mount.point)(answer.err().unwrap_or(Errno::ROFS))),
+    }
+}
+
+/// An empty folder, or an empty file, over what must not be seen.
+fn hide(path: &Path) -> Result<(), Refused> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            fresh(path, flags, c"mode=0555,size=4k")
+        }
+        Ok(_) => blind(path),
+        // It lies below something that is covered already.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Refused { step: "cannot hide", path: path.to_owned(), source }),
+    }
+}
+
+/// The null device over a file or a socket.
+fn blind(path: &Path) -> Result<(), Refused> {
+    match mount_bind("/dev/null", path) {
+        Ok(()) | Err(Errno::NOENT | Errno::ACCESS | Errno::NOTDIR) => Ok(()),
+        Err(error) => Err(refused("cannot hide", path)(error)),
+    }
+}
+
+fn refused(step: &'static str, path: &Path) -> impl FnOnce(Errno) -> Refused {
+    let path = path.to_owned();
+    move |error| Refused { step, path, source: error.into() }
+}
+
+/// A constant list of texts as paths.
+trait Paths {
+    fn map_paths(&self) -> Vec<&Path>;
+}
+
+impl Paths for [&str] {
+    fn map_paths(&self) -> Vec<&Path> {
+        self.iter().map(Path::new).collect()
+    }
+}
