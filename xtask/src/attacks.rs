@@ -60,8 +60,7 @@ fn is_ours(message: &Value) -> Option<bool> {
     // `path+file:///…/gateway#nightlatch-gateway@0.1.0`, or `path+file:///…/nightlatch-gateway#0.1.0`.
     let package = message.get("package_id")?.as_str()?.split(['#', '@', '/']).any(|part| part == PACKAGE);
     let target = message.get("target")?.get("name")?.as_str()? == TARGET;
-    let test = message.get("profile")?.get("test")?.as_bool()?;
-    Some(package && target && test)
+    Some(package && target)
 }
 
 #[cfg(test)]
@@ -71,10 +70,10 @@ mod tests {
     use super::executable;
     use std::path::Path;
 
-    fn message(package: &str, target: &str, test: bool, executable: &str) -> String {
+    fn message(package: &str, target: &str, executable: &str) -> String {
         format!(
             "{{\"reason\":\"compiler-artifact\",\"package_id\":\"{package}\",\"target\":{{\"name\":\"{target}\"}},\
-             \"profile\":{{\"test\":{test}}},\"executable\":{executable}}}"
+             \"executable\":{executable}}}"
         )
     }
 
@@ -82,22 +81,22 @@ mod tests {
     fn the_binary_is_the_gateways_own() {
         let gateway = "path+file:///w/crates/gateway#nightlatch-gateway@0.1.0";
         let messages = [
-            message("path+file:///w/crates/control#nightlatch-control@0.1.0", "it", true, "\"/t/it-1\""),
-            message(gateway, "nightlatch_gateway", true, "\"/t/nightlatch_gateway-2\""),
-            message(gateway, "it", false, "null"),
+            message("path+file:///w/crates/control#nightlatch-control@0.1.0", "it", "\"/t/it-1\""),
+            message(gateway, "nightlatch_gateway", "\"/t/nightlatch_gateway-2\""),
+            message(gateway, "it", "null"),
             "noise".to_owned(),
-            message(gateway, "it", true, "\"/t/it-3\""),
-            message("path+file:///w/crates/store#nightlatch-store@0.1.0", "it", true, "\"/t/it-4\""),
+            message(gateway, "it", "\"/t/it-3\""),
+            message("path+file:///w/crates/store#nightlatch-store@0.1.0", "it", "\"/t/it-4\""),
         ];
         assert_eq!(executable(&messages.join("\n")).as_deref(), Some(Path::new("/t/it-3")));
-        let older = message("path+file:///w/nightlatch-gateway#0.1.0", "it", true, "\"/t/it-5\"");
+        let older = message("path+file:///w/nightlatch-gateway#0.1.0", "it", "\"/t/it-5\"");
         assert_eq!(executable(&older).as_deref(), Some(Path::new("/t/it-5")));
     }
 
     #[test]
     fn another_rooms_tests_are_never_taken_for_it() {
         let near = "path+file:///w/crates/gateway#nightlatch-gateway-next@0.1.0";
-        assert_eq!(executable(&message(near, "it", true, "\"/t/it-1\"")), None);
+        assert_eq!(executable(&message(near, "it", "\"/t/it-1\"")), None);
         assert_eq!(executable("{}"), None);
     }
 }
