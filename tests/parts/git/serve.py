@@ -45,9 +45,10 @@ def git(*words, **options):
 
 
 def create(wanted):
-    """A bare repository with one commit, for whoever has the credential."""
+    """A bare repository with one commit, for whoever has the credential; in place of an earlier one of the name."""
     name = f"{wanted['owner']}/{wanted['name']}"
     path = os.path.join(ROOT, name + ".git")
+    shutil.rmtree(path, ignore_errors=True)
     os.makedirs(path)
     git("init", "--quiet", "--bare", "--initial-branch=main", path)
     git("-C", path, "fast-import", "--quiet", input=FIRST_COMMIT)
