@@ -82,8 +82,9 @@ pub struct Manifest {
     pub safe_methods: bool,
     /// How resources are spelled.
     pub resource: ResourceRule,
-    /// How the account of a connection is asked for.
-    pub account: Option<Account>,
+    /// How the account of a connection is asked for: by the first one whose host the connection has. More than one
+    /// where a key and an OAuth token have other hosts.
+    pub accounts: Vec<Account>,
     /// What can be done.
     pub operations: Vec<Operation>,
 }
@@ -151,10 +152,12 @@ pub enum CredentialKind {
 pub struct Account {
     /// The host, by its route.
     pub route: String,
-    /// `GET`, or `POST` where the tool has no other (then without a body).
+    /// `GET`, or `POST` where the tool has no other.
     pub method: String,
     /// The path and query.
     pub path: String,
+    /// The JSON body of a `POST`; none: it has no body.
+    pub json: Option<String>,
     /// Headers that the tool insists on. Never a credential.
     pub headers: BTreeMap<String, String>,
     /// JSON pointers (RFC 6901) whose values, joined by `/`, are the account's stable id. Empty where the

@@ -205,8 +205,8 @@ fn read_only(manifest: Manifest) -> Manifest {
         account.method == "GET"
             && !account.headers.keys().any(|name| name.to_ascii_lowercase().contains("method"))
     };
-    let account = manifest.account.filter(looks);
-    Manifest { account, ..manifest }
+    let accounts = manifest.accounts.iter().filter(|account| looks(account)).cloned().collect();
+    Manifest { accounts, ..manifest }
 }
 
 #[cfg(test)]
@@ -241,8 +241,8 @@ page = "https://docs.example/me"
 "#
         );
         let manifest = Manifest::parse("tool", &text).unwrap();
-        assert!(manifest.account.is_some());
-        read_only(manifest).account.is_some()
+        assert!(!manifest.accounts.is_empty());
+        !read_only(manifest).accounts.is_empty()
     }
 
     #[test]

@@ -18,23 +18,26 @@ pub enum HostPattern {
     Exact(String),
     /// One label and then this, with its leading dot: `*.example.com` is `.example.com`.
     Under(String),
+    /// One or more labels and then this, with its leading dot: `**.example.com`. For a provider whose tenants
+    /// lie at several depths of a domain that is all its own.
+    Within(String),
     /// Any name: `*`. The generic tool's.
     Any,
 }
 
 impl HostPattern {
-    /// Reads `api.example.com`, `*.example.com` or `*`.
+    /// Reads `api.example.com`, `*.example.com`, `**.example.com` or `*`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::Any);
         }
-        match text.strip_prefix("*.") {
-            // A pattern over a whole top-level domain bounds nothing.
-            Some(parent) => {
-                (is_host(parent) && parent.contains('.')).then(|| Self::Under(format!(".{parent}")))
-            }
-            None => is_host(text).then(|| Self::Exact(text.to_owned())),
+        // A pattern over a whole top-level domain bounds nothing.
+        let parent = |rest: &str| (is_host(rest) && rest.contains('.')).then(|| format!(".{rest}"));
+        match (text.strip_prefix("**."), text.strip_prefix("*.")) {
+            (Some(rest), _) => parent(rest).map(Self::Within),
+            (None, Some(rest)) => parent(rest).map(Self::Under),
+            (None, None) => is_host(text).then(|| Self::Exact(text.to_owned())),
         }
     }
 
@@ -43,12 +46,8 @@ impl HostPattern {
     pub fn admits(&self, host: &str) -> bool {
         match self {
             Self::Exact(own) => own == host,
-            Self::Under(parent) => {
-                is_host(host)
-                    && host
-                        .strip_suffix(parent.as_str())
-                        .is_some_and(|label| !label.is_empty() && !label.contains('.'))
-            }
+            Self::Under(parent) => below(parent, host).is_some_and(|labels| !labels.contains('.')),
+            Self::Within(parent) => below(parent, host).is_some(),
             Self::Any => is_host(host),
         }
     }
@@ -60,11 +59,17 @@ impl HostPattern {
     }
 }
 
+/// The labels of a host before `parent`, which begins with a dot.
+fn below<'h>(parent: &str, host: &'h str) -> Option<&'h str> {
+    is_host(host).then_some(host)?.strip_suffix(parent).filter(|labels| !labels.is_empty())
+}
+
 impl fmt::Display for HostPattern {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(host) => out.write_str(host),
             Self::Under(parent) => write!(out, "*{parent}"),
+            Self::Within(parent) => write!(out, "**{parent}"),
             Self::Any => out.write_str("*"),
         }
     }

@@ -59,7 +59,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
     let safe_methods = fields.optional("safe_methods").and_then(|value| value.boolean()).unwrap_or(false);
     let resource = fields.optional("resource").and_then(|value| resource_rule(&value)).unwrap_or_default();
     let hosts = all_hosts(source, fields);
-    let account = fields.optional("account").and_then(|value| account(&value, &hosts));
+    let accounts = each(fields.optional("account"), |value| account(value, &hosts));
     let operations = all_operations(source, fields, &hosts);
     Some(Manifest {
         name: name?,
@@ -75,7 +75,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
         keep_cookies,
         safe_methods,
         resource,
-        account,
+        accounts,
         operations,
     })
 }
@@ -169,7 +169,7 @@ fn host_pattern(value: &Value<'_, '_>) -> Option<HostPattern> {
     let pattern = HostPattern::parse(text);
     if pattern.is_none() {
         value.fault(format!(
-            "`{text}` is no host: write `api.example.com` in lower case, `*.example.com` or `*`; the port is a key of its own"
+            "`{text}` is no host: write `api.example.com` in lower case, `*.example.com`, `**.example.com` or `*`; the port is a key of its own"
         ));
     }
     pattern
@@ -251,12 +251,14 @@ fn resource_rule(value: &Value<'_, '_>) -> Option<ResourceRule> {
     let case =
         fields.optional("case").and_then(|value| value.word(&[("sensitive", false), ("insensitive", true)]));
     let strip_suffix = fields.optional("strip_suffix").and_then(|value| word(&value));
+    let uuids = fields.optional("uuids").and_then(|value| value.boolean());
     let digits = fields.optional("digits").and_then(|value| value.word(&[("number", false), ("name", true)]));
     fields.finish();
     Some(ResourceRule {
         ignores_case: case.unwrap_or(false),
         strip_suffix,
         digits_are_names: digits.unwrap_or(false),
+        knows_uuids: uuids.unwrap_or(false),
     })
 }
 
@@ -268,11 +270,23 @@ fn account(value: &Value<'_, '_>, hosts: &[Host]) -> Option<Account> {
         .and_then(|value| value.word(&[("GET", "GET"), ("POST", "POST")]))
         .unwrap_or("GET");
     let route = known_route(&mut fields, hosts);
+    let json = fields.optional("json").and_then(|value| json(&value, method));
     let headers = fields.optional("headers").map(|value| headers(&value)).unwrap_or_default();
     let id = each(fields.optional("id"), pointer);
     let label = fields.optional("label").and_then(|value| pointer(&value));
     fields.finish();
-    Some(Account { route: route?, method: method.to_owned(), path: path?, headers, id, label })
+    Some(Account { route: route?, method: method.to_owned(), path: path?, json, headers, id, label })
+}
+
+/// Whether it is JSON the tool will say; here only that it looks like an object, and goes with a method that has
+/// a body (RFC 9110 §9.3.1: one in a GET means nothing).
+fn json(value: &Value<'_, '_>, method: &str) -> Option<String> {
+    let text = line(value)?;
+    let sound = method == "POST" && text.starts_with('{') && text.ends_with('}');
+    if !sound {
+        value.fault("`json` is one object in `{` and `}`, and goes with `method = \"POST\"`");
+    }
+    sound.then_some(text)
 }
 
 fn probe(value: &Value<'_, '_>) -> Option<String> {

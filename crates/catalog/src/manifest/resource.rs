@@ -26,6 +26,9 @@ pub struct ResourceRule {
     /// Whether digits are a name like any other, so that `01` is another thing than `1`. Else they are a
     /// number, which has one spelling.
     pub digits_are_names: bool,
+    /// Whether a name of 32 hexadecimal digits, with dashes as UUIDs have them or without, is one UUID. It is then
+    /// spelled with dashes, in lower case (RFC 9562 §4).
+    pub knows_uuids: bool,
 }
 
 /// A resource template: `{owner}/{repo}`.
@@ -129,6 +132,9 @@ impl ResourceRule {
         if value.contains(unfit) || (self.ignores_case && !value.is_ascii()) {
             return None;
         }
+        if let Some(uuid) = uuid(value).filter(|_| self.knows_uuids) {
+            return Some(uuid);
+        }
         let mut text = if self.ignores_case { value.to_ascii_lowercase() } else { value.to_owned() };
         while let Some(short) = self.strip_suffix.as_deref().and_then(|suffix| text.strip_suffix(suffix)) {
             text = short.to_owned();
@@ -201,6 +207,21 @@ impl Manifest {
         let head = head.split_once('@').map_or(head.as_str(), |(head, _)| head);
         Ok(format!("{head}@{}", parts.ok_or_else(wrong)?.join("/")).parse()?)
     }
+}
+
+/// A UUID with its dashes, in lower case; none where the text is no UUID in either spelling.
+fn uuid(text: &str) -> Option<String> {
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let digits: String =
+        text.chars().filter(|letter| *letter != '-').collect::<String>().to_ascii_lowercase();
+    let dashes = text.match_indices('-').map(|(index, _)| index);
+    let is_whole = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_whole || !(text.len() == 32 || dashes.eq(DASHES)) {
+        return None;
+    }
+    let parts: Option<Vec<&str>> =
+        [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().map(|range| digits.get(range)).collect();
+    Some(parts?.join("-"))
 }
 
 /// Whether a text is a whole number in another spelling than its shortest: with a plus, with a zero in front,

@@ -109,6 +109,16 @@ fn each_mistake_is_named_with_line_and_remedy() {
             "title = \"T\"\naccount = { probe = \"/u\", headers = { authorization = \"x\" } }",
             "`authorization` may not be set here",
         ),
+        (
+            "title = \"T\"",
+            "title = \"T\"\naccount = { probe = \"/u\", json = \"{}\" }",
+            "t.toml:3: `json` is one object in `{` and `}`, and goes with `method = \"POST\"`",
+        ),
+        (
+            "title = \"T\"",
+            "title = \"T\"\naccount = { probe = \"/u\", method = \"POST\", json = \"[]\" }",
+            "t.toml:3: `json` is one object",
+        ),
         ("name = \"t\"", "name = \"v1\"", "t.toml:1: `v1` is not a name"),
     ] {
         let all = refusal(from, to);
@@ -193,10 +203,39 @@ proptest! {
     #[test]
     fn one_spelling_stays_one_spelling(value in ".{0,20}|[+-]?[0-9]{1,4}(.git)?", ignores_case in any::<bool>()) {
         let strip_suffix = Some(".git".to_owned());
-        let rule = ResourceRule { ignores_case, strip_suffix, digits_are_names: false };
+        let rule = ResourceRule { ignores_case, strip_suffix, digits_are_names: false, knows_uuids: ignores_case };
         if let Some(spelled) = rule.spelled(&value) {
             prop_assert!(!spelled.contains(['*', '/']) && !spelled.ends_with(".git"));
             prop_assert_eq!(rule.spelled(&spelled), Some(spelled));
         }
     }
+}
+
+#[test]
+fn a_uuid_has_one_spelling_where_the_tool_knows_uuids() {
+    let dashed = "2f26ee68-df30-4251-aad4-8ddc420cba3d";
+    let rule = |knows_uuids| ResourceRule { knows_uuids, ..ResourceRule::default() };
+    for given in [dashed, "2f26ee68df304251aad48ddc420cba3d", "2F26EE68-DF30-4251-AAD4-8DDC420CBA3D"] {
+        assert_eq!(rule(true).spelled(given).as_deref(), Some(dashed), "{given}");
+        assert_eq!(rule(false).spelled(given).as_deref(), Some(given), "{given}");
+    }
+    for other in [
+        "2f26ee68d-f30-4251-aad4-8ddc420cba3d",
+        "2f26ee68-df30-4251-aad48ddc420cba3d",
+        "2f26ee68df304251aad48ddc420cba3",
+        "2f26ee68df304251aad48ddc420cba3g",
+        "--------------------------------",
+    ] {
+        assert_eq!(rule(true).spelled(other).as_deref(), Some(other), "{other}");
+    }
+}
+
+#[test]
+fn a_manifest_may_ask_for_the_account_in_several_ways() {
+    let one = parse(&SOUND.replace("[[op", "[account]\nprobe = \"/me\"\n[[op")).unwrap();
+    assert_eq!(one.accounts.len(), 1);
+    let two = "[[account]]\nprobe = \"/me\"\n[[account]]\nprobe = \"/you\"\nmethod = \"POST\"\njson = '{\"a\":1}'\n[[op";
+    let two = parse(&SOUND.replace("[[op", two)).unwrap();
+    assert_eq!(two.accounts.iter().map(|account| account.path.as_str()).collect::<Vec<_>>(), ["/me", "/you"]);
+    assert_eq!(two.accounts[1].json.as_deref(), Some("{\"a\":1}"));
 }

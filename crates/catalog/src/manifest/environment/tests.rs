@@ -117,6 +117,11 @@ fn the_built_in_tools_name_what_their_programs_read() {
     for (tool, first) in [
         ("anthropic", "ANTHROPIC_API_KEY"),
         ("github", "GH_TOKEN"),
+        ("jira", "JIRA_API_TOKEN"),
+        ("linear", "LINEAR_API_KEY"),
+        ("notion", "NOTION_TOKEN"),
+        ("salesforce", "SF_ACCESS_TOKEN"),
+        ("stripe", "STRIPE_API_KEY"),
         ("gitlab", "GITLAB_TOKEN"),
         ("openai", "OPENAI_API_KEY"),
         ("slack", "SLACK_BOT_TOKEN"),

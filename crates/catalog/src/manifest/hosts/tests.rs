@@ -34,6 +34,26 @@ fn a_pattern_admits_one_label_and_no_look_alike() {
 }
 
 #[test]
+fn a_pattern_of_two_stars_admits_more_labels_and_no_look_alike() {
+    let pattern = HostPattern::parse("**.desk.example").unwrap();
+    assert_eq!(pattern.to_string(), "**.desk.example");
+    assert!(pattern.admits("acme.desk.example") && pattern.admits("acme.sandbox.desk.example"));
+    for host in [
+        "desk.example",
+        "evildesk.example",
+        "acme.desk.example.evil.example",
+        "ACME.desk.example",
+        ".desk.example",
+        "a..desk.example",
+        "-.a.desk.example",
+    ] {
+        assert!(!pattern.admits(host), "{host}");
+    }
+    assert!(HostPattern::parse("**.example").is_none() && HostPattern::parse("**").is_none());
+    assert!(HostPattern::parse("***.desk.example").is_none() && HostPattern::parse("a.**.example").is_none());
+}
+
+#[test]
 fn host_names_have_one_spelling() {
     for good in ["a.example", "localhost", "127.0.0.1", "xn--bcher-kva.example", "a-b.c1"] {
         assert!(is_host(good), "{good}");
