@@ -12,11 +12,10 @@ macro_rules! embedded {
 }
 
 /// Name, file and text of each manifest.
-const MANIFESTS: &[(&str, &str, &str)] =
-    embedded!("manifests": "anthropic", "generic", "github", "gitlab", "openai", "slack");
+const MANIFESTS: &[(&str, &str, &str)] = embedded!("manifests": "anthropic", "generic", "github", "gitlab", "gmail", "google-drive", "jira", "linear", "microsoft-graph", "notion", "openai", "salesforce", "slack", "stripe");
 
 /// Name, file and text of each profile.
-const PROFILES: &[(&str, &str, &str)] = embedded!("profiles": "generic", "github", "gitlab", "slack");
+const PROFILES: &[(&str, &str, &str)] = embedded!("profiles": "atlassian", "generic", "github", "gitlab", "google", "linear", "microsoft", "notion", "salesforce", "slack", "stripe");
 
 /// A built-in manifest by name; none where there is none.
 #[must_use]

@@ -85,8 +85,10 @@ pub(crate) async fn of(
     hosts: &[BoundHost],
     secret: &Secret,
 ) -> Result<Probed, ProbeError> {
-    let Some(account) = &manifest.account else { return Ok(Probed::NoProbe) };
-    let host = hosts.iter().find(|host| host.route == account.route).ok_or(ProbeError::Unreachable)?;
+    if manifest.accounts.is_empty() {
+        return Ok(Probed::NoProbe);
+    }
+    let (account, host) = asked(&manifest.accounts, hosts).ok_or(ProbeError::Unreachable)?;
     let request = request(account, host, secret).ok_or(ProbeError::Unreachable)?;
     let to = Destination::try_from(host).map_err(|_| ProbeError::Unreachable)?;
     let now = core.now().boot;
@@ -107,6 +109,12 @@ pub(crate) async fn of(
     }
 }
 
+/// The first way to ask whose host the credential was confirmed for.
+fn asked<'a>(accounts: &'a [Account], hosts: &'a [BoundHost]) -> Option<(&'a Account, &'a BoundHost)> {
+    let host = |account: &Account| hosts.iter().find(|host| host.route == account.route);
+    accounts.iter().find_map(|account| Some((account, host(account)?)))
+}
+
 fn request(account: &Account, host: &BoundHost, secret: &Secret) -> Option<Request<Bytes>> {
     let path = if host.covers_path(account.path.split('?').next()?) {
         account.path.clone()
@@ -118,9 +126,12 @@ fn request(account: &Account, host: &BoundHost, secret: &Secret) -> Option<Reque
         .uri(path)
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, concat!("nightlatch/", env!("CARGO_PKG_VERSION")))
-        .body(Bytes::new())
+        .body(account.json.clone().map(Bytes::from).unwrap_or_default())
         .ok()?;
     let headers = request.headers_mut();
+    if account.json.is_some() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
     for (name, value) in &account.headers {
         headers.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?);
     }
@@ -170,4 +181,42 @@ fn text(body: &Value, pointer: &str) -> Option<String> {
     let sound =
         !text.is_empty() && text.chars().count() <= ACCOUNT_MAX_CHARS && !text.chars().any(char::is_control);
     sound.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that an account is asked for where the credential was confirmed, and as its manifest says.
+
+    use super::{asked, request};
+    use nightlatch_catalog::{
+        builtin,
+        manifest::{ChosenHost, CredentialKind},
+    };
+    use nightlatch_custody::Secret;
+
+    #[test]
+    fn a_key_and_a_token_are_asked_about_at_their_own_hosts() {
+        let jira = builtin::manifest("jira").unwrap();
+        let site = ChosenHost::parse("https://acme.atlassian.net").unwrap();
+        for (kind, chosen, host, path) in [
+            (CredentialKind::Key, Some(&site), "acme.atlassian.net", "/rest/api/3/myself"),
+            (CredentialKind::OAuth, None, "api.atlassian.com", "/me"),
+        ] {
+            let hosts = jira.bound_hosts(kind, chosen).unwrap();
+            let (account, own) = asked(&jira.accounts, &hosts).unwrap();
+            assert_eq!((own.host.as_str(), account.path.as_str()), (host, path));
+        }
+        assert!(asked(&jira.accounts, &[]).is_none());
+    }
+
+    #[test]
+    fn a_tool_that_only_posts_is_asked_with_its_body() {
+        let linear = builtin::manifest("linear").unwrap();
+        let hosts = linear.bound_hosts(CredentialKind::Key, None).unwrap();
+        let (account, host) = asked(&linear.accounts, &hosts).unwrap();
+        let request = request(account, host, &Secret::from_string("key".to_owned())).unwrap();
+        assert_eq!(request.headers()["content-type"], "application/json");
+        assert_eq!(request.headers()["authorization"], "key");
+        assert_eq!(Some(request.body()), account.json.clone().map(bytes::Bytes::from).as_ref());
+    }
 }

@@ -3,13 +3,16 @@
 use super::{Catalogue, CatalogueError, MANIFESTS, PROFILES, manifest, profile};
 use crate::{
     canonical,
-    manifest::{Accept, CredentialKind, Manifest},
+    manifest::{Accept, ChosenHost, CredentialKind, Manifest},
     profile::{AfterGrace, Blast, Confidence, OldAccess, Profile, Rotation, SecondPresentation},
 };
 use nightlatch_domain::{
     exchange::Matched,
+    grant::GrantText,
     tool::{Effect, Placement, Sensitivity},
 };
+
+mod tables;
 
 fn matched(tool: &str, route: &str, method: &str, target: &str) -> Matched {
     let target = canonical::target(method, target).unwrap();
@@ -157,11 +160,179 @@ fn git_hosts_ask_with_basic() {
     }
 }
 
+/// Where each vendor documents its API.
+const DOCUMENTED_AT: &[(&str, &[&str])] = &[
+    ("anthropic", &["docs.anthropic.com", "docs.claude.com"]),
+    ("generic", &["nightlatch.dev"]),
+    ("github", &["docs.github.com", "git-scm.com"]),
+    ("gitlab", &["docs.gitlab.com", "git-scm.com"]),
+    ("gmail", &["developers.google.com"]),
+    ("google-drive", &["developers.google.com"]),
+    ("jira", &["developer.atlassian.com"]),
+    ("linear", &["linear.app"]),
+    ("microsoft-graph", &["learn.microsoft.com"]),
+    ("notion", &["developers.notion.com"]),
+    ("openai", &["platform.openai.com"]),
+    ("salesforce", &["developer.salesforce.com", "help.salesforce.com"]),
+    ("slack", &["docs.slack.dev"]),
+    ("stripe", &["docs.stripe.com"]),
+];
+
 #[test]
-fn every_operation_cites_a_page_of_its_tool() {
-    for manifest in Catalogue::builtin().unwrap().manifests() {
-        assert!(manifest.operations.iter().all(|operation| operation.page.starts_with("https://")));
+fn every_operation_cites_a_page_of_its_tools_maker() {
+    let catalogue = Catalogue::builtin().unwrap();
+    assert_eq!(catalogue.manifests().count(), DOCUMENTED_AT.len());
+    for (tool, domains) in DOCUMENTED_AT {
+        let manifest = manifest(tool).unwrap();
+        let pages = manifest.operations.iter().map(|operation| operation.page.as_str());
+        for page in pages.chain([manifest.docs.as_str()]) {
+            let domain = page.strip_prefix("https://").and_then(|rest| rest.split('/').next());
+            assert!(domain.is_some_and(|own| domains.contains(&own)), "{tool}: {page}");
+        }
     }
+}
+
+#[test]
+fn no_wildcard_covers_a_credential_operation() {
+    for manifest in Catalogue::builtin().unwrap().manifests() {
+        let all: GrantText = format!("{}:read,write,destructive,admin", manifest.name).parse().unwrap();
+        for operation in manifest.operations.iter().filter(|own| own.effect == Effect::Credential) {
+            let covered = all.operations.iter().any(|own| own.covers(&operation.id, operation.effect));
+            assert!(!covered, "{}: {}", manifest.name, operation.id);
+        }
+    }
+}
+
+/// Words of a path that mint, show or end a secret wherever they stand.
+const SECRET_WORDS: &[&str] = &[
+    "access_tokens",
+    "addkey",
+    "addpassword",
+    "api_keys",
+    "changepassword",
+    "connection_tokens",
+    "ephemeral_keys",
+    "login_links",
+    "oauth",
+    "oauth2",
+    "password",
+    "registration-token",
+    "revokesigninsessions",
+    "secrets",
+    "session",
+    "smimeinfo",
+];
+
+#[test]
+fn a_path_with_a_word_for_a_secret_is_a_credential_operation() {
+    // These only name an account, or the sites that a token opens.
+    let harmless = ["userinfo.get", "cloud.sites.list"];
+    for manifest in Catalogue::builtin().unwrap().manifests() {
+        for operation in manifest.operations.iter().filter(|own| !harmless.contains(&own.id.0.as_str())) {
+            let paths = operation.paths.iter().map(|path| path.as_str().to_lowercase());
+            let names = |path: &str| path.split('/').any(|part| SECRET_WORDS.contains(&part));
+            let names_secret = paths.into_iter().any(|path| names(&path));
+            assert!(
+                !names_secret || operation.effect == Effect::Credential,
+                "{}: {} names a secret and is {}",
+                manifest.name,
+                operation.id,
+                operation.effect
+            );
+        }
+    }
+}
+
+/// What many calls travel in, or a language of queries: nobody reads the body yet.
+#[test]
+fn what_carries_many_calls_is_admin() {
+    for (tool, route, target) in [
+        ("github", "", "/graphql"),
+        ("gmail", "", "/batch/gmail/v1"),
+        ("jira", "", "/gateway/api/graphql"),
+        ("jira", "cloud", "/graphql"),
+        ("jira", "", "/rest/api/3/bulk/issues/move"),
+        ("linear", "", "/graphql"),
+        ("microsoft-graph", "", "/v1.0/$batch"),
+        ("openai", "", "/v1/batches"),
+        ("salesforce", "", "/services/data/v62.0/composite"),
+        ("salesforce", "", "/services/data/v62.0/composite/graph"),
+        ("salesforce", "", "/services/data/v62.0/graphql"),
+    ] {
+        assert_eq!(effect(tool, route, "POST", target), Effect::Admin, "{tool} {target}");
+    }
+}
+
+#[test]
+fn what_leaves_for_good_is_no_write() {
+    for (tool, target) in [
+        ("gmail", "/gmail/v1/users/me/messages/send"),
+        ("gmail", "/gmail/v1/users/me/drafts/send"),
+        ("microsoft-graph", "/v1.0/me/sendMail"),
+        ("microsoft-graph", "/v1.0/me/messages/1/reply"),
+        ("jira", "/rest/api/3/issue/A-1/notify"),
+        ("stripe", "/v1/refunds"),
+        ("stripe", "/v1/payouts"),
+        ("stripe", "/v1/transfers"),
+        ("stripe", "/v1/charges"),
+    ] {
+        assert_eq!(effect(tool, "", "POST", target), Effect::Destructive, "{tool} {target}");
+    }
+}
+
+#[test]
+fn what_was_never_tried_says_so() {
+    let tried: Vec<String> = Catalogue::builtin()
+        .unwrap()
+        .manifests()
+        .flat_map(|manifest| &manifest.operations)
+        .filter(|operation| operation.exercised)
+        .map(|operation| operation.id.to_string())
+        .collect();
+    assert!(tried.is_empty(), "{tried:?}");
+}
+
+#[test]
+fn every_tool_can_say_whose_account_it_is() {
+    for (tool, kind) in [
+        ("gmail", CredentialKind::OAuth),
+        ("google-drive", CredentialKind::OAuth),
+        ("jira", CredentialKind::OAuth),
+        ("jira", CredentialKind::Key),
+        ("linear", CredentialKind::OAuth),
+        ("linear", CredentialKind::Key),
+        ("microsoft-graph", CredentialKind::OAuth),
+        ("notion", CredentialKind::OAuth),
+        ("salesforce", CredentialKind::OAuth),
+        ("stripe", CredentialKind::Key),
+    ] {
+        let manifest = manifest(tool).unwrap();
+        let chosen = match tool {
+            "jira" => Some("https://acme.atlassian.net"),
+            "salesforce" => Some("https://acme--dev.sandbox.my.salesforce.com"),
+            _ => None,
+        };
+        let chosen = chosen.map(|text| ChosenHost::parse(text).unwrap());
+        let hosts = manifest.bound_hosts(kind, chosen.as_ref()).unwrap();
+        let asked = manifest.accounts.iter().find(|own| hosts.iter().any(|host| host.route == own.route));
+        assert!(asked.is_some_and(|account| !account.id.is_empty()), "{tool}");
+    }
+}
+
+#[test]
+fn a_site_of_jira_gets_the_key_and_never_the_token() {
+    let jira = manifest("jira").unwrap();
+    let site = ChosenHost::parse("https://acme.atlassian.net").unwrap();
+    let placed = site.clone().placed(Placement::Basic { user: "dana@example.com".to_owned() });
+    let key = jira.bound_hosts(CredentialKind::Key, Some(&placed)).unwrap();
+    assert_eq!((key.len(), key[0].host.as_str()), (1, "acme.atlassian.net"));
+    assert_eq!(key[0].placement, Placement::Basic { user: "dana@example.com".to_owned() });
+    let oauth = jira.bound_hosts(CredentialKind::OAuth, None).unwrap();
+    assert_eq!((oauth.len(), oauth[0].host.as_str()), (1, "api.atlassian.com"));
+    assert!(
+        jira.bound_hosts(CredentialKind::Key, ChosenHost::parse("https://evil.example").ok().as_ref())
+            .is_err()
+    );
 }
 
 #[test]
@@ -229,13 +400,26 @@ fn a_tools_token_endpoint_is_told_and_no_other_tools() {
         ("github", "github.com", "/login/oauth/access_token"),
         ("gitlab", "gitlab.com", "/oauth/token"),
         ("slack", "slack.com", "/api/oauth.v2.access"),
+        ("gmail", "oauth2.googleapis.com", "/token"),
+        ("gmail", "www.googleapis.com", "/oauth2/v4/token"),
+        ("google-drive", "oauth2.googleapis.com", "/token"),
+        ("jira", "auth.atlassian.com", "/oauth/token"),
+        ("linear", "api.linear.app", "/oauth/token"),
+        ("microsoft-graph", "login.microsoftonline.com", "/common/oauth2/v2.0/token"),
+        ("microsoft-graph", "login.microsoftonline.com", "/8f1c-tenant/oauth2/v2.0/token"),
+        ("microsoft-graph", "login.microsoftonline.com", "/8f1c-tenant/oauth2/token"),
+        ("notion", "api.notion.com", "/v1/oauth/token"),
+        ("salesforce", "login.salesforce.com", "/services/oauth2/token"),
+        ("salesforce", "acme--dev.sandbox.my.salesforce.com", "/services/oauth2/token"),
+        ("stripe", "api.stripe.com", "/v1/oauth/token"),
     ] {
         assert!(catalogue.is_token_endpoint(&name(tool), host, 443, path), "{tool}");
         assert!(!catalogue.is_token_endpoint(&name(tool), host, 443, "/other"), "{tool}");
         assert!(!catalogue.is_token_endpoint(&name("openai"), host, 443, path), "{tool}");
-        let tools: Vec<_> = catalogue.tools_with_token_host(host, 443).collect();
-        assert_eq!(tools, [&name(tool)]);
+        assert!(catalogue.tools_with_token_host(host, 443).any(|own| *own == name(tool)), "{tool}");
     }
+    let google: Vec<_> = catalogue.tools_with_token_host("oauth2.googleapis.com", 443).collect();
+    assert_eq!(google, [&name("gmail"), &name("google-drive")]);
     assert!(!catalogue.is_token_endpoint(&name("nobody"), "gitlab.com", 443, "/oauth/token"));
     assert_eq!(catalogue.tools_with_token_host("api.openai.com", 443).count(), 0);
 }
@@ -247,6 +431,11 @@ fn an_interception_ca_covers_the_tools_hosts_and_its_token_endpoint() {
     assert_eq!(hosts("github", &[]), ["api.github.com", "github.com", "uploads.github.com"]);
     assert_eq!(hosts("github", &["evil.example"]), hosts("github", &[]));
     assert_eq!(hosts("openai", &[]), ["api.openai.com"]);
+    assert!(hosts("microsoft-graph", &[]).contains(&"login.microsoftonline.com".to_owned()));
+    assert_eq!(
+        hosts("salesforce", &["acme.my.salesforce.com", "evil.example"]),
+        ["acme.my.salesforce.com", "login.salesforce.com", "test.salesforce.com"]
+    );
     assert!(hosts("generic", &[]).is_empty());
     assert_eq!(hosts("generic", &["api.example.com", "api.example.com"]), ["api.example.com"]);
     assert!(hosts("nobody", &["api.example.com"]).is_empty());
