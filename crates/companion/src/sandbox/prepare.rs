@@ -38,6 +38,7 @@ pub struct Prepared {
     folder: PathBuf,
     umask: u32,
     fence: Option<Fence>,
+    heard: Heard,
 }
 
 /// A program inside the walls.
@@ -50,8 +51,9 @@ pub struct Running {
 
 /// Raises the walls that `plan` asks for, as strong as this machine allows.
 ///
-/// Must be called from the thread that lives as long as the program: the kernel ends the sandbox with the thread
-/// that started it.
+/// Must be called inside a runtime, and from the thread that lives as long as the program: the kernel ends the sandbox
+/// with the thread that started it. From here on signals end this process no longer: [`Prepared::interrupted`] and
+/// [`Running::ended`] hear them.
 ///
 /// # Errors
 /// [`SandboxError`] where the working folder cannot be one, or no stage can be started.
@@ -69,6 +71,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
         return plain(plan, work, Strength::None, advice, None);
     }
     let walls = Walls {
+        home: plan.home.canonicalize().unwrap_or_else(|_| plan.home.clone()),
         work: work.clone(),
         scratch: plan.scratch.clone(),
         hidden: hidden.clone(),
@@ -80,8 +83,8 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
                 advice.push(Advice::Root);
             }
             let (listener, umask) = (Some(listener), plan.umask);
-            let strength = Strength::Strong;
-            Ok(Prepared { strength, advice, listener, line, stage, folder: work, umask, fence: None })
+            let (strength, heard) = (Strength::Strong, Heard::listen()?);
+            Ok(Prepared { strength, advice, listener, line, stage, folder: work, umask, fence: None, heard })
         }
         Err(reason) => {
             advice.push(Advice::NoNamespaces(reason));
@@ -169,14 +172,25 @@ fn plain(
     let fence = fence.map(|fence| Fence { ports: vec![port], ..fence });
     let (line, theirs) = Line::pair()?;
     let stage = stage::start("plain", theirs, Stdio::inherit())?;
-    let (listener, umask) = (Some(listener), plan.umask);
-    Ok(Prepared { strength, advice, listener, line, stage, folder, umask, fence })
+    let (listener, umask, heard) = (Some(listener), plan.umask, Heard::listen()?);
+    Ok(Prepared { strength, advice, listener, line, stage, folder, umask, fence, heard })
 }
 
 impl Prepared {
     /// The listener for the companion; once.
     pub fn take_listener(&mut self) -> Option<TcpListener> {
         self.listener.take()
+    }
+
+    /// Waits for a signal that means: not at all. Its number.
+    pub async fn interrupted(&mut self) -> i32 {
+        let ends = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(Signal::as_raw);
+        loop {
+            let (number, _) = self.heard.next().await;
+            if ends.contains(&number) {
+                return number;
+            }
+        }
     }
 
     /// What a program prints that is only asked something, inside the walls and within a few seconds.
@@ -195,11 +209,12 @@ impl Prepared {
     /// [`SandboxError::NotStarted`] with the code that a shell would exit with; [`SandboxError`] where the sandbox
     /// has ended.
     pub fn start(self, program: Program) -> Result<Running, SandboxError> {
-        let heard = Heard::listen()?;
         let name = program.program.to_string_lossy().into_owned();
         self.line.send(&Order::Start(self.start_of(program)), Some(io::stdin().as_fd()))?;
         match self.line.receive::<Report>()? {
-            (Report::Started, _) => Ok(Running { line: self.line.into_live()?, stage: self.stage, heard }),
+            (Report::Started, _) => {
+                Ok(Running { line: self.line.into_live()?, stage: self.stage, heard: self.heard })
+            }
             (Report::NotStarted(NotStarted { code, why }), _) => {
                 Err(SandboxError::NotStarted { program: name, code, why })
             }

@@ -59,7 +59,8 @@ pub fn stage(role: &str) -> Result<(), StageError> {
 /// Starts the stage `role` with this as its line.
 pub(super) fn start(role: &str, line: OwnedFd, stdout: Stdio) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.env_clear().args([STAGE, role]).stdin(line).stdout(stdout).spawn()
+    // What a list of processes shows.
+    command.arg0("nightlatch").env_clear().args([STAGE, role]).stdin(line).stdout(stdout).spawn()
 }
 
 fn outer() -> Result<(), StageError> {

@@ -6,7 +6,8 @@
 //!
 //! 1. the writable folders and the harmless devices are taken hold of as mounts of their own;
 //! 2. a `/dev` with those devices alone, a `/proc` of this namespace's processes alone;
-//! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the writable folders go back to their places;
+//! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the writable folders go back to their places, and the home
+//!    folder where it lay in one of those;
 //! 4. everything else becomes read-only, and is asked whether it did;
 //! 5. empty folders and the null device over what is hidden, wherever it lies, also below a writable folder.
 //!
@@ -50,6 +51,8 @@ const OF_THE_MACHINE: &[&str] = &["/proc/sys", "/proc/sysrq-trigger", "/proc/irq
 /// What the walls stand around.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Walls {
+    /// The home folder, which is shown where it lies.
+    pub(super) home: PathBuf,
     /// The working folder.
     pub(super) work: PathBuf,
     /// The private temporary folder.
@@ -73,22 +76,23 @@ pub(super) struct Refused {
 pub(super) fn raise(walls: &Walls) -> Result<(), Refused> {
     let writable: [&Path; 2] = [&walls.work, &walls.scratch];
     apart()?;
-    let folders = writable.map(|path| Ok((path, taken(path)?)));
+    let covered: Vec<&Path> = COVERED.map_paths();
+    // The home folder first: the others may lie in it.
+    let home = Some(walls.home.as_path()).filter(|home| within(home, &covered) && home.is_dir());
+    let folders = home.into_iter().chain(writable).map(|path| Ok((path, taken(path)?)));
+    let folders = folders.collect::<Result<Vec<_>, Refused>>()?;
     let devices = DEVICES.iter().map(|name| Ok((*name, taken(&Path::new("/dev").join(name))?)));
     let devices = devices.collect::<Result<Vec<_>, Refused>>()?;
     let (above, beside): (Vec<&str>, Vec<&str>) = COVERED
         .iter()
         .filter(|path| !path.starts_with("/dev"))
-        .partition(|path| writable.iter().any(|folder| folder.starts_with(path)));
+        .partition(|path| folders.iter().any(|(folder, _)| folder.starts_with(path)));
     above.into_iter().try_for_each(|path| cover(Path::new(path)))?;
     own_devices(devices)?;
     own_processes()?;
-    for folder in folders {
-        let (path, tree) = folder?;
-        put_back(path, &tree)?;
-    }
+    folders.iter().try_for_each(|(path, tree)| put_back(path, tree))?;
     beside.into_iter().try_for_each(|path| cover(Path::new(path)))?;
-    read_only(&writable)?;
+    read_only(&writable, home)?;
     walls.hidden.iter().try_for_each(|path| hide(path))?;
     walls.sockets.iter().try_for_each(|path| blind(path))
 }
@@ -177,8 +181,8 @@ fn own_processes() -> Result<(), Refused> {
     })
 }
 
-/// Everything but `writable` and what is fresh.
-fn read_only(writable: &[&Path]) -> Result<(), Refused> {
+/// Everything but `writable` and what is fresh, and `home` although it lies in what is fresh.
+fn read_only(writable: &[&Path], home: Option<&Path>) -> Result<(), Refused> {
     let path = Path::new("/proc/self/mountinfo");
     let table =
         fs::read(path).map_err(|source| Refused { step: "cannot read", path: path.to_owned(), source })?;
@@ -187,12 +191,10 @@ fn read_only(writable: &[&Path]) -> Result<(), Refused> {
         path: path.to_owned(),
         source: io::ErrorKind::InvalidData.into(),
     };
-    let free = [writable, &FREE.map_paths()].concat();
-    mounts::read(&table)
-        .ok_or_else(unread)?
-        .iter()
-        .filter(|mount| !within(&mount.point, &free))
-        .try_for_each(close)
+    let fresh = FREE.map_paths();
+    let at_home = |path: &Path| home.is_some_and(|home| path.starts_with(home));
+    let open = |path: &Path| within(path, writable) || (within(path, &fresh) && !at_home(path));
+    mounts::read(&table).ok_or_else(unread)?.iter().filter(|mount| !open(&mount.point)).try_for_each(close)
 }
 
 fn close(mount: &Mount) -> Result<(), Refused> {
