@@ -135,6 +135,18 @@ problems! {
     /// The keeper does not answer.
     KeeperUnavailable = "keeper-unavailable", 503, Us, true, "the keeper does not answer",
         "Nothing was sent. Wait for the stated time, then send the same call again.";
+    /// A local program that did not show the password of its run.
+    ProxyPassword = "proxy-password", 407, Caller, false, "the local proxy asks for its password",
+        "Send the password that stands in the proxy's URL (`http://nightlatch:PASSWORD@…`). It belongs to one run: do not try others.";
+    /// A process of another local user, or of one that the kernel does not name.
+    PeerRefused = "peer-refused", 403, Policy, false, "the local proxy serves another user",
+        "Do not retry and do not look for another way. This proxy serves the programs of one user and one task.";
+    /// A request for a server came to the local proxy.
+    ProxyOnly = "proxy-only", 400, Caller, false, "this is a proxy and no server",
+        "Do not retry as it is. Set this address as the proxy (`HTTPS_PROXY`, `HTTP_PROXY`) and ask for the host that you mean.";
+    /// The companion has no connection to its gateway.
+    GatewayUnreachable = "gateway-unreachable", 503, Us, true, "the gateway cannot be reached",
+        "Nothing was sent. Wait for the stated time, then send the same call again.";
     /// Something of ours failed.
     Internal = "internal", 500, Us, false, "something failed inside Nightlatch",
         "Do not retry. A human must look at the log of Nightlatch.";

@@ -1,0 +1,52 @@
+//! What was refused at the local listener, told to the gateway so that it stands in the ledger.
+//!
+//! Whoever is refused here chooses how often, so what is told is a count: one message a reason at each look,
+//! however many there were. What could not be told is told later.
+
+use crate::line::Line;
+use http::Method;
+use nightlatch_domain::companion::{LocalRefusal, LocalRefusals, REFUSALS_PATH};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Counts that were not told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    proxy_password: AtomicU32,
+    peer_uid: AtomicU32,
+}
+
+impl Reports {
+    /// Notes one refusal.
+    pub(crate) fn note(&self, reason: LocalRefusal) {
+        add(self.count(reason), 1);
+    }
+
+    /// Tells what there is.
+    pub(crate) async fn tell(&self, line: &Line) {
+        for reason in [LocalRefusal::ProxyPassword, LocalRefusal::PeerUid] {
+            let count = self.count(reason).swap(0, Ordering::Relaxed);
+            if count > 0 && !told(line, LocalRefusals { reason, count }).await {
+                add(self.count(reason), count);
+            }
+        }
+    }
+
+    const fn count(&self, reason: LocalRefusal) -> &AtomicU32 {
+        match reason {
+            LocalRefusal::ProxyPassword => &self.proxy_password,
+            LocalRefusal::PeerUid => &self.peer_uid,
+        }
+    }
+}
+
+async fn told(line: &Line, refusals: LocalRefusals) -> bool {
+    let Ok(body) = serde_json::to_vec(&refusals) else { return false };
+    let answer = line.ask(Method::POST, REFUSALS_PATH, body).await;
+    answer.is_ok_and(|answer| answer.success().is_ok())
+}
+
+fn add(count: &AtomicU32, more: u32) {
+    // A closure that always answers makes this infallible.
+    let _ =
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| Some(count.saturating_add(more)));
+}
