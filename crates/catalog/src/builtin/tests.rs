@@ -282,14 +282,64 @@ fn what_leaves_for_good_is_no_write() {
 
 #[test]
 fn what_was_never_tried_says_so() {
-    let tried: Vec<String> = Catalogue::builtin()
-        .unwrap()
-        .manifests()
-        .flat_map(|manifest| &manifest.operations)
-        .filter(|operation| operation.exercised)
-        .map(|operation| operation.id.to_string())
-        .collect();
-    assert!(tried.is_empty(), "{tried:?}");
+    let untried =
+        ["gmail", "google-drive", "jira", "linear", "microsoft-graph", "notion", "salesforce", "stripe"];
+    for (name, _, text) in MANIFESTS.iter().filter(|(name, _, _)| untried.contains(name)) {
+        let operations = &manifest(name).unwrap().operations;
+        assert!(operations.iter().all(|operation| !operation.exercised), "{name}");
+        assert_eq!(text.matches("\nexercised = false\n").count(), operations.len(), "{name}");
+    }
+}
+
+/// A path that fits a template.
+fn filled(template: &str) -> String {
+    let parts = template.split('{').map(|part| match part.split_once('}') {
+        Some((name, rest)) => format!("{}{rest}", if name.ends_with("...") { "x1/y1" } else { "x1" }),
+        None => part.to_owned(),
+    });
+    parts.collect()
+}
+
+#[test]
+fn every_listed_path_is_its_own_operation() {
+    for manifest in Catalogue::builtin().unwrap().manifests() {
+        for operation in &manifest.operations {
+            let query: Vec<String> =
+                operation.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            for (path, method) in
+                operation.paths.iter().flat_map(|path| operation.methods.iter().map(move |own| (path, own)))
+            {
+                let line = format!("{}?{}", filled(path.as_str()), query.join("&"));
+                let target = canonical::target(method, &line).unwrap();
+                let matched = manifest.matched(&operation.route, &target).unwrap();
+                assert_eq!(matched.operation, operation.id, "{}: {method} {line}", manifest.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_spelling_makes_a_credential_operation_milder() {
+    let spellings: [fn(&str) -> String; 6] = [
+        |path| path.to_owned(),
+        |path| path.to_uppercase(),
+        |path| format!("{path}/"),
+        |path| format!("{path}.json"),
+        |path| format!("{path};v=1"),
+        |path| format!("{path}%20"),
+    ];
+    for manifest in Catalogue::builtin().unwrap().manifests() {
+        for operation in manifest.operations.iter().filter(|own| own.effect == Effect::Credential) {
+            let paths = operation.paths.iter().map(|path| filled(path.as_str()));
+            for path in paths.flat_map(|path| spellings.iter().map(move |spell| spell(&path))) {
+                for method in &operation.methods {
+                    let Ok(target) = canonical::target(method, &path) else { continue };
+                    let Ok(matched) = manifest.matched(&operation.route, &target) else { continue };
+                    assert_eq!(matched.effect, Effect::Credential, "{}: {method} {path}", manifest.name);
+                }
+            }
+        }
+    }
 }
 
 #[test]

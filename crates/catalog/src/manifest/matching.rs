@@ -17,7 +17,7 @@ use nightlatch_domain::{
     exchange::{Matched, Target},
     tool::{Effect, OperationId, Sensitivity},
 };
-use std::{borrow::Cow, cmp::Ordering};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap};
 
 /// What stands for the template of an unlisted path in the ledger: never the path itself.
 const UNLISTED_TEMPLATE: &str = "/{unlisted...}";
@@ -64,7 +64,7 @@ impl Manifest {
             }
         }
         let narrowest = narrowest(&fitting);
-        let is_doubtful = self.has_look_alike(route, &path, narrowest.map(|(_, template)| template));
+        let is_doubtful = self.has_look_alike(route, &target.method, &path, narrowest);
         match narrowest {
             Some((operation, template)) if !is_doubtful => self.listed(operation, template, &path),
             _ if self.may_be_credential(route, &path) => Ok(unlisted(Effect::Credential)),
@@ -103,17 +103,45 @@ impl Manifest {
     }
 
     /// Whether a careless server could take the path for a narrower listed one than the one that fits, or
-    /// for one that is at odds with it.
-    fn has_look_alike(&self, route: &str, path: &[Cow<'_, str>], best: Option<&PathTemplate>) -> bool {
+    /// for one that is at odds with it. Another spelling of the same operation on the same resource is neither,
+    /// nor is one of an operation that lists this path too and is told from it by the method alone.
+    fn has_look_alike(
+        &self,
+        route: &str,
+        method: &str,
+        path: &[Cow<'_, str>],
+        best: Option<Candidate<'_>>,
+    ) -> bool {
         let folded = careless(path);
+        let fits = |template: &PathTemplate| template.matched(path).is_some();
         let here = self.operations.iter().filter(|operation| operation.route == route);
-        let mut templates = here.flat_map(|operation| &operation.paths);
-        templates.any(|template| {
-            template.matched(path).is_none()
-                && template.resembles(&folded)
-                && best
-                    .is_none_or(|held| template.narrowness(held).is_none_or(|step| step == Ordering::Greater))
+        let mut listed =
+            here.flat_map(|operation| operation.paths.iter().map(move |template| (operation, template)));
+        let rivals = |held: Candidate<'_>, other: Candidate<'_>| {
+            other.1.narrowness(held.1).is_none_or(|step| step == Ordering::Greater)
+                && !self.is_same_call(held, other, path, &folded)
+                && (other.0.takes(method) || !other.0.paths.iter().any(fits))
+        };
+        listed.any(|other| {
+            !fits(other.1) && other.1.resembles(&folded) && best.is_none_or(|held| rivals(held, other))
         })
+    }
+
+    /// Whether the path as it is and the path as a careless server reads it are one operation on one resource.
+    fn is_same_call(
+        &self,
+        held: Candidate<'_>,
+        other: Candidate<'_>,
+        path: &[Cow<'_, str>],
+        folded: &[Cow<'_, str>],
+    ) -> bool {
+        let fill = |values: Option<BTreeMap<&str, String>>| {
+            held.0
+                .resource
+                .as_ref()
+                .map(|resource| resource.filled(&values.unwrap_or_default(), &self.resource))
+        };
+        std::ptr::eq(held.0, other.0) && fill(held.1.matched(path)) == fill(other.1.resembled(folded))
     }
 
     fn effect_of_unlisted(&self, method: &str) -> Effect {

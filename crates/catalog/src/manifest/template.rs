@@ -105,7 +105,13 @@ impl PathTemplate {
     /// Whether a path that [`careless`] has folded would fit for a server that folds as much.
     #[must_use]
     pub(crate) fn resembles(&self, folded: &[Cow<'_, str>]) -> bool {
-        values(&self.folded, folded).is_some()
+        self.resembled(folded).is_some()
+    }
+
+    /// The values that such a server would take for those of the variables.
+    #[must_use]
+    pub(crate) fn resembled(&self, folded: &[Cow<'_, str>]) -> Option<BTreeMap<&str, String>> {
+        values(&self.folded, folded)
     }
 
     /// Whether some path could fit both.

@@ -327,3 +327,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn another_spelling_of_the_same_call_raises_no_doubt_and_one_of_another_resource_does() {
+    let two = |first: &str, second: &str, more: &str| {
+        let text =
+            operation("a", "GET", "@", "read", more).replace("'@'", &format!("['{first}', '{second}']"));
+        manifest("resource = { case = 'insensitive' }", &[text])
+    };
+    let slash = two("/a/{x}", "/a/{x}/", "resource = '{x}'");
+    for path in ["/a/B", "/a/B/"] {
+        assert_eq!(found(&slash, "GET", path), ("a".to_owned(), Effect::Read), "{path}");
+    }
+    let format = two("/a/{x}", "/a/{x}.json", "resource = '{x}'");
+    assert_eq!(found(&format, "GET", "/a/b.json").0, "a");
+    assert_eq!(found(&format, "GET", "/a/b.JSON").1, Effect::Admin);
+    let bare = two("/a/{x}", "/a/{x}.json", "");
+    assert_eq!(found(&bare, "GET", "/a/b.JSON").0, "a");
+    for (method, wanted) in [("GET", Effect::Admin), ("POST", Effect::Admin)] {
+        let others = manifest(
+            "",
+            &[operation("a", "GET", "/a/{x}", "read", ""), operation("b", method, "/a/{x}/", "write", "")],
+        );
+        assert_eq!(found(&others, "GET", "/a/B").1, wanted, "{method}");
+    }
+    let both = |method: &str| {
+        let b = operation("b", method, "@", "write", "").replace("'@'", "['/a/{x...}', '/a/{x}/']");
+        manifest("", &[operation("a", "GET", "/a/{x}", "read", ""), b])
+    };
+    assert_eq!(found(&both("GET"), "GET", "/a/B").1, Effect::Admin);
+    assert_eq!(found(&both("POST"), "GET", "/a/B").1, Effect::Read);
+}
