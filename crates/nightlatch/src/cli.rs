@@ -5,7 +5,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{grant::GrantText, task::Egress, tool::Name};
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Exit codes, at the end of the program's own help.
 const EXIT_CODES: &str = "\
@@ -19,6 +19,7 @@ Standard output holds results only; progress and hints go to standard error.
 Examples:
   nightlatch up
   nightlatch connect github --key
+  nightlatch run --grant github:read -- gh issue list
   nightlatch task open --agent laptop --name triage
   nightlatch grant add --task triage 'github:read@acme/*'
   nightlatch agent enrol laptop --task triage";
@@ -66,6 +67,15 @@ Examples:
 
 Starts Nightlatch in the background where it does not run, and says so.")]
     Connect(Connect),
+    /// Run a program in a sandbox: it holds references, and its requests go through Nightlatch
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+    /// A stage of `run`'s sandbox
+    #[command(name = nightlatch_companion::sandbox::STAGE, hide = true)]
+    Stage {
+        /// Which
+        role: String,
+    },
     /// List, show, test or remove connections
     #[command(subcommand)]
     Connection(ConnectionCommand),
@@ -157,6 +167,49 @@ pub(crate) struct Connect {
     /// Fail where Nightlatch does not run, and do not start it
     #[arg(long)]
     pub(crate) no_start: bool,
+}
+
+/// What `run` does, for its help.
+const RUN_HELP: &str = "\
+Examples:
+  nightlatch run --grant github:read -- gh issue list
+  nightlatch run --grant 'github:write@acme/*' --grant slack -- ./agent.sh
+  nightlatch run --task triage -- bash
+  nightlatch run --egress open -- npm install
+
+It opens a task for the program, of 24 hours at most, and completes it when the program has ended; a task
+that is named with --task sleeps then. The program finds a proxy, the certificates to trust and, in place
+of a credential, the reference of each grant. It may write to the working folder and to a temporary one,
+sees no other process, reaches nothing but Nightlatch, and none of the usual places of credentials. What
+this machine cannot enforce of that is said once. At the end it says what was refused, and the command
+that would allow it.
+
+The exit code is the program's own: 128 and the signal's number where a signal ended it, 127 where it was
+not found, 126 where it could not be run.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The agent that acts, by id or name [default: laptop, or the task's]
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// The task, by id or name [default: one of its own]
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// A grant to give the task, repeatable: TOOL[/CONNECTION][:OPS][@RESOURCE]
+    #[arg(long = "grant", value_name = "GRANT")]
+    pub(crate) grants: Vec<GrantText>,
+    /// Where it may reach: the hosts that a tool binds, or also others, without a credential [default: tools]
+    #[arg(long, value_enum, conflicts_with = "task", hide_possible_values = false)]
+    pub(crate) egress: Option<EgressMode>,
+    /// Without a sandbox: nothing but the gateway's own rules is enforced
+    #[arg(long)]
+    pub(crate) unconfined: bool,
+    /// Fail where Nightlatch does not run, and do not start it
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]

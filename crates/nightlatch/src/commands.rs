@@ -8,6 +8,7 @@ mod grants;
 mod health;
 mod ledger;
 mod policy;
+mod run;
 mod secrets;
 mod session;
 mod stop;
@@ -23,29 +24,37 @@ use crate::{
 };
 use nightlatch_control::Client;
 use nightlatch_custody::entropy::SystemEntropy;
+use rustix::fs::Mode;
 use std::{fs, path::Path, sync::Arc};
 
 /// Carries a command out.
 pub(crate) fn run(cli: Cli, output: Output) -> Result<(), Failure> {
-    private_files();
+    if let Command::Stage { role } = &cli.command {
+        return Ok(nightlatch_companion::sandbox::stage(role)?);
+    }
+    let umask = private_files();
     if let Command::Up(up) = &cli.command {
         return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(ask(cli, output))
+    runtime.block_on(ask(cli, output, umask))
 }
 
 /// What this program makes is readable by its user alone, also where a mode is forgotten.
-fn private_files() {
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+/// Answers what was there before.
+fn private_files() -> Mode {
+    rustix::process::umask(Mode::from_raw_mode(0o077))
 }
 
-async fn ask(cli: Cli, output: Output) -> Result<(), Failure> {
+async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
     let seat = Seat { data: cli.data, output };
     match cli.command {
-        Command::Up(_) => Err(Failure::Usage("`up` serves, and asks nobody".to_owned())),
+        Command::Up(_) | Command::Stage { .. } => {
+            Err(Failure::Usage("this command serves, and asks nobody".to_owned()))
+        }
         Command::Stop => stop::run(&seat).await,
         Command::Connect(connect) => connect::run(&seat, connect).await,
+        Command::Run(asked) => run::run(&seat, asked, umask).await,
         Command::Connection(command) => connections::run(&seat, command).await,
         Command::Tool(command) => tools::run(&seat, command).await,
         Command::Profile(command) => tools::run_profile(&seat, command).await,

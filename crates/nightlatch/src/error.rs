@@ -1,5 +1,6 @@
 //! What a command fails with: one sentence for a person, with what to do next.
 
+use nightlatch_companion::sandbox::SandboxError;
 use nightlatch_control::{ClientError, api::ApiProblem};
 use std::{io, path::PathBuf};
 
@@ -46,12 +47,32 @@ pub(crate) enum Failure {
     /// A part of the server did not start.
     #[error("{0}")]
     Start(String),
+    /// The sandbox of `run` cannot be made, or its program not be started.
+    #[error("{0}")]
+    Sandbox(#[from] SandboxError),
+    /// A stage of that sandbox.
+    #[error("{0}")]
+    Stage(#[from] nightlatch_companion::sandbox::StageError),
+    /// The companion of `run`.
+    #[error("{0}")]
+    Companion(#[from] nightlatch_companion::CompanionError),
+    /// The program that `run` ran ended with this code, which is passed on; it said itself why.
+    #[error("the program ended with {0}")]
+    Ended(u8),
     /// The terminal or a pipe failed.
     #[error("standard input or output failed: {0}")]
     Terminal(#[from] io::Error),
 }
 
 impl Failure {
+    /// The code that the process ends with.
+    pub(crate) const fn code(&self) -> u8 {
+        match self {
+            Self::Ended(code) | Self::Sandbox(SandboxError::NotStarted { code, .. }) => *code,
+            _ => 1,
+        }
+    }
+
     /// The failure as a problem, for `--json`.
     pub(crate) fn problem(&self) -> ApiProblem {
         if let Self::Api(ClientError::Refused(problem)) = self {
@@ -69,6 +90,9 @@ impl Failure {
             Self::NotSupported { .. } => ("not-supported", "this is not supported yet"),
             Self::Finding(_) => ("finding", "not well"),
             Self::Start(_) => ("start", "Nightlatch did not start"),
+            Self::Sandbox(_) | Self::Stage(_) => ("sandbox", "the sandbox failed"),
+            Self::Companion(_) => ("companion", "the companion failed"),
+            Self::Ended(_) => ("program-ended", "the program failed"),
             Self::Terminal(_) => ("terminal", "input or output failed"),
         };
         ApiProblem {

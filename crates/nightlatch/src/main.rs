@@ -26,8 +26,10 @@ fn main() -> ExitCode {
     match commands::run(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output.failure(&failure);
-            ExitCode::FAILURE
+            if !matches!(failure, error::Failure::Ended(_)) {
+                output.failure(&failure);
+            }
+            ExitCode::from(failure.code())
         }
     }
 }

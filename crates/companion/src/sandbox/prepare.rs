@@ -32,7 +32,7 @@ pub struct Prepared {
     /// What they do not hold, in words for the user.
     pub advice: Vec<Advice>,
     /// Where the program reaches the companion. In a network namespace of its own nobody else can.
-    listener: Option<TcpListener>,
+    listener: TcpListener,
     line: Line,
     stage: Child,
     folder: PathBuf,
@@ -82,7 +82,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
             if rustix::process::geteuid().is_root() {
                 advice.push(Advice::Root);
             }
-            let (listener, umask) = (Some(listener), plan.umask);
+            let umask = plan.umask;
             let (strength, heard) = (Strength::Strong, Heard::listen()?);
             Ok(Prepared { strength, advice, listener, line, stage, folder: work, umask, fence: None, heard })
         }
@@ -172,14 +172,17 @@ fn plain(
     let fence = fence.map(|fence| Fence { ports: vec![port], ..fence });
     let (line, theirs) = Line::pair()?;
     let stage = stage::start("plain", theirs, Stdio::inherit())?;
-    let (listener, umask, heard) = (Some(listener), plan.umask, Heard::listen()?);
+    let (umask, heard) = (plan.umask, Heard::listen()?);
     Ok(Prepared { strength, advice, listener, line, stage, folder, umask, fence, heard })
 }
 
 impl Prepared {
-    /// The listener for the companion; once.
-    pub fn take_listener(&mut self) -> Option<TcpListener> {
-        self.listener.take()
+    /// The listener, for the companion.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
+    pub fn listener(&self) -> Result<TcpListener, SandboxError> {
+        Ok(self.listener.try_clone()?)
     }
 
     /// Waits for a signal that means: not at all. Its number.

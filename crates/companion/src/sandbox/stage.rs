@@ -19,6 +19,7 @@ use super::{
     wire::Line,
 };
 use rustix::{
+    fs::Mode,
     process::{
         DumpableBehavior, Signal, getegid, geteuid, set_child_subreaper, set_dumpable_behavior,
         set_parent_process_death_signal, umask,
@@ -117,6 +118,8 @@ fn keep_over_exec(capability: CapabilitySet) -> io::Result<()> {
 fn inner() -> Result<(), StageError> {
     let line = Line::of_stage()?;
     let (Order::Walls(plan), _) = line.receive()? else { return Err(StageError::Unordered) };
+    // The folders that are made here are as open as those that they stand for.
+    umask(Mode::from_raw_mode(0o022));
     if let Err(error) = walls::raise(&plan).map_err(|error| error.to_string()).and_then(|()| powerless()) {
         return Ok(line.send(&Report::Refused(error), None)?);
     }
@@ -166,7 +169,7 @@ fn become_program(start: &Start, stdin: &OwnedFd) -> Result<std::convert::Infall
         |what: &str, why: &dyn std::fmt::Display| NotStarted { code: 126, why: format!("{what}: {why}") };
     std::env::set_current_dir(&start.folder).map_err(|error| cannot("the working folder", &error))?;
     rustix::stdio::dup2_stdin(stdin).map_err(|error| cannot("standard input", &error))?;
-    umask(rustix::fs::Mode::from_raw_mode(start.umask));
+    umask(Mode::from_raw_mode(start.umask));
     if !start.unconfined {
         set_no_new_privs(true).map_err(|error| cannot("no_new_privs", &error))?;
         if let Some(fence) = &start.fence {

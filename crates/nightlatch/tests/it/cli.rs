@@ -11,6 +11,7 @@ const COMMANDS: &[&str] = &[
     "up",
     "stop",
     "connect",
+    "run",
     "connection",
     "connection list",
     "connection show",
