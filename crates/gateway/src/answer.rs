@@ -15,6 +15,10 @@ pub(crate) type OutBody = UnsyncBoxBody<Bytes, BodyError>;
 /// The header that names the call, for `nightlatch why`.
 pub(crate) const CALL: &str = "nightlatch-call";
 
+/// Marks an answer of ours that is no problem and may have come before the end of the request's body.
+#[derive(Clone, Copy)]
+pub(crate) struct PerhapsUnread;
+
 /// A body that is whole already.
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> OutBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
@@ -41,6 +45,19 @@ pub(crate) fn problem(problem: &Problem) -> Response<OutBody> {
         name_call(headers, call);
     }
     answer
+}
+
+/// A refusal as bytes of HTTP/1.1, for where no HTTP was agreed upon.
+pub(crate) fn in_plain_http(problem: &Problem) -> Vec<u8> {
+    let body = problem.body();
+    let text = serde_json::to_string(&body).unwrap_or_default();
+    let call = problem.call.map(|call| format!("{CALL}: {call}\r\n")).unwrap_or_default();
+    format!(
+        "HTTP/1.1 {} Refused\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n{call}content-length: {}\r\nconnection: close\r\n\r\n{text}",
+        body.status,
+        text.len(),
+    )
+    .into_bytes()
 }
 
 /// Puts the challenge of a manifest on a refusal.

@@ -4,6 +4,9 @@
 //! admit ─► resolve ─► decide ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
 //! ```
 //!
+//! Two short ways end before `resolve`: what is sent to a provider's token endpoint is answered here
+//! ([`token`]), and a host that no tool has is none of these rooms' business ([`reach`]).
+//!
 //! Whoever ends something must be able to rely on it: a call that waited is resolved and decided anew, by
 //! the directory as it is then, before its intent and again before a lease is opened ([`confirm`]).
 //!
@@ -18,22 +21,24 @@ mod confirm;
 mod decide;
 mod forward;
 mod hold;
+mod reach;
 mod record;
 mod resolve;
 mod scrub;
+mod token;
 
 use crate::{
     answer::{self, OutBody},
     directory::Directory,
-    doors::route::Addressed,
+    doors::Addressed,
     limits::Limits,
     peer::Peer,
     running::{self, Running},
     wakes::{Awake, Wakes},
 };
-use admit::Admitted;
-use body::{Bounds, Counted, Downward, upward};
-pub(crate) use body::{Lifeline, Pulse};
+pub(crate) use admit::Admitted;
+use body::{Bounds, Downward};
+pub(crate) use body::{Counted, Lifeline, Pulse, upward};
 use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
@@ -47,9 +52,14 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::{AnswerBody, Pool, PoolKey};
-use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
+use nightlatch_ledger::{
+    Ledger, Recorded,
+    facts::{EventFacts, HostName},
+};
 use nightlatch_policy::Decider;
+pub(crate) use reach::{Opening, Reach};
 use record::{Alarm, Closing, Noticed, Trail};
+pub(crate) use resolve::part_of;
 use resolve::{Resolved, Unresolved};
 use scrub::{ScrubSet, Scrubber};
 use std::sync::Arc;
@@ -82,15 +92,25 @@ pub(crate) struct Entry {
 /// A refusal on its way to the agent, and whether the ledger has it already.
 struct Refused {
     problem: Problem,
-    challenge: Option<Option<String>>,
+    shown: Shown,
     is_recorded: bool,
     /// Goes to the ledger after the refusal.
     alarm: Option<Alarm>,
 }
 
+/// How the agent is told.
+enum Shown {
+    /// As a problem.
+    Problem,
+    /// As a problem with the challenge of the manifest, or the plain one.
+    Challenge(Option<String>),
+    /// As a provider's token endpoint says it.
+    InvalidGrant,
+}
+
 impl From<Problem> for Refused {
     fn from(problem: Problem) -> Self {
-        Self { problem, challenge: None, is_recorded: false, alarm: None }
+        Self { problem, shown: Shown::Problem, is_recorded: false, alarm: None }
     }
 }
 
@@ -108,24 +128,42 @@ pub(crate) async fn walk(corridor: &Corridor, peer: &Peer, entry: Entry) -> Resp
     // Only now: what is written for a foreign reference and not for an unknown one delays neither answer.
     drop(refused.alarm);
     problem.call = Some(call);
-    let is_challenge = problem.kind == ProblemKind::ReferenceMissing;
-    let mut answer = answer::problem(&problem);
-    if let (true, Some(challenge)) = (is_challenge, refused.challenge) {
+    let mut answer = match (&refused.shown, problem.kind) {
+        (Shown::InvalidGrant, ProblemKind::ReferenceUnknown) => token::invalid_grant(),
+        _ => answer::problem(&problem),
+    };
+    if let (Shown::Challenge(challenge), ProblemKind::ReferenceMissing) = (&refused.shown, problem.kind) {
         answer::challenge(&mut answer, challenge.as_deref());
     }
+    answer::name_call(answer.headers_mut(), call);
     answer
 }
 
-/// Records and answers the refusal of a caller that is nobody yet.
+/// Records and answers a refusal that needed no corridor, under whoever is admitted. `host` is where it was
+/// to go, where that was the caller's word.
 pub(crate) async fn refuse(
     corridor: &Corridor,
     peer: &Peer,
     call: CallId,
     problem: Problem,
+    host: Option<&str>,
 ) -> Response<OutBody> {
-    let mut problem = record::refusal(&corridor.ledger, peer, call, Trail::default(), problem).await;
+    answer::problem(&note_refusal(corridor, peer, call, problem, host).await)
+}
+
+/// Records such a refusal, and gives what is to be told.
+pub(crate) async fn note_refusal(
+    corridor: &Corridor,
+    peer: &Peer,
+    call: CallId,
+    problem: Problem,
+    host: Option<&str>,
+) -> Problem {
+    let caller = admit::admit(peer, &corridor.directory.tables()).ok().map(|admitted| admitted.caller);
+    let trail = Trail { caller, host: host.and_then(HostName::new), ..Trail::default() };
+    let mut problem = record::refusal(&corridor.ledger, peer, call, trail, problem).await;
     problem.call = Some(call);
-    answer::problem(&problem)
+    problem
 }
 
 async fn passage(
@@ -142,6 +180,10 @@ async fn passage(
     let Entry { call, at, addressed, mut headers, body } = entry;
     let addressed = addressed?;
     trail.tool = Some(addressed.tool.clone());
+    let tools = token::tools(&tables, &admitted.caller, &addressed);
+    if !tools.is_empty() {
+        return corridor.answer_token(&admitted, &tools, (call, at), (&headers, body)).await;
+    }
     let resolved = resolve::resolve(&admitted, &tables, addressed, &headers, call, at);
     let resolved = match resolved {
         Ok(resolved) => resolved,
@@ -193,7 +235,7 @@ impl Corridor {
         match unresolved {
             Unresolved::Refused(problem) => (*problem).into(),
             Unresolved::Challenged(problem, challenge) => {
-                Refused { challenge: Some(challenge), ..(*problem).into() }
+                Refused { shown: Shown::Challenge(challenge), ..(*problem).into() }
             }
             Unresolved::Foreign(problem, grant) => {
                 let alarm = Alarm::new(&self.ledger, record::misuse(&admitted.caller, call, &grant));

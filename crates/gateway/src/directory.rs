@@ -8,8 +8,10 @@
 //! clock that jumps does nothing.
 
 mod feed;
+mod origins;
 mod tables;
 
+pub(crate) use origins::Part;
 pub(crate) use tables::Named;
 pub use tables::Tables;
 
@@ -31,7 +33,7 @@ pub struct Directory {
     /// When the feed was last asked and answered; none before the first snapshot.
     looked_at: Mutex<Option<Boot>>,
     applied: watch::Sender<u64>,
-    builtin: Arc<tables::Manifests>,
+    known: Arc<tables::Known>,
     clock: Arc<dyn Clock>,
     staleness_bound: Duration,
 }
@@ -40,12 +42,14 @@ impl Directory {
     /// An empty directory, which denies until [`Directory::follow`] has loaded it.
     #[must_use]
     pub fn new(catalogue: &Catalogue, clock: Arc<dyn Clock>, staleness_bound: Duration) -> Self {
-        let known = catalogue.manifests().map(|own| (own.name.clone(), Arc::new(own.clone())));
+        let manifests = catalogue.manifests().map(|own| (own.name.clone(), Arc::new(own.clone())));
+        let profiles = catalogue.profiles().map(|own| (own.name.clone(), Arc::new(own.clone())));
+        let known = tables::Known { manifests: manifests.collect(), profiles: profiles.collect() };
         Self {
             tables: RwLock::new(Arc::new(Tables::default())),
             looked_at: Mutex::new(None),
             applied: watch::channel(0).0,
-            builtin: Arc::new(known.collect()),
+            known: Arc::new(known),
             clock,
             staleness_bound,
         }

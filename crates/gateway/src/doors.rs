@@ -1,48 +1,61 @@
 //! Doors: what comes in over HTTP, checked as HTTP, and handed to the corridor.
 //!
-//! Every request is asked whether it means this listener ([`local`]) and whether it can be read in one way
+//! Every request is asked whether it means the place that it came to, and whether it can be read in one way
 //! only ([`framing`]); a no is carried into the corridor, so that it is recorded under whoever was admitted.
-//! Then there are two doors: our own paths under `/v1`, of which `enrol` is the one that is built, and
-//! [`route`], a base URL per tool.
+//! Its form says which door it came to: an origin-form request at a listener is for our own paths under `/v1`
+//! ([`own`]) or for the [`route`] door, a base URL per tool; CONNECT and absolute-form are for the [`proxy`]
+//! door. Inside of a tunnel there is nothing but requests to its one host.
 
-mod enrol;
+mod addressed;
 mod framing;
 pub(crate) mod local;
-pub(crate) mod route;
+mod own;
+mod proxy;
+mod route;
+
+pub(crate) use addressed::Addressed;
 
 use crate::{
     answer::{self, OutBody},
     corridor::{self, Entry},
-    gateway::Shared,
-    peer::Peer,
+    gateway::{Shared, Tunnels},
+    peer::{Peer, Through},
 };
-use http::{HeaderValue, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use nightlatch_domain::{
-    clock::random,
+    clock::{Timestamp, random},
     id::CallId,
     problem::{Problem, ProblemKind},
 };
-use route::Addressed;
+use std::sync::Arc;
 
 /// Answers one request.
-pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<OutBody> {
+pub(crate) async fn answer(
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    tunnels: &Tunnels,
+    request: Request<Incoming>,
+) -> Response<OutBody> {
     let (head, body) = request.into_parts();
     let at = shared.corridor.clock.now();
     let Ok(noise) = random(shared.entropy.as_ref()) else {
         return answer::problem(&Problem::new(ProblemKind::Internal));
     };
     let call = CallId::new(at, noise);
-    let checked = check(&head, peer);
-    let closes = head.version != Version::HTTP_2 && (checked.is_err() || !body.is_end_stream());
-    let mut answer = match checked {
-        Ok(()) if enrol::is_meant(&head) => enrol::answer(shared, peer, call, body).await,
-        // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
-        Err(problem) if problem.kind == ProblemKind::Misdirected && !is_known(shared, peer) => {
-            corridor::refuse(&shared.corridor, peer, call, problem).await
+    let closes = head.version != Version::HTTP_2 && (!body.is_end_stream() || is_doubtful(&head, peer));
+    let is_connect = head.method == Method::CONNECT;
+    let mut answer = match &peer.through {
+        Through::Listener if is_connect => proxy::connect(shared, peer, tunnels, call, head).await,
+        Through::Listener | Through::PlainProxy if proxy::is_absolute(&head) => {
+            proxy::plain(shared, peer, (call, at), head, body).await
         }
-        checked => {
-            let addressed = checked.and_then(|()| address(&head));
+        Through::Listener => at_listener(shared, peer, (call, at), head, body).await,
+        Through::PlainProxy => {
+            corridor::refuse(&shared.corridor, peer, call, proxy::not_for_a_proxy(&head), None).await
+        }
+        Through::Tunnel(to) => {
+            let addressed = proxy::within(&shared.corridor, peer, to, &head, at);
             let entry = Entry { call, at, addressed, headers: head.headers, body };
             corridor::walk(&shared.corridor, peer, entry).await
         }
@@ -54,14 +67,47 @@ pub(crate) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
     answer
 }
 
+/// Answers a request in origin form, which means this listener.
+async fn at_listener(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    (call, at): (CallId, Timestamp),
+    head: Parts,
+    body: Incoming,
+) -> Response<OutBody> {
+    match check(&head, peer) {
+        Ok(()) if let Some(own) = own::meant(&head) => own::answer(shared, peer, (call, at), own, body).await,
+        // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
+        Err(problem) if problem.kind == ProblemKind::Misdirected && !is_known(shared, peer) => {
+            corridor::refuse(&shared.corridor, peer, call, problem, None).await
+        }
+        checked => {
+            let addressed = checked.and_then(|()| address(&head));
+            let entry = Entry { call, at, addressed, headers: head.headers, body };
+            corridor::walk(&shared.corridor, peer, entry).await
+        }
+    }
+}
+
 /// Whether what the connection proved is enrolled. Whether it is admitted, the corridor says.
 pub(crate) fn is_known(shared: &Shared, peer: &Peer) -> bool {
     let tables = shared.corridor.directory.tables();
     peer.binding.as_ref().is_some_and(|binding| tables.enrolment(binding).is_some())
 }
 
+/// Whether nobody knows for sure where the request after this one begins, or for whom it is.
+fn is_doubtful(head: &Parts, peer: &Peer) -> bool {
+    match peer.through {
+        Through::Listener if !proxy::is_absolute(head) => check(head, peer).is_err(),
+        _ => framing::check(head).is_err(),
+    }
+}
+
+/// Whether an answer is one of ours that did not wait for the whole body.
 fn is_refusal(answer: &Response<OutBody>) -> bool {
-    answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json")
+    let is_problem = |kind: &HeaderValue| kind == "application/problem+json";
+    answer.headers().get(header::CONTENT_TYPE).is_some_and(is_problem)
+        || answer.extensions().get::<answer::PerhapsUnread>().is_some()
 }
 
 /// Whether the request means this listener, and can be read in one way.

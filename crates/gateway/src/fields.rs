@@ -108,6 +108,13 @@ pub(crate) fn is_rewriting(name: &str) -> bool {
     REWRITING.contains(&folded(name).as_str())
 }
 
+/// Whether a field belongs to one hop or frames a message, in whatever spelling.
+#[must_use]
+pub(crate) fn is_of_hop(name: &str) -> bool {
+    let twin = folded(name);
+    HOP_BY_HOP.contains(&twin.as_str()) || twin.starts_with("proxy-")
+}
+
 /// Whether a request's field may go on to the upstream. Credential fields are none of this list's
 /// business: `resolve` has refused or taken them before.
 #[must_use]

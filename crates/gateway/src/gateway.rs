@@ -4,12 +4,24 @@ mod attendance;
 mod connection;
 mod moving;
 mod places;
+mod tunnels;
 
 use crate::{
-    corridor::Corridor, directory::Directory, doors::local::Names, error::GatewayError, limits::Limits,
-    peer::Peer, running::Running, wakes::Wakes,
+    corridor::Corridor,
+    directory::Directory,
+    doors::local::Names,
+    error::GatewayError,
+    interception::Standing,
+    limits::Limits,
+    peer::{Peer, Through},
+    running::Running,
+    wakes::Wakes,
 };
+pub(crate) use attendance::Running as Busy;
 use connection::{Arrival, Closing};
+pub(crate) use connection::{Ends, Served, serve};
+pub(crate) use moving::Moving;
+use nightlatch_custody::Interception;
 use nightlatch_domain::{
     clock::{Clock, Entropy},
     ports::{
@@ -22,6 +34,7 @@ use nightlatch_egress::Pool;
 use nightlatch_ledger::{Ledger, facts::Source};
 use nightlatch_policy::Decider;
 use places::Places;
+pub(crate) use places::TunnelPlace;
 use rustls::ServerConfig;
 use std::sync::Arc;
 use tokio::{
@@ -31,6 +44,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
+pub(crate) use tunnels::Tunnels;
 
 /// Enrolments at once: they are rare, and each may be a guess.
 const ENROLMENTS_MAX: usize = 8;
@@ -55,6 +69,10 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The system's generator.
     pub entropy: Arc<dyn Entropy>,
+    /// The authorities that stand for tools inside of tunnels.
+    pub interception: Interception,
+    /// What callers pin: SHA-256 of the listener's public key (SPKI, DER), hexadecimal.
+    pub key_sha256: String,
     /// The bounds.
     pub limits: Limits,
     /// Host names, besides the loopback ones, under which callers may speak to the listeners.
@@ -75,13 +93,17 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) enrolling: Semaphore,
     pub(crate) places: Arc<Places>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) key_sha256: String,
 }
 
 impl Gateway {
     /// Puts the parts together and begins to follow the feed. Runs inside a tokio runtime.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, limits, names } = parts;
+        let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, .. } = parts;
+        let (interception, key_sha256) = (parts.interception, parts.key_sha256);
+        let (limits, names) = (parts.limits, parts.names);
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
             keeper,
@@ -96,9 +118,10 @@ impl Gateway {
         let follows = tokio::spawn(async move { fed.follow(store).await });
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
         let asides = Arc::new(Semaphore::new(limits.asides_max));
+        let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let corridor = Corridor { directory, decider, ledger, wakes, running, pool, clock, limits, asides };
         let (enrolling, places) = (Semaphore::new(ENROLMENTS_MAX), Arc::default());
-        let shared = Arc::new(Shared { corridor, entropy, enrolling, places });
+        let shared = Arc::new(Shared { corridor, entropy, enrolling, places, standing, key_sha256 });
         let background = [follows.abort_handle(), watches.abort_handle()];
         Self { shared, limits, names, background }
     }
@@ -168,9 +191,11 @@ impl Gateway {
             let (shared, limits) = (Arc::clone(&self.shared), self.limits);
             let peer = Peer {
                 binding: (own_uid != Some(uid)).then_some(Binding::Uid { uid }),
+                public_key: None,
                 source: Source::Uid(uid),
                 server_name: None,
                 names: Arc::clone(&names),
+                through: Through::Listener,
             };
             async move {
                 let _place: OwnedSemaphorePermit = place;

@@ -35,6 +35,7 @@ mod error;
 mod fields;
 mod flight;
 mod gateway;
+mod interception;
 pub mod limits;
 mod peer;
 mod running;

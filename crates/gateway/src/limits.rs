@@ -25,6 +25,10 @@ pub struct Limits {
     pub stream_window_bytes: u32,
     /// What one HTTP/2 connection may have in flight unread: this bounds its memory.
     pub connection_window_bytes: u32,
+    /// Tunnels at once. Each is a TLS session of its own, at about 60 KiB, inside of a connection: 120 MiB.
+    pub tunnels_max: usize,
+    /// Tunnels of one key at one address: twice the streams of one connection.
+    pub tunnels_each_max: usize,
     /// Calls of one agent at once: twice the 256 streams of one connection.
     pub calls_each_max: usize,
     /// A TLS handshake: two round trips; slower than this is somebody who holds sockets open.
@@ -67,6 +71,8 @@ impl Default for Limits {
             streams_each_max: 256,
             stream_window_bytes: 256 * 1024,
             connection_window_bytes: 4 * 1024 * 1024,
+            tunnels_max: 2048,
+            tunnels_each_max: 512,
             calls_each_max: 512,
             handshake_within: Duration::from_secs(10),
             stranger_within: Duration::from_secs(10),

@@ -50,8 +50,12 @@ fn tls_error(error: Error) -> GatewayError {
 /// The binding that a presented certificate stands for: SHA-256 of its SPKI (RFC 5280 §4.1.2.7), in DER.
 #[must_use]
 pub fn binding_of(certificate: &CertificateDer<'_>) -> Option<Binding> {
-    let spki = EndEntityCert::try_from(certificate).ok()?.subject_public_key_info();
-    Some(Binding::Key { spki_sha256: sha256_hex(&spki) })
+    Some(Binding::Key { spki_sha256: sha256_hex(&public_key_of(certificate)?) })
+}
+
+/// The public key of a certificate (SPKI, DER).
+pub(crate) fn public_key_of(certificate: &CertificateDer<'_>) -> Option<Arc<[u8]>> {
+    Some(EndEntityCert::try_from(certificate).ok()?.subject_public_key_info().to_vec().into())
 }
 
 /// SHA-256 in hexadecimal.

@@ -11,6 +11,7 @@
 //! less than the margin (the task ends soon), or two are under way already, the newest serves until it ends.
 
 mod end;
+mod signing;
 mod sweep;
 
 use crate::{flight::Flights, limits::Limits, running::Running};
@@ -161,6 +162,16 @@ pub(crate) struct Wakes {
     live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
     proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
     requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
+    /// Challenges that an agent's own key is to sign, the last one of each.
+    signing: Mutex<HashMap<WakeKey, Offered>>,
+}
+
+/// A challenge that was handed out, and the key that its wake's leases will be sealed to.
+struct Offered {
+    challenge: Challenge,
+    replica: ReplicaKey,
+    /// The directory's number when it was asked for.
+    applied: u64,
 }
 
 impl Wakes {
@@ -174,7 +185,8 @@ impl Wakes {
     ) -> Self {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
-        Self { keeper, clock, entropy, pool, running, limits, endings, live, proofs, requests }
+        let signing = Mutex::default();
+        Self { keeper, clock, entropy, pool, running, limits, endings, live, proofs, requests, signing }
     }
 
     /// Tells of bindings whose wake was ended from outside.
@@ -226,8 +238,27 @@ impl Wakes {
         verified_at: Timestamp,
         applied: u64,
     ) -> Result<Arc<Awake>, KeeperRefusal> {
+        let offered = self.offer(&caller, applied).await?;
+        let evidence = Evidence::Stated { binding: caller.binding.clone(), verified_at };
+        let awake = self.begin_with(caller, offered, evidence).await?;
+        Ok(self.begin(key, awake))
+    }
+
+    /// A fresh challenge of the keeper, and a fresh key.
+    async fn offer(&self, caller: &Caller, applied: u64) -> Result<Offered, KeeperRefusal> {
         let replica = ReplicaKey::generate(self.entropy.as_ref()).map_err(|_| KeeperRefusal::Unavailable)?;
-        let challenge = self.challenge(&caller).await?;
+        let challenge = self.challenge(caller).await?;
+        Ok(Offered { challenge, replica, applied })
+    }
+
+    /// Puts a proof before the keeper.
+    async fn begin_with(
+        &self,
+        caller: Caller,
+        offered: Offered,
+        evidence: Evidence,
+    ) -> Result<Awake, KeeperRefusal> {
+        let Offered { challenge, replica, applied } = offered;
         let asked = self.now();
         let proof = WakeProof {
             tenant: caller.tenant,
@@ -236,7 +267,7 @@ impl Wakes {
             wake: challenge.wake,
             nonce: challenge.nonce,
             replica_key: replica.sealing_key().clone(),
-            evidence: Evidence::Stated { binding: caller.binding.clone(), verified_at },
+            evidence,
         };
         let granted = match self.ask(GatewayRequest::Wake(proof)).await? {
             GatewayReply::Awake(granted) if granted.wake == challenge.wake => granted,
@@ -247,8 +278,7 @@ impl Wakes {
         let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
         let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
         let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
-        let awake = Awake { caller, wake, assurance, ends, renews, began_after: applied, held };
-        Ok(self.begin(key, awake))
+        Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, held })
     }
 
     async fn challenge(&self, caller: &Caller) -> Result<Challenge, KeeperRefusal> {

@@ -7,7 +7,7 @@
 //! replaced) holds what was given for the first one, and is refused: the agent asks again.
 
 use super::{Corridor, admit, admit::Admitted, decide, record::Trail, resolve, resolve::Resolved};
-use crate::{doors::route::Addressed, peer::Peer};
+use crate::{doors::Addressed, peer::Peer};
 use http::HeaderMap;
 use nightlatch_domain::{
     clock::Timestamp,
@@ -32,11 +32,13 @@ impl Corridor {
         now: Timestamp,
         trail: &mut Trail,
     ) -> Result<Confirmed, Problem> {
-        let permit = decide::decide(&self.decider, admitted, &resolved, now).map_err(|denied| {
-            let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
-            trail.denied = Some(denied);
-            problem
-        })?;
+        let assurance = self.wakes.assurance(&admitted.caller);
+        let permit =
+            decide::decide(&self.decider, admitted, &resolved, assurance, now).map_err(|denied| {
+                let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
+                trail.denied = Some(denied);
+                problem
+            })?;
         decide::refuse_new_secrets(&resolved.exchange)?;
         Ok(Confirmed { resolved, permit, number })
     }
@@ -58,6 +60,8 @@ impl Corridor {
         let addressed = Addressed {
             tool: exchange.tool.clone(),
             route: exchange.host.route.clone(),
+            // Another host than the one that was resolved makes it another call, which is refused below.
+            origin: None,
             target: exchange.target.clone(),
         };
         let resolved = resolve::resolve(&admitted, &tables, addressed, headers, exchange.call, exchange.at)?;

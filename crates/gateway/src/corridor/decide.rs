@@ -16,6 +16,7 @@ pub(crate) fn decide(
     decider: &Decider,
     admitted: &Admitted,
     resolved: &Resolved,
+    assurance: Assurance,
     now: Timestamp,
 ) -> Result<Permit, Denied> {
     decider.decide(&Question {
@@ -25,10 +26,9 @@ pub(crate) fn decide(
         grant: Some(&resolved.grant),
         connection: Some(&resolved.connection),
         now,
-        // Nothing is known of how the agent is shut in before `run` and its companion are there, and a
-        // gateway that states what it verified is all the evidence there is.
+        // What an agent's side says of how the agent is shut in is its own word; nothing proves it yet.
         sandbox: Sandbox::None,
-        assurance: Assurance::Stated,
+        assurance,
     })
 }
 

@@ -20,7 +20,7 @@ use nightlatch_domain::{
 };
 use nightlatch_ledger::{
     BodyDigest, Ledger, Recorded,
-    facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts},
+    facts::{EventFacts, FindingFacts, HostName, IntentFacts, OutcomeFacts, RefusalFacts},
     record::{EventName, FindingKind},
 };
 use nightlatch_policy::Denied;
@@ -44,6 +44,8 @@ pub(crate) struct Trail {
     pub(crate) tool: Option<Name>,
     pub(crate) exchange: Option<Exchange>,
     pub(crate) denied: Option<Denied>,
+    /// A host that no tool has.
+    pub(crate) host: Option<HostName>,
 }
 
 /// Records a refusal, and gives what the agent is told: the same, or that nothing can be recorded.
@@ -72,6 +74,7 @@ fn facts(call: CallId, trail: &Trail, problem: ProblemKind) -> RefusalFacts {
         effect: exchange.map(|exchange| exchange.matched.effect),
         grant: exchange.map(|exchange| exchange.grant),
         connection: exchange.map(|exchange| exchange.connection),
+        host: trail.host.clone(),
         ..RefusalFacts::new(problem)
     }
 }

@@ -8,8 +8,8 @@ mod carriers;
 
 use super::admit::Admitted;
 use crate::{
-    directory::{Named, Tables},
-    doors::route::Addressed,
+    directory::{Named, Part, Tables},
+    doors::Addressed,
 };
 use carriers::Carriers;
 use http::{HeaderMap, HeaderName};
@@ -17,14 +17,14 @@ use nightlatch_catalog::manifest::{Accept, Host, Manifest, MatchError};
 use nightlatch_domain::{
     clock::Timestamp,
     connection::Connection,
-    exchange::{Caller, Exchange},
+    exchange::{Caller, Exchange, Target},
     grant::Grant,
     id::CallId,
     problem::{Problem, ProblemKind},
     task::Task,
-    tool::BoundHost,
+    tool::{BoundHost, Name},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// What a call is, with the rows that say so.
 pub(crate) struct Resolved {
@@ -106,6 +106,62 @@ pub(crate) fn resolve(
     Ok(Resolved { exchange, manifest, task, grant, connection, field: presented.field })
 }
 
+/// Which part of an origin a request means: at one tool, the narrowest that covers the path; among several
+/// tools, the one that its reference names. Without a reference that names one it is the first, by name, that
+/// the task has a living grant for, and else the first: its challenge is what the client is shown. None where
+/// no tool serves more than a token endpoint there, and this is none.
+pub(crate) fn part_of(
+    admitted: &Admitted,
+    tables: &Tables,
+    parts: &BTreeSet<Part>,
+    (headers, target): (&HeaderMap, &Target),
+    now: Timestamp,
+) -> Option<(Name, String)> {
+    let tools: BTreeSet<&Name> = parts.iter().map(|part| &part.tool).collect();
+    let narrowest = |tool: &Name| {
+        let routes = parts.iter().filter(|part| part.tool == *tool && part.route.is_some());
+        let covering = routes.clone().filter(|part| part.covers(&target.path).is_some());
+        let chosen = covering.max_by_key(|part| part.covers(&target.path)).or(routes.into_iter().next());
+        chosen.and_then(|part| part.route.clone())
+    };
+    let serving: Vec<(&Name, String)> =
+        tools.into_iter().filter_map(|tool| Some((tool, narrowest(tool)?))).collect();
+    let (tenant, task) = (admitted.caller.tenant, admitted.caller.task);
+    let granted = tables.granted_tools(tenant, task, now);
+    let named = |own: bool| {
+        serving.iter().find(|(tool, route)| {
+            let grant = names(&admitted.caller, tables, (tool, route), headers, target);
+            grant.is_some_and(|grant| (grant.tenant == tenant && grant.task == task) == own)
+        })
+    };
+    let chosen = match serving.len() {
+        0 | 1 => serving.first(),
+        _ => named(true)
+            .or_else(|| named(false))
+            .or_else(|| serving.iter().find(|(tool, _)| granted.contains(*tool)))
+            .or(serving.first()),
+    };
+    chosen.map(|(tool, route)| ((*tool).clone(), route.clone()))
+}
+
+/// The grant of this tool that a request's reference names, whoever it belongs to.
+fn names(
+    caller: &Caller,
+    tables: &Tables,
+    (tool, route): (&Name, &str),
+    headers: &HeaderMap,
+    target: &Target,
+) -> Option<Arc<Grant>> {
+    let manifest = tables.manifest(caller.tenant, tool)?;
+    let host = manifest.host(route)?;
+    let addressed =
+        Addressed { tool: tool.clone(), route: route.to_owned(), origin: None, target: target.clone() };
+    let carriers = Carriers { manifest: &manifest, accepts: accepts(caller, tables, &addressed, host) };
+    let presented = carriers.find(headers, target.query.as_deref()).ok()??;
+    let Named(grant) = tables.named(&presented.text, &manifest)?;
+    (grant.tool == *tool).then_some(grant)
+}
+
 /// Where a reference may stand on this host: the manifest's places, and those that mirror where the
 /// credentials of this task's own connections stand (a human may have chosen one at connect).
 fn accepts(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &Host) -> Vec<Accept> {
@@ -140,12 +196,19 @@ fn rows(caller: &Caller, tables: &Tables, grant: &Grant) -> Result<(Arc<Task>, A
     Ok((task, connection))
 }
 
-/// The host of the route that the connection was confirmed for, by the directory. Policy holds the path
-/// against it, and in the end the seal decides.
+/// The host of the route that the connection was confirmed for, by the directory. Where the client named a
+/// host, it is that very one. Policy holds the path against it, and in the end the seal decides.
 fn bound_host(grant: &Grant, connection: &Connection, addressed: &Addressed) -> Result<BoundHost, Problem> {
     let is_tools = grant.tool == addressed.tool && connection.tool == addressed.tool;
+    let is_named = |host: &BoundHost| {
+        addressed.origin.as_ref().is_none_or(|origin| {
+            (origin.scheme(), origin.host(), origin.port()) == (host.scheme, host.host.as_str(), host.port)
+        })
+    };
     let host = connection.hosts.iter().find(|host| is_tools && host.route == addressed.route);
-    host.cloned().ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&addressed.tool))
+    host.filter(|host| is_named(host))
+        .cloned()
+        .ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&addressed.tool))
 }
 
 fn match_refusal(error: &MatchError) -> Problem {

@@ -51,7 +51,7 @@ async fn step(directory: &Directory, store: &dyn DirectoryStore, loaded: bool) -
 async fn load(directory: &Directory, store: &dyn DirectoryStore) -> Result<(), StoreError> {
     let asked_at = directory.clock.boot();
     let (number, entities) = store.snapshot().await?;
-    let mut tables = Tables::at(number, Arc::clone(&directory.builtin));
+    let mut tables = Tables::at(number, Arc::clone(&directory.known));
     for entity in entities {
         tables.add(entity);
     }

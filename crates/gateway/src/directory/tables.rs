@@ -4,7 +4,8 @@
 //! found by the first 22 characters of its core, which hold 130 bits: every shape that a manifest may
 //! declare shows at least those, and what more it shows is compared in full.
 
-use nightlatch_catalog::manifest::Manifest;
+use super::origins::{self, ByHost};
+use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_domain::{
     connection::Connection,
     grant::Grant,
@@ -22,8 +23,8 @@ const KEY_LEN: usize = 22;
 
 /// A row, and the number of the change that brought it.
 #[derive(Debug)]
-struct Row<T> {
-    row: Arc<T>,
+pub(super) struct Row<T> {
+    pub(super) row: Arc<T>,
     number: u64,
 }
 
@@ -36,6 +37,13 @@ impl<T> Clone for Row<T> {
 /// Manifests by the name of their tool.
 pub(super) type Manifests = HashMap<Name, Arc<Manifest>>;
 
+/// What the catalogue knows by itself, the same for every tenant.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) manifests: Manifests,
+    pub(super) profiles: HashMap<Name, Arc<Profile>>,
+}
+
 type Rows<I, T> = HashMap<(TenantId, I), Row<T>>;
 
 /// Everything that is known, as of one number of the feed.
@@ -45,13 +53,14 @@ pub struct Tables {
     agents: Rows<PrincipalId, Agent>,
     tasks: Rows<TaskId, Task>,
     grants: Rows<GrantId, Grant>,
-    connections: Rows<ConnectionId, Connection>,
+    pub(super) connections: Rows<ConnectionId, Connection>,
     enrolments: Rows<EnrolmentId, Enrolment>,
-    tools: HashMap<TenantId, Arc<Manifests>>,
-    builtin: Arc<Manifests>,
+    pub(super) tools: HashMap<TenantId, Arc<Manifests>>,
+    pub(super) known: Arc<Known>,
+    pub(super) by_host: ByHost,
     by_binding: HashMap<Binding, (TenantId, EnrolmentId)>,
     by_core: HashMap<Box<str>, (TenantId, GrantId)>,
-    by_task: HashMap<(TenantId, TaskId), Vec<GrantId>>,
+    pub(super) by_task: HashMap<(TenantId, TaskId), Vec<GrantId>>,
 }
 
 /// The grant that a text names, whoever it belongs to.
@@ -59,8 +68,8 @@ pub struct Tables {
 pub(crate) struct Named(pub(crate) Arc<Grant>);
 
 impl Tables {
-    pub(super) fn at(number: u64, builtin: Arc<Manifests>) -> Self {
-        Self { number, builtin, ..Self::default() }
+    pub(super) fn at(number: u64, known: Arc<Known>) -> Self {
+        Self { number, known, ..Self::default() }
     }
 
     /// The number of the last change that is in these tables.
@@ -116,7 +125,7 @@ impl Tables {
     #[must_use]
     pub fn manifest(&self, tenant: TenantId, tool: &Name) -> Option<Arc<Manifest>> {
         let added = || self.tools.get(&tenant)?.get(tool).cloned();
-        self.builtin.get(tool).cloned().or_else(added)
+        self.known.manifests.get(tool).cloned().or_else(added)
     }
 
     /// The grant that a text names: a reference in its own form, or in a shape of this manifest.
@@ -150,7 +159,10 @@ impl Tables {
         match entity {
             Entity::Agent(agent) => put(&mut self.agents, agent.tenant, agent.id, agent, number),
             Entity::Task(task) => put(&mut self.tasks, task.tenant, task.id, task, number),
-            Entity::Connection(row) => put(&mut self.connections, row.tenant, row.id, row, number),
+            Entity::Connection(row) => {
+                origins::enter(&mut self.by_host, &row);
+                put(&mut self.connections, row.tenant, row.id, row, number);
+            }
             Entity::Grant(grant) => {
                 if let Some(key) = grant.reference.core().get(..KEY_LEN) {
                     self.by_core.insert(key.into(), (grant.tenant, grant.id));
@@ -176,7 +188,11 @@ impl Tables {
         match entity {
             EntityId::Agent(id) => drop(self.agents.remove(&(tenant, id))),
             EntityId::Task(id) => drop(self.tasks.remove(&(tenant, id))),
-            EntityId::Connection(id) => drop(self.connections.remove(&(tenant, id))),
+            EntityId::Connection(id) => {
+                if let Some(gone) = self.connections.remove(&(tenant, id)) {
+                    origins::strike_off(&mut self.by_host, &gone.row);
+                }
+            }
             EntityId::Grant(id) => self.remove_grant(tenant, id),
             EntityId::Enrolment(id) => {
                 if let Some(gone) = self.enrolments.remove(&(tenant, id)) {

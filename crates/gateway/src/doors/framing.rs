@@ -18,11 +18,33 @@ use nightlatch_domain::problem::{Problem, ProblemKind};
 /// # Errors
 /// [`ProblemKind::BadRequest`] or [`ProblemKind::NotSupported`], with the field at fault.
 pub(crate) fn check(head: &Parts) -> Result<(), Problem> {
+    check_fields(head)?;
+    refuse_unsupported(head)
+}
+
+/// The same for a request that asks for a tunnel.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_connect(head: &Parts) -> Result<(), Problem> {
+    check_fields(head)?;
+    // RFC 8441 §4: a tunnel for another protocol, which no phase would see.
+    if head.extensions.get::<hyper::ext::Protocol>().is_some() {
+        return Err(Problem::new(ProblemKind::NotSupported).at_field("protocol"));
+    }
+    // RFC 9110 §9.3.6: it has no content; what is announced as such could be taken for the tunnel's bytes.
+    let announced = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::EXPECT, header::UPGRADE];
+    match announced.into_iter().find(|name| head.headers.contains_key(name)) {
+        Some(name) => Err(bad(name.as_str())),
+        None => Ok(()),
+    }
+}
+
+fn check_fields(head: &Parts) -> Result<(), Problem> {
     refuse_twice(&head.headers, &header::HOST)?;
     refuse_twice(&head.headers, &header::CONTENT_LENGTH)?;
     check_codings(head)?;
-    check_expect(&head.headers)?;
-    refuse_unsupported(head)
+    check_expect(&head.headers)
 }
 
 fn refuse_twice(headers: &HeaderMap, name: &HeaderName) -> Result<(), Problem> {
@@ -76,7 +98,7 @@ fn bad(field: &str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::check;
+    use super::{check, check_connect};
     use http::{Request, Version, request::Parts};
     use nightlatch_domain::problem::ProblemKind;
 
@@ -134,6 +156,24 @@ mod tests {
         ]);
         let old = head("POST", Version::HTTP_10, &[("transfer-encoding", "chunked")]);
         assert_eq!(check(&old).unwrap_err().kind, ProblemKind::BadRequest);
+    }
+
+    #[test]
+    fn a_tunnel_is_asked_for_without_any_content() {
+        let asked = |fields: &[(&str, &str)]| check_connect(&head("CONNECT", Version::HTTP_11, fields));
+        assert!(asked(&[("host", "a:443"), ("proxy-connection", "keep-alive")]).is_ok());
+        for field in [
+            ("content-length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("upgrade", "websocket"),
+        ] {
+            assert_eq!(asked(&[("host", "a:443"), field]).unwrap_err().field.as_deref(), Some(field.0));
+        }
+        assert!(asked(&[("host", "a:443"), ("host", "a:443")]).is_err());
+        let mut extended = head("CONNECT", Version::HTTP_2, &[]);
+        extended.extensions.insert(hyper::ext::Protocol::from_static("websocket"));
+        assert_eq!(check_connect(&extended).unwrap_err().kind, ProblemKind::NotSupported);
     }
 
     #[test]

@@ -22,6 +22,11 @@ impl Names {
         Self { hosts: own.chain(added.iter().map(|name| name.to_ascii_lowercase())).collect(), port }
     }
 
+    /// Whether a TLS server name is one of this listener's.
+    pub(crate) fn admits_server(&self, name: &str) -> bool {
+        self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
     /// Whether an authority names this listener.
     fn admits(&self, authority: &str) -> bool {
         let lower = authority.to_ascii_lowercase();
@@ -64,7 +69,7 @@ pub(crate) fn check(head: &Parts, names: &Names, server_name: Option<&str>) -> R
 }
 
 /// The one authority that the request names: in Host, in `:authority`, or alike in both.
-fn authority(head: &Parts) -> Result<String, Problem> {
+pub(crate) fn authority(head: &Parts) -> Result<String, Problem> {
     let host = head.headers.get(header::HOST).map(|host| host.to_str()).transpose();
     let host = host.map_err(|_| Problem::new(ProblemKind::BadRequest).at_field("host"))?;
     let target = head.uri.authority().map(http::uri::Authority::as_str);

@@ -4,23 +4,12 @@
 //! the very bytes that policy will match and the upstream will get. A tool's or route's name that is
 //! spelled with escapes does not exist in canonical form, so there is nothing to confuse.
 
-use nightlatch_catalog::canonical;
+use super::addressed::{self, Addressed};
 use nightlatch_domain::{
     exchange::Target,
     problem::{Problem, ProblemKind},
     tool::Name,
 };
-
-/// Where a request wants to go, before anyone asked whether it may.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Addressed {
-    /// The tool.
-    pub(crate) tool: Name,
-    /// The host of the tool, by its route; empty for the first.
-    pub(crate) route: String,
-    /// The target on that host, canonical.
-    pub(crate) target: Target,
-}
 
 /// Reads method and target of a request at the gateway.
 ///
@@ -28,7 +17,7 @@ pub(crate) struct Addressed {
 /// [`ProblemKind::BadRequest`] for what could be read in two ways, [`ProblemKind::NotFound`] for a path
 /// that begins with no name.
 pub(crate) fn read(method: &str, raw_target: &str) -> Result<Addressed, Problem> {
-    let target = canonical::target(method, raw_target).map_err(refusal)?;
+    let target = addressed::target(method, raw_target)?;
     let not_found = || Problem::new(ProblemKind::NotFound);
     let inside = target.path.strip_prefix('/').ok_or_else(not_found)?;
     let (tool, rest) = inside.split_once('/').unwrap_or((inside, ""));
@@ -45,16 +34,7 @@ pub(crate) fn read(method: &str, raw_target: &str) -> Result<Addressed, Problem>
         return Err(not_found());
     }
     let (route, path) = (route.to_owned(), format!("/{path}"));
-    Ok(Addressed { tool, route, target: Target { path, ..target } })
-}
-
-fn refusal(error: canonical::TargetError) -> Problem {
-    use canonical::TargetError;
-    match error {
-        TargetError::MethodRefused => Problem::new(ProblemKind::NotSupported).at_field("method"),
-        TargetError::Method => Problem::new(ProblemKind::BadRequest).at_field("method"),
-        _ => Problem::new(ProblemKind::BadRequest).at_field("target"),
-    }
+    Ok(Addressed { tool, route, origin: None, target: Target { path, ..target } })
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ impl Attendance {
 }
 
 /// A request that is under way.
-pub(super) struct Running(Arc<Attendance>);
+pub(crate) struct Running(Arc<Attendance>);
 
 impl Drop for Running {
     fn drop(&mut self) {

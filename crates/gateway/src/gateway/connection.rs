@@ -3,13 +3,23 @@
 //! The protocol is the one that ALPN chose, and none is guessed from the first bytes; without ALPN it is
 //! HTTP/1.1. Connections are bounded in time at every stage: handshake, head, standstill of a body, silence,
 //! and their end. One that proved nobody ends with its first refusal.
+//!
+//! What runs inside of a tunnel is served by the same function under the same bounds ([`serve`]).
 
 use super::{
     Shared,
     attendance::{Attendance, Attended, Found},
     moving::{GivenUp, Moving},
+    tunnels::{CutWith, Tunnels},
 };
-use crate::{doors, doors::local::Names, limits::Limits, peer::Peer, tls::binding_of, wakes::Endings};
+use crate::{
+    doors,
+    doors::local::Names,
+    limits::Limits,
+    peer::{Peer, Through},
+    tls::{binding_of, public_key_of},
+    wakes::Endings,
+};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -34,7 +44,7 @@ use tokio::{
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// `true` once the gateway is to close.
-pub(super) type Closing = watch::Receiver<bool>;
+pub(crate) type Closing = watch::Receiver<bool>;
 
 /// An HTTP/2 peer that is gone without a word is noticed by a ping.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -67,7 +77,9 @@ pub(super) async fn over_tls(
     drop(handshake);
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Arc::new(peer(&stream, source, names));
-    serve(shared, peer, stream, is_http2, limits, closing, &given_up).await;
+    let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
+    let ends = Ends { closing, given_up: Some(given_up) };
+    serve(shared, Served { peer, stream, is_http2, ends }).await;
 }
 
 pub(super) async fn over_unix(
@@ -79,7 +91,9 @@ pub(super) async fn over_unix(
 ) {
     let given_up = GivenUp::default();
     let stream = Moving::new(stream, limits.body_idle, given_up.clone(), |_| {});
-    serve(shared, Arc::new(peer), stream, false, limits, closing, &given_up).await;
+    let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
+    let ends = Ends { closing, given_up: Some(given_up) };
+    serve(shared, Served { peer: Arc::new(peer), stream, is_http2: false, ends }).await;
 }
 
 /// What the handshake proved.
@@ -88,25 +102,40 @@ fn peer(stream: &TlsStream<Moving<TcpStream>>, source: Source, names: Arc<Names>
     let certificate = session.peer_certificates().and_then(<[_]>::first);
     Peer {
         binding: certificate.and_then(binding_of),
+        public_key: certificate.and_then(public_key_of),
         source,
         server_name: session.server_name().map(str::to_owned),
         names,
+        through: Through::Listener,
     }
 }
 
-async fn serve<S>(
-    shared: &Arc<Shared>,
-    peer: Arc<Peer>,
-    stream: S,
-    is_http2: bool,
-    limits: &Limits,
-    closing: Closing,
-    given_up: &GivenUp,
-) where
+/// A stream on which HTTP is spoken, and whose it is.
+pub(crate) struct Served<S> {
+    pub(crate) peer: Arc<Peer>,
+    pub(crate) stream: S,
+    pub(crate) is_http2: bool,
+    pub(crate) ends: Ends,
+}
+
+/// What ends a stream from outside, and what ends with it.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    pub(crate) closing: Closing,
+    /// The socket that is given up with the stream; none where it carries others besides.
+    pub(crate) given_up: Option<GivenUp>,
+}
+
+/// Serves HTTP on a stream until it ends, and every tunnel that was opened over it.
+pub(crate) async fn serve<S>(shared: &Arc<Shared>, served: Served<S>)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
+    let Served { peer, stream, is_http2, ends: Ends { closing, given_up } } = served;
+    let (limits, given_up) = (&shared.corridor.limits, given_up.unwrap_or_default());
     let (attendance, refused) = (Attendance::new(limits.body_idle), Arc::new(Notify::new()));
+    let tunnels = Tunnels::new(&attendance, closing.clone(), &given_up, is_http2);
+    let cut = CutWith(Arc::clone(&tunnels));
     let ending = Ending {
         slept: slept(shared.corridor.wakes.endings(), peer.binding.clone()),
         idle: || match doors::is_known(shared, &peer) {
@@ -120,14 +149,14 @@ async fn serve<S>(
         limits,
     };
     let service = {
-        let (shared, peer) = (Arc::clone(shared), Arc::clone(&peer));
+        let (shared, peer, tunnels) = (Arc::clone(shared), Arc::clone(&peer), Arc::clone(&tunnels));
         let (attendance, refused) = (Arc::clone(&attendance), Arc::clone(&refused));
         service_fn(move |request: Request<Incoming>| {
             let (shared, peer, refused) = (Arc::clone(&shared), Arc::clone(&peer), Arc::clone(&refused));
-            let attendance = Arc::clone(&attendance);
+            let (attendance, tunnels) = (Arc::clone(&attendance), Arc::clone(&tunnels));
             async move {
                 let running = attendance.begin();
-                let mut answer = doors::answer(&shared, &peer, request).await;
+                let mut answer = doors::answer(&shared, &peer, &tunnels, request).await;
                 attendance.watch(answer.extensions_mut().remove());
                 if !doors::is_known(&shared, &peer) {
                     refused.notify_one();
@@ -140,11 +169,14 @@ async fn serve<S>(
     // A connection that breaks off is its peer's affair: what ran over it has recorded its own end.
     if is_http2 {
         let connection = pin!(http2(limits).serve_connection(io, service));
-        attend(connection, |connection| connection.graceful_shutdown(), ending, given_up).await;
+        attend(connection, |connection| connection.graceful_shutdown(), ending, &given_up).await;
     } else {
-        let connection = pin!(http1(limits).serve_connection(io, service));
-        attend(connection, |connection| connection.graceful_shutdown(), ending, given_up).await;
+        let connection = pin!(http1(limits).serve_connection(io, service).with_upgrades());
+        attend(connection, |connection| connection.graceful_shutdown(), ending, &given_up).await;
+        // What was a connection may have become a tunnel, which bounds itself.
+        tunnels.ended().await;
     }
+    drop(cut);
 }
 
 /// Everything that ends a connection besides its peer.

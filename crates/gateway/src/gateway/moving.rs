@@ -22,16 +22,16 @@ use tokio::{
 
 /// Says that a connection was given up.
 #[derive(Clone, Default)]
-pub(super) struct GivenUp(Arc<AtomicBool>);
+pub(crate) struct GivenUp(Arc<AtomicBool>);
 
 impl GivenUp {
-    pub(super) fn say(&self) {
+    pub(crate) fn say(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 /// A socket whose writes make progress within a bound, or fail.
-pub(super) struct Moving<S> {
+pub(crate) struct Moving<S> {
     stream: S,
     bound: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -41,7 +41,7 @@ pub(super) struct Moving<S> {
 }
 
 impl<S> Moving<S> {
-    pub(super) const fn new(stream: S, bound: Duration, given_up: GivenUp, forget: fn(&S)) -> Self {
+    pub(crate) const fn new(stream: S, bound: Duration, given_up: GivenUp, forget: fn(&S)) -> Self {
         Self { stream, bound, waiting: None, given_up, forget }
     }
 

@@ -3,6 +3,7 @@
 //! A place under `connections_max` is taken before a socket is accepted. Here it is divided once the
 //! handshake has said who it is: whoever is not enrolled shares half of them, and one key at one address
 //! has a bounded number. A new key costs nothing to make, which is why the strangers' share is one for all.
+//! Tunnels are counted apart: one connection may carry many, and each costs as much as a connection.
 
 use crate::{limits::Limits, peer::Peer};
 use nightlatch_domain::principal::Binding;
@@ -22,6 +23,14 @@ pub(crate) struct Places(Mutex<Counts>);
 struct Counts {
     each: HashMap<Holder, usize>,
     strangers: usize,
+    tunnels: usize,
+    tunnels_each: HashMap<Holder, usize>,
+}
+
+/// One tunnel's place; it is given back when this is dropped.
+pub(crate) struct TunnelPlace {
+    places: Arc<Places>,
+    holder: Holder,
 }
 
 /// One connection's place; it is given back when this is dropped.
@@ -48,6 +57,19 @@ impl Places {
         Some(Place { places: Arc::clone(self), holder, is_stranger })
     }
 
+    /// A place for a tunnel of this peer; none where it, or all together, hold enough.
+    pub(crate) fn take_tunnel(self: &Arc<Self>, peer: &Peer, limits: &Limits) -> Option<TunnelPlace> {
+        let holder = (peer.source, peer.binding.clone());
+        let mut counts = self.counts();
+        let held = counts.tunnels_each.get(&holder).copied().unwrap_or_default();
+        if counts.tunnels >= limits.tunnels_max || held >= limits.tunnels_each_max {
+            return None;
+        }
+        counts.tunnels_each.insert(holder.clone(), held + 1);
+        counts.tunnels += 1;
+        Some(TunnelPlace { places: Arc::clone(self), holder })
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,18 +79,34 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.places.counts();
         counts.strangers -= usize::from(self.is_stranger);
-        let Some(held) = counts.each.get_mut(&self.holder) else { return };
-        *held -= 1;
-        if *held == 0 {
-            counts.each.remove(&self.holder);
-        }
+        give_back(&mut counts.each, &self.holder);
+    }
+}
+
+impl Drop for TunnelPlace {
+    fn drop(&mut self) {
+        let mut counts = self.places.counts();
+        counts.tunnels -= 1;
+        give_back(&mut counts.tunnels_each, &self.holder);
+    }
+}
+
+fn give_back(each: &mut HashMap<Holder, usize>, holder: &Holder) {
+    let Some(held) = each.get_mut(holder) else { return };
+    *held -= 1;
+    if *held == 0 {
+        each.remove(holder);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::Places;
-    use crate::{doors::local::Names, limits::Limits, peer::Peer};
+    use crate::{
+        doors::local::Names,
+        limits::Limits,
+        peer::{Peer, Through},
+    };
     use nightlatch_domain::principal::Binding;
     use nightlatch_ledger::facts::Source;
     use std::sync::Arc;
@@ -77,8 +115,10 @@ mod tests {
         Peer {
             binding: Some(Binding::Uid { uid }),
             source: Source::Uid(uid),
+            public_key: None,
             server_name: None,
             names: Arc::new(Names::new(&[], None)),
+            through: Through::Listener,
         }
     }
 
@@ -94,5 +134,19 @@ mod tests {
         drop(held);
         assert!(take(3, true).is_some() && take(4, false).is_some());
         assert!(places.counts().each.is_empty() && places.counts().strangers == 0);
+    }
+
+    #[test]
+    fn tunnels_are_bounded_for_each_and_for_all() {
+        let limits = Limits { tunnels_max: 3, tunnels_each_max: 2, ..Limits::default() };
+        let places = Arc::new(Places::default());
+        let take = |uid| places.take_tunnel(&peer(uid), &limits);
+        let held = [take(1).unwrap(), take(1).unwrap()];
+        assert!(take(1).is_none(), "a third tunnel for one");
+        let other = take(2).unwrap();
+        assert!(take(3).is_none(), "a fourth tunnel");
+        drop((held, other));
+        assert!(take(1).is_some());
+        assert!(places.counts().tunnels_each.is_empty() && places.counts().tunnels == 0);
     }
 }

@@ -1,5 +1,6 @@
 //! An agent's side on raw sockets: it writes the bytes that a library would have tidied up.
 
+use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -8,14 +9,14 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
 
 /// A key and its self-signed certificate.
 pub(crate) struct Identity {
@@ -67,8 +68,7 @@ impl Dial<'_> {
     pub(crate) async fn connect_with(&self, config: Arc<ClientConfig>) -> io::Result<Wire> {
         let name = if self.server_name.is_empty() { "127.0.0.1" } else { self.server_name };
         let stream = TcpStream::connect(self.to).await?;
-        let name = ServerName::try_from(name.to_owned()).unwrap();
-        Ok(Wire { stream: TlsConnector::from(config).connect(name, stream).await?, unread: Vec::new() })
+        Wire::over_tls(config, name, stream).await
     }
 
     pub(crate) fn config(&self) -> ClientConfig {
@@ -140,10 +140,20 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// One connection.
+/// Whatever bytes go over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// One connection, or one tunnel inside of it.
 pub(crate) struct Wire {
-    stream: TlsStream<TcpStream>,
+    stream: Box<dyn Stream>,
     unread: Vec<u8>,
+    alpn: Option<Vec<u8>>,
+    is_whole_handshake: bool,
+    /// The leaf that the other side showed.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// The connection around a tunnel.
+    _around: Option<SendRequest<Empty<Bytes>>>,
 }
 
 /// An answer, with every byte that the agent could read.
@@ -157,6 +167,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// An answer over HTTP/2, its head written as HTTP/1.1 has it.
+    pub(crate) async fn of(answer: http::Response<hyper::body::Incoming>) -> Self {
+        let (head, body) = answer.into_parts();
+        let fields = head.headers.iter();
+        let fields: String =
+            fields.map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap())).collect();
+        let status = head.status.as_u16();
+        let gathered = http_body_util::BodyExt::collect(body).await;
+        let whole = gathered.is_ok();
+        let body = gathered.map(|gathered| gathered.to_bytes().to_vec()).unwrap_or_default();
+        Self { status, head: format!("HTTP/2.0 {status}\r\n{fields}\r\n"), body, whole }
+    }
+
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         fields
@@ -181,6 +204,61 @@ impl Answer {
 }
 
 impl Wire {
+    /// A connection that speaks TLS over these bytes.
+    async fn over_tls(
+        config: Arc<ClientConfig>,
+        name: &str,
+        stream: impl Stream + 'static,
+    ) -> io::Result<Self> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        let session = stream.get_ref().1;
+        let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
+        let kind = session.handshake_kind();
+        let is_whole_handshake = kind.is_some_and(|kind| kind != rustls::HandshakeKind::Resumed);
+        let certificate = session.peer_certificates().and_then(<[_]>::first).cloned();
+        let certificate = certificate.map(CertificateDer::into_owned);
+        let (stream, unread) = (Box::new(stream), Vec::new());
+        Ok(Self { stream, unread, alpn, is_whole_handshake, certificate, _around: None })
+    }
+
+    /// The tunnel that a 200 to CONNECT opened, over HTTP/1.1.
+    pub(crate) async fn tunnelled(mut self, authority: &str) -> Result<Self, Box<Answer>> {
+        self.write(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;
+        let head = self.head().await.unwrap_or_default();
+        if head.starts_with("HTTP/1.1 200") {
+            assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+            return Ok(self);
+        }
+        Err(Box::new(self.rest_of(head).await))
+    }
+
+    /// The same over HTTP/2: one stream of a connection.
+    pub(crate) async fn tunnelled_in_stream(self, authority: &str) -> Result<Self, Box<Answer>> {
+        let mut around = self.http2::<Empty<Bytes>>().await;
+        let request = http::Request::connect(authority).body(Empty::new()).unwrap();
+        let answer = around.send_request(request).await.unwrap();
+        if answer.status() != 200 {
+            return Err(Box::new(Answer::of(answer).await));
+        }
+        let stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+        Ok(Self {
+            stream: Box::new(stream),
+            unread: Vec::new(),
+            alpn: None,
+            is_whole_handshake: false,
+            certificate: None,
+            _around: Some(around),
+        })
+    }
+
+    /// TLS inside of a tunnel, to whoever answers there under `name`.
+    pub(crate) async fn secured(self, config: ClientConfig, name: &str) -> io::Result<Self> {
+        let around = self._around;
+        let secured = Self::over_tls(Arc::new(config), name, self.stream).await?;
+        Ok(Self { _around: around, ..secured })
+    }
+
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         // A peer that has closed already answers by its silence.
         let _ = self.stream.write_all(bytes.as_ref()).await;
@@ -189,12 +267,21 @@ impl Wire {
 
     /// Whether the handshake was a whole one, with signatures.
     pub(crate) fn was_whole_handshake(&self) -> bool {
-        self.stream.get_ref().1.handshake_kind().is_some_and(|kind| kind != rustls::HandshakeKind::Resumed)
+        self.is_whole_handshake
     }
 
     /// Reads one answer; status 0 where the connection was closed without one.
     pub(crate) async fn answer(&mut self) -> Answer {
-        let Some(head) = self.head().await else { return Answer::default() };
+        match self.head().await {
+            Some(head) => self.rest_of(head).await,
+            None => Answer::default(),
+        }
+    }
+
+    async fn rest_of(&mut self, head: String) -> Answer {
+        if head.is_empty() {
+            return Answer::default();
+        }
         let mut answer = Answer { status: head[9..12].parse().unwrap(), head, ..Answer::default() };
         if answer.status == 100 {
             return answer;
@@ -294,7 +381,7 @@ impl Wire {
         B::Data: Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        assert_eq!(self.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(self.alpn.as_deref(), Some(&b"h2"[..]));
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(self.stream))
                 .await
@@ -304,7 +391,31 @@ impl Wire {
     }
 }
 
+/// TLS inside of a tunnel that trusts these authorities and no others.
+pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let builder = ClientConfig::builder_with_provider(nightlatch_egress::tls::provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
+/// TLS inside of a tunnel that takes whatever it is shown: an attacker's.
+pub(crate) fn careless(alpn: &[&str], with_name: bool) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(nightlatch_egress::tls::provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let any = Arc::new(AnyServer(nightlatch_egress::tls::provider()));
+    let mut config = builder.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config.enable_sni = with_name;
+    config
+}
+
 /// No body.
-pub(crate) fn empty() -> Empty<bytes::Bytes> {
+pub(crate) fn empty() -> Empty<Bytes> {
     Empty::new()
 }

@@ -22,6 +22,7 @@ mod limits;
 mod missing;
 mod misuse;
 mod passing;
+mod proxied;
 mod standing;
 mod upstream;
 mod wakes;

@@ -262,6 +262,8 @@ impl World {
             pool,
             clock: Arc::clone(&clock) as _,
             entropy,
+            interception: gateway_keys.interception().clone(),
+            key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
             limits,
             names: Vec::new(),
         }));
@@ -312,6 +314,28 @@ impl World {
             alpn: &["http/1.1"],
             versions: rustls::ALL_VERSIONS,
         }
+    }
+
+    /// The authorities that an actor is given to trust.
+    pub(crate) async fn trust(&self, actor: &Actor) -> String {
+        let answer = self.send(actor, &self.request("GET /v1/trust", &[])).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.text()
+    }
+
+    /// A tunnel of an actor, over HTTP/1.1 or in a stream of HTTP/2.
+    pub(crate) async fn tunnel(
+        &self,
+        actor: &Actor,
+        authority: &str,
+        in_stream: bool,
+    ) -> Result<Wire, Box<Answer>> {
+        let mut dial = self.dial(Some(&actor.identity));
+        if in_stream {
+            dial.alpn = &["h2"];
+            return dial.connect().await.unwrap().tunnelled_in_stream(authority).await;
+        }
+        dial.connect().await.unwrap().tunnelled(authority).await
     }
 
     /// `Host: …` for this gateway.

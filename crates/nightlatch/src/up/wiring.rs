@@ -80,7 +80,7 @@ impl House {
         let drains = Arc::new(LateDrains::default());
         let keeper =
             keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
-        let gateway = gateway(config.names, &keeper, &common);
+        let gateway = gateway(config.names, &gateway_keys, &keeper, &common);
         drains.bind(gateway.drains());
         let warnings = warnings(addresses.0, config.refresh_timer);
         let control = control(
@@ -173,7 +173,7 @@ fn machine() -> String {
     fs::read_to_string("/etc/machine-id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
-fn gateway(names: Vec<String>, keeper: &Keeper, common: &Common) -> Gateway {
+fn gateway(names: Vec<String>, keys: &GatewayKeys, keeper: &Keeper, common: &Common) -> Gateway {
     let limits = Limits::default();
     let clock = || Arc::clone(&common.clock);
     let directory = Directory::new(&common.catalogue, clock(), limits.staleness_bound);
@@ -186,6 +186,8 @@ fn gateway(names: Vec<String>, keeper: &Keeper, common: &Common) -> Gateway {
         pool: Pool::new(Arc::clone(&common.connector), PoolLimits::default()),
         clock: clock(),
         entropy: Arc::clone(&common.entropy),
+        interception: keys.interception().clone(),
+        key_sha256: keys.tls().spki_sha256().to_owned(),
         limits,
         names,
     })

@@ -4,18 +4,12 @@
 //! the code, can enrol. The answer is given once the enrolment is in effect here, so that the agent's next
 //! call is admitted.
 
-use crate::{
-    answer::{self, OutBody},
-    corridor,
-    gateway::Shared,
-    peer::Peer,
-    tls::sha256_hex,
-};
-use http::{HeaderValue, Method, Response, header, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
+use super::{read, told};
+use crate::{answer::OutBody, gateway::Shared, peer::Peer, tls::sha256_hex};
+use http::Response;
 use hyper::body::Incoming;
 use nightlatch_domain::{
-    id::{CallId, PrincipalId, TaskId},
+    id::{PrincipalId, TaskId},
     ports::gateway_keeper::{GatewayReply, GatewayRequest, KeeperRefusal},
     principal::Binding,
     problem::{Problem, ProblemKind},
@@ -24,10 +18,6 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The whole body: a code is far shorter.
-const BODY_MAX_BYTES: usize = 4096;
-/// How long the body may take: it is one packet.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// How long the enrolment may take to come back over the feed.
 const EFFECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -45,22 +35,20 @@ struct Enrolled {
     task: TaskId,
 }
 
-/// Whether a request is for this door.
-pub(super) fn is_meant(head: &Parts) -> bool {
-    head.method == Method::POST && head.uri.path() == "/v1/enrol" && head.uri.query().is_none()
-}
-
-pub(super) async fn answer(shared: &Shared, peer: &Peer, call: CallId, body: Incoming) -> Response<OutBody> {
-    match enrol(shared, peer, body).await {
-        Ok(enrolled) => done(&enrolled, call),
-        Err(problem) => corridor::refuse(&shared.corridor, peer, call, problem).await,
-    }
+pub(super) async fn answer(
+    shared: &Shared,
+    peer: &Peer,
+    body: Incoming,
+) -> Result<Response<OutBody>, Problem> {
+    let enrolled = enrol(shared, peer, body).await?;
+    // Two ids have no way to fail.
+    Ok(told("application/json", serde_json::to_vec(&enrolled).unwrap_or_default()))
 }
 
 async fn enrol(shared: &Shared, peer: &Peer, body: Incoming) -> Result<Enrolled, Problem> {
     let binding = peer.binding.clone().ok_or(ProblemKind::NotAdmitted)?;
     // The body first: a place is for guesses that are made, and not for bodies that do not come.
-    let code = code(body).await?;
+    let Asked { code } = read(body).await?;
     let _place =
         shared.enrolling.try_acquire().map_err(|_| Problem::new(ProblemKind::TooManyCalls).retry_after(1))?;
     let ask = GatewayRequest::Enrol { code_sha256: sha256_hex(code.as_bytes()), binding: binding.clone() };
@@ -78,14 +66,6 @@ fn refusal_problem(refusal: &KeeperRefusal) -> Problem {
     Problem::new(refusal.problem())
 }
 
-async fn code(body: Incoming) -> Result<String, Problem> {
-    let gathered = timeout(BODY_WITHIN, Limited::new(body, BODY_MAX_BYTES).collect()).await;
-    let bytes = gathered.map_err(|_| ProblemKind::BadRequest)?.map_err(|_| ProblemKind::TooLarge)?.to_bytes();
-    let asked: Asked =
-        serde_json::from_slice(&bytes).map_err(|_| Problem::new(ProblemKind::BadRequest).at_field("body"))?;
-    Ok(asked.code)
-}
-
 /// Waits until this gateway would admit the key.
 async fn in_effect(shared: &Shared, binding: &Binding) -> Result<(), Problem> {
     let directory = &shared.corridor.directory;
@@ -98,13 +78,4 @@ async fn in_effect(shared: &Shared, binding: &Binding) -> Result<(), Problem> {
         }
     };
     timeout(EFFECT_WITHIN, seen).await.map_err(|_| Problem::new(ProblemKind::DirectoryStale).retry_after(1))
-}
-
-fn done(enrolled: &Enrolled, call: CallId) -> Response<OutBody> {
-    // Two ids have no way to fail.
-    let mut answer = Response::new(answer::whole(serde_json::to_vec(enrolled).unwrap_or_default()));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer::name_call(answer.headers_mut(), call);
-    answer
 }

@@ -1,0 +1,111 @@
+//! Reach: may this agent go to that host, and as what? Asked before a tunnel stands, or for a plain request to
+//! a host that the client itself named.
+//!
+//! A host that a tool has is reached as that tool and in no other way: its name at another port, or over plain
+//! HTTP where the tool speaks TLS, is refused, whatever the task's egress says. What no tool has is reached
+//! only by a task that a human opened for it, and then without a credential: nothing of ours is attached, so
+//! policy over operations has nothing to decide. It still needs a wake, whose end cuts it, and a record that
+//! precedes it.
+
+use super::{Corridor, admit, admit::Admitted};
+use crate::{directory::Part, peer::Peer, running, wakes::Awake};
+use nightlatch_domain::{
+    id::CallId,
+    ports::gateway_keeper::KeeperRefusal,
+    principal::AgentStatus,
+    problem::{Problem, ProblemKind},
+    task::Egress,
+};
+use nightlatch_egress::Destination;
+use nightlatch_ledger::{
+    facts::{EventFacts, HostName},
+    record::EventName,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// What a host is to an agent.
+pub(crate) enum Reach {
+    /// A tool has it, or several.
+    Bound(BTreeSet<Part>),
+    /// No tool has it, and the task may go there all the same.
+    Open,
+}
+
+/// A way to a host that no tool has, for as long as this is held.
+pub(crate) struct Opening {
+    pub(crate) awake: Arc<Awake>,
+    /// Its place among the calls of its agent.
+    pub(crate) _share: running::Admitted,
+}
+
+impl Corridor {
+    /// Whether, and as what, a peer may reach an origin.
+    ///
+    /// # Errors
+    /// [`ProblemKind::NotAdmitted`], [`ProblemKind::DirectoryStale`], [`ProblemKind::DestinationDenied`] for a
+    /// tool's host that is asked for in another way, or an address that no tool has;
+    /// [`ProblemKind::EgressDenied`].
+    pub(crate) fn reach(&self, peer: &Peer, origin: &Destination) -> Result<Reach, Problem> {
+        let tables = self.directory.view()?;
+        let Admitted { caller, agent } = admit::admit(peer, &tables)?;
+        let parts = tables.parts_at(caller.tenant, origin);
+        if !parts.is_empty() {
+            return Ok(Reach::Bound(parts));
+        }
+        let denied = || Problem::new(ProblemKind::DestinationDenied).at_field("target");
+        // An address is where a name leads once somebody has judged that; by itself it is nobody's.
+        if tables.has_host(caller.tenant, origin.host()) || origin.literal().is_some() {
+            return Err(denied());
+        }
+        let task = tables.task(caller.tenant, caller.task).ok_or(ProblemKind::EgressDenied)?;
+        let is_open = task.egress == Egress::Open
+            && task.is_open(self.clock.now())
+            && agent.status == AgentStatus::Active;
+        if is_open { Ok(Reach::Open) } else { Err(ProblemKind::EgressDenied.into()) }
+    }
+
+    /// Whether a peer is an admitted agent at all.
+    ///
+    /// # Errors
+    /// [`ProblemKind::NotAdmitted`] or [`ProblemKind::DirectoryStale`].
+    pub(crate) fn admitted(&self, peer: &Peer) -> Result<Admitted, Problem> {
+        admit::admit(peer, &*self.directory.view()?)
+    }
+
+    /// Opens the way to a host that no tool has. What [`Corridor::reach`] said is asked again here, after
+    /// every wait, and recorded last.
+    ///
+    /// # Errors
+    /// As [`Corridor::reach`]; the keeper's refusal of a wake; [`ProblemKind::TooManyCalls`];
+    /// [`ProblemKind::LedgerUnavailable`].
+    pub(crate) async fn opening(
+        &self,
+        peer: &Peer,
+        origin: &Destination,
+        call: CallId,
+    ) -> Result<Opening, Problem> {
+        let admitted = self.admitted(peer)?;
+        let (caller, share) = (&admitted.caller, self.share(&admitted)?);
+        let applied = self.directory.tables().number();
+        let awake = self.wakes.awake(caller, self.clock.now(), applied).await;
+        let awake = awake.map_err(|refusal| Problem::new(KeeperRefusal::problem(&refusal)))?;
+        let Reach::Open = self.reach(peer, origin)? else {
+            return Err(ProblemKind::DestinationDenied.into());
+        };
+        let facts = EventFacts {
+            tenant: Some(caller.tenant),
+            call: Some(call),
+            agent: Some(caller.agent),
+            task: Some(caller.task),
+            wake: Some(awake.wake()),
+            assurance: Some(awake.assurance()),
+            host: HostName::new(origin.host()),
+            ..EventFacts::new(EventName::EgressOpened)
+        };
+        self.ledger
+            .event(facts)
+            .await
+            .map_err(|_| Problem::new(ProblemKind::LedgerUnavailable).retry_after(1))?;
+        Ok(Opening { awake, _share: share })
+    }
+}

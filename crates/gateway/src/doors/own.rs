@@ -1,0 +1,110 @@
+//! Our own paths, under `/v1`: what an agent's side asks of the gateway itself.
+//!
+//! | path | for whom | what |
+//! |---|---|---|
+//! | `POST /v1/enrol` | whoever has a code | the key of this connection becomes an agent's identity |
+//! | `GET /v1/trust` | admitted agents | the authorities that this task's tools are intercepted under |
+//! | `GET`, `POST /v1/wake` | admitted agents | the keeper's challenge, and the agent's signature under it |
+//! | `POST /v1/refusals` | admitted agents | what its companion refused on its own machine, for the ledger |
+//!
+//! Whatever else begins with `/v1` is nothing here, and no tool has that name.
+
+mod enrol;
+mod refusals;
+mod trust;
+mod wake;
+
+use crate::{
+    answer::{self, OutBody},
+    corridor,
+    gateway::Shared,
+    peer::Peer,
+};
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use nightlatch_domain::{
+    clock::Timestamp,
+    companion::{ENROL_PATH, REFUSALS_PATH, TRUST_PATH, WAKE_PATH},
+    id::CallId,
+    problem::{Problem, ProblemKind},
+};
+use serde::de::DeserializeOwned;
+use std::{sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// The whole body of any of these requests: codes, signatures and numbers are far shorter.
+const BODY_MAX_BYTES: usize = 4096;
+/// How long a body may take: it is one packet.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+/// One of our own requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Own {
+    Enrol,
+    Trust,
+    Refusals,
+    WakeChallenge,
+    WakeSigned,
+}
+
+/// Which of them a request is, if it is one.
+pub(super) fn meant(head: &Parts) -> Option<Own> {
+    if head.uri.query().is_some() {
+        return None;
+    }
+    match (&head.method, head.uri.path()) {
+        (&Method::POST, ENROL_PATH) => Some(Own::Enrol),
+        (&Method::GET, TRUST_PATH) => Some(Own::Trust),
+        (&Method::POST, REFUSALS_PATH) => Some(Own::Refusals),
+        (&Method::GET, WAKE_PATH) => Some(Own::WakeChallenge),
+        (&Method::POST, WAKE_PATH) => Some(Own::WakeSigned),
+        _ => None,
+    }
+}
+
+/// Answers one of them.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    (call, at): (CallId, Timestamp),
+    own: Own,
+    body: Incoming,
+) -> Response<OutBody> {
+    let answered = match own {
+        Own::Enrol => enrol::answer(shared, peer, body).await,
+        Own::Trust => trust::answer(shared, peer, at).await,
+        Own::Refusals => refusals::answer(shared, peer, call, body).await,
+        Own::WakeChallenge => wake::challenge(shared, peer).await,
+        Own::WakeSigned => wake::signed(shared, peer, body).await,
+    };
+    match answered {
+        Ok(mut answer) => {
+            answer::name_call(answer.headers_mut(), call);
+            answer
+        }
+        Err(problem) => corridor::refuse(&shared.corridor, peer, call, problem, None).await,
+    }
+}
+
+/// A small body in JSON. Unknown and repeated keys are refused by the reader.
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Problem> {
+    let gathered = timeout(BODY_WITHIN, Limited::new(body, BODY_MAX_BYTES).collect()).await;
+    let bytes = gathered.map_err(|_| ProblemKind::BadRequest)?.map_err(|_| ProblemKind::TooLarge)?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|_| Problem::new(ProblemKind::BadRequest).at_field("body"))
+}
+
+/// An answer that is nobody else's.
+fn told(kind: &'static str, body: Vec<u8>) -> Response<OutBody> {
+    let mut answer = Response::new(answer::whole(body));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// It was done, and there is nothing to say.
+fn done() -> Response<OutBody> {
+    let mut answer = Response::new(answer::whole(Vec::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
