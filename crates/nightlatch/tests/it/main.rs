@@ -19,4 +19,5 @@ mod oauth;
 mod references;
 mod refresh;
 mod streams;
+mod unchanged;
 mod world;

@@ -16,6 +16,8 @@ pub(crate) mod parts;
 pub(crate) mod provider;
 pub(crate) mod recorder;
 pub(crate) mod tools;
+pub(crate) mod unchanged;
+pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
