@@ -1,9 +1,12 @@
 //! A recorder in front of a real upstream: it answers a public host name over TLS, remembers every head as it
 //! arrived, and hands the request on to the real server, which speaks plain HTTP on this machine.
 //!
-//! Some of those servers let anybody in, so what proves that the right credential came is the head, not a 200.
+//! Some of those servers let anybody in, so what proves that the right credential came is the head, not a 200. And it
+//! repeats the credential in each answer, as debug endpoints and error pages do: what must not reach the program is
+//! really on its way to it.
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -198,6 +201,18 @@ impl Line {
             headers: headers.collect(),
         };
         self.seen.lock().expect("no test failed before").push(head);
+        let credential = request.headers().get(AUTHORIZATION).cloned();
+        let mut answer = self.answer_to(request).await?;
+        if let Some(credential) = credential {
+            answer.headers_mut().insert("x-echo", credential);
+        }
+        Ok(answer)
+    }
+
+    async fn answer_to(
+        &self,
+        request: Request<Incoming>,
+    ) -> hyper::Result<Response<BoxBody<Bytes, hyper::Error>>> {
         let path = request.uri().path();
         let known = self.behind.answered.iter().find(|(known, _, _)| *known == path);
         match (known, &self.behind.server) {
