@@ -127,35 +127,6 @@ impl Catalogue {
         self.profile(self.manifest(tool)?.profile.as_ref()?)
     }
 
-    /// Whether a server could take a request there for one to the token endpoint of this tool's provider. Such a
-    /// request is answered by us and never forwarded. `host` is in lower case, `path` canonical.
-    #[must_use]
-    pub fn is_token_endpoint(&self, tool: &Name, host: &str, port: u16, path: &str) -> bool {
-        self.profile_of(tool).is_some_and(|profile| profile.takes_tokens_at(host, port, path))
-    }
-
-    /// The tools whose provider has a token endpoint at that host and port, whatever the path.
-    pub fn tools_with_token_host<'a>(&'a self, host: &'a str, port: u16) -> impl Iterator<Item = &'a Name> {
-        let theirs =
-            move |tool: &&Name| self.profile_of(tool).is_some_and(|own| own.has_token_host(host, port));
-        self.manifests.keys().filter(theirs)
-    }
-
-    /// The exact hosts that the interception CA of a tool must be able to speak for: the manifest's, those of
-    /// `bound` that its patterns admit (a connection's confirmed hosts), and its
-    /// provider's token endpoints. In order, each once. Addresses may be among them, which no name constraint covers.
-    #[must_use]
-    pub fn covered_hosts<'a>(&self, tool: &Name, bound: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-        let Some(manifest) = self.manifest(tool) else { return Vec::new() };
-        let fixed = manifest.hosts.iter().filter_map(|host| host.host.exact());
-        let tokens = self.profile_of(tool).into_iter().flat_map(Profile::token_hosts);
-        let mut hosts: Vec<String> = fixed.chain(tokens).map(str::to_owned).collect();
-        hosts.extend(bound.into_iter().filter(|host| manifest.may_learn(host)).map(str::to_owned));
-        hosts.sort_unstable();
-        hosts.dedup();
-        hosts
-    }
-
     /// All manifests, by name.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
         self.manifests.values()

@@ -264,6 +264,10 @@ fn name(text: &str) -> nightlatch_domain::tool::Name {
 #[test]
 fn a_tools_token_endpoint_is_told_and_no_other_tools() {
     let catalogue = Catalogue::builtin().unwrap();
+    let profile = |tool: &str| catalogue.profile_of(&name(tool));
+    let takes = |tool: &str, host: &str, path: &str| {
+        profile(tool).is_some_and(|own| own.takes_tokens_at(host, 443, path))
+    };
     for (tool, host, path) in [
         ("github", "github.com", "/login/oauth/access_token"),
         ("gitlab", "gitlab.com", "/oauth/token"),
@@ -281,30 +285,12 @@ fn a_tools_token_endpoint_is_told_and_no_other_tools() {
         ("salesforce", "acme--dev.sandbox.my.salesforce.com", "/services/oauth2/token"),
         ("stripe", "api.stripe.com", "/v1/oauth/token"),
     ] {
-        assert!(catalogue.is_token_endpoint(&name(tool), host, 443, path), "{tool}");
-        assert!(!catalogue.is_token_endpoint(&name(tool), host, 443, "/other"), "{tool}");
-        assert!(!catalogue.is_token_endpoint(&name("openai"), host, 443, path), "{tool}");
-        assert!(catalogue.tools_with_token_host(host, 443).any(|own| *own == name(tool)), "{tool}");
+        assert!(takes(tool, host, path), "{tool}");
+        assert!(!takes(tool, host, "/other"), "{tool}");
+        assert!(!takes("openai", host, path) && !takes("generic", host, path), "{tool}");
+        assert!(profile(tool).unwrap().has_token_host(host, 443), "{tool}");
     }
-    let google: Vec<_> = catalogue.tools_with_token_host("oauth2.googleapis.com", 443).collect();
-    assert_eq!(google, [&name("gmail"), &name("google-drive")]);
-    assert!(!catalogue.is_token_endpoint(&name("nobody"), "gitlab.com", 443, "/oauth/token"));
-    assert_eq!(catalogue.tools_with_token_host("api.openai.com", 443).count(), 0);
-}
-
-#[test]
-fn an_interception_ca_covers_the_tools_hosts_and_its_token_endpoint() {
-    let catalogue = Catalogue::builtin().unwrap();
-    let hosts = |tool: &str, bound: &[&str]| catalogue.covered_hosts(&name(tool), bound.iter().copied());
-    assert_eq!(hosts("github", &[]), ["api.github.com", "github.com", "uploads.github.com"]);
-    assert_eq!(hosts("github", &["evil.example"]), hosts("github", &[]));
-    assert_eq!(hosts("openai", &[]), ["api.openai.com"]);
-    assert!(hosts("microsoft-graph", &[]).contains(&"login.microsoftonline.com".to_owned()));
-    assert_eq!(
-        hosts("salesforce", &["acme.my.salesforce.com", "evil.example"]),
-        ["acme.my.salesforce.com", "login.salesforce.com", "test.salesforce.com"]
-    );
-    assert!(hosts("generic", &[]).is_empty());
-    assert_eq!(hosts("generic", &["api.example.com", "api.example.com"]), ["api.example.com"]);
-    assert!(hosts("nobody", &["api.example.com"]).is_empty());
+    assert!(!takes("gmail", "gitlab.com", "/oauth/token"));
+    let hosts: Vec<&str> = profile("salesforce").unwrap().token_hosts().collect();
+    assert_eq!(hosts, ["login.salesforce.com", "test.salesforce.com"]);
 }

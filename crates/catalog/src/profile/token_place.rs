@@ -49,9 +49,8 @@ impl TokenPlace {
             None => (authority, Scheme::Https.default_port()),
         };
         let host = HostPattern::parse(host).filter(|pattern| *pattern != HostPattern::Any)?;
-        // A template that ends open, or is a variable throughout, would take other calls for this one.
-        let path =
-            PathTemplate::parse(path).ok().filter(|path| !path.ends_open() && path.ends_literally())?;
+        // A template that ends with a variable would take other calls for this one.
+        let path = PathTemplate::parse(path).ok().filter(PathTemplate::ends_literally)?;
         Some(Self { host, port, path })
     }
 

@@ -72,6 +72,8 @@ fn neither_another_host_nor_port_nor_path_is_told() {
     }
     assert!(!profile.has_token_host("login.example.com", 8443));
     assert!(!profile.has_token_host("a.b.tenants.example.com", 8443));
+    assert!(!profile.has_token_host("old.example.com", 8443));
+    assert!(!profile.has_token_host("acme.tenants.example.com", 443));
 }
 
 #[test]
@@ -102,6 +104,19 @@ fn an_alias_reads_back_and_a_wide_one_is_refused() {
     ] {
         assert_eq!(TokenPlace::parse(text), Err(TokenPlaceError(text.to_owned())), "{text}");
     }
+}
+
+#[test]
+fn a_profile_names_a_bounded_number_of_aliases() {
+    let with = |count: usize| {
+        let aliases: Vec<String> =
+            (0..count).map(|index| format!("\"https://a{index}.example.com/t\"")).collect();
+        let text =
+            format!("name = \"t\"\ntitle = \"T\"\ntoken_endpoint_aliases = [{}]\n", aliases.join(", "));
+        Profile::parse("t.toml", &text).map_err(|error| error.to_string())
+    };
+    assert_eq!(with(16).unwrap().token_endpoint_aliases.len(), 16);
+    assert!(with(17).unwrap_err().contains("`token_endpoint_aliases` holds at most 16 addresses"));
 }
 
 proptest! {
