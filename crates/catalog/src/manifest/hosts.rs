@@ -59,9 +59,9 @@ impl HostPattern {
     }
 }
 
-/// The labels of a host before `parent`, which begins with a dot.
+/// The labels of a host before `parent`, which begins with a dot; never empty, for no host begins with one.
 fn below<'h>(parent: &str, host: &'h str) -> Option<&'h str> {
-    is_host(host).then_some(host)?.strip_suffix(parent).filter(|labels| !labels.is_empty())
+    is_host(host).then_some(host)?.strip_suffix(parent)
 }
 
 impl fmt::Display for HostPattern {

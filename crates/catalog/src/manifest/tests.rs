@@ -224,6 +224,7 @@ fn a_uuid_has_one_spelling_where_the_tool_knows_uuids() {
         "2f26ee68-df30-4251-aad48ddc420cba3d",
         "2f26ee68df304251aad48ddc420cba3",
         "2f26ee68df304251aad48ddc420cba3g",
+        "2f26ee68-df30-4251-aad4-8ddc420cba3d0",
         "--------------------------------",
     ] {
         assert_eq!(rule(true).spelled(other).as_deref(), Some(other), "{other}");

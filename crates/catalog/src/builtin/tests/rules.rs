@@ -4,7 +4,7 @@ use super::effect;
 use crate::{
     builtin::{Catalogue, MANIFESTS, manifest},
     canonical,
-    manifest::Operation,
+    manifest::{Accept, Operation},
 };
 use nightlatch_domain::{grant::GrantText, tool::Effect};
 
@@ -94,6 +94,19 @@ fn a_path_with_a_word_for_a_secret_is_a_credential_operation() {
 /// The tools whose classification follows rules that can be said of every operation.
 const BY_RULE: &[&str] =
     &["gmail", "google-drive", "jira", "linear", "microsoft-graph", "notion", "salesforce", "stripe"];
+
+#[test]
+fn every_host_says_how_to_ask_and_takes_a_reference_where_the_credential_stands() {
+    for tool in BY_RULE {
+        for host in &manifest(tool).unwrap().hosts {
+            assert!(host.challenge.is_some() && !host.accepts.is_empty(), "{tool}: {}", host.host);
+            assert!(host.key.is_some() || host.oauth.is_some(), "{tool}: {}", host.host);
+            for placement in [&host.key, &host.oauth].into_iter().flatten() {
+                assert!(host.accepts.contains(&Accept::of(placement)), "{tool}: {}", host.host);
+            }
+        }
+    }
+}
 
 #[test]
 fn what_only_deletes_is_no_write() {
