@@ -1,8 +1,7 @@
 //! The local listener: each connection is judged, answered or joined to a tunnel, and none is understood.
 //!
 //! One task a connection. It first asks whose it is and what it wants, with little time and few places; then the
-//! gateway; then it copies bytes both ways until either end is done. A side that has nothing more to send is
-//! told to the other (half-close); a side that broke breaks the other.
+//! gateway; then it is joined to a stream of the gateway ([`tunnel`]). A side that broke breaks the other.
 
 use crate::{
     answer::{Answer, ESTABLISHED},
@@ -12,6 +11,7 @@ use crate::{
     limits::Limits,
     line::Line,
     reports::Reports,
+    tunnel,
 };
 use bytes::BytesMut;
 use hyper_util::rt::TokioIo;
@@ -21,15 +21,13 @@ use nightlatch_domain::{
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional_with_sizes},
+    io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-/// One buffer of a tunnel, each way.
-const BUFFER_BYTES: usize = 16 * 1024;
 /// Between two attempts to accept where the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -120,24 +118,33 @@ impl Front {
         }
         let stream = hyper::upgrade::on(answer).await;
         let mut stream = TokioIo::new(stream.map_err(|_| unreachable(&CompanionError::Lost))?);
-        let carried = async {
-            let to_gateway = match wanted {
-                Wanted::Tunnel(_) => {
-                    local.write_all(ESTABLISHED).await?;
-                    read.get(length..).unwrap_or_default()
-                }
-                Wanted::PlainHttp => read,
-            };
-            stream.write_all(to_gateway).await?;
-            copy_bidirectional_with_sizes(local, &mut stream, BUFFER_BYTES, BUFFER_BYTES).await.map(|_| ())
-        };
-        let carried: io::Result<()> = carried.await;
-        if carried.is_err() {
+        if pass(local, &mut stream, &wanted, read, length).await.is_err()
+            || tunnel::carry(local, stream, self.limits.quiet_max).await.is_err()
+        {
             // What broke there must not look here as if it had come to its end.
             let _ = local.set_zero_linger();
         }
         Ok(())
     }
+}
+
+/// Says that the tunnel stands, and passes on what came before it did.
+async fn pass(
+    local: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
+    wanted: &Wanted,
+    read: &[u8],
+    length: usize,
+) -> io::Result<()> {
+    let early = match wanted {
+        Wanted::Tunnel(_) => {
+            local.write_all(ESTABLISHED).await?;
+            read.get(length..).unwrap_or_default()
+        }
+        Wanted::PlainHttp => read,
+    };
+    stream.write_all(early).await?;
+    stream.flush().await
 }
 
 /// Reads until the first head is whole.

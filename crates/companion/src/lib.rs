@@ -7,7 +7,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`companion`] | the whole: start, enrol, trust, close |
-//! | `front`, `head` | the local listener, and the one head that is read there |
+//! | `front`, `head`, `tunnel` | the local listener, the one head that is read there, and what is carried |
 //! | [`guard`], `peers` | who may use it: a password, a user by the kernel's table |
 //! | `line`, [`dial`] | the one connection to the gateway, made when it is needed |
 //! | [`gateway_key`], [`identity`] | the gateway's key by its hash; the agent's own |
@@ -36,6 +36,7 @@ mod line;
 mod peers;
 mod reports;
 pub mod sandbox;
+mod tunnel;
 mod wake;
 
 pub use companion::{Companion, Config, Enrolled};

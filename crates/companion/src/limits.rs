@@ -19,7 +19,9 @@ pub struct Limits {
     pub ask_within: Duration,
     /// The gateway's answer to a tunnel: it connects to a tool meanwhile.
     pub tunnel_within: Duration,
-    /// The first and the longest pause after a failed connection.
+    /// A tunnel of which one side is done and the other silent. Long polls and thoughtful models pause for minutes.
+    pub quiet_max: Duration,
+    /// The first pause after a failed connection; it doubles.
     pub pause_first: Duration,
     /// The longest pause.
     pub pause_max: Duration,
@@ -45,6 +47,7 @@ impl Default for Limits {
             dial_within: Duration::from_secs(10),
             ask_within: Duration::from_secs(30),
             tunnel_within: Duration::from_secs(60),
+            quiet_max: Duration::from_secs(300),
             pause_first: Duration::from_millis(100),
             pause_max: Duration::from_secs(5),
             ping_every: Duration::from_secs(20),
