@@ -3,7 +3,7 @@
 
 use crate::{
     gateway::{CODE, Gateway, Identity, task},
-    world::{Program, World, companion, eventually, limits},
+    world::{Program, World, companion, eventually, limits, stays},
 };
 use nightlatch_companion::{CompanionError, Guard, Link};
 use rustls::version::{TLS12, TLS13};
@@ -63,12 +63,7 @@ async fn a_gateway_that_is_gone_is_told_to_programs_and_its_return_needs_nobody(
     let answer = asked(world.proxy).await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
     world.gateway = Gateway::start_again(address, identity).await;
-    crate::world::in_time(async {
-        while !asked(world.proxy).await.starts_with("HTTP/1.1 200 ") {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    crate::world::in_time(async { while !asked(world.proxy).await.starts_with("HTTP/1.1 200 ") {} }).await;
 }
 
 #[tokio::test]
@@ -88,7 +83,7 @@ async fn nothing_dials_before_somebody_needs_it() {
     world.tunnel("echo.test:443").await;
     world.gateway = world.gateway.restarted().await;
     // Many looks of the companion, each of which could have dialled.
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(stays(&world.companion, std::time::Duration::from_millis(300)).await);
     assert_eq!(world.gateway.seen().connections, 0);
 }
 

@@ -125,6 +125,13 @@ pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(10), future).await.expect("it comes in time")
 }
 
+/// Whether the companion's connection to the gateway stays as it is for this long: no dial, no proof.
+pub(crate) async fn stays(companion: &Companion, this_long: Duration) -> bool {
+    let mut link = companion.link();
+    link.mark_unchanged();
+    timeout(this_long, link.changed()).await.is_err()
+}
+
 /// Waits until something is so.
 pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(10);
