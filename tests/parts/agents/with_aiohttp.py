@@ -3,7 +3,7 @@
 import asyncio
 
 import aiohttp
-from calls import CALLS, tell
+from calls import CALLS, leave, tell
 
 
 async def main():
@@ -14,3 +14,4 @@ async def main():
 
 
 asyncio.run(main())
+leave()

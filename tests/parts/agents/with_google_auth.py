@@ -32,4 +32,6 @@ try:
     made_up = None
 except google.auth.exceptions.RefreshError as error:
     made_up = error.args[1]["error"]
-print(json.dumps({"same": own.token == held, "status": answer.status_code, "made_up": made_up}))
+print(json.dumps({"same": own.token == held, "status": answer.status_code, "made_up": made_up}), flush=True)
+# Without tidying up, so that the last state of its memory is that of a program at work.
+os._exit(0)

@@ -35,4 +35,6 @@ app = msal.PublicClientApplication(client, authority=AUTHORITY, instance_discove
 answer = app.acquire_token_by_refresh_token(held, scopes=["User.Read"])
 made_up = app.acquire_token_by_refresh_token("made-up", scopes=["User.Read"])
 me = requests.get("https://graph.microsoft.com/v1.0/me", headers={"Authorization": f"Bearer {answer.get('access_token')}"})
-print(json.dumps({"same": answer.get("access_token") == held, "status": me.status_code, "made_up": made_up.get("error")}))
+print(json.dumps({"same": answer.get("access_token") == held, "status": me.status_code, "made_up": made_up.get("error")}), flush=True)
+# Without tidying up, so that the last state of its memory is that of a program at work.
+os._exit(0)
