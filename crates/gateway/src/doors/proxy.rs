@@ -114,9 +114,7 @@ async fn begin(
     let full = || Problem::new(ProblemKind::TooManyCalls).retry_after(1);
     let place = shared.places.take_tunnel(peer, &corridor.limits).ok_or_else(full)?;
     let (shared, peer) = (Arc::clone(shared), Arc::clone(peer));
-    tunnels.begin(|ends, busy| {
-        tunnel::run(Tunnel { shared, peer, way, upgrade, ends, _place: place, _busy: busy })
-    });
+    tunnels.begin(|ends, busy| tunnel::run(Tunnel { shared, peer, way, upgrade, ends, place, busy }));
     Ok(())
 }
 

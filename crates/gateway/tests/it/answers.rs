@@ -25,7 +25,7 @@ async fn found(world: &World, wanted: FindingKind) {
 }
 
 #[tokio::test]
-async fn an_echoed_secret_is_masked_by_its_own_length() {
+pub(crate) async fn an_echoed_secret_is_masked_by_its_own_length() {
     let world = World::new().await;
     world.tool.answers(|seen| {
         let sent = seen.all("authorization").join("");
@@ -44,7 +44,7 @@ async fn an_echoed_secret_is_masked_by_its_own_length() {
 }
 
 #[tokio::test]
-async fn a_secret_that_comes_in_pieces_is_masked() {
+pub(crate) async fn a_secret_that_comes_in_pieces_is_masked() {
     let world = World::new().await;
     let gate = Arc::new(Notify::new());
     let held = Arc::clone(&gate);
@@ -67,7 +67,7 @@ async fn a_secret_that_comes_in_pieces_is_masked() {
 }
 
 #[tokio::test]
-async fn the_rendered_form_is_masked_too() {
+pub(crate) async fn the_rendered_form_is_masked_too() {
     let world = World::new().await;
     world.tool.answers(|seen| Reply::ok(&seen.all("authorization").join("")));
     let answer = world.call(&world.alice, "GET /acme/~basic/basic/echo", &[]).await;
@@ -76,7 +76,7 @@ async fn the_rendered_form_is_masked_too() {
 }
 
 #[tokio::test]
-async fn a_content_coding_is_refused_without_a_byte_of_it() {
+pub(crate) async fn a_content_coding_is_refused_without_a_byte_of_it() {
     let world = World::new().await;
     world.tool.answers(|_| Reply::with("200 OK", &["Content-Encoding: gzip"], "COMPRESSED"));
     let read = world.attack_answer("GET /acme/echo").await;
@@ -94,7 +94,7 @@ async fn a_content_coding_is_refused_without_a_byte_of_it() {
 }
 
 #[tokio::test]
-async fn what_leads_past_us_or_belongs_to_one_hop_does_not_come_back() {
+pub(crate) async fn what_leads_past_us_or_belongs_to_one_hop_does_not_come_back() {
     let world = World::new().await;
     let fields = [
         "Alt-Svc: h3=\":443\"",
@@ -120,7 +120,7 @@ async fn what_leads_past_us_or_belongs_to_one_hop_does_not_come_back() {
 }
 
 #[tokio::test]
-async fn only_harmless_cookies_come_back() {
+pub(crate) async fn only_harmless_cookies_come_back() {
     let world = World::new().await;
     world.tool.answers(|_| {
         Reply::with(
@@ -136,7 +136,7 @@ async fn only_harmless_cookies_come_back() {
 }
 
 #[tokio::test]
-async fn a_tools_own_401_passes_and_the_keeper_hears_of_it() {
+pub(crate) async fn a_tools_own_401_passes_and_the_keeper_hears_of_it() {
     let world = World::new().await;
     world.tool.answers(|_| Reply::with("401 Unauthorized", &["WWW-Authenticate: Bearer"], "no"));
     let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
@@ -149,7 +149,7 @@ async fn a_tools_own_401_passes_and_the_keeper_hears_of_it() {
 }
 
 #[tokio::test]
-async fn interim_answers_do_not_pass() {
+pub(crate) async fn interim_answers_do_not_pass() {
     let world = World::new().await;
     world.tool.answers(|_| {
         Reply::of(
@@ -166,7 +166,7 @@ async fn interim_answers_do_not_pass() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_does_not_look_whole() {
+pub(crate) async fn a_body_that_breaks_off_does_not_look_whole() {
     let world = World::new().await;
     for text in [
         "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf",
@@ -189,7 +189,7 @@ async fn a_body_that_breaks_off_does_not_look_whole() {
 }
 
 #[tokio::test]
-async fn a_body_that_stands_still_is_cut() {
+pub(crate) async fn a_body_that_stands_still_is_cut() {
     let limits = Limits { body_idle: Duration::from_millis(100), ..Limits::default() };
     let world = World::twisted(Twist { limits: Some(limits), ..Twist::default() }).await;
     world.tool.answers(|_| Reply::of("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf"));
@@ -198,7 +198,7 @@ async fn a_body_that_stands_still_is_cut() {
 }
 
 #[tokio::test]
-async fn a_head_tells_the_length_of_what_a_get_would_bring() {
+pub(crate) async fn a_head_tells_the_length_of_what_a_get_would_bring() {
     let world = World::new().await;
     world.tool.answers(|_| Reply::of("HTTP/1.1 200 OK\r\ncontent-length: 77\r\n\r\n"));
     let mut wire = world.connect(&world.alice).await;

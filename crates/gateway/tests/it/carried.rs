@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() {
+pub(crate) async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() {
     let world = World::new().await;
     let coded = |codings: &str| format!("HTTP/1.1 200 OK\r\n{codings}\r\n\r\n4\r\nGZIP\r\n0\r\n\r\n");
     for codings in [
@@ -46,7 +46,7 @@ async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn a_new_secret_does_not_come_into_being_whatever_was_granted() {
+pub(crate) async fn a_new_secret_does_not_come_into_being_whatever_was_granted() {
     let world = World::new().await;
     world.tool.answers(|_| Reply::ok("{\"token\":\"minted\"}"));
     for by in [Selector::Operation(OperationId("secrets.show".into())), Selector::Effect(Effect::Admin)] {
@@ -60,7 +60,7 @@ async fn a_new_secret_does_not_come_into_being_whatever_was_granted() {
 }
 
 #[tokio::test]
-async fn a_second_credential_in_the_query_is_seen_however_it_is_split_and_spelled() {
+pub(crate) async fn a_second_credential_in_the_query_is_seen_however_it_is_split_and_spelled() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for (query, told) in [
@@ -80,7 +80,7 @@ async fn a_second_credential_in_the_query_is_seen_however_it_is_split_and_spelle
 }
 
 #[tokio::test]
-async fn another_host_or_path_in_a_field_is_refused() {
+pub(crate) async fn another_host_or_path_in_a_field_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for name in [
@@ -100,7 +100,7 @@ async fn another_host_or_path_in_a_field_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cookie_inside_a_kept_cookie_is_refused() {
+pub(crate) async fn a_cookie_inside_a_kept_cookie_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for cookie in
@@ -118,7 +118,7 @@ async fn a_cookie_inside_a_kept_cookie_is_refused() {
 }
 
 #[tokio::test]
-async fn a_cookie_of_the_older_kind_does_not_reach_the_agent() {
+pub(crate) async fn a_cookie_of_the_older_kind_does_not_reach_the_agent() {
     let world = World::new().await;
     world.tool.answers(|_| Reply::with("200 OK", &["Set-Cookie2: session=abc"], "fine"));
     let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
@@ -126,7 +126,7 @@ async fn a_cookie_of_the_older_kind_does_not_reach_the_agent() {
 }
 
 #[tokio::test]
-async fn bodies_that_do_not_come_block_no_enrolment() {
+pub(crate) async fn bodies_that_do_not_come_block_no_enrolment() {
     let world = World::new().await;
     let mut held = Vec::new();
     for _ in 0..8 {
@@ -146,7 +146,7 @@ async fn bodies_that_do_not_come_block_no_enrolment() {
 }
 
 #[tokio::test]
-async fn a_stranger_who_was_led_here_is_told_so() {
+pub(crate) async fn a_stranger_who_was_led_here_is_told_so() {
     let world = World::new().await;
     let stranger = Identity::new();
     for identity in [None, Some(&stranger), Some(&world.alice.identity)] {
@@ -164,7 +164,7 @@ async fn a_stranger_who_was_led_here_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_the_parser_repairs_reaches_the_tool_in_one_reading() {
+pub(crate) async fn what_the_parser_repairs_reaches_the_tool_in_one_reading() {
     let world = World::new().await;
     let (host, bearer) = (world.host(), World::bearer(&world.alice));
     let head = format!("POST /acme/things HTTP/1.1\r\nHost: {host}\r\n{bearer}\r\n");
@@ -186,7 +186,7 @@ async fn what_the_parser_repairs_reaches_the_tool_in_one_reading() {
 }
 
 #[tokio::test]
-async fn a_certificate_without_extensions_is_as_good_as_any() {
+pub(crate) async fn a_certificate_without_extensions_is_as_good_as_any() {
     let world = World::new().await;
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();

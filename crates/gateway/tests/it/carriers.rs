@@ -17,7 +17,7 @@ async fn refused_by_reader(world: &World, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_second_credential_is_refused_in_any_carrier_by_the_name_of_its_field() {
+pub(crate) async fn a_second_credential_is_refused_in_any_carrier_by_the_name_of_its_field() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     let reference = &world.alice.reference;
@@ -37,6 +37,10 @@ async fn a_second_credential_is_refused_in_any_carrier_by_the_name_of_its_field(
         ("X-Amz-Security-Token: x", "x-amz-security-token"),
         ("X-Amz-Signature: x", "x-amz-signature"),
     ] {
+        // What one tells a proxy is no second credential to it, and goes no further.
+        if world.door.is_plain() && field.starts_with("Proxy-Authorization") {
+            continue;
+        }
         let answer = world.attack(&world.alice, &world.request("GET /acme/things", &[&bearer, field])).await;
         assert_eq!(
             (answer.problem().as_str(), answer.json()["field"].as_str()),
@@ -62,7 +66,7 @@ async fn a_second_credential_is_refused_in_any_carrier_by_the_name_of_its_field(
 }
 
 #[tokio::test]
-async fn a_twin_header_is_no_place_for_the_reference_either() {
+pub(crate) async fn a_twin_header_is_no_place_for_the_reference_either() {
     let world = World::new().await;
     for field in [
         format!("x_api_key: {}", world.alice.reference),
@@ -74,7 +78,7 @@ async fn a_twin_header_is_no_place_for_the_reference_either() {
 }
 
 #[tokio::test]
-async fn two_references_in_one_basic_pair_are_refused() {
+pub(crate) async fn two_references_in_one_basic_pair_are_refused() {
     let world = World::new().await;
     let reference = &world.alice.reference;
     let pair = STANDARD.encode(format!("{reference}:{reference}"));
@@ -85,7 +89,7 @@ async fn two_references_in_one_basic_pair_are_refused() {
 }
 
 #[tokio::test]
-async fn connection_cannot_name_the_credential_away() {
+pub(crate) async fn connection_cannot_name_the_credential_away() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for value in ["authorization", "close, Authorization", "keep-alive, x_api_key", "x-acme-key", "host"] {
@@ -104,7 +108,7 @@ async fn connection_cannot_name_the_credential_away() {
 }
 
 #[tokio::test]
-async fn fields_of_this_hop_go_no_further() {
+pub(crate) async fn fields_of_this_hop_go_no_further() {
     let world = World::new().await;
     let fields = [
         "Connection: keep-alive, X-Drop-Me",
@@ -151,7 +155,7 @@ async fn fields_of_this_hop_go_no_further() {
 }
 
 #[tokio::test]
-async fn another_method_or_path_in_a_field_is_refused() {
+pub(crate) async fn another_method_or_path_in_a_field_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for field in [
@@ -175,7 +179,7 @@ async fn another_method_or_path_in_a_field_is_refused() {
 }
 
 #[tokio::test]
-async fn upgrades_trailers_and_grpc_are_not_carried() {
+pub(crate) async fn upgrades_trailers_and_grpc_are_not_carried() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for fields in [
@@ -192,7 +196,7 @@ async fn upgrades_trailers_and_grpc_are_not_carried() {
 }
 
 #[tokio::test]
-async fn trailers_that_nobody_announced_break_the_call() {
+pub(crate) async fn trailers_that_nobody_announced_break_the_call() {
     let world = World::new().await;
     let mut wire = world.connect(&world.alice).await;
     wire.write(
@@ -207,7 +211,7 @@ async fn trailers_that_nobody_announced_break_the_call() {
 }
 
 #[tokio::test]
-async fn ambiguous_framing_is_refused_and_the_connection_closed() {
+pub(crate) async fn ambiguous_framing_is_refused_and_the_connection_closed() {
     let world = World::new().await;
     let (host, bearer) = (format!("Host: {}", world.host()), World::bearer(&world.alice));
     let smuggled = format!("GET /acme/smuggled HTTP/1.1\r\n{host}\r\n{bearer}\r\n\r\n");
@@ -244,7 +248,7 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
 }
 
 #[tokio::test]
-async fn a_length_beside_chunks_smuggles_nothing() {
+pub(crate) async fn a_length_beside_chunks_smuggles_nothing() {
     let world = World::new().await;
     let (host, bearer) = (format!("Host: {}", world.host()), World::bearer(&world.alice));
     let smuggled = format!("GET /acme/smuggled HTTP/1.1\r\n{host}\r\n{bearer}\r\n\r\n");
@@ -267,7 +271,7 @@ async fn a_length_beside_chunks_smuggles_nothing() {
 }
 
 #[tokio::test]
-async fn what_follows_a_refused_body_is_no_request() {
+pub(crate) async fn what_follows_a_refused_body_is_no_request() {
     let world = World::new().await;
     let (host, bearer) = (format!("Host: {}", world.host()), World::bearer(&world.alice));
     let smuggled = format!("GET /acme/smuggled HTTP/1.1\r\n{host}\r\n{bearer}\r\n\r\n");
@@ -287,7 +291,7 @@ async fn what_follows_a_refused_body_is_no_request() {
 }
 
 #[tokio::test]
-async fn a_flood_of_header_fields_is_refused() {
+pub(crate) async fn a_flood_of_header_fields_is_refused() {
     let world = World::new().await;
     let many: String = (0..200).map(|number| format!("X-{number}: 1\r\n")).collect();
     refused_by_reader(
@@ -295,6 +299,6 @@ async fn a_flood_of_header_fields_is_refused() {
         format!("GET /acme/things HTTP/1.1\r\nHost: {}\r\n{many}\r\n", world.host()).as_bytes(),
     )
     .await;
-    let long = format!("X-Long: {}", "x".repeat(100_000));
+    let long = format!("X-Long: {}", "x".repeat(300_000));
     refused_by_reader(&world, world.request("GET /acme/things", &[&long]).as_bytes()).await;
 }

@@ -1,5 +1,6 @@
 //! An agent's side on raw sockets: it writes the bytes that a library would have tidied up.
 
+use crate::door::Rewriting;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::SendRequest;
@@ -23,6 +24,7 @@ pub(crate) struct Identity {
     certificate: CertificateDer<'static>,
     key: Vec<u8>,
     pub(crate) spki_sha256: String,
+    pub(crate) spki: Vec<u8>,
 }
 
 impl Identity {
@@ -37,7 +39,18 @@ impl Identity {
     pub(crate) fn certified(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.subject_public_key_info());
         let spki_sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { certificate: certificate.der().clone(), key: key.serialize_der(), spki_sha256 }
+        let spki = key.subject_public_key_info();
+        Self { certificate: certificate.der().clone(), key: key.serialize_der(), spki_sha256, spki }
+    }
+
+    /// A signature of this key, ECDSA P-256 with SHA-256, ASN.1.
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        use aws_lc_rs::{
+            rand::SystemRandom,
+            signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+        };
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &self.key).unwrap();
+        key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
     }
 
     /// This certificate with another's key: what a thief of a certificate has.
@@ -46,6 +59,7 @@ impl Identity {
             certificate: self.certificate.clone(),
             key: other.key.clone(),
             spki_sha256: self.spki_sha256.clone(),
+            spki: self.spki.clone(),
         }
     }
 }
@@ -152,6 +166,8 @@ pub(crate) struct Wire {
     is_whole_handshake: bool,
     /// The leaf that the other side showed.
     pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// How what a test writes for the `route` door is written for this one.
+    pub(crate) rewriting: Option<Rewriting>,
     /// The connection around a tunnel.
     _around: Option<SendRequest<Empty<Bytes>>>,
 }
@@ -219,7 +235,8 @@ impl Wire {
         let certificate = session.peer_certificates().and_then(<[_]>::first).cloned();
         let certificate = certificate.map(CertificateDer::into_owned);
         let (stream, unread) = (Box::new(stream), Vec::new());
-        Ok(Self { stream, unread, alpn, is_whole_handshake, certificate, _around: None })
+        let (rewriting, _around) = (None, None);
+        Ok(Self { stream, unread, alpn, is_whole_handshake, certificate, rewriting, _around })
     }
 
     /// The tunnel that a 200 to CONNECT opened, over HTTP/1.1.
@@ -248,6 +265,7 @@ impl Wire {
             alpn: None,
             is_whole_handshake: false,
             certificate: None,
+            rewriting: None,
             _around: Some(around),
         })
     }
@@ -260,8 +278,9 @@ impl Wire {
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let rewritten = self.rewriting.as_ref().map(|rewriting| rewriting.apply(bytes.as_ref()));
         // A peer that has closed already answers by its silence.
-        let _ = self.stream.write_all(bytes.as_ref()).await;
+        let _ = self.stream.write_all(rewritten.as_deref().unwrap_or(bytes.as_ref())).await;
         let _ = self.stream.flush().await;
     }
 

@@ -74,7 +74,7 @@ async fn world() -> Arc<World> {
 }
 
 #[tokio::test]
-async fn what_ends_while_a_call_waits_for_its_lease_ends_the_call() {
+pub(crate) async fn what_ends_while_a_call_waits_for_its_lease_ends_the_call() {
     for (what, told) in ENDS {
         let world = world().await;
         world.keeper.leases.forget_permits(Semaphore::MAX_PERMITS);
@@ -97,7 +97,7 @@ async fn what_ends_while_a_call_waits_for_its_lease_ends_the_call() {
 }
 
 #[tokio::test]
-async fn what_ends_while_the_intent_is_being_written_ends_the_call() {
+pub(crate) async fn what_ends_while_the_intent_is_being_written_ends_the_call() {
     for (what, told) in ENDS {
         let world = world().await;
         assert_eq!(world.call(&world.mallory, "GET /acme/things", &[]).await.status, 200);
@@ -115,7 +115,7 @@ async fn what_ends_while_the_intent_is_being_written_ends_the_call() {
 }
 
 #[tokio::test]
-async fn a_lease_that_comes_after_the_end_of_its_grant_is_not_kept() {
+pub(crate) async fn a_lease_that_comes_after_the_end_of_its_grant_is_not_kept() {
     let world = Arc::new(World::new().await);
     world.still_serves(&world.alice).await;
     world.keeper.leases.forget_permits(Semaphore::MAX_PERMITS);
@@ -134,7 +134,7 @@ async fn a_lease_that_comes_after_the_end_of_its_grant_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_change_of_something_else_ends_no_call() {
+pub(crate) async fn a_change_of_something_else_ends_no_call() {
     let world = Arc::new(World::new().await);
     world.keeper.leases.forget_permits(Semaphore::MAX_PERMITS);
     let call = calling(&world);

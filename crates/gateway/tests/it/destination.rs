@@ -31,7 +31,7 @@ async fn forge(world: &World, hosts: Vec<BoundHost>) {
 }
 
 #[tokio::test]
-async fn absolute_form_reaches_no_tool_by_its_route() {
+pub(crate) async fn absolute_form_reaches_no_tool_by_its_route() {
     let world = World::new().await;
     let (host, bearer) = (world.host(), World::bearer(&world.alice));
     for (target, kind) in [
@@ -51,7 +51,7 @@ async fn absolute_form_reaches_no_tool_by_its_route() {
 }
 
 #[tokio::test]
-async fn two_hosts_are_refused_even_when_they_are_equal() {
+pub(crate) async fn two_hosts_are_refused_even_when_they_are_equal() {
     let world = World::new().await;
     let (bearer, own) = (World::bearer(&world.alice), format!("Host: {}", world.host()));
     for second in ["Host: evil.test", own.as_str()] {
@@ -64,7 +64,7 @@ async fn two_hosts_are_refused_even_when_they_are_equal() {
 }
 
 #[tokio::test]
-async fn a_rebound_or_foreign_name_is_refused() {
+pub(crate) async fn a_rebound_or_foreign_name_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for host in ["evil.test", "api.acme.test", "127.0.0.1", "u@127.0.0.1"] {
@@ -76,7 +76,7 @@ async fn a_rebound_or_foreign_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_name_that_is_not_the_host_is_refused() {
+pub(crate) async fn a_server_name_that_is_not_the_host_is_refused() {
     let world = World::new().await;
     let mut dial = world.dial(Some(&world.alice.identity));
     dial.server_name = "evil.test";
@@ -91,7 +91,7 @@ async fn a_server_name_that_is_not_the_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_web_page_is_refused() {
+pub(crate) async fn a_web_page_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for field in [
@@ -106,7 +106,7 @@ async fn a_web_page_is_refused() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_handed_back_and_never_followed() {
+pub(crate) async fn a_redirect_is_handed_back_and_never_followed() {
     let world = World::new().await;
     for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
         world
@@ -123,7 +123,7 @@ async fn a_redirect_is_handed_back_and_never_followed() {
 }
 
 #[tokio::test]
-async fn the_directory_cannot_lead_a_credential_elsewhere() {
+pub(crate) async fn the_directory_cannot_lead_a_credential_elsewhere() {
     let world = World::new().await;
     let elsewhere = |change: fn(&mut BoundHost)| {
         let mut forged = hosts();
@@ -150,7 +150,7 @@ async fn the_directory_cannot_lead_a_credential_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_seal_and_not_the_directory_says_where() {
+pub(crate) async fn the_seal_and_not_the_directory_says_where() {
     let world = World::new().await;
     world.reseal(|held| held.hosts = vec![bound("", "/only-here", Placement::Bearer)]);
     let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
@@ -159,7 +159,7 @@ async fn the_seal_and_not_the_directory_says_where() {
 }
 
 #[tokio::test]
-async fn a_path_outside_the_bound_prefix_is_refused_in_every_spelling() {
+pub(crate) async fn a_path_outside_the_bound_prefix_is_refused_in_every_spelling() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for (path, kind) in [
@@ -183,7 +183,7 @@ async fn a_path_outside_the_bound_prefix_is_refused_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn a_path_trick_does_not_pass_policy() {
+pub(crate) async fn a_path_trick_does_not_pass_policy() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     // `secrets.show` has the effect `credential`, which no wildcard covers.
@@ -196,14 +196,14 @@ async fn a_path_trick_does_not_pass_policy() {
 }
 
 #[tokio::test]
-async fn what_is_sent_is_what_was_decided_on() {
+pub(crate) async fn what_is_sent_is_what_was_decided_on() {
     let world = World::new().await;
     world.call(&world.alice, "GET /acme/x%7E/%41?q=%2e%2e/%2f", &[]).await;
     assert_eq!(world.tool.take()[0].line(), "GET /x~/A?q=%2e%2e/%2f HTTP/1.1");
 }
 
 #[tokio::test]
-async fn a_tool_with_another_names_certificate_gets_nothing() {
+pub(crate) async fn a_tool_with_another_names_certificate_gets_nothing() {
     let world = World::twisted(Twist { certified: Some("other.test"), ..Twist::default() }).await;
     let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
     assert_eq!(
@@ -214,7 +214,7 @@ async fn a_tool_with_another_names_certificate_gets_nothing() {
 }
 
 #[tokio::test]
-async fn trace_is_refused() {
+pub(crate) async fn trace_is_refused() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for line in ["TRACE /acme/things", "TRACK /acme/things"] {
@@ -224,7 +224,7 @@ async fn trace_is_refused() {
 }
 
 #[tokio::test]
-async fn over_http2_host_and_authority_must_agree() {
+pub(crate) async fn over_http2_host_and_authority_must_agree() {
     let world = World::new().await;
     let mut dial = world.dial(Some(&world.alice.identity));
     dial.alpn = &["h2"];
@@ -248,7 +248,7 @@ async fn over_http2_host_and_authority_must_agree() {
 }
 
 #[tokio::test]
-async fn a_reference_is_good_for_its_own_tool_only() {
+pub(crate) async fn a_reference_is_good_for_its_own_tool_only() {
     let world = World::new().await;
     let manifest = MANIFEST.replace("name = \"acme\"", "name = \"other\"");
     let row = |name: &str, manifest: &str| ToolRow {

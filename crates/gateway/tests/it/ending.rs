@@ -52,7 +52,7 @@ async fn disable(world: &World, actor: &Actor) {
 }
 
 #[tokio::test]
-async fn what_ends_a_task_cuts_its_streams_and_nobody_elses() {
+pub(crate) async fn what_ends_a_task_cuts_its_streams_and_nobody_elses() {
     for end in ["sleep", "complete", "disable", "revoke", "kill"] {
         let world = World::new().await;
         let gate = endless(&world);
@@ -75,7 +75,7 @@ async fn what_ends_a_task_cuts_its_streams_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_removed_connection_cuts_every_stream_on_it() {
+pub(crate) async fn a_removed_connection_cuts_every_stream_on_it() {
     let world = World::new().await;
     let _gate = endless(&world);
     let mut wire = stream(&world, &world.alice).await;
@@ -86,7 +86,7 @@ async fn a_removed_connection_cuts_every_stream_on_it() {
 }
 
 #[tokio::test]
-async fn sleep_ends_the_wake_and_the_next_one_begins_with_a_handshake() {
+pub(crate) async fn sleep_ends_the_wake_and_the_next_one_begins_with_a_handshake() {
     let world = World::new().await;
     let mut wire = world.connect(&world.alice).await;
     let request = world.request("GET /acme/things", &[&World::bearer(&world.alice)]);
@@ -104,7 +104,7 @@ async fn sleep_ends_the_wake_and_the_next_one_begins_with_a_handshake() {
 }
 
 #[tokio::test]
-async fn a_keeper_that_restarted_is_shown_a_new_proof() {
+pub(crate) async fn a_keeper_that_restarted_is_shown_a_new_proof() {
     let world = World::twisted(Twist::default()).await;
     world.keeper.knobs.lock().unwrap().fresh_for = Some(Duration::ZERO);
     world.still_serves(&world.alice).await;
@@ -114,7 +114,7 @@ async fn a_keeper_that_restarted_is_shown_a_new_proof() {
 }
 
 #[tokio::test]
-async fn a_lease_is_used_until_it_is_stale_and_a_wake_until_its_margin() {
+pub(crate) async fn a_lease_is_used_until_it_is_stale_and_a_wake_until_its_margin() {
     let world = World::new().await;
     world.still_serves(&world.alice).await;
     world.clock.forward(Duration::from_secs(599));
@@ -134,7 +134,7 @@ async fn a_lease_is_used_until_it_is_stale_and_a_wake_until_its_margin() {
 }
 
 #[tokio::test]
-async fn a_drain_lets_running_calls_finish_and_starts_none() {
+pub(crate) async fn a_drain_lets_running_calls_finish_and_starts_none() {
     let world = World::new().await;
     let family = FamilyId::new(crate::keeper::past(), [5; 10]);
     world.reseal(|held| (held.family, held.generation) = (Some(family), 3));
@@ -154,7 +154,7 @@ async fn a_drain_lets_running_calls_finish_and_starts_none() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_at_its_bound() {
+pub(crate) async fn a_drain_ends_at_its_bound() {
     let world = World::new().await;
     let family = FamilyId::new(crate::keeper::past(), [5; 10]);
     world.reseal(|held| held.family = Some(family));
@@ -167,7 +167,7 @@ async fn a_drain_ends_at_its_bound() {
 }
 
 #[tokio::test]
-async fn an_agent_has_its_share_of_calls_and_the_others_theirs() {
+pub(crate) async fn an_agent_has_its_share_of_calls_and_the_others_theirs() {
     let limits = Limits { calls_each_max: 1, ..Limits::default() };
     let world = World::twisted(Twist { limits: Some(limits), ..Twist::default() }).await;
     let gate = endless(&world);
@@ -188,7 +188,7 @@ async fn an_agent_has_its_share_of_calls_and_the_others_theirs() {
 }
 
 #[tokio::test]
-async fn callers_that_wait_for_one_lease_make_one_request() {
+pub(crate) async fn callers_that_wait_for_one_lease_make_one_request() {
     let world = Arc::new(World::new().await);
     world.still_serves(&world.alice).await;
     world.clock.forward(Duration::from_secs(601));
@@ -212,7 +212,7 @@ async fn callers_that_wait_for_one_lease_make_one_request() {
 }
 
 #[tokio::test]
-async fn a_lease_that_comes_after_the_end_of_its_wake_opens_nothing() {
+pub(crate) async fn a_lease_that_comes_after_the_end_of_its_wake_opens_nothing() {
     for seals_early in [true, false] {
         let world = Arc::new(World::new().await);
         world.keeper.knobs.lock().unwrap().seals_before_it_waits = seals_early;

@@ -25,7 +25,7 @@ fn without_call(answer: &Answer) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn nobody_is_told_no_more_than_that() {
+pub(crate) async fn nobody_is_told_no_more_than_that() {
     let world = World::new().await;
     let request = world.request("GET /acme/things", &[&World::bearer(&world.alice)]);
     for identity in [None, Some(&Identity::new())] {
@@ -40,7 +40,7 @@ async fn nobody_is_told_no_more_than_that() {
 }
 
 #[tokio::test]
-async fn a_certificate_without_its_key_is_refused_in_the_handshake() {
+pub(crate) async fn a_certificate_without_its_key_is_refused_in_the_handshake() {
     let world = World::new().await;
     let stolen = world.alice.identity.with_key_of(&Identity::new());
     for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12][..]] {
@@ -61,7 +61,7 @@ async fn a_certificate_without_its_key_is_refused_in_the_handshake() {
 }
 
 #[tokio::test]
-async fn no_session_is_resumed_so_every_connection_proves_the_key() {
+pub(crate) async fn no_session_is_resumed_so_every_connection_proves_the_key() {
     let world = World::new().await;
     for versions in [&[&rustls::version::TLS13][..], &[&rustls::version::TLS12][..]] {
         let mut dial = world.dial(Some(&world.alice.identity));
@@ -79,7 +79,7 @@ async fn no_session_is_resumed_so_every_connection_proves_the_key() {
 }
 
 #[tokio::test]
-async fn a_foreign_and_an_unknown_reference_are_one_answer() {
+pub(crate) async fn a_foreign_and_an_unknown_reference_are_one_answer() {
     let world = World::new().await;
     let of =
         |reference: &str| world.request("GET /acme/things", &[&format!("Authorization: Bearer {reference}")]);
@@ -102,7 +102,7 @@ async fn a_foreign_and_an_unknown_reference_are_one_answer() {
 }
 
 #[tokio::test]
-async fn a_reference_of_another_task_is_unknown() {
+pub(crate) async fn a_reference_of_another_task_is_unknown() {
     let world = World::new().await;
     world.set_grant(&world.alice, |grant| grant.task = world.mallory.task).await;
     assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.problem(), "reference-unknown");
@@ -110,7 +110,7 @@ async fn a_reference_of_another_task_is_unknown() {
 }
 
 #[tokio::test]
-async fn a_completed_task_is_told_so_and_reaches_nothing() {
+pub(crate) async fn a_completed_task_is_told_so_and_reaches_nothing() {
     let world = World::new().await;
     world.set_task(&world.mallory, |task| task.state = TaskState::Completed).await;
     let answer = world
@@ -123,7 +123,7 @@ async fn a_completed_task_is_told_so_and_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn a_revoked_or_expired_grant_is_told_so() {
+pub(crate) async fn a_revoked_or_expired_grant_is_told_so() {
     let world = World::new().await;
     world.set_grant(&world.alice, |grant| grant.expires_at = crate::keeper::past()).await;
     world.set_grant(&world.mallory, |grant| grant.revoked_at = Some(crate::keeper::past())).await;
@@ -133,7 +133,7 @@ async fn a_revoked_or_expired_grant_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_disabled_agent_does_nothing() {
+pub(crate) async fn a_disabled_agent_does_nothing() {
     let world = World::new().await;
     let agents = world.store.agents(world.tenant).await.unwrap();
     let mut mallory = agents.into_iter().find(|agent| agent.id == world.mallory.agent).unwrap();
@@ -147,7 +147,7 @@ async fn a_disabled_agent_does_nothing() {
 }
 
 #[tokio::test]
-async fn no_reference_is_answered_with_the_challenge_of_the_host() {
+pub(crate) async fn no_reference_is_answered_with_the_challenge_of_the_host() {
     let world = World::new().await;
     let answer = world.attack(&world.alice, &world.request("GET /acme/things", &[])).await;
     assert_eq!((answer.status, answer.problem().as_str()), (401, "reference-missing"));
@@ -155,7 +155,7 @@ async fn no_reference_is_answered_with_the_challenge_of_the_host() {
 }
 
 #[tokio::test]
-async fn policy_has_the_last_word() {
+pub(crate) async fn policy_has_the_last_word() {
     let policies = vec![(
         "own.cedar".to_owned(),
         "@id(\"no-writes\") forbid (principal, action == Action::\"write\", resource);".to_owned(),
@@ -181,7 +181,7 @@ async fn policy_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn a_code_enrols_the_key_of_this_connection_once() {
+pub(crate) async fn a_code_enrols_the_key_of_this_connection_once() {
     let world = World::new().await;
     world.code(&world.alice, "code-1").await;
     let fresh = Identity::new();
@@ -207,7 +207,7 @@ async fn a_code_enrols_the_key_of_this_connection_once() {
 }
 
 #[tokio::test]
-async fn an_enrolment_that_reads_in_two_ways_is_refused() {
+pub(crate) async fn an_enrolment_that_reads_in_two_ways_is_refused() {
     let world = World::new().await;
     world.code(&world.alice, "code-1").await;
     for body in [
@@ -236,7 +236,7 @@ async fn an_enrolment_that_reads_in_two_ways_is_refused() {
 }
 
 #[tokio::test]
-async fn a_local_user_is_admitted_by_the_kernels_word_and_never_as_ourselves() {
+pub(crate) async fn a_local_user_is_admitted_by_the_kernels_word_and_never_as_ourselves() {
     let world = World::new().await;
     let uid = own_uid(&world);
     let binding = Binding::Uid { uid };

@@ -7,8 +7,8 @@ use nightlatch_domain::{
     ports::{
         Boxed,
         gateway_keeper::{
-            Challenge, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease, LeaseBinding,
-            LeaseBody, LeaseKind, LeaseRequest, WakeGranted, WakeProof,
+            Challenge, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease,
+            LeaseBinding, LeaseBody, LeaseKind, LeaseRequest, WakeGranted, WakeProof,
         },
         store::KeeperStore,
     },
@@ -69,19 +69,25 @@ pub(crate) struct FakeKeeper {
     /// Leases wait here for a permit.
     pub(crate) leases: Semaphore,
     awake: Mutex<HashMap<WakeId, (TaskId, SealingKey)>>,
+    proved: Mutex<Option<WakeProof>>,
     drawn: Mutex<u8>,
 }
 
 impl FakeKeeper {
     pub(crate) fn new(keys: KeeperKeys, store: SqliteStore, clock: Arc<dyn Clock>) -> Self {
         let leases = Semaphore::new(Semaphore::MAX_PERMITS);
-        let (vault, knobs, asked, awake, drawn) = Default::default();
-        Self { keys, store, clock, vault, knobs, asked, leases, awake, drawn }
+        let (vault, knobs, asked, awake, proved, drawn) = Default::default();
+        Self { keys, store, clock, vault, knobs, asked, leases, awake, proved, drawn }
     }
 
     /// How often a kind of request came.
     pub(crate) fn count(&self, kind: &str) -> usize {
         self.asked.lock().unwrap().iter().filter(|asked| *asked == kind).count()
+    }
+
+    /// What was put before it last.
+    pub(crate) fn last_proof(&self) -> WakeProof {
+        self.proved.lock().unwrap().clone().unwrap()
     }
 
     /// Forgets every wake, as a restart does.
@@ -142,10 +148,15 @@ impl FakeKeeper {
 
     fn wake(&self, proof: &WakeProof) -> GatewayReply {
         self.awake.lock().unwrap().insert(proof.wake, (proof.task, proof.replica_key.clone()));
+        *self.proved.lock().unwrap() = Some(proof.clone());
+        let assurance = match proof.evidence {
+            Evidence::Stated { .. } => Assurance::Stated,
+            Evidence::Signed { .. } => Assurance::Signed,
+        };
         let knobs = self.knobs.lock().unwrap();
         let ends_at = self.clock.now().plus(knobs.wake_for.unwrap_or(Duration::from_secs(3600)));
         let wake = knobs.wakes_as.unwrap_or(proof.wake);
-        GatewayReply::Awake(WakeGranted { wake, assurance: Assurance::Stated, ends_at })
+        GatewayReply::Awake(WakeGranted { wake, assurance, ends_at })
     }
 
     fn lease(&self, asked: &LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {

@@ -26,7 +26,7 @@ fn refusals(records: &[Record]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn the_alarm_is_written_after_the_refusal_that_it_belongs_to() {
+pub(crate) async fn the_alarm_is_written_after_the_refusal_that_it_belongs_to() {
     let world = World::new().await;
     world.send(&world.mallory, &request(&world, &world.alice.reference)).await;
     world.eventually("the alarm", || async { misuses(&world.records().await).len() == 1 }).await;
@@ -38,7 +38,7 @@ async fn the_alarm_is_written_after_the_refusal_that_it_belongs_to() {
 }
 
 #[tokio::test]
-async fn a_flood_of_junk_hides_no_misuse() {
+pub(crate) async fn a_flood_of_junk_hides_no_misuse() {
     let world = World::new().await;
     let mut wire = world.connect(&world.mallory).await;
     for _ in 0..70 {
@@ -53,7 +53,7 @@ async fn a_flood_of_junk_hides_no_misuse() {
 }
 
 #[tokio::test]
-async fn who_does_not_stay_for_the_answer_alarms_all_the_same() {
+pub(crate) async fn who_does_not_stay_for_the_answer_alarms_all_the_same() {
     let world = World::new().await;
     world.clock.hold_writer(true);
     let mut wire = world.connect(&world.mallory).await;

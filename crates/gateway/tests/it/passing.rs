@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn a_call_leaves_with_the_exact_credential_and_nothing_of_the_reference() {
+pub(crate) async fn a_call_leaves_with_the_exact_credential_and_nothing_of_the_reference() {
     let world = World::new().await;
     let answer =
         world.call(&world.alice, "GET /acme/things?a=1", &["Accept: text/plain", "X-Acme-Version: 7"]).await;
@@ -33,7 +33,7 @@ async fn a_call_leaves_with_the_exact_credential_and_nothing_of_the_reference() 
 }
 
 #[tokio::test]
-async fn each_placement_is_rendered_as_the_seal_says() {
+pub(crate) async fn each_placement_is_rendered_as_the_seal_says() {
     let world = World::new().await;
     assert_eq!(world.call(&world.alice, "GET /acme/~basic/basic/x", &[]).await.status, 200);
     assert_eq!(world.call(&world.alice, "GET /acme/~header/header/x", &[]).await.status, 200);
@@ -45,7 +45,7 @@ async fn each_placement_is_rendered_as_the_seal_says() {
 }
 
 #[tokio::test]
-async fn the_reference_is_taken_in_each_place_that_the_host_accepts() {
+pub(crate) async fn the_reference_is_taken_in_each_place_that_the_host_accepts() {
     let world = World::new().await;
     let reference = &world.alice.reference;
     let basic = format!("Authorization: Basic {}", STANDARD.encode(format!("whoever:{reference}")));
@@ -59,7 +59,7 @@ async fn the_reference_is_taken_in_each_place_that_the_host_accepts() {
 }
 
 #[tokio::test]
-async fn every_call_has_one_intent_and_one_outcome() {
+pub(crate) async fn every_call_has_one_intent_and_one_outcome() {
     let world = World::new().await;
     let line = "POST /acme/things";
     let answer = world.call(&world.alice, &format!("{line}?q=hidden"), &["Content-Length: 0"]).await;
@@ -81,7 +81,7 @@ async fn every_call_has_one_intent_and_one_outcome() {
 }
 
 #[tokio::test]
-async fn http2_carries_calls_side_by_side() {
+pub(crate) async fn http2_carries_calls_side_by_side() {
     let world = World::new().await;
     let mut dial = world.dial(Some(&world.alice.identity));
     dial.alpn = &["h2"];
@@ -111,7 +111,7 @@ async fn http2_carries_calls_side_by_side() {
 }
 
 #[tokio::test]
-async fn an_event_reaches_its_reader_before_the_next_one_is_written() {
+pub(crate) async fn an_event_reaches_its_reader_before_the_next_one_is_written() {
     let world = World::new().await;
     let gate = Arc::new(Notify::new());
     let held = Arc::clone(&gate);
@@ -132,7 +132,7 @@ async fn an_event_reaches_its_reader_before_the_next_one_is_written() {
 }
 
 #[tokio::test]
-async fn large_bodies_pass_whole_in_both_directions() {
+pub(crate) async fn large_bodies_pass_whole_in_both_directions() {
     let world = World::new().await;
     let size = 8 << 20;
     world.tool.answers(move |seen| Reply::ok(&format!("{}{}", seen.body.len(), "x".repeat(size))));
@@ -155,7 +155,7 @@ async fn large_bodies_pass_whole_in_both_directions() {
 }
 
 #[tokio::test]
-async fn expect_is_answered_after_the_decision_and_goes_no_further() {
+pub(crate) async fn expect_is_answered_after_the_decision_and_goes_no_further() {
     let world = World::new().await;
     let mut wire = world.connect(&world.alice).await;
     let fields = [World::bearer(&world.alice), "Content-Length: 4".into(), "Expect: 100-continue".into()];
@@ -173,7 +173,7 @@ async fn expect_is_answered_after_the_decision_and_goes_no_further() {
 }
 
 #[tokio::test]
-async fn two_hundred_calls_wake_once_and_lease_once() {
+pub(crate) async fn two_hundred_calls_wake_once_and_lease_once() {
     let world = World::new().await;
     let mut dial = world.dial(Some(&world.alice.identity));
     dial.alpn = &["h2"];

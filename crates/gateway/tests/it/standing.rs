@@ -46,7 +46,7 @@ async fn reads_no_end(mut wire: Wire) {
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_cut() {
+pub(crate) async fn an_answer_that_nobody_reads_is_cut() {
     let world = bounded(Limits { body_idle: Duration::from_millis(200), ..Limits::default() }).await;
     let wire = unread(&world, &world.mallory).await;
     world.eventually("an outcome", || async { cut_outcomes(&world).await == 1 }).await;
@@ -55,7 +55,7 @@ async fn an_answer_that_nobody_reads_is_cut() {
 }
 
 #[tokio::test]
-async fn what_ends_a_grant_or_a_wake_cuts_an_answer_that_nobody_reads() {
+pub(crate) async fn what_ends_a_grant_or_a_wake_cuts_an_answer_that_nobody_reads() {
     for end in ["revoke", "sleep", "kill"] {
         let world = World::new().await;
         let wire = unread(&world, &world.mallory).await;
@@ -83,7 +83,7 @@ async fn what_ends_a_grant_or_a_wake_cuts_an_answer_that_nobody_reads() {
 }
 
 #[tokio::test]
-async fn over_http2_a_stream_whose_window_stays_shut_is_cut() {
+pub(crate) async fn over_http2_a_stream_whose_window_stays_shut_is_cut() {
     let world = bounded(Limits { body_idle: Duration::from_millis(200), ..Limits::default() }).await;
     let body = "x".repeat(LONG);
     world.tool.answers(move |_| Reply::with("200 OK", &[], &body));
@@ -101,7 +101,7 @@ async fn over_http2_a_stream_whose_window_stays_shut_is_cut() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_proves_nothing_shuts_nobody_out() {
+pub(crate) async fn a_crowd_that_proves_nothing_shuts_nobody_out() {
     let world = bounded(Limits { connections_max: 3, ..Limits::default() }).await;
     world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
     let mut held = Vec::new();
@@ -114,7 +114,7 @@ async fn a_crowd_that_proves_nothing_shuts_nobody_out() {
 }
 
 #[tokio::test]
-async fn one_key_holds_no_more_than_its_own_connections() {
+pub(crate) async fn one_key_holds_no_more_than_its_own_connections() {
     let world = bounded(Limits { connections_each_max: 2, ..Limits::default() }).await;
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -128,7 +128,7 @@ async fn one_key_holds_no_more_than_its_own_connections() {
 }
 
 #[tokio::test]
-async fn who_is_nobody_is_refused_once() {
+pub(crate) async fn who_is_nobody_is_refused_once() {
     let world = World::new().await;
     let stranger = Identity::new();
     for identity in [None, Some(&stranger)] {
@@ -147,7 +147,7 @@ async fn who_is_nobody_is_refused_once() {
 }
 
 #[tokio::test]
-async fn a_connection_that_asks_nothing_ends() {
+pub(crate) async fn a_connection_that_asks_nothing_ends() {
     let brief = Duration::from_millis(50);
     let world = bounded(Limits { stranger_within: brief, head_within: brief, ..Limits::default() }).await;
     let silent = world.dial(None).connect().await.unwrap().is_closed().await;

@@ -76,7 +76,16 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// A server whose certificate says `certified`.
     pub(crate) async fn start(certified: &str) -> Self {
-        let (config, root) = identity(certified);
+        Self::serving(Some(certified)).await
+    }
+
+    /// A server that speaks plain HTTP.
+    pub(crate) async fn start_plain() -> Self {
+        Self::serving(None).await
+    }
+
+    async fn serving(certified: Option<&str>) -> Self {
+        let (config, root) = identity(certified.unwrap_or("nobody.test"));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = Self {
             address: listener.local_addr().unwrap(),
@@ -85,7 +94,7 @@ impl Upstream {
             script: Arc::new(Mutex::new(Arc::new(|_: &Seen| Reply::ok("{\"fine\":true}")))),
         };
         let (seen, script) = (Arc::clone(&upstream.seen), Arc::clone(&upstream.script));
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = certified.map(|_| TlsAcceptor::from(Arc::new(config)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let serving = Serving { seen: Arc::clone(&seen), script: Arc::clone(&script) };
@@ -130,8 +139,17 @@ struct Serving {
 }
 
 impl Serving {
-    async fn run(self, acceptor: TlsAcceptor, stream: TcpStream) {
-        let Ok(mut stream) = acceptor.accept(stream).await else { return };
+    async fn run(self, acceptor: Option<TlsAcceptor>, stream: TcpStream) {
+        match acceptor {
+            None => self.answer(stream).await,
+            Some(acceptor) => {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                self.answer(stream).await;
+            }
+        }
+    }
+
+    async fn answer(self, mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
         let mut unread = Vec::new();
         while let Some(head) = read_head(&mut stream, &mut unread).await {
             let place = {

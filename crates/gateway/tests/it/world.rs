@@ -1,24 +1,26 @@
 //! A whole gateway in one process: store, ledger, policy, pool, a keeper that really seals, two tools that
 //! record, two agents. And the oracle that every attack ends with.
 
+mod rows;
+
 use crate::{
-    client::{Answer, Dial, Identity, Wire},
+    client::{Answer, Dial, Identity, Wire, careless},
+    door::{Door, Rewriting},
     keeper::{FakeKeeper, Vaulted},
     upstream::Upstream,
 };
-use nightlatch_catalog::builtin::Catalogue;
+use nightlatch_catalog::{builtin::Catalogue, profile::Profile};
 use nightlatch_custody::{GatewayKeys, KeeperKeys, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp, random},
     connection::{Connection, Source},
-    grant::{Grant, ResourcePattern, Selector},
-    id::{ConnectionId, EnrolmentId, GrantId, PrincipalId, TaskId, TenantId},
+    grant::Grant,
+    id::{ConnectionId, GrantId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, DirectoryStore, KeeperStore, NewConnection, ToolRow},
-    principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
-    reference::Reference,
+    principal::EnrolmentCode,
     sealed::Attestation,
-    task::{Egress, Task, TaskState},
-    tool::{BoundHost, Effect, Placement, Scheme},
+    task::{Egress, Task},
+    tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Connector, EgressConfig, Map, Pool, PoolLimits, Resolve};
 use nightlatch_gateway::{Directory, Gateway, Limits, Parts, tls::server_config};
@@ -29,6 +31,8 @@ use nightlatch_ledger::{
 };
 use nightlatch_policy::Decider;
 use nightlatch_store::SqliteStore;
+use rows::{actor, grant, people};
+pub(crate) use rows::{enrol_binding, other_secret};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -45,13 +49,25 @@ use tokio::{net::TcpListener, sync::oneshot};
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789-abcdefghij";
 /// The host that the connection is bound to.
 pub(crate) const HOST: &str = "api.acme.test";
+/// The host of its provider's token endpoint. What reaches it reaches `evil`, which never hears of a credential.
+pub(crate) const LOGIN: &str = "login.acme.test";
 /// A host that nobody confirmed.
 pub(crate) const EVIL: &str = "evil.test";
+
+/// Where the tool's provider takes tokens: beside the tool, and at a host of its own.
+const PROFILE: &str = r#"
+name = "acme"
+title = "Acme"
+authorization_endpoint = "https://login.acme.test/authorize"
+token_endpoint = "https://login.acme.test/token"
+token_endpoint_aliases = ["https://api.acme.test/oauth/token"]
+"#;
 
 pub(crate) const MANIFEST: &str = r#"
 name = "acme"
 title = "Acme"
 docs = "https://docs.acme.test"
+profile = "acme"
 keep_cookies = ["lang"]
 safe_methods = true
 
@@ -108,6 +124,11 @@ impl Hand {
     /// Sets the wall clock back; time since the start goes on.
     pub(crate) fn set_back(&self, span: Duration) {
         self.set_back.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// The time, for rows that a test writes.
+    pub(crate) fn now_for_tests(&self) -> Timestamp {
+        self.now()
     }
 
     pub(crate) fn hold_writer(&self, held: bool) {
@@ -168,6 +189,10 @@ pub(crate) struct Twist {
     pub(crate) feed: Option<Arc<dyn DirectoryStore>>,
     /// The name in the tool's certificate.
     pub(crate) certified: Option<&'static str>,
+    /// More hosts that are answered by `evil`, and nothing else about them is known.
+    pub(crate) elsewhere: Vec<&'static str>,
+    /// What answers at `plain.test`, in plain HTTP.
+    pub(crate) plainly: Option<SocketAddr>,
 }
 
 pub(crate) struct World {
@@ -184,8 +209,12 @@ pub(crate) struct World {
     pub(crate) connection: ConnectionId,
     pub(crate) alice: Actor,
     pub(crate) mallory: Actor,
+    pub(crate) door: Door,
     stop: Option<oneshot::Sender<()>>,
 }
+
+/// The host of the tool where it speaks plain HTTP.
+pub(crate) const PLAIN_HOST: &str = "localhost";
 
 pub(crate) fn ten() -> [u8; 10] {
     random(&SystemEntropy::new()).unwrap()
@@ -230,11 +259,20 @@ impl World {
             Ledger::open(&ledger, ledger_keys, Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>)
                 .await
                 .unwrap();
-        let (tool, evil) =
-            (Upstream::start(twist.certified.unwrap_or(HOST)).await, Upstream::start(EVIL).await);
-        let maps = [(HOST, &tool), (EVIL, &evil)];
-        let maps =
-            maps.map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap()).to_vec();
+        let door = Door::current();
+        let tool = match door.is_plain() {
+            true => Upstream::start_plain().await,
+            false => Upstream::start(twist.certified.unwrap_or(HOST)).await,
+        };
+        let evil = Upstream::start(EVIL).await;
+        let more = twist.elsewhere.iter().map(|host| (*host, &evil));
+        let maps = [(HOST, &tool), (PLAIN_HOST, &tool), (EVIL, &evil), (LOGIN, &evil)];
+        let maps = maps.into_iter().chain(more);
+        let plainly = twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap());
+        let maps = maps
+            .map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap())
+            .chain(plainly)
+            .collect();
         let connector = Connector::new(
             EgressConfig { maps, allows: Vec::new() },
             Arc::new(Nowhere),
@@ -244,13 +282,13 @@ impl World {
         let keeper =
             Arc::new(FakeKeeper::new(keeper_keys, store.clone(), Arc::clone(&clock) as Arc<dyn Clock>));
         let limits = twist.limits.unwrap_or_default();
-        let directory = Directory::new(
-            &Catalogue::builtin().unwrap(),
-            Arc::clone(&clock) as Arc<dyn Clock>,
-            limits.staleness_bound,
-        );
+        let mut catalogue = Catalogue::builtin().unwrap();
+        catalogue.add_profile(Profile::parse("acme.toml", PROFILE).unwrap()).unwrap();
+        let directory =
+            Directory::new(&catalogue, Arc::clone(&clock) as Arc<dyn Clock>, limits.staleness_bound);
         let directory = Arc::new(directory);
-        let (tenant, human, connection) = people(&store, &keeper, now).await;
+        let plain = door.is_plain().then(|| tool.address.port());
+        let (tenant, human, connection) = people(&store, &keeper, plain, now).await;
         let alice = actor(&store, tenant, human, connection, "alice", now).await;
         let mallory = actor(&store, tenant, human, connection, "mallory", now).await;
         let gateway = Arc::new(Gateway::new(Parts {
@@ -288,6 +326,7 @@ impl World {
             connection,
             alice,
             mallory,
+            door,
             stop,
         };
         world.in_effect().await;
@@ -301,9 +340,35 @@ impl World {
         self.gateway.directory().wait_applied(number, Duration::from_secs(2)).await;
     }
 
-    /// A connection of an actor, over HTTP/1.1.
+    /// A connection of an actor, over HTTP/1.1, by the world's door.
     pub(crate) async fn connect(&self, actor: &Actor) -> Wire {
+        let in_stream = matches!(self.door, Door::Stream | Door::AbsoluteInStream);
+        let mut wire = match self.door {
+            Door::Route | Door::Absolute => self.direct(actor).await,
+            Door::Tunnel | Door::Stream => {
+                let tunnel = self.tunnel(actor, &format!("{HOST}:443"), in_stream).await.unwrap();
+                tunnel.secured(careless(&["http/1.1"], true), HOST).await.unwrap()
+            }
+            Door::AbsoluteInStream => self.tunnel(actor, "plain-http.invalid:80", true).await.unwrap(),
+        };
+        let (tool, before) = match self.door.is_plain() {
+            true => (self.plain_authority(), format!("http://{}", self.plain_authority())),
+            false => (HOST.to_owned(), String::new()),
+        };
+        if self.door != Door::Route {
+            wire.rewriting = Some(Rewriting { gateway: self.host(), tool, before });
+        }
+        wire
+    }
+
+    /// A connection of an actor to the gateway itself.
+    pub(crate) async fn direct(&self, actor: &Actor) -> Wire {
         self.dial(Some(&actor.identity)).connect().await.unwrap()
+    }
+
+    /// Where the tool is, where it speaks plain HTTP.
+    pub(crate) fn plain_authority(&self) -> String {
+        format!("{PLAIN_HOST}:{}", self.tool.address.port())
     }
 
     pub(crate) fn dial<'a>(&self, identity: Option<&'a Identity>) -> Dial<'a> {
@@ -318,7 +383,9 @@ impl World {
 
     /// The authorities that an actor is given to trust.
     pub(crate) async fn trust(&self, actor: &Actor) -> String {
-        let answer = self.send(actor, &self.request("GET /v1/trust", &[])).await;
+        let mut wire = self.direct(actor).await;
+        wire.write(self.request("GET /v1/trust", &[])).await;
+        let answer = wire.answer().await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.text()
     }
@@ -451,6 +518,50 @@ impl World {
         self.in_effect().await;
     }
 
+    /// Opens or shuts the way to hosts that no tool has.
+    pub(crate) async fn set_egress(&self, actor: &Actor, egress: Egress) {
+        self.set_task(actor, |task| task.egress = egress).await;
+    }
+
+    /// Adds tools to the tenant, by their names and manifests, beside the one that is there.
+    pub(crate) async fn add_tools(&self, tools: &[(&str, &str)]) {
+        for (name, manifest) in tools {
+            let row = ToolRow {
+                tenant: self.tenant,
+                name: name.parse().unwrap(),
+                manifest: (*manifest).to_owned(),
+                added_at: self.clock.now(),
+            };
+            self.store.put_tool(row).await.unwrap();
+        }
+        self.in_effect().await;
+    }
+
+    /// A connection of a tool, and a grant of it to an actor; gives the reference.
+    pub(crate) async fn granted(&self, actor: &Actor, tool: &str, hosts: Vec<BoundHost>) -> String {
+        let (now, id) = (self.clock.now(), ConnectionId::new(self.clock.now(), ten()));
+        let vaulted =
+            Vaulted { hosts: hosts.clone(), secret: other_secret(tool), family: None, generation: 1 };
+        self.keeper.vault.lock().unwrap().insert(id, vaulted);
+        let connection = Connection {
+            tenant: self.tenant,
+            id,
+            tool: tool.parse().unwrap(),
+            // A name of its own among the tool's connections.
+            name: id.to_string().to_lowercase().parse().unwrap(),
+            account: None,
+            account_label: None,
+            source: Source::Static,
+            hosts,
+            created_at: now,
+            removed_at: None,
+        };
+        self.store.put_connection(NewConnection { connection, tokens: None, secret: None }).await.unwrap();
+        let reference = grant(&self.store, self.tenant, actor.task, id, tool, now).await.1;
+        self.in_effect().await;
+        reference
+    }
+
     /// Writes a grant's row anew.
     pub(crate) async fn set_grant(&self, actor: &Actor, change: impl FnOnce(&mut Grant)) {
         let grants = self.store.grants(self.tenant).await.unwrap();
@@ -486,138 +597,4 @@ impl Drop for World {
             let _ = stop.send(());
         }
     }
-}
-
-async fn people(
-    store: &SqliteStore,
-    keeper: &FakeKeeper,
-    now: Timestamp,
-) -> (TenantId, PrincipalId, ConnectionId) {
-    let (tenant, human) = (TenantId::new(now, ten()), PrincipalId::new(now, ten()));
-    let agent = agent_row(tenant, human, PrincipalId::new(now, ten()), "laptop", now);
-    let human_row = Human { tenant, id: human, label: "dana@host".into(), created_at: now };
-    let tenant_row = Tenant { id: tenant, name: "default".parse().unwrap(), created_at: now };
-    store.bootstrap(tenant_row, human_row, agent).await.unwrap();
-    let tool = ToolRow { tenant, name: "acme".parse().unwrap(), manifest: MANIFEST.into(), added_at: now };
-    store.put_tool(tool).await.unwrap();
-    let id = ConnectionId::new(now, ten());
-    let connection = Connection {
-        tenant,
-        id,
-        tool: "acme".parse().unwrap(),
-        name: "main".parse().unwrap(),
-        account: None,
-        account_label: None,
-        source: Source::Static,
-        hosts: hosts(),
-        created_at: now,
-        removed_at: None,
-    };
-    store.put_connection(NewConnection { connection, tokens: None, secret: None }).await.unwrap();
-    let vaulted = Vaulted { hosts: hosts(), secret: SECRET.into(), family: None, generation: 1 };
-    keeper.vault.lock().unwrap().insert(id, vaulted);
-    (tenant, human, id)
-}
-
-fn agent_row(tenant: TenantId, owner: PrincipalId, id: PrincipalId, name: &str, now: Timestamp) -> Agent {
-    Agent {
-        tenant,
-        id,
-        name: name.parse().unwrap(),
-        owner,
-        purpose: "tests".into(),
-        risk: RiskTier::Medium,
-        status: AgentStatus::Active,
-        created_at: now,
-        attestation: Attestation("test".into()),
-    }
-}
-
-async fn actor(
-    store: &SqliteStore,
-    tenant: TenantId,
-    human: PrincipalId,
-    connection: ConnectionId,
-    name: &str,
-    now: Timestamp,
-) -> Actor {
-    let (agent, task, grant) =
-        (PrincipalId::new(now, ten()), TaskId::new(now, ten()), GrantId::new(now, ten()));
-    let ends_at = now.plus(Duration::from_secs(24 * 3600));
-    store.put_agent(agent_row(tenant, human, agent, name, now)).await.unwrap();
-    let task_row = Task {
-        tenant,
-        id: task,
-        name: None,
-        agent,
-        subject: human,
-        purpose: "tests".into(),
-        egress: Egress::Tools,
-        state: TaskState::Awake,
-        created_at: now,
-        ends_at,
-        attestation: Attestation("test".into()),
-    };
-    store.put_task(task_row).await.unwrap();
-    let reference = Reference::draw(|| random::<64>(&SystemEntropy::new())).unwrap();
-    let grant_row = Grant {
-        tenant,
-        id: grant,
-        task,
-        connection,
-        tool: "acme".parse().unwrap(),
-        operations: vec![Selector::Effect(Effect::Write)],
-        resource: ResourcePattern::all(),
-        reference: reference.clone(),
-        created_at: now,
-        expires_at: ends_at,
-        revoked_at: None,
-        attestation: Attestation("test".into()),
-    };
-    store.put_grant(grant_row).await.unwrap();
-    let identity = Identity::new();
-    let binding = Binding::Key { spki_sha256: identity.spki_sha256.clone() };
-    enrol(store, tenant, agent, task, binding, now).await;
-    Actor { identity, agent, task, grant, reference: reference.as_str().to_owned() }
-}
-
-/// Enrols a binding by the store's own way: a code, used up.
-pub(crate) async fn enrol_binding(
-    store: &SqliteStore,
-    tenant: TenantId,
-    actor: &Actor,
-    binding: Binding,
-    now: Timestamp,
-) {
-    enrol(store, tenant, actor.agent, actor.task, binding, now).await;
-}
-
-async fn enrol(
-    store: &SqliteStore,
-    tenant: TenantId,
-    agent: PrincipalId,
-    task: TaskId,
-    binding: Binding,
-    now: Timestamp,
-) {
-    let code_sha256: String = ten().iter().map(|byte| format!("{byte:02x}")).collect();
-    let code = EnrolmentCode {
-        tenant,
-        code_sha256: code_sha256.clone(),
-        agent,
-        task,
-        expires_at: now.plus(Duration::from_secs(600)),
-        attestation: Attestation("test".into()),
-    };
-    store.put_enrolment_code(code).await.unwrap();
-    let enrolment = Enrolment {
-        tenant,
-        id: EnrolmentId::new(now, ten()),
-        agent,
-        task,
-        binding,
-        created_at: now,
-        attestation: Attestation("test".into()),
-    };
-    assert!(store.enrol(code_sha256, enrolment).await.unwrap());
 }

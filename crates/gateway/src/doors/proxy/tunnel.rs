@@ -49,8 +49,8 @@ pub(super) struct Tunnel {
     pub(super) way: Way,
     pub(super) upgrade: OnUpgrade,
     pub(super) ends: Ends,
-    pub(super) _place: TunnelPlace,
-    pub(super) _busy: Busy,
+    pub(super) place: TunnelPlace,
+    pub(super) busy: Busy,
 }
 
 type Inner = Moving<TokioIo<Upgraded>>;
@@ -59,13 +59,15 @@ type Inner = Moving<TokioIo<Upgraded>>;
 pub(super) fn run(tunnel: Tunnel) -> Boxed<'static, ()> {
     // A named type: what is served inside may be asked for a tunnel too, and refuses it.
     Box::pin(async move {
-        let limits = tunnel.shared.corridor.limits;
-        let Ok(Ok(upgraded)) = timeout(limits.handshake_within, tunnel.upgrade).await else { return };
-        let given_up = tunnel.ends.given_up.clone().unwrap_or_default();
+        // By name, each of them: what an async block does not name it does not keep.
+        let Tunnel { shared, peer, way, upgrade, ends, place: _place, busy: _busy } = tunnel;
+        let limits = shared.corridor.limits;
+        let Ok(Ok(upgraded)) = timeout(limits.handshake_within, upgrade).await else { return };
+        let given_up = ends.given_up.clone().unwrap_or_default();
         // Where one connection carries many tunnels, that it moves says nothing of this one.
         let stream = Moving::new(TokioIo::new(upgraded), limits.body_idle, given_up, |_| {});
-        let inside = Inside { shared: &tunnel.shared, peer: &tunnel.peer, ends: tunnel.ends };
-        match tunnel.way {
+        let inside = Inside { shared: &shared, peer: &peer, ends };
+        match way {
             Way::PlainHttp => inside.serve(Through::PlainProxy, None, stream, false).await,
             Way::Intercepted(to) => inside.intercept(to, stream).await,
             Way::Spliced { to, socket, opening } => inside.splice(&to, stream, socket, &opening).await,
