@@ -17,6 +17,7 @@ Exit codes:
 Standard output holds results only; progress and hints go to standard error.
 
 Examples:
+  nightlatch demo
   nightlatch up
   nightlatch connect github --key
   nightlatch run --grant github:read -- gh issue list
@@ -50,6 +51,12 @@ Examples:
 Where it listens is said in nightlatch.toml in the data folder. It refuses a folder that others can
 read, a folder in use, a busy port, and a database whose keys are missing.")]
     Up(Up),
+    /// Play the four breaks: an ordinary client beside an agent behind Nightlatch
+    #[command(after_help = DEMO_HELP)]
+    Demo(Demo),
+    /// An actor of the demo
+    #[command(name = ACTOR, subcommand, hide = true)]
+    DemoPart(DemoPart),
     /// Stop the Nightlatch that serves this data folder
     #[command(after_help = "Examples:\n  nightlatch stop\n  nightlatch --data /srv/nightlatch stop")]
     Stop,
@@ -119,6 +126,80 @@ pub(crate) struct Up {
     /// Leave the terminal's session: how other commands start it in the background
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
+}
+
+/// What the demo does, for its help.
+const DEMO_HELP: &str = "\
+It starts a provider and Nightlatch in a temporary folder, plays each break as real HTTP on
+loopback (with an ordinary client that holds its tokens, and with an agent under `run`), prints
+what came of it, and stays up to be looked at until Ctrl-C. Nothing of yours is read or changed.
+Linux only: it looks into the memory of the programs that it starts.
+
+Examples:
+  nightlatch demo
+  nightlatch demo --exit --json
+
+The exit code is 0 only if every break broke the ordinary client and none broke the agent.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End when it was played, and do not stay up
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// The keeper's timer: `off` shows that the demo can fail
+    #[arg(long, value_enum, default_value = "on", hide = true)]
+    pub(crate) refresh_timer: Switch,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub(crate) const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+}
+
+/// The hidden command that the demo's actors are.
+pub(crate) const ACTOR: &str = "demo-part";
+
+/// The programs that the demo starts; each finds its token in `SIM_TOKEN`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoPart {
+    /// A client that holds its tokens itself
+    Naive(DemoNaive),
+    /// An agent that holds a reference
+    Agent(DemoAgent),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoNaive {
+    /// The provider's address
+    #[arg(long)]
+    pub(crate) issuer: String,
+    /// Its registration there
+    #[arg(long)]
+    pub(crate) client_id: String,
+    /// Its token file
+    #[arg(long)]
+    pub(crate) file: PathBuf,
+    /// Where it writes every byte that it receives
+    #[arg(long)]
+    pub(crate) transcript: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoAgent {
+    /// The API's address
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Where it writes every byte that it receives
+    #[arg(long)]
+    pub(crate) transcript: PathBuf,
 }
 
 #[derive(Debug, Args)]

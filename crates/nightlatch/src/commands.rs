@@ -4,6 +4,7 @@ mod agents;
 mod background;
 mod connect;
 mod connections;
+mod demo;
 mod grants;
 mod health;
 mod ledger;
@@ -33,8 +34,11 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<(), Failure> {
         return Ok(nightlatch_companion::sandbox::stage(role)?);
     }
     let umask = private_files();
-    if let Command::Up(up) = &cli.command {
-        return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json);
+    match cli.command {
+        Command::Up(up) => return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json),
+        Command::Demo(asked) => return demo::run(&asked, output),
+        Command::DemoPart(part) => return crate::demo::act(part),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(ask(cli, output, umask))
@@ -49,7 +53,7 @@ fn private_files() -> Mode {
 async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
     let seat = Seat { data: cli.data, output };
     match cli.command {
-        Command::Up(_) | Command::Stage { .. } => {
+        Command::Up(_) | Command::Stage { .. } | Command::Demo(_) | Command::DemoPart(_) => {
             Err(Failure::Usage("this command serves, and asks nobody".to_owned()))
         }
         Command::Stop => stop::run(&seat).await,

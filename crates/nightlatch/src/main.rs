@@ -12,6 +12,7 @@ mod adapters;
 mod cli;
 mod commands;
 mod config;
+mod demo;
 mod error;
 mod output;
 mod place;

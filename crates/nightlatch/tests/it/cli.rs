@@ -9,6 +9,7 @@ use std::{fs, path::Path, process::Output};
 const COMMANDS: &[&str] = &[
     "",
     "up",
+    "demo",
     "stop",
     "connect",
     "run",

@@ -12,6 +12,7 @@
 mod cli;
 mod config;
 mod crash;
+mod demo;
 mod faults;
 mod first_call;
 mod forged;
