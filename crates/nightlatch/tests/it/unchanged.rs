@@ -5,7 +5,7 @@ use crate::world::{
     connect::text,
     install::Install,
     parts::parts,
-    unchanged::{GitHub, Ran, basic, program, python, python_script, script},
+    unchanged::{GitHub, Ran, Walls, basic, program, python, python_script, script},
     upstream::{Behind, Upstream},
 };
 use serde::Deserialize;
@@ -20,6 +20,7 @@ struct Call {
     name: Option<String>,
 }
 
+const READ: &str = "github:read";
 const REPOSITORY: &str = "https://api.github.com/repos/dana/site";
 
 /// The same three calls by every client: one that is granted, one that is not, and one without a reference.
@@ -39,52 +40,63 @@ fn assert_three_calls(github: &GitHub, ran: &Ran, process: &str) {
 #[tokio::test]
 async fn curl_works_unchanged() {
     let github = GitHub::connected("with-curl", "canary-key-1c5e9a7d3b60f284").await;
-    let call = |line: &str| {
-        let line = format!("exec curl --silent --show-error --include {line}");
-        github.install.run_unchanged("curl", "github:read", "GH_TOKEN", &["sh", "-c", &line])
-    };
-    let granted = call(&format!("-H \"Authorization: Bearer $GH_TOKEN\" {REPOSITORY}"));
-    assert!(granted.ok && granted.stdout.contains("\"full_name\":\"dana/site\""), "{granted}");
-    granted.assert_looked_into("curl");
-    github.api.assert_only(&github.bearer(), &granted.reference);
+    for walls in Walls::EACH {
+        github.api.forget();
+        let call = |line: &str| {
+            let line = format!("exec curl --silent --show-error --include {line}");
+            github.install.run_unchanged("curl", (READ, walls), "GH_TOKEN", &["sh", "-c", &line])
+        };
+        let granted = call(&format!("-H \"Authorization: Bearer $GH_TOKEN\" {REPOSITORY}"));
+        assert!(granted.ok && granted.stdout.contains("\"full_name\":\"dana/site\""), "{granted}");
+        granted.assert_looked_into("curl");
+        github.api.assert_only(&github.bearer(), &granted.reference);
 
-    let before = github.api.count();
-    let refused = call(&format!("-H \"Authorization: Bearer $GH_TOKEN\" -d '{{}}' {REPOSITORY}/issues"));
-    assert!(refused.stdout.contains(" 403") && refused.stdout.contains("policy-denied"), "{refused}");
-    let bare = call(REPOSITORY).stdout.to_ascii_lowercase();
-    assert!(bare.contains(" 401") && bare.contains("www-authenticate: bearer realm=\"github\""), "{bare}");
-    assert_eq!(github.api.count(), before, "a refused call reached the upstream");
+        let refused = call(&format!("-H \"Authorization: Bearer $GH_TOKEN\" -d '{{}}' {REPOSITORY}/issues"));
+        assert!(refused.stdout.contains(" 403") && refused.stdout.contains("policy-denied"), "{refused}");
+        let bare = call(REPOSITORY).stdout.to_ascii_lowercase();
+        assert!(bare.contains(" 401"), "{bare}");
+        assert!(bare.contains("www-authenticate: bearer realm=\"github\""), "{bare}");
+        assert_eq!(github.api.asked(), ["GET /repos/dana/site"], "a refused call reached the upstream");
+    }
 }
 
 #[tokio::test]
 async fn git_clones_and_pushes_unchanged() {
     let github = GitHub::connected("with-git", "canary-key-8d4f0b2e6a91c753").await;
+    clone_and_push(&github, "walled", Walls::Best, &["first"]).await;
+    clone_and_push(&github, "open", Walls::None, &["from walled", "first"]).await;
+}
+
+/// From a repository with these commits: a clone, a push that is not granted, and one that is.
+async fn clone_and_push(github: &GitHub, here: &str, walls: Walls, before: &[&str]) {
+    github.git.forget();
     let url = format!("https://github.com/dana/{}.git", github.repository);
     let git = |here: &str, grant: &str, words: &[&str]| {
         let name = ["git", "-c", "user.name=Dana", "-c", "user.email=dana@example.com"];
-        github.install.run_unchanged(here, grant, "GH_TOKEN", &[&name, words].concat())
+        github.install.run_unchanged(here, (grant, walls), "GH_TOKEN", &[&name, words].concat())
     };
-    let cloned = git("git", "github:read", &["clone", &url, "site"]);
+    let cloned = git(here, READ, &["clone", &url, "site"]);
     assert!(cloned.ok, "{cloned}");
-    let readme = std::fs::read_to_string(github.install.work("git/site").join("README")).expect("a clone");
+    let readme = std::fs::read_to_string(github.install.work(here).join("site/README")).expect("a clone");
     assert_eq!(readme, "hello\n");
     cloned.assert_looked_into("git-remote-http");
     github.git.assert_only(&github.basic(), &cloned.reference);
 
-    let committed = git("git/site", "github:read", &["commit", "--quiet", "--allow-empty", "-m", "second"]);
+    let (site, subject) = (format!("{here}/site"), format!("from {here}"));
+    let committed = git(&site, READ, &["commit", "--quiet", "--allow-empty", "-m", &subject]);
     assert!(committed.ok, "{committed}");
-    // A clone may not push: refused for good, which git does not take for a wrong password.
-    let before = github.git.count();
-    let refused = git("git/site", "github:read", &["push", "origin", "main"]);
+    // Who may clone may not push: refused for good, which git does not take for a wrong password.
+    let arrived = github.git.count();
+    let refused = git(&site, READ, &["push", "origin", "main"]);
     assert!(!refused.ok && refused.stderr.contains("403"), "{refused}");
-    assert_eq!(github.git.count(), before, "a refused push reached the upstream");
-    assert_eq!(github.told().await.subjects, ["first"]);
+    assert_eq!(github.git.count(), arrived, "a refused push reached the upstream");
+    assert_eq!(github.told().await.subjects, before);
 
-    let pushed = git("git/site", "github:write", &["push", "origin", "main"]);
+    let pushed = git(&site, "github:write", &["push", "origin", "main"]);
     assert!(pushed.ok, "{pushed}");
     github.git.assert_only(&github.basic(), &pushed.reference);
     let told = github.told().await;
-    assert_eq!(told.subjects, ["second", "first"]);
+    assert_eq!(told.subjects, [&[subject.as_str()], before].concat());
     assert_eq!((told.refused, told.served > 3), (0, true), "{told:?}");
 }
 
@@ -92,31 +104,36 @@ async fn git_clones_and_pushes_unchanged() {
 async fn gh_and_with_it_gos_own_client_work_unchanged() {
     let github = GitHub::connected("with-gh", "canary-key-5a9e1d7c3f80b264").await;
     let gh = program(&parts().agents.bin, "gh");
-    let call = |words: &[&str]| {
-        let words = [&[gh.as_str(), "api", "--include"], words].concat();
-        github.install.run_unchanged("gh", "github:read", "GH_TOKEN", &words)
-    };
-    let granted = call(&["repos/dana/site"]);
-    assert!(granted.ok && granted.stdout.contains("\"full_name\":\"dana/site\""), "{granted}");
-    granted.assert_looked_into("gh");
-    assert_eq!(github.api.asked(), ["GET /repos/dana/site"]);
-    github.api.assert_only(&github.bearer(), &granted.reference);
+    for walls in Walls::EACH {
+        github.api.forget();
+        let call = |words: &[&str]| {
+            let words = [&[gh.as_str(), "api", "--include"], words].concat();
+            github.install.run_unchanged("gh", (READ, walls), "GH_TOKEN", &words)
+        };
+        let granted = call(&["repos/dana/site"]);
+        assert!(granted.ok && granted.stdout.contains("\"full_name\":\"dana/site\""), "{granted}");
+        granted.assert_looked_into("gh");
+        github.api.assert_only(&github.bearer(), &granted.reference);
 
-    let refused = call(&["repos/dana/site/issues", "-f", "title=not granted"]);
-    assert!(!refused.ok && refused.stdout.contains("policy-denied"), "{refused}");
-    // A credential that the program brought itself goes nowhere.
-    let own = ["env", "GH_TOKEN=ghp_someoneelsestoken", &gh, "api", "--include", "user"];
-    let own = github.install.run_unchanged("gh", "github:read", "GITHUB_TOKEN", &own);
-    assert!(!own.ok && own.stdout.contains("403"), "{own}");
-    assert_eq!(github.api.count(), 1, "a refused call reached the upstream");
+        let refused = call(&["repos/dana/site/issues", "-f", "title=not granted"]);
+        assert!(!refused.ok && refused.stdout.contains("policy-denied"), "{refused}");
+        // A credential that the program brought itself goes nowhere.
+        let own = ["env", "GH_TOKEN=ghp_someoneelsestoken", &gh, "api", "--include", "user"];
+        let own = github.install.run_unchanged("gh", (READ, walls), "GITHUB_TOKEN", &own);
+        assert!(!own.ok && own.stdout.contains("403"), "{own}");
+        assert_eq!(github.api.asked(), ["GET /repos/dana/site"], "a refused call reached the upstream");
+    }
 }
 
 /// A client whose script makes the three calls.
 async fn assert_works(client: &'static str, key: &'static str, words: &[String], process: &str) {
     let github = GitHub::connected(client, key).await;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let ran = github.install.run_unchanged(client, "github:read", "GH_TOKEN", &words);
-    assert_three_calls(&github, &ran, process);
+    for walls in Walls::EACH {
+        github.api.forget();
+        let ran = github.install.run_unchanged(client, (READ, walls), "GH_TOKEN", &words);
+        assert_three_calls(&github, &ran, process);
+    }
 }
 
 #[tokio::test]
@@ -207,19 +224,21 @@ async fn pip_installs_unchanged_from_a_private_index() {
         "exec {} -m pip install --no-cache-dir --disable-pip-version-check --target here tiny --index-url",
         python()
     );
-    let run = |token: &str| {
+    let run = |here: &str, walls, token: &str| {
         let line = format!("{pip} https://__token__:{token}@pip.registry.test/simple/");
-        install.run_unchanged("pip", "pip:read", "INDEX_TOKEN", &["sh", "-c", &line])
+        install.run_unchanged(here, ("pip:read", walls), "INDEX_TOKEN", &["sh", "-c", &line])
     };
-    let ran = run("$INDEX_TOKEN");
+    let ran = run("pip", Walls::Best, "$INDEX_TOKEN");
     assert!(ran.ok && install.work("pip/here").join("tiny.py").exists(), "{ran}");
     ran.assert_looked_into("python");
     assert_eq!(upstream.asked(), ["GET /simple/tiny/", "GET /files/tiny-1.0-py3-none-any.whl"]);
     upstream.assert_only(&basic("__token__", KEY), &ran.reference);
 
-    let other = run("pypi-someoneelses");
+    let other = run("other", Walls::Best, "pypi-someoneelses");
     assert!(!other.ok, "{other}");
     assert_eq!(upstream.count(), 2, "a refused call reached the index");
+    let open = run("open", Walls::None, "$INDEX_TOKEN");
+    assert!(open.ok && install.work("open/here").join("tiny.py").exists(), "{open}");
 }
 
 #[tokio::test]
@@ -244,16 +263,21 @@ async fn npm_installs_unchanged_from_a_private_registry() {
     let node = program(&parts().agents.node, "node");
     let npm = program(&parts().agents.node, "../lib/node_modules/npm/bin/npm-cli.js");
     let words = [&node, &npm, "install", "tiny", "--no-audit", "--no-fund", "--cache", "cache"];
-    let ran = install.run_unchanged("npm", "npm:read", "NPM_TOKEN", &words);
+    let ran = install.run_unchanged("npm", ("npm:read", Walls::Best), "NPM_TOKEN", &words);
     assert!(ran.ok && folder.join("node_modules/tiny/package.json").exists(), "{ran}");
     // npm names its process by what it does; Linux keeps 15 bytes of it.
     ran.assert_looked_into("npm install tin");
     assert_eq!(upstream.asked(), ["GET /tiny", "GET /tiny/-/tiny-1.0.0.tgz"]);
     upstream.assert_only(&format!("Bearer {KEY}"), &ran.reference);
 
+    std::fs::remove_dir_all(folder.join("node_modules")).expect("it was installed");
+    let open = [&words[..], &["--prefer-online"]].concat();
+    let open = install.run_unchanged("npm", ("npm:read", Walls::None), "NPM_TOKEN", &open);
+    assert!(open.ok && folder.join("node_modules/tiny/package.json").exists(), "{open}");
+
     let refused = [&node, &npm, "publish", "--no-audit"];
     std::fs::write(folder.join("package.json"), "{\"name\":\"tiny\",\"version\":\"2.0.0\"}").expect("a file");
-    let refused = install.run_unchanged("npm", "npm:read", "NPM_TOKEN", &refused);
+    let refused = install.run_unchanged("npm", ("npm:read", Walls::Best), "NPM_TOKEN", &refused);
     assert!(!refused.ok && refused.stderr.contains("403"), "{refused}");
     assert!(
         upstream.asked().iter().all(|asked| asked.starts_with("GET ")),

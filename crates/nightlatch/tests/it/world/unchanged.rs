@@ -74,6 +74,26 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
+/// What `run` shuts a program in with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Walls {
+    /// The best that this machine gives; with namespaces, nobody else can reach the proxy.
+    Best,
+    /// None, so that the proxy is reached with a password, which each client must send.
+    None,
+}
+
+impl Walls {
+    pub(crate) const EACH: [Self; 2] = [Self::Best, Self::None];
+
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Best => &[],
+            Self::None => &["--unconfined"],
+        }
+    }
+}
+
 /// How a program ended, and what it had in memory then.
 pub(crate) struct Ran {
     pub(crate) ok: bool,
@@ -145,8 +165,14 @@ impl Install {
 
     /// Runs a program with one grant in the folder `here` of the installation, and waits for its end. `variable` is
     /// the one that it finds its reference in.
-    pub(crate) fn run_unchanged(&self, here: &str, grant: &str, variable: &str, words: &[&str]) -> Ran {
-        self.run_watched(here, &["--grant", grant], variable, words)
+    pub(crate) fn run_unchanged(
+        &self,
+        here: &str,
+        (grant, walls): (&str, Walls),
+        variable: &str,
+        words: &[&str],
+    ) -> Ran {
+        self.run_watched(here, &[&["--grant", grant], walls.options()].concat(), variable, words)
     }
 
     /// The same in a task that is there already.
