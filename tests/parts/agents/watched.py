@@ -18,6 +18,7 @@ FORK, VFORK, CLONE, EXIT, KILL_WITH_US = 0x2, 0x4, 0x8, 0x40, 0x100000
 EVENT_EXIT, EVENT_STOP = 6, 128
 ALL_THREADS = 0x40000000
 CHUNK_BYTES = 1 << 20
+PAGE_BYTES = 4096
 STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -62,8 +63,17 @@ def keep(process):
                 except OSError:
                     # A mapping that cannot be read, such as a device's.
                     break
-                if chunk.count(0) != len(chunk):
-                    copy.write(chunk)
+                copy.writelines(pages_of_something(chunk))
+
+
+def pages_of_something(chunk):
+    """What was reserved and never used holds nothing to find."""
+    if chunk.count(0) == len(chunk):
+        return
+    for page in range(0, len(chunk), PAGE_BYTES):
+        text = chunk[page : page + PAGE_BYTES]
+        if text.count(0) != len(text):
+            yield text
 
 
 def is_leader(thread):
