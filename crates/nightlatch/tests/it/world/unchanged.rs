@@ -179,7 +179,7 @@ impl Install {
     pub(crate) fn run_watched(&self, here: &str, options: &[&str], variable: &str, words: &[&str]) -> Ran {
         let here = self.work(here);
         fs::create_dir_all(&here).expect("a folder");
-        let dumps = here.join(format!("memory-{}", fs::read_dir(&here).map_or(0, Iterator::count)));
+        let dumps = here.join("memory");
         let up = self.up_command();
         let mut command = Command::new(up.get_program());
         command.env_clear().envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -199,6 +199,8 @@ impl Install {
             self.oracle.note(&format!("what `{name}` had in memory"), bytes);
         }
         let reference = value_of(variable, &kept(&dumps, ".environ"));
+        // Some hundred megabytes, which the oracle has by now.
+        fs::remove_dir_all(&dumps).expect("it was ours");
         Ran { reference: reference.unwrap_or_else(|| panic!("`{variable}` is not set\n{ran}")), ..ran }
     }
 
