@@ -10,15 +10,19 @@
 )]
 
 mod cli;
+mod companion;
 mod config;
 mod crash;
 mod demo;
 mod faults;
 mod first_call;
 mod forged;
+mod hostile;
 mod oauth;
+mod proxy;
 mod references;
 mod refresh;
+mod run;
 mod streams;
 mod unchanged;
 mod world;
