@@ -322,6 +322,8 @@ async fn a_certificate_is_good_for_its_tool_and_no_other() {
     // A tool that the catalogue knows and nobody granted: a tunnel, a name, and nobody who trusts it.
     let tunnel = world.tunnel(&world.alice, "api.openai.com:443", false).await.unwrap();
     assert!(tunnel.secured(trusting(&trust, &["http/1.1"]), "api.openai.com").await.is_err());
+    let tunnel = world.tunnel(&world.alice, "api.openai.com:443", false).await.unwrap();
+    assert!(tunnel.secured(careless(&["http/1.1"], true), "api.openai.com").await.is_ok());
     // The grant ends, and with it the trust.
     world.set_grant(&world.alice, |grant| grant.revoked_at = Some(grant.created_at)).await;
     assert_eq!(world.trust(&world.alice).await, "");
