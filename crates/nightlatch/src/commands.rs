@@ -2,6 +2,7 @@
 
 mod agents;
 mod background;
+mod companion;
 mod connect;
 mod connections;
 mod demo;
@@ -15,6 +16,7 @@ mod session;
 mod stop;
 mod tasks;
 mod tools;
+mod trust;
 
 use crate::{
     adapters::SystemClock,
@@ -59,6 +61,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Stop => stop::run(&seat).await,
         Command::Connect(connect) => connect::run(&seat, connect).await,
         Command::Run(asked) => run::run(&seat, asked, umask).await,
+        Command::Companion(asked) => companion::run(&seat, asked).await,
         Command::Connection(command) => connections::run(&seat, command).await,
         Command::Tool(command) => tools::run(&seat, command).await,
         Command::Profile(command) => tools::run_profile(&seat, command).await,

@@ -13,6 +13,7 @@ const COMMANDS: &[&str] = &[
     "stop",
     "connect",
     "run",
+    "companion",
     "connection",
     "connection list",
     "connection show",

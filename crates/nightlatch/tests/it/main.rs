@@ -11,6 +11,7 @@
 
 mod cli;
 mod companion;
+mod companion;
 mod config;
 mod crash;
 mod demo;

@@ -3,6 +3,7 @@
 
 use crate::{
     adapters::variable,
+    commands::trust,
     error::Failure,
     place::{PlaceError, write_whole},
 };
@@ -12,14 +13,6 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
-
-/// Where systems keep the roots that they trust; the first that is there is taken.
-const ROOTS: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// The folder; removed with the value.
 #[derive(Debug)]
@@ -61,14 +54,8 @@ impl Scratch {
 
     /// Writes what clients shall trust: the system's roots and the interception authorities of this task's tools.
     pub(super) fn bundle(&self, authorities: &str) -> Result<PathBuf, Failure> {
-        let own = variable("SSL_CERT_FILE").map(PathBuf::from);
-        let roots =
-            own.into_iter().chain(ROOTS.iter().map(PathBuf::from)).find_map(|path| fs::read(path).ok());
-        let mut bundle = roots.unwrap_or_default();
-        bundle.push(b'\n');
-        bundle.extend_from_slice(authorities.as_bytes());
         let path = self.folder.join("trust.pem");
-        write_whole(&path, &bundle)?;
+        write_whole(&path, &trust::bundle(authorities))?;
         Ok(path)
     }
 }

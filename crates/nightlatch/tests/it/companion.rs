@@ -1,0 +1,336 @@
+//! `companion` as its users meet it: a sidecar with a key in a file, curl through its proxy, a gateway that dies
+//! and comes back, and everybody who is not meant to come.
+
+use crate::world::{connect::text, eventually, install::Install, recorder::Recorder};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use serde_json::Value;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::PathBuf,
+    process::{Child, Command, Output},
+    time::Duration,
+};
+use tempfile::TempDir;
+
+const KEY: &str = "canary-key-5d0e8b2f6a914c73";
+const HOST: &str = "api.sidecar.test";
+const PASSWORD: &str = "canaryPassword0123456789";
+const NOBODY: u32 = 65_534;
+const SOON: Duration = Duration::from_secs(20);
+
+/// An installation with one tool, one task and one grant.
+struct World {
+    recorder: Recorder,
+    install: Install,
+    task: String,
+    reference: String,
+    /// What the agent's side keeps: outside of what the gateway's side must not know.
+    folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let recorder = Recorder::start(HOST);
+        let install = Install::started(&recorder.config()).await;
+        install.write("tool.toml", &recorder.manifest("canary"));
+        let file = install.data().join("tool.toml");
+        install.json(&["tool", "add", file.to_str().expect("a path")]);
+        install.json_with(&["connect", "canary", "--key", "--name", "dana"], KEY, &[]);
+        let task = text(&install.json(&["task", "open", "--agent", "laptop"]), "id");
+        let grant = install.json(&["grant", "add", "canary/dana:read", "--task", &task]);
+        let folder = tempfile::tempdir().expect("a folder");
+        // The trust is for other users' programs too.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its mode");
+        Self { recorder, reference: text(&grant, "reference"), install, task, folder }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().expect("a path").to_owned()
+    }
+
+    /// A fresh code, and the gateway's key.
+    fn code(&self) -> (String, String) {
+        let issued = self.install.json(&["agent", "enrol", "laptop", "--task", &self.task]);
+        (text(&issued, "code"), text(&issued, "gateway_pin"))
+    }
+
+    /// A one-time code in a file, as `agent enrol` printed it.
+    fn code_file(&self, code: &str) -> String {
+        fs::write(self.file("code"), format!("{code}\n")).expect("a file");
+        self.file("code")
+    }
+
+    fn begin(&self, pin: &str, more: &[&str], environment: &[(&str, &str)]) -> Child {
+        let (gateway, key, trust) = (self.install.gateway(), self.file("agent.key"), self.file("trust.pem"));
+        let own = ["companion", "--gateway", &gateway, "--gateway-key", pin, "--key", &key];
+        let own =
+            [own.as_slice(), &["--listen", "127.0.0.1:0", "--trust-file", &trust, "--json"], more].concat();
+        self.install.begin(&own, environment)
+    }
+
+    /// A companion that says that it is ready.
+    fn sidecar(&self, pin: &str, more: &[&str]) -> Sidecar {
+        let mut child = self.begin(pin, more, &[]);
+        let mut printed = String::new();
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        while !printed.ends_with("\n}\n") {
+            let Some(line) = lines.next() else {
+                let mut why = String::new();
+                child.stderr.take().expect("piped").read_to_string(&mut why).expect("text");
+                panic!("it ended: {printed}{why}");
+            };
+            printed += &(line.expect("text") + "\n");
+        }
+        self.install.note_printed(printed.as_bytes());
+        let ready: Value = serde_json::from_str(&printed).expect("JSON");
+        Sidecar { child, proxy: text(&ready, "proxy"), ready }
+    }
+
+    /// The same, enrolled just now by a code from its environment.
+    fn enrolled(&self, more: &[&str]) -> Sidecar {
+        let (code, pin) = self.code();
+        self.sidecar(&pin, &[&["--code-file", &self.code_file(&code)], more].concat())
+    }
+
+    fn curl(&self, proxy: &str) -> Command {
+        let mut curl = Command::new("curl");
+        curl.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        curl.args(["--silent", "--show-error", "--proxy", proxy, "--cacert", &self.file("trust.pem")]);
+        curl.args(["--header", &format!("authorization: Bearer {}", self.reference)]);
+        curl.args(["--write-out", "\n%{http_connect} %{http_code}"])
+            .arg(format!("https://{HOST}/repos/acme/site"));
+        curl
+    }
+
+    /// What curl was answered: the tunnel's status and the call's.
+    fn called(&self, proxy: &str) -> String {
+        self.ran(&mut self.curl(proxy))
+    }
+
+    fn ran(&self, curl: &mut Command) -> String {
+        let output: Output = curl.output().expect("curl is installed: run `cargo xtask test`");
+        self.install.oracle.note("what an agent saw", &[output.stdout.clone(), output.stderr].concat());
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        printed.rsplit('\n').next().expect("a status").to_owned()
+    }
+
+    fn task(&self) -> Value {
+        self.install.json(&["task", "show", &self.task])
+    }
+
+    fn proofs(&self) -> Vec<String> {
+        let task = self.task();
+        let wakes = task["wakes"].as_array().expect("wakes").iter();
+        wakes.map(|wake| text(wake, "assurance")).collect()
+    }
+}
+
+/// A running companion; it ends with the value.
+struct Sidecar {
+    child: Child,
+    proxy: String,
+    ready: Value,
+}
+
+impl Sidecar {
+    fn with_password(&self, password: &str) -> String {
+        self.proxy.replace("http://", &format!("http://nightlatch:{password}@"))
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn curl_goes_through_a_sidecar_and_the_task_is_shown_as_signed() {
+    let world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    assert_eq!(text(&sidecar.ready, "task"), world.task);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    let arrived = world.recorder.last();
+    assert_eq!(arrived.values("authorization"), [format!("Bearer {KEY}")]);
+    assert_eq!(world.proofs(), ["signed"]);
+    let shown = world.install.run(&["task", "show", &world.task]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("signed") && !shown.contains("lower assurance"), "{shown}");
+    let ledger = world.install.json(&["ledger", "tail", "--last", "50"]).to_string();
+    assert!(ledger.contains(r#""assurance":"signed""#), "{ledger}");
+}
+
+#[tokio::test]
+async fn the_key_lies_in_its_own_file_and_an_enrolled_one_needs_no_code() {
+    let world = World::new().await;
+    let (code, pin) = world.code();
+    let file = world.code_file(&code);
+    let with_code = ["--code-file", &file];
+    let first = world.sidecar(&pin, &with_code);
+    let key = fs::read_to_string(world.file("agent.key")).expect("the key");
+    world.install.oracle.guard(key.lines().nth(1).expect("its first line"));
+    let mode = fs::metadata(world.file("agent.key")).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let hash = text(&first.ready, "key_sha256");
+    drop(first);
+    // The code that was used is let lie, as a compose file does.
+    for more in [&[][..], &with_code] {
+        let again = world.sidecar(&pin, more);
+        assert_eq!((text(&again.ready, "key_sha256"), &again.ready["task"]), (hash.clone(), &Value::Null));
+        assert_eq!(world.called(&again.proxy), "200 200");
+    }
+}
+
+#[tokio::test]
+async fn without_the_password_there_is_no_tunnel_and_the_ledger_says_so() {
+    let world = World::new().await;
+    fs::write(world.file("password"), PASSWORD).expect("a file");
+    world.install.oracle.guard(PASSWORD);
+    let sidecar = world.enrolled(&["--password-file", &world.file("password")]);
+    assert_eq!(world.called(&sidecar.proxy), "407 000");
+    assert_eq!(world.called(&sidecar.with_password("canaryPassword0123456780")), "407 000");
+    assert_eq!(world.called(&sidecar.with_password(PASSWORD)), "200 200");
+    eventually("both are in the ledger", SOON, async || {
+        let ledger = world.install.json(&["ledger", "tail", "--last", "50"]);
+        let told = ledger
+            .as_array()
+            .expect("records")
+            .iter()
+            .filter(|record| record.to_string().contains("proxy-password"));
+        (told.map(|record| find(record, "count").unwrap_or(1)).sum::<u64>() == 2).then_some(())
+    })
+    .await;
+}
+
+/// A number by its name, wherever it stands.
+fn find(value: &Value, name: &str) -> Option<u64> {
+    match value {
+        Value::Object(fields) => fields
+            .get(name)
+            .and_then(Value::as_u64)
+            .or_else(|| fields.values().find_map(|inner| find(inner, name))),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn a_process_of_another_user_gets_no_tunnel() {
+    let world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    if geteuid().is_root() {
+        assert_eq!(world.ran(world.curl(&sidecar.proxy).uid(NOBODY)), "403 000");
+    }
+    drop(sidecar);
+    // The same the other way round, which needs no second user.
+    let (_, pin) = world.code();
+    let of_nobody = world.sidecar(&pin, &["--peer-uid", &NOBODY.to_string()]);
+    assert_eq!(world.called(&of_nobody.proxy), "403 000");
+    eventually("it is in the ledger", SOON, async || {
+        let ledger = world.install.json(&["ledger", "tail", "--last", "50"]).to_string();
+        ledger.contains("peer-uid").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_killed_comes_back_and_the_companion_goes_on() {
+    let mut world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    world.install.kill();
+    assert_eq!(world.called(&sidecar.proxy), "503 000");
+    world.install.up().await;
+    eventually("curl comes through again", SOON, async || {
+        (world.called(&sidecar.proxy) == "200 200").then_some(())
+    })
+    .await;
+    assert_eq!(world.proofs().first().map(String::as_str), Some("signed"), "the newest wake");
+}
+
+#[tokio::test]
+async fn a_task_that_was_put_to_sleep_sleeps_until_its_next_call() {
+    let world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    world.install.json(&["task", "sleep", &world.task]);
+    for _ in 0..5 {
+        assert_eq!(text(&world.task(), "state"), "dormant");
+    }
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    assert_eq!(text(&world.task(), "state"), "awake");
+    assert_eq!(world.proofs(), ["signed", "signed"]);
+}
+
+#[tokio::test]
+async fn a_gateway_with_another_key_is_refused_and_its_code_stays_good() {
+    let world = World::new().await;
+    let (code, pin) = world.code();
+    let wrong = format!("sha256//{}=", "A".repeat(43));
+    let file = world.code_file(&code);
+    let with_code = ["--code-file", &file];
+    let refused = world.begin(&wrong, &with_code, &[]).wait_with_output().expect("it ends");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("does not have the gateway's key") && !said.contains(&code), "{said}");
+    let sidecar = world.sidecar(&pin, &with_code);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_safely_is_not_started() {
+    let world = World::new().await;
+    let (code, pin) = world.code();
+    let ended = |pin: &str, more: &[&str], environment: &[(&str, &str)]| {
+        let output = world.begin(pin, more, environment).wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(1));
+        world.install.note_printed(&output.stderr);
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(ended(&pin, &[], &[]).contains("not enrolled"));
+    assert!(ended("sha256//AAAA", &[], &[]).contains("no hash of a gateway's key"));
+    let void = ended(&pin, &["--code-from-env", "ENROL_CODE"], &[("ENROL_CODE", "never-a-code-of-ours")]);
+    assert!(void.contains("refused with 401"), "{void}");
+    fs::write(world.file("password"), "short").expect("a file");
+    assert!(ended(&pin, &["--password-file", &world.file("password")], &[]).contains("16 to 256"));
+    fs::set_permissions(world.file("agent.key"), fs::Permissions::from_mode(0o644)).expect("its mode");
+    assert!(ended(&pin, &["--code-file", &world.code_file(&code)], &[]).contains("chmod 600"));
+}
+
+#[tokio::test]
+async fn a_listener_for_other_machines_needs_a_password() {
+    let install = Install::prepared("");
+    let key = PathBuf::from("never-made.key");
+    let output = install.run(&[
+        "companion",
+        "--gateway",
+        "127.0.0.1:1",
+        "--gateway-key",
+        &format!("sha256//{}=", "A".repeat(43)),
+        "--key",
+        key.to_str().expect("a path"),
+        "--listen",
+        "0.0.0.0:0",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--password-file"));
+    assert!(!key.exists());
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_it_cleanly() {
+    let world = World::new().await;
+    for signal in [Signal::INT, Signal::TERM] {
+        let (code, pin) = world.code();
+        let _ = fs::remove_file(world.file("agent.key"));
+        let mut sidecar = world.sidecar(&pin, &["--code-file", &world.code_file(&code)]);
+        let pid = Pid::from_raw(i32::try_from(sidecar.child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, signal).expect("it runs");
+        let ended = eventually("it ends", SOON, async || sidecar.child.try_wait().expect("a child")).await;
+        assert_eq!(ended.code(), Some(0), "{signal:?}");
+        assert_eq!(world.called(&sidecar.proxy), "000 000");
+    }
+}
