@@ -43,7 +43,10 @@ pub(crate) struct Options {
 /// Plays the demo, prints what came of it, and stays up unless it is told not to.
 pub(crate) async fn run(options: Options, output: Output) -> Result<(), Failure> {
     let mut told = Told::listen()?;
-    let stage = Stage::set(options.refresh_timer).await?;
+    let stage = tokio::select! {
+        stage = Stage::set(options.refresh_timer) => stage?,
+        () = told.wait() => return Err(Failure::Finding("ended before it began".to_owned())),
+    };
     let outcome = tokio::select! {
         played = breaks::play(&stage) => after(played, &stage, options, output, &mut told).await,
         () = told.wait() => Err(Failure::Finding("ended before it was played to the end".to_owned())),

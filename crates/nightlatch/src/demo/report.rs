@@ -73,7 +73,7 @@ impl Side {
 impl Report {
     /// The table for people.
     pub(crate) fn text(&self) -> String {
-        let heading = ["BREAK", "WHO", "", "WHAT HAPPENED", "REFRESHES", "REUSE", "REVOKED"];
+        let heading = ["BREAK", "WHO", "RESULT", "WHAT HAPPENED", "REFRESHES", "REUSE", "REVOKED"];
         let rows = self.breaks.iter().flat_map(|broken| {
             [broken.naive.row(broken.name, "ordinary client"), broken.nightlatch.row("", "behind Nightlatch")]
         });

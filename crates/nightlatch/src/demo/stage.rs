@@ -28,6 +28,9 @@ use tempfile::TempDir;
 /// The keeper uses a token at half of it, which leaves a busy machine four seconds to do so.
 pub(crate) const IDLE: Duration = Duration::from_secs(9);
 
+/// Ten lives of the tokens whose end is waited for.
+const EXPIRED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Everything that the demo set up; [`Stage::strike`] takes it away.
 pub(crate) struct Stage {
     /// The provider.
@@ -39,6 +42,7 @@ pub(crate) struct Stage {
     pub(crate) timerless: Installation,
     /// Where the agents' programs work: they see nothing else of the folder.
     agents: PathBuf,
+    program: PathBuf,
     /// This program, where a sandbox shows it.
     visible_program: PathBuf,
     folder: TempDir,
@@ -74,8 +78,9 @@ impl Stage {
         )?;
         let agents = folder.path().join("agents");
         std::fs::create_dir(&agents)?;
-        let visible_program = visible(std::env::current_exe()?, &agents)?;
-        Ok(Self { simulator, account, main, timerless, agents, visible_program, folder })
+        let program = std::env::current_exe()?;
+        let visible_program = visible(program.clone(), &agents)?;
+        Ok(Self { simulator, account, main, timerless, agents, program, visible_program, folder })
     }
 
     /// Ends everything that was started and removes what was written.
@@ -127,10 +132,15 @@ impl Stage {
     }
 
     /// Waits until the provider itself takes no access token of this client any more.
-    pub(crate) async fn until_expired(&self, client: &Registered) {
+    pub(crate) async fn until_expired(&self, client: &Registered) -> Result<(), Failure> {
+        let late = self.simulator.now().plus(EXPIRED_WITHIN);
         while self.simulator.provider().has_living_access(&client.client_id, self.simulator.now()) {
+            if self.simulator.now() > late {
+                return Err(Failure::Finding("somebody refreshes a token that should expire".to_owned()));
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        Ok(())
     }
 
     /// Waits by the provider's own time.
@@ -219,13 +229,16 @@ impl Stage {
         format!(
             "\
 What to try next, in another terminal:
-  export NIGHTLATCH_DATA={data}
-  nightlatch health                     every connection, and until when it lives
-  nightlatch ledger tail                every call, each with its decision
-  nightlatch grant list                 what the agents held: references, worth nothing to anyone else
-  curl {admin}/counters?client_id=…     what the provider counts (`{admin}/issued`: what it gave out)
+  alias nightlatch='{program}'; export NIGHTLATCH_DATA={data}
+  nightlatch health          every connection, and until when it lives
+  nightlatch ledger tail     every call, each with its decision
+  nightlatch grant list      what the agents held: references, worth nothing to anybody else
+  nightlatch run --grant {TOOL}/two-logins -- sh -c 'curl -s {api}/api/mail -H \"authorization: Bearer ${TOKEN_VARIABLE}\"'
+  curl {admin}/issued        what the provider gave out, and no agent ever saw
 With an account of your own: `nightlatch up`, then `nightlatch connect github`.",
+            program = self.program.display(),
             data = self.main.data().display(),
+            api = self.simulator.base(),
             admin = self.simulator.admin(),
         )
     }

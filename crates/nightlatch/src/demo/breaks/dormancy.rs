@@ -4,6 +4,7 @@
 use super::{scene, told};
 use crate::{
     demo::{
+        lines::Answered,
         report::{Break, Counted, Side},
         stage::{Granted, IDLE, Stage},
     },
@@ -47,7 +48,7 @@ async fn naive_works_once(stage: &Stage) -> Result<Registered, Failure> {
 async fn naive_returns(stage: &Stage, client: &Registered) -> Result<Side, Failure> {
     let answer = stage.naive(NAME, 1, client)?.call(ME).await?;
     let wrong = (!answer.is_good()).then(|| answer.to_string());
-    let saw = format!("came back to a token file that is dead: its refresh was answered {answer}");
+    let saw = format!("{answer}: the token file is dead");
     Ok(Side::judged(wrong, saw, stage.counted(client)?))
 }
 
@@ -73,18 +74,62 @@ async fn agent_returns(stage: &Stage, granted: &Granted, before: u64) -> Result<
     let mut program = stage.agent(&stage.main, granted, 1)?;
     let answer = program.call(ME).await?;
     program.end().await?;
-    let kept = asleep.refreshes.saturating_sub(before);
-    let counted = stage.counted(&granted.client)?;
-    let wrong = [
-        (!answer.is_good()).then(|| answer.to_string()),
-        (answer.login.as_deref() != Some(stage.login())).then(|| "another account answered".to_owned()),
-        (kept < u64::from(WINDOWS))
-            .then(|| format!("the keeper refreshed {kept} times in {WINDOWS} windows")),
-        (counted.families_revoked > 0 || counted.reuse_detected > 0)
-            .then(|| "the family was ended".to_owned()),
-    ];
-    let saw = format!(
-        "came back and was answered {answer}: the keeper had refreshed {kept} times by its own timer"
-    );
-    Ok(Side::judged(wrong.into_iter().flatten().next(), saw, counted))
+    let returned = Returned {
+        answer,
+        login: stage.login().to_owned(),
+        kept: asleep.refreshes.saturating_sub(before),
+        counted: stage.counted(&granted.client)?,
+    };
+    let saw = format!("{}; the keeper had refreshed {} times by its timer", returned.answer, returned.kept);
+    Ok(Side::judged(returned.wrong(), saw, returned.counted))
+}
+
+/// What the agent came back to.
+struct Returned {
+    answer: Answered,
+    /// Whose account it is.
+    login: String,
+    /// The refreshes while nobody called.
+    kept: u64,
+    counted: Counted,
+}
+
+impl Returned {
+    fn wrong(&self) -> Option<String> {
+        let Self { answer, login, kept, counted } = self;
+        let ended = counted.reuse_detected > 0 || counted.families_revoked > 0;
+        let wrong = [
+            (!answer.is_good()).then(|| answer.to_string()),
+            (answer.login.as_ref() != Some(login)).then(|| "another account answered".to_owned()),
+            (*kept < u64::from(WINDOWS))
+                .then(|| format!("the keeper refreshed {kept} times in {WINDOWS} windows")),
+            ended.then(|| "the family was ended".to_owned()),
+        ];
+        wrong.into_iter().flatten().next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answered, Counted, Returned};
+
+    fn returned() -> Returned {
+        let answer = Answered::read(200, br#"{"login":"dana"}"#);
+        Returned { answer, login: "dana".to_owned(), kept: 3, counted: Counted::default() }
+    }
+
+    #[test]
+    fn it_held_only_where_the_same_account_answered_and_the_keeper_did_it() {
+        assert_eq!(returned().wrong(), None);
+        let wrong = [
+            Returned { answer: Answered::read(424, br#"{"login":"dana"}"#), ..returned() },
+            Returned { answer: Answered::read(200, br#"{"login":"lee"}"#), ..returned() },
+            Returned { kept: 2, ..returned() },
+            Returned { counted: Counted { reuse_detected: 1, ..Counted::default() }, ..returned() },
+            Returned { counted: Counted { families_revoked: 1, ..Counted::default() }, ..returned() },
+        ];
+        for (number, returned) in wrong.iter().enumerate() {
+            assert!(returned.wrong().is_some(), "{number}");
+        }
+    }
 }

@@ -42,8 +42,10 @@ async fn naive(stage: &Stage) -> Result<Side, Failure> {
     }
     stage.revoke(&client)?;
     let after = program.call(MAIL).await?;
+    let ended = program.ends_by_itself().await;
     let wrong = (!after.is_good()).then(|| after.to_string());
-    let saw = format!("its refresh was answered {after}; the program ended with its work undone");
+    let saw =
+        format!("{after}; its program {}", if ended { "ended in the middle of its work" } else { "goes on" });
     Ok(Side::judged(wrong, saw, stage.counted(&client)?))
 }
 
@@ -60,17 +62,43 @@ async fn nightlatch(stage: &Stage) -> Result<Side, Failure> {
     let after = program.call(MAIL).await?;
     let lived = pid.is_some() && program.pid().ok() == pid;
     program.end().await?;
-    let wrong = [
-        (!before.is_good()).then(|| format!("the first call was answered {before}")),
-        (refusal.error.as_deref() != Some("reauth-required")).then(|| format!("it was answered {refusal}")),
-        (!asked).then(|| "no human was asked".to_owned()),
-        (!after.is_good()).then(|| format!("after the reconnect the same reference was answered {after}")),
-        (!lived).then(|| "the agent's program ended".to_owned()),
-    ];
-    let saw = format!(
-        "{refusal}; a human reconnected; the same reference was answered {after}, and the program never ended"
-    );
-    Ok(Side::judged(wrong.into_iter().flatten().next(), saw, stage.counted(&granted.client)?))
+    let night = Night { before, refusal, asked, after, lived };
+    Ok(Side::judged(night.wrong(), night.saw(), stage.counted(&granted.client)?))
+}
+
+/// What the agent met that night.
+struct Night {
+    before: Answered,
+    /// What it was told when the login had ended.
+    refusal: Answered,
+    /// Whether a human was asked by the ticket that it was told of.
+    asked: bool,
+    /// The same call with the same reference, after the human had been there.
+    after: Answered,
+    /// Whether it was one process from the first to the last call.
+    lived: bool,
+}
+
+impl Night {
+    fn saw(&self) -> String {
+        let Self { refusal, after, lived, .. } = self;
+        let program = if *lived { "its program never ended" } else { "its program ended" };
+        format!("{refusal}; a human reconnected; same reference: {after}; {program}")
+    }
+
+    fn wrong(&self) -> Option<String> {
+        let Self { before, refusal, asked, after, lived } = self;
+        let told = refusal.error.as_deref() == Some("reauth-required");
+        let wrong = [
+            (!before.is_good()).then(|| format!("the first call was answered {before}")),
+            (!told).then(|| format!("it was answered {refusal}")),
+            (!asked).then(|| "no human was asked".to_owned()),
+            (!after.is_good())
+                .then(|| format!("after the reconnect the same reference was answered {after}")),
+            (!lived).then(|| "the agent's program ended".to_owned()),
+        ];
+        wrong.into_iter().flatten().next()
+    }
 }
 
 /// Goes on working until Nightlatch itself answers; until then at worst the tool's own 401 came.
@@ -94,4 +122,33 @@ async fn asked_of_a_human(stage: &Stage, refusal: &Answered) -> Result<bool, Fai
     let tickets = health.pointer("/tickets").and_then(|tickets| tickets.as_array());
     let ids = tickets.into_iter().flatten().filter_map(|ticket| ticket.pointer("/id")?.as_str());
     Ok(refusal.ticket.as_deref().is_some_and(|ticket| ids.into_iter().any(|id| id == ticket)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answered, Night};
+
+    const REAUTH: &[u8] = br#"{"type":"https://nightlatch.dev/problems/reauth-required","ticket":"tkt_1"}"#;
+
+    fn night() -> Night {
+        let good = Answered::read(200, b"{}");
+        let refusal = Answered::read(424, REAUTH);
+        Night { before: good.clone(), refusal, asked: true, after: good, lived: true }
+    }
+
+    #[test]
+    fn it_held_only_where_the_agent_was_told_and_went_on_with_the_same_reference() {
+        assert_eq!(night().wrong(), None);
+        let other = br#"{"type":"https://nightlatch.dev/problems/policy-denied"}"#;
+        let wrong = [
+            Night { before: Answered::read(401, b"{}"), ..night() },
+            Night { refusal: Answered::read(403, other), ..night() },
+            Night { asked: false, ..night() },
+            Night { after: Answered::read(424, REAUTH), ..night() },
+            Night { lived: false, ..night() },
+        ];
+        for (number, night) in wrong.iter().enumerate() {
+            assert!(night.wrong().is_some(), "{number}");
+        }
+    }
 }

@@ -42,17 +42,13 @@ async fn naive(stage: &Stage) -> Result<Side, Failure> {
     first.end().await?;
     let programs = (1..=NAIVE_PROGRAMS).map(|number| stage.naive(NAME, number, &client));
     let programs: Vec<Player> = programs.collect::<Result<_, _>>()?;
-    stage.until_expired(&client).await;
+    stage.until_expired(&client).await?;
     let answers = at_once(programs, 1).await?;
     let good = answers.iter().filter(|answer| answer.is_good()).count();
-    let counted = stage.counted(&client)?;
-    let saw = format!(
-        "{good} of {NAIVE_PROGRAMS} programs were answered, the others {}; the login is dead for all",
-        worst(&answers)
-    );
-    let wrong = (good < NAIVE_PROGRAMS)
-        .then(|| format!("{} of {NAIVE_PROGRAMS} programs: {}", NAIVE_PROGRAMS - good, worst(&answers)));
-    Ok(Side::judged(wrong, saw, counted))
+    let saw = format!("{good} of {NAIVE_PROGRAMS} programs got through; the others: {}", worst(&answers));
+    let lost = NAIVE_PROGRAMS.saturating_sub(good);
+    let wrong = (lost > 0).then(|| format!("{lost} of {NAIVE_PROGRAMS} programs: {}", worst(&answers)));
+    Ok(Side::judged(wrong, saw, stage.counted(&client)?))
 }
 
 async fn nightlatch(stage: &Stage) -> Result<Side, Failure> {
@@ -63,23 +59,47 @@ async fn nightlatch(stage: &Stage) -> Result<Side, Failure> {
         Some(first) => first.call(ME).await?,
         None => return Err(Failure::Finding("there are no programs".to_owned())),
     };
-    stage.until_expired(&granted.client).await;
+    stage.until_expired(&granted.client).await?;
     let quiet = stage.counters(&granted.client)?;
     let answers = at_once(programs, SUBTASKS).await?;
-    let (calls, good) = (answers.len(), answers.iter().filter(|answer| answer.is_good()).count());
-    let counted = stage.counted(&granted.client)?;
-    let after = stage.counters(&granted.client)?;
-    let requests = after.token_requests - quiet.token_requests;
-    let wrong = [
-        (!before.is_good()).then(|| format!("the first call was answered {before}")),
-        (calls != AGENT_PROGRAMS * SUBTASKS).then(|| format!("only {calls} calls were made")),
-        (good != calls).then(|| format!("{} of {calls} calls: {}", calls - good, worst(&answers))),
-        (requests != 1).then(|| format!("the token endpoint was asked {requests} times")),
-        (counted.reuse_detected > 0 || counted.families_revoked > 0)
-            .then(|| "the family was ended".to_owned()),
-    ];
-    let saw = format!("{good} of {calls} subtasks were answered, with {requests} refresh between them");
-    Ok(Side::judged(wrong.into_iter().flatten().next(), saw, counted))
+    let requests = stage.counters(&granted.client)?.token_requests.saturating_sub(quiet.token_requests);
+    let crowd = Crowd { before, answers, requests, counted: stage.counted(&granted.client)? };
+    Ok(Side::judged(crowd.wrong(), crowd.saw(), crowd.counted))
+}
+
+/// What came of the crowd.
+struct Crowd {
+    /// The call before the token's end.
+    before: Answered,
+    /// Those at its end.
+    answers: Vec<Answered>,
+    /// How often the token endpoint was asked because of them.
+    requests: u64,
+    counted: Counted,
+}
+
+impl Crowd {
+    fn good(&self) -> usize {
+        self.answers.iter().filter(|answer| answer.is_good()).count()
+    }
+
+    fn saw(&self) -> String {
+        let (good, calls, requests) = (self.good(), self.answers.len(), self.requests);
+        format!("{good} of {calls} subtasks got through; the token endpoint was asked {requests} time(s)")
+    }
+
+    fn wrong(&self) -> Option<String> {
+        let (good, calls, requests) = (self.good(), self.answers.len(), self.requests);
+        let ended = self.counted.reuse_detected > 0 || self.counted.families_revoked > 0;
+        let wrong = [
+            (!self.before.is_good()).then(|| format!("the first call was answered {}", self.before)),
+            (calls != AGENT_PROGRAMS * SUBTASKS).then(|| format!("only {calls} calls were made")),
+            (good != calls).then(|| format!("{} of {calls} calls: {}", calls - good, worst(&self.answers))),
+            (requests != 1).then(|| format!("the token endpoint was asked {requests} times")),
+            ended.then(|| "the family was ended".to_owned()),
+        ];
+        wrong.into_iter().flatten().next()
+    }
 }
 
 /// All stand at the barrier, then it is lifted for all.
@@ -103,4 +123,38 @@ async fn at_once(mut programs: Vec<Player>, subtasks: usize) -> Result<Vec<Answe
 /// The first answer that is not good.
 fn worst(answers: &[Answered]) -> String {
     answers.iter().find(|answer| !answer.is_good()).map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AGENT_PROGRAMS, Answered, Counted, Crowd, SUBTASKS};
+
+    fn crowd() -> Crowd {
+        let good = Answered::read(200, b"{}");
+        let answers = vec![good.clone(); AGENT_PROGRAMS * SUBTASKS];
+        let counted = Counted { refreshes: 1, ..Counted::default() };
+        Crowd { before: good, answers, requests: 1, counted }
+    }
+
+    #[test]
+    fn it_held_only_where_all_got_through_with_one_request_and_the_family_lives() {
+        assert_eq!(crowd().wrong(), None);
+        let bad = Answered::read(502, b"{}");
+        let mut one_lost = crowd();
+        one_lost.answers[7] = bad.clone();
+        let mut fewer = crowd();
+        fewer.answers.pop();
+        let wrong = [
+            one_lost,
+            fewer,
+            Crowd { before: bad, ..crowd() },
+            Crowd { requests: 0, ..crowd() },
+            Crowd { requests: 2, ..crowd() },
+            Crowd { counted: Counted { reuse_detected: 1, ..Counted::default() }, ..crowd() },
+            Crowd { counted: Counted { families_revoked: 1, ..Counted::default() }, ..crowd() },
+        ];
+        for (number, crowd) in wrong.iter().enumerate() {
+            assert!(crowd.wrong().is_some(), "{number}");
+        }
+    }
 }

@@ -12,7 +12,6 @@ use crate::{
     },
     error::Failure,
 };
-use std::collections::BTreeSet;
 
 const NAME: &str = "two-logins";
 /// Its account, its mail, and a debug page that answers with the very request that the API received.
@@ -50,7 +49,7 @@ async fn naive(stage: &Stage) -> Result<(Side, u64), Failure> {
     program.end().await?;
     let seen = found.anywhere().len();
     let saw = format!(
-        "works, and holds {seen} secrets ({} in its environment, {} in memory, {} in what it received)",
+        "works; holds {seen} secrets: {} in its environment, {} in memory, {} in what it received",
         found.environment.len(),
         found.memory.len(),
         found.received.len()
@@ -68,16 +67,40 @@ async fn nightlatch(stage: &Stage, scanned: &mut Scanned) -> Result<Side, Failur
     words.push(granted.reference.clone());
     let found = search(&program, words).await?;
     program.end().await?;
-    let seen: BTreeSet<usize> = found.anywhere().into_iter().filter(|word| *word < secrets).collect();
-    scanned.seen_by_agent = seen.len() as u64;
+    let searched = Searched::of(&found, secrets, &answers);
+    scanned.seen_by_agent = searched.seen as u64;
     scanned.bytes = found.bytes;
-    // The reference is what it does hold: a scan that misses it would miss the rest.
-    let reached = found.environment.contains(&secrets) && found.memory.contains(&secrets);
-    let wrong = not_good(&answers)
-        .or_else(|| (!seen.is_empty()).then(|| format!("the agent holds {} secrets", seen.len())))
-        .or_else(|| (!reached).then(|| "the scan did not reach the agent's memory".to_owned()));
-    let saw = format!("works, and holds {} of {secrets} secrets; a reference is all it has", seen.len());
-    Ok(Side::judged(wrong, saw, stage.counted(&granted.client)?))
+    let saw = format!("works; holds {} of {secrets} secrets, and a reference", searched.seen);
+    Ok(Side::judged(searched.wrong(), saw, stage.counted(&granted.client)?))
+}
+
+/// What the search of the agent says.
+struct Searched {
+    /// A call that was not answered well.
+    not_good: Option<String>,
+    /// How many secrets it holds.
+    seen: usize,
+    /// Whether the search found, in environment and memory, the reference that it does hold: one that misses
+    /// this would miss the rest.
+    reached: bool,
+}
+
+impl Searched {
+    /// The words were the secrets, then the reference.
+    fn of(found: &Found, secrets: usize, answers: &[Answered]) -> Self {
+        Self {
+            not_good: not_good(answers),
+            seen: found.anywhere().into_iter().filter(|word| *word < secrets).count(),
+            reached: found.environment.contains(&secrets) && found.memory.contains(&secrets),
+        }
+    }
+
+    fn wrong(&self) -> Option<String> {
+        let Self { not_good, seen, reached } = self;
+        let held = (*seen > 0).then(|| format!("the agent holds {seen} secrets"));
+        let blind = (!reached).then(|| "the search did not reach the agent's memory".to_owned());
+        not_good.clone().or(held).or(blind)
+    }
 }
 
 async fn work(program: &mut Player) -> Result<Vec<Answered>, Failure> {
@@ -102,4 +125,30 @@ async fn search(program: &Player, words: Vec<String>) -> Result<Found, Failure> 
 
 fn finding(error: impl std::fmt::Display) -> Failure {
     Failure::Finding(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answered, Found, Searched};
+    use std::collections::BTreeSet;
+
+    /// Two secrets, then the reference.
+    fn searched(environment: &[usize], memory: &[usize], received: &[usize], status: u16) -> Option<String> {
+        let set = |words: &[usize]| words.iter().copied().collect::<BTreeSet<usize>>();
+        let found =
+            Found { environment: set(environment), memory: set(memory), received: set(received), bytes: 1 };
+        Searched::of(&found, 2, &[Answered::read(status, b"{}")]).wrong()
+    }
+
+    #[test]
+    fn it_held_only_where_the_reference_was_found_and_no_secret() {
+        assert_eq!(searched(&[2], &[2], &[], 200), None);
+        assert_eq!(searched(&[2], &[2], &[2], 200), None);
+        assert!(searched(&[2, 0], &[2], &[], 200).is_some());
+        assert!(searched(&[2], &[2, 1], &[], 200).is_some());
+        assert!(searched(&[2], &[2], &[0], 200).is_some());
+        assert!(searched(&[2], &[], &[], 200).is_some(), "its memory was not reached");
+        assert!(searched(&[], &[2], &[], 200).is_some(), "its environment was not reached");
+        assert!(searched(&[2], &[2], &[], 401).is_some(), "it does not even work");
+    }
 }

@@ -23,6 +23,9 @@ use tokio::{
 /// An answer may wait for a refresh, on a machine that is busy with something else.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 
+/// A program that its library has thrown an error at ends soon.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
 /// A running actor.
 pub(crate) struct Player {
     child: Child,
@@ -96,7 +99,12 @@ impl Player {
         answers.into_iter().next().ok_or_else(none)
     }
 
-    /// Lets it end by itself, and waits for it.
+    /// Whether it ends although nobody told it to.
+    pub(crate) async fn ends_by_itself(&mut self) -> bool {
+        timeout(END_WITHIN, self.child.wait()).await.is_ok()
+    }
+
+    /// Lets it end, and waits for it.
     pub(crate) async fn end(self) -> Result<(), Failure> {
         let Self { mut child, input, output, .. } = self;
         drop((input, output));
