@@ -3,10 +3,6 @@
 //! Secrets have no place in it: an argument is seen by every process of the machine. They are typed at a
 //! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
 
-mod companion;
-
-pub(crate) use companion::Companion;
-
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{grant::GrantText, task::Egress, tool::Name};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -81,9 +77,6 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// Run a program in a sandbox, with references in place of credentials
     #[command(after_help = RUN_HELP)]
     Run(Run),
-    /// Stand beside an agent: a proxy for its programs that holds its key
-    #[command(after_help = companion::HELP)]
-    Companion(Companion),
     /// A stage of `run`'s sandbox
     #[command(name = nightlatch_companion::sandbox::STAGE, hide = true)]
     Stage {
@@ -265,15 +258,15 @@ Examples:
   nightlatch run --task triage -- bash
   nightlatch run --egress open -- npm install
 
-It opens a task for the program, of 24 hours at most, and completes it when the program has ended; a
-task that is named with --task sleeps then. The program finds a proxy, the certificates to trust and,
-in place of a credential, the reference of each grant. It may write to the working folder and to a
-temporary one, sees no other process, reaches nothing but Nightlatch, and none of the usual places of
-credentials. What this machine cannot enforce of that is said once. At the end it says what was
-refused, and the command that would allow it.
+It opens a task for the program, of 24 hours at most, and completes it when the program has ended;
+a task that is named with --task sleeps then. The program finds a proxy, the certificates to trust
+and, in place of a credential, the reference of each grant. It may write to the working folder and
+to a temporary one, sees no other process, reaches nothing but Nightlatch, and none of the usual
+places of credentials. What this machine cannot enforce of that is said once. At the end it says
+what was refused, and the command that would allow it.
 
-The exit code is the program's own: 128 and the signal's number where a signal ended it, 127 where it
-was not found, 126 where it could not be run.";
+The exit code is the program's own: 128 and the signal's number where a signal ended it, 127 where
+it was not found, 126 where it could not be run.";
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {

@@ -14,7 +14,9 @@ pub(crate) use listen::ListenError;
 
 use crate::{config::Config, error::Failure, output::hint, place::Place};
 use nightlatch_control::{Control, server};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit, setsid};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, getrlimit, set_dumpable_behavior, setrlimit, setsid,
+};
 use std::sync::Arc;
 use tokio::{
     net::UnixListener,
@@ -44,8 +46,11 @@ pub(crate) fn run(place: &Place, detached: bool, json_log: bool) -> Result<(), F
     served
 }
 
-/// A core file would hold every secret in memory.
+/// A core file would hold every secret in memory, and a debugger of the same user would read them there.
 fn no_core_dumps() {
+    if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() {
+        hint("warning: other programs of this user may read this one's memory, which holds secrets");
+    }
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if setrlimit(Resource::Core, none).is_err() {
         hint("warning: core dumps could not be turned off; a crash may write secrets to a file");

@@ -7,7 +7,7 @@
 //! - **enter** takes its place in the sandbox for good (no new privileges, Landlock, the filter of system calls) and
 //!   becomes the program.
 //!
-//! A stage that loses its parent is killed by the kernel, and one that loses its line ends by itself.
+//! A stage that loses its line ends by itself, and all but `plain` are killed by the kernel with their parent.
 
 use super::{
     StageError, calls,
@@ -47,7 +47,10 @@ pub const STAGE: &str = "sandbox-stage";
 /// # Errors
 /// [`StageError`] where `run` could no longer be told.
 pub fn stage(role: &str) -> Result<(), StageError> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    // `plain` must outlive its parent by a moment: nobody else ends what the program left behind.
+    if role != "plain" {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+    }
     match role {
         "outer" => outer(),
         "inner" => inner(),

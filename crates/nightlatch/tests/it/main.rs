@@ -11,7 +11,6 @@
 
 mod cli;
 mod companion;
-mod companion;
 mod config;
 mod crash;
 mod demo;
@@ -19,10 +18,12 @@ mod faults;
 mod first_call;
 mod forged;
 mod hostile;
+mod hostile;
 mod oauth;
 mod proxy;
 mod references;
 mod refresh;
+mod run;
 mod run;
 mod streams;
 mod unchanged;

@@ -1,6 +1,7 @@
 //! The world of the end-to-end tests: the program as a user runs it, real providers, a human, agents.
 //!
 //! - [`install::Install`]: one installation in a temporary folder, its `up`, its command line;
+//! - [`household::Household`]: an installation of an ordinary user, for `run`;
 //! - [`parts`]: the real servers that `cargo xtask test` started, once for all tests;
 //! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
 //! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
@@ -9,6 +10,7 @@
 pub(crate) mod agent;
 pub(crate) mod canary;
 pub(crate) mod connect;
+pub(crate) mod household;
 pub(crate) mod http;
 pub(crate) mod human;
 pub(crate) mod install;

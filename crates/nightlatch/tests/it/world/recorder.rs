@@ -130,6 +130,16 @@ page = "https://example.com/docs/bodies"
         self.seen.lock().expect("no test failed before").len()
     }
 
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The newest request for a path.
+    pub(crate) fn last_of(&self, path: &str) -> Arrived {
+        let seen = self.seen.lock().expect("no test failed before");
+        seen.iter().rev().find(|arrived| arrived.target == path).cloned().expect("it arrived")
+    }
+
     pub(crate) fn last(&self) -> Arrived {
         self.seen.lock().expect("no test failed before").last().cloned().expect("something arrived")
     }
