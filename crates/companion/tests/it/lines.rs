@@ -5,9 +5,15 @@ use crate::{
     gateway::{CODE, Gateway, Identity, task},
     world::{Program, World, companion, eventually, limits, stays},
 };
-use nightlatch_companion::{CompanionError, Guard, Link};
+use nightlatch_companion::{Address, Companion, CompanionError, Config, Dial, Guard, Limits, Link};
+use nightlatch_domain::ports::Boxed;
 use rustls::version::{TLS12, TLS13};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 const CONNECT: &str = "CONNECT echo.test:443 HTTP/1.1\r\n\r\n";
 
@@ -83,7 +89,7 @@ async fn nothing_dials_before_somebody_needs_it() {
     world.tunnel("echo.test:443").await;
     world.gateway = world.gateway.restarted().await;
     // Many looks of the companion, each of which could have dialled.
-    assert!(stays(&world.companion, std::time::Duration::from_millis(300)).await);
+    assert!(stays(&world.companion, Duration::from_millis(300)).await);
     assert_eq!(world.gateway.seen().connections, 0);
 }
 
@@ -91,11 +97,62 @@ async fn nothing_dials_before_somebody_needs_it() {
 async fn after_a_failure_there_is_a_pause_in_which_nobody_dials() {
     let gateway = Gateway::start().await;
     let wrong = Identity::fresh().pin();
-    let slow = nightlatch_companion::Limits { pause_first: std::time::Duration::from_secs(60), ..limits() };
-    let slow = nightlatch_companion::Limits { pause_max: std::time::Duration::from_secs(60), ..slow };
+    let slow = Limits { pause_first: Duration::from_secs(60), ..limits() };
+    let slow = Limits { pause_max: Duration::from_secs(60), ..slow };
     let (companion, proxy) = companion(gateway.address, &wrong, Guard::default(), slow);
     assert!(asked(proxy).await.starts_with("HTTP/1.1 503 "));
     let error = companion.trust().await.unwrap_err();
     assert!(error.to_string().contains("a moment ago"), "{error}");
     eventually("it is said why", || matches!(&*companion.link().borrow(), Link::Down { .. })).await;
+}
+
+/// A way to the gateway that can fall silent, as a machine that lost its network does.
+struct Relay {
+    gateway: SocketAddr,
+    silent: watch::Sender<bool>,
+}
+
+impl Dial for Relay {
+    fn dial(&self) -> Boxed<'_, std::io::Result<TcpStream>> {
+        Box::pin(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await?;
+            let near = TcpStream::connect(listener.local_addr()?).await?;
+            let (mut inner, _) = listener.accept().await?;
+            let mut far = TcpStream::connect(self.gateway).await?;
+            let mut silent = self.silent.subscribe();
+            silent.mark_unchanged();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut inner, &mut far) => return,
+                    _ = silent.changed() => {}
+                }
+                // Both sides stay open, and nothing comes through any more.
+                std::future::pending::<()>().await;
+            });
+            Ok(near)
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_fell_silent_is_noticed_and_dialled_again() {
+    let gateway = Gateway::start().await;
+    let silent = watch::Sender::new(false);
+    let relay = Relay { gateway: gateway.address, silent: silent.clone() };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let companion = Companion::start(Config {
+        gateway: Address::parse(&gateway.address.to_string()).unwrap(),
+        dial: Some(Box::new(relay)),
+        gateway_key: gateway.identity.pin().parse().unwrap(),
+        identity: nightlatch_companion::Identity::generate().unwrap(),
+        listener,
+        guard: Guard::default(),
+        limits: Limits { ping_every: Duration::from_millis(50), ..limits() },
+    });
+    assert!(asked(proxy).await.starts_with("HTTP/1.1 200 "));
+    silent.send_replace(true);
+    assert!(asked(proxy).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(gateway.seen().connections, 2);
+    drop(companion);
 }

@@ -84,7 +84,13 @@ async fn a_key_belongs_to_the_first_task_that_it_woke() {
     let world = World::new().await;
     world.companion.wake().await.unwrap();
     world.gateway.seen().challenge.task = task(9);
-    let error = world.companion.enrol(CODE).await;
-    assert!(error.is_ok(), "the enrolment is of its own task");
+    let enrolled = world.companion.enrol(CODE).await;
+    assert!(enrolled.is_ok(), "the enrolment is of its own task");
     assert_eq!(world.gateway.seen().wakes, 1);
+    // And the other way round.
+    let world = World::new().await;
+    world.gateway.seen().challenge.task = task(9);
+    world.companion.wake().await.unwrap();
+    assert_eq!(world.gateway.seen().wakes, 1);
+    assert!(world.companion.enrol(CODE).await.is_err());
 }
