@@ -9,7 +9,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `doors` | HTTP, checked as HTTP: framing, Host and Origin, `/v1/enrol`, the `route` door |
+//! | `doors` | HTTP, checked as HTTP: framing, Host and Origin, our own paths, the `route` and `proxy` doors |
+//! | `interception` | standing for a tool inside of a tunnel: its authority, short-lived leaves |
 //! | `corridor` | one file a phase, and the one function that calls them |
 //! | [`directory`] | what a decision needs, in memory, fed by the change feed |
 //! | `wakes` | proofs, wakes, sealed leases, and their end |

@@ -5,12 +5,14 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use nightlatch_domain::clock::Timestamp;
 use rcgen::{CertificateParams, KeyPair, PublicKeyData as _};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
+    time_provider::TimeProvider,
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -410,13 +412,24 @@ impl Wire {
     }
 }
 
-/// TLS inside of a tunnel that trusts these authorities and no others.
-pub(crate) fn trusting(pem: &str, alpn: &[&str]) -> ClientConfig {
+/// The time of a test's world, for whoever verifies a certificate in it.
+#[derive(Debug)]
+struct TimeOf(Timestamp);
+
+impl TimeProvider for TimeOf {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.since(Timestamp::from_millis(0))))
+    }
+}
+
+/// TLS inside of a tunnel that trusts these authorities and no others, at the time of a test's world.
+pub(crate) fn trusting(pem: &str, alpn: &[&str], at: Timestamp) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let builder = ClientConfig::builder_with_provider(nightlatch_egress::tls::provider());
+    let builder =
+        ClientConfig::builder_with_details(nightlatch_egress::tls::provider(), Arc::new(TimeOf(at)));
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();

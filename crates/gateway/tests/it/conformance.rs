@@ -97,6 +97,7 @@ claims!(
     passing::a_call_leaves_with_the_exact_credential_and_nothing_of_the_reference,
     destination::two_hosts_are_refused_even_when_they_are_equal,
     destination::a_tool_with_another_names_certificate_gets_nothing,
+    standing::what_ends_a_grant_or_a_wake_cuts_an_answer_that_nobody_reads,
 );
 claims!(absolute, Absolute);
 // The same bytes as in absolute form, over another way in: what that way could change.

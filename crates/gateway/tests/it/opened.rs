@@ -24,7 +24,7 @@ async fn opened(limits: Limits) -> World {
 async fn through(world: &World, actor: &Actor, in_stream: bool) -> Wire {
     let tunnel = world.tunnel(actor, "evil.test:443", in_stream).await.unwrap();
     // TLS is between the two ends: it is the host's own certificate that is trusted.
-    tunnel.secured(trusting(&world.evil.root, &["http/1.1"]), EVIL).await.unwrap()
+    tunnel.secured(trusting(&world.evil.root, &["http/1.1"], world.clock.time()), EVIL).await.unwrap()
 }
 
 /// The hosts that were opened, as the ledger has them.
@@ -89,7 +89,9 @@ async fn an_open_task_reaches_no_address_and_no_tools_host_in_another_way() {
     }
     // A tool's host is intercepted, whatever the egress says: our leaf, and not the host's.
     let tunnel = world.tunnel(&world.alice, "api.acme.test:443", false).await.unwrap();
-    assert!(tunnel.secured(trusting(&world.tool.root, &["http/1.1"]), HOST).await.is_err());
+    assert!(
+        tunnel.secured(trusting(&world.tool.root, &["http/1.1"], world.clock.time()), HOST).await.is_err()
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::{
     client::{careless, empty, trusting},
+    door::Door,
     world::{HOST, SECRET, World},
 };
 
@@ -11,7 +12,8 @@ async fn a_call_through_a_tunnel_arrives_with_the_exact_credential() {
     let trust = world.trust(&world.alice).await;
     for in_stream in [false, true] {
         let tunnel = world.tunnel(&world.alice, &format!("{HOST}:443"), in_stream).await.unwrap();
-        let mut wire = tunnel.secured(trusting(&trust, &["http/1.1"]), HOST).await.unwrap();
+        let mut wire =
+            tunnel.secured(trusting(&trust, &["http/1.1"], world.clock.time()), HOST).await.unwrap();
         for _ in 0..2 {
             let bearer = World::bearer(&world.alice);
             wire.write(format!("GET /things?q=1 HTTP/1.1\r\nHost: {HOST}\r\n{bearer}\r\n\r\n")).await;
@@ -37,5 +39,24 @@ async fn http2_is_spoken_inside_of_a_tunnel_of_either_kind() {
         let answer = sender.send_request(request.body(empty()).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 200);
         assert_eq!(world.tool.take()[0].all("authorization"), [format!("Bearer {SECRET}")]);
+    }
+}
+
+#[test]
+fn what_one_tells_a_proxy_goes_no_further_and_is_no_second_credential() {
+    for door in [Door::Absolute, Door::AbsoluteInStream] {
+        door.during(|| {
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let world = World::new().await;
+                let answer =
+                    world.call(&world.alice, "GET /acme/things", &["Proxy-Authorization: Basic eDp5"]).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                let seen = world.tool.take().pop().unwrap();
+                assert!(seen.all("proxy-authorization").is_empty());
+                assert_eq!(seen.all("authorization"), [format!("Bearer {SECRET}")]);
+            });
+        });
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http2::SendRequest;
+use nightlatch_domain::ports::store::{ControlStore, KeeperStore};
 use nightlatch_gateway::Limits;
 use nightlatch_ledger::record::Entry;
 use std::time::Duration;
@@ -316,12 +317,14 @@ async fn a_certificate_is_good_for_its_tool_and_no_other() {
     let trust = world.trust(&world.alice).await;
     assert_eq!(trust.matches("BEGIN CERTIFICATE").count(), 1, "one granted tool, one authority");
     let tunnel = world.tunnel(&world.alice, AUTHORITY, false).await.unwrap();
-    let mut wire = tunnel.secured(trusting(&trust, &["http/1.1"]), HOST).await.unwrap();
+    let mut wire = tunnel.secured(trusting(&trust, &["http/1.1"], world.clock.time()), HOST).await.unwrap();
     wire.write(get(HOST, &world.alice)).await;
     assert_eq!(wire.answer().await.status, 200);
     // A tool that the catalogue knows and nobody granted: a tunnel, a name, and nobody who trusts it.
     let tunnel = world.tunnel(&world.alice, "api.openai.com:443", false).await.unwrap();
-    assert!(tunnel.secured(trusting(&trust, &["http/1.1"]), "api.openai.com").await.is_err());
+    assert!(
+        tunnel.secured(trusting(&trust, &["http/1.1"], world.clock.time()), "api.openai.com").await.is_err()
+    );
     let tunnel = world.tunnel(&world.alice, "api.openai.com:443", false).await.unwrap();
     assert!(tunnel.secured(careless(&["http/1.1"], true), "api.openai.com").await.is_ok());
     // The grant ends, and with it the trust.
@@ -429,6 +432,90 @@ async fn two_tools_at_one_host_are_told_apart_by_the_reference() {
     wire = inside(&world, false, HOST).await;
     wire.write(format!("GET /things HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
     assert_eq!(wire.answer().await.field("www-authenticate").as_deref(), Some("Basic realm=\"Zeta\""));
+    // And TLS is spoken in the name of the tool that the task has a grant for.
+    let trusted = trusting(&world.trust(&world.alice).await, &["http/1.1"], world.clock.time());
+    let tunnel = world.tunnel(&world.alice, AUTHORITY, false).await.unwrap();
+    assert!(tunnel.secured(trusted, HOST).await.is_ok());
+}
+
+/// Lets time pass, and waits until the directory has been looked at again.
+async fn hours_pass(world: &World, hours: u64) {
+    world.clock.forward(Duration::from_secs(hours * 3600));
+    let is_fresh = || async {
+        let mut wire = world.direct(&world.alice).await;
+        wire.write(world.request("GET /v1/trust", &[])).await;
+        wire.answer().await.status == 200
+    };
+    world.eventually("the directory is fresh", is_fresh).await;
+}
+
+#[tokio::test]
+async fn a_leaf_is_made_anew_before_it_ends_and_used_until_then() {
+    let world = World::new().await;
+    let leaf = async || {
+        let trusted = trusting(&world.trust(&world.alice).await, &["http/1.1"], world.clock.time());
+        let tunnel = world.tunnel(&world.alice, AUTHORITY, false).await.unwrap();
+        tunnel.secured(trusted, HOST).await.unwrap().certificate.unwrap()
+    };
+    let first = leaf().await;
+    hours_pass(&world, 11).await;
+    assert_eq!(leaf().await, first);
+    hours_pass(&world, 2).await;
+    assert_ne!(leaf().await, first);
+}
+
+#[tokio::test]
+async fn a_host_that_was_confirmed_just_now_is_served_and_one_that_was_taken_back_is_not() {
+    let world = World::new().await;
+    let manifest = "name = \"zeta\"\ntitle = \"Z\"\ndocs = \"https://d.test\"\nsafe_methods = true\n[[host]]\nhost = \"*.zeta.test\"\nkey = { kind = \"bearer\" }\n";
+    world.add_tools(&[("zeta", manifest)]).await;
+    let host = |name: &str| nightlatch_domain::tool::BoundHost {
+        host: name.into(),
+        ..crate::world::hosts()[0].clone()
+    };
+    for name in ["a.zeta.test", "b.zeta.test"] {
+        world.granted(&world.alice, "zeta", vec![host(name)]).await;
+        // What the tool's authority is good for grew; its earlier certificate is no longer what is handed out.
+        let trusted = trusting(&world.trust(&world.alice).await, &["http/1.1"], world.clock.time());
+        let tunnel = world.tunnel(&world.alice, &format!("{name}:443"), false).await.unwrap();
+        assert!(tunnel.secured(trusted, name).await.is_ok(), "{name}");
+    }
+    let connections = world.store.connections(world.tenant).await.unwrap();
+    let taken = connections.iter().find(|row| row.hosts[0].host == "a.zeta.test").unwrap();
+    world.store.remove_connection(world.tenant, taken.id, crate::keeper::past()).await.unwrap();
+    world.in_effect().await;
+    assert_eq!(
+        world.tunnel(&world.alice, "a.zeta.test:443", false).await.err().unwrap().problem(),
+        "egress-denied"
+    );
+    assert!(world.tunnel(&world.alice, "b.zeta.test:443", false).await.is_ok());
+}
+
+#[tokio::test]
+async fn who_was_led_to_the_proxy_under_another_name_gets_no_tunnel() {
+    let world = World::new().await;
+    for (name, opened) in [("evil.test", false), (HOST, false), ("localhost", true)] {
+        let mut dial = world.dial(Some(&world.alice.identity));
+        dial.server_name = name;
+        let tunnel = dial.connect().await.unwrap().tunnelled(AUTHORITY).await;
+        assert_eq!(tunnel.as_ref().err().map(|refused| refused.status), (!opened).then_some(421), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn closing_closes_tunnels_whatever_runs_in_them() {
+    let brief = Duration::from_millis(500);
+    let limits = Limits { close_within: brief, ..Limits::default() };
+    let mut world = World::twisted(Twist { limits: Some(limits), ..Twist::default() }).await;
+    world.set_egress(&world.alice, nightlatch_domain::task::Egress::Open).await;
+    let mut idle = [inside(&world, false, HOST).await, inside(&world, true, HOST).await];
+    let opened = world.tunnel(&world.alice, "evil.test:443", true).await.unwrap();
+    let mut opened = opened.secured(careless(&["http/1.1"], true), EVIL).await.unwrap();
+    world.close();
+    for wire in &mut idle {
+        assert!(wire.is_closed().await, "an idle tunnel");
+    }
+    assert!(opened.is_closed().await, "what was passed through");
 }
 
 #[tokio::test]

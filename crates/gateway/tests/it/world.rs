@@ -126,8 +126,8 @@ impl Hand {
         self.set_back.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    /// The time, for rows that a test writes.
-    pub(crate) fn now_for_tests(&self) -> Timestamp {
+    /// The time in this world.
+    pub(crate) fn time(&self) -> Timestamp {
         self.now()
     }
 
@@ -364,6 +364,11 @@ impl World {
     /// A connection of an actor to the gateway itself.
     pub(crate) async fn direct(&self, actor: &Actor) -> Wire {
         self.dial(Some(&actor.identity)).connect().await.unwrap()
+    }
+
+    /// Tells the gateway to close.
+    pub(crate) fn close(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Where the tool is, where it speaks plain HTTP.
