@@ -63,12 +63,30 @@ async fn curl_works_unchanged() {
 #[tokio::test]
 async fn git_clones_and_pushes_unchanged() {
     let github = GitHub::connected("with-git", "canary-key-8d4f0b2e6a91c753").await;
-    clone_and_push(&github, "walled", Walls::Best, &["first"]).await;
-    clone_and_push(&github, "open", Walls::None, &["from walled", "first"]).await;
+    let noise = noise();
+    clone_and_push(&github, "walled", Walls::Best, (b"hello\n", &noise), &["first"]).await;
+    clone_and_push(&github, "open", Walls::None, (&noise, b"bye\n"), &["from walled", "first"]).await;
 }
 
-/// From a repository with these commits: a clone, a push that is not granted, and one that is.
-async fn clone_and_push(github: &GitHub, here: &str, walls: Walls, before: &[&str]) {
+/// More than git sends in one piece (`http.postBuffer`, 1 MiB), and nothing that can be compressed.
+fn noise() -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..3 << 20).map(|_| next()).collect()
+}
+
+/// From a repository with these commits: a clone, a push that is not granted, and one that is. The one file changes
+/// from `old` to `new`.
+async fn clone_and_push(
+    github: &GitHub,
+    here: &str,
+    walls: Walls,
+    (old, new): (&[u8], &[u8]),
+    before: &[&str],
+) {
     github.git.forget();
     let url = format!("https://github.com/dana/{}.git", github.repository);
     let git = |here: &str, grant: &str, words: &[&str]| {
@@ -77,13 +95,14 @@ async fn clone_and_push(github: &GitHub, here: &str, walls: Walls, before: &[&st
     };
     let cloned = git(here, READ, &["clone", &url, "site"]);
     assert!(cloned.ok, "{cloned}");
-    let readme = std::fs::read_to_string(github.install.work(here).join("site/README")).expect("a clone");
-    assert_eq!(readme, "hello\n");
+    let readme = github.install.work(here).join("site/README");
+    assert!(std::fs::read(&readme).expect("a clone") == old, "another file arrived");
+    std::fs::write(&readme, new).expect("a clone");
     cloned.assert_looked_into("git-remote-http");
     github.git.assert_only(&github.basic(), &cloned.reference);
 
     let (site, subject) = (format!("{here}/site"), format!("from {here}"));
-    let committed = git(&site, READ, &["commit", "--quiet", "--allow-empty", "-m", &subject]);
+    let committed = git(&site, READ, &["commit", "--quiet", "--all", "-m", &subject]);
     assert!(committed.ok, "{committed}");
     // Who may clone may not push: refused for good, which git does not take for a wrong password.
     let arrived = github.git.count();
