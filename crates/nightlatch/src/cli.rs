@@ -3,6 +3,10 @@
 //! Secrets have no place in it: an argument is seen by every process of the machine. They are typed at a
 //! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
 
+mod companion;
+
+pub(crate) use companion::Companion;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{grant::GrantText, task::Egress, tool::Name};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -77,6 +81,9 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// Run a program in a sandbox, with references in place of credentials
     #[command(after_help = RUN_HELP)]
     Run(Run),
+    /// Stand beside an agent: a proxy for its programs that holds its key
+    #[command(after_help = companion::HELP)]
+    Companion(Companion),
     /// A stage of `run`'s sandbox
     #[command(name = nightlatch_companion::sandbox::STAGE, hide = true)]
     Stage {
