@@ -25,6 +25,8 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) const UNPROVED_WRITTEN_MAX: u32 = 5;
 /// Written one by one in a window, for an admitted agent's task: refusals, and events of each name.
 pub(crate) const ADMITTED_WRITTEN_MAX: u32 = 60;
+/// One message may tell of so many alike and no more: its number is the word of whoever was refused.
+pub(crate) const TOLD_MAX: u64 = 10_000;
 /// Purses that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
 pub(crate) const OWNERS_MAX: usize = 1024;
 /// Counts that are told apart.
@@ -87,8 +89,8 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    /// Whether this one may be written by itself. If not, it was counted.
-    pub(crate) fn spend(&mut self, owner: Owner, word: Word, now: Timestamp, boot: Boot) -> bool {
+    /// Whether a record that tells of `count` alike may be written by itself. If not, all of them were counted.
+    pub(crate) fn spend(&mut self, owner: Owner, word: Word, count: u64, now: Timestamp, boot: Boot) -> bool {
         let (owner, purse) = self.known(owner, word, boot);
         let limit = match owner {
             Owner::Admitted(..) => ADMITTED_WRITTEN_MAX,
@@ -99,7 +101,7 @@ impl Budget {
             spent.written += 1;
             return true;
         }
-        self.add(Count { owner, word, tally: Tally { since: boot, first: now, last: now, count: 1 } });
+        self.add(Count { owner, word, tally: Tally { since: boot, first: now, last: now, count } });
         false
     }
 

@@ -84,6 +84,8 @@ pub(crate) fn refusal(caller: &Caller, facts: RefusalFacts, now: Timestamp) -> E
         grant: facts.grant,
         connection: facts.connection,
         host: facts.host.map(HostName::into_text),
+        scheme: facts.scheme,
+        port: facts.port,
         count: facts.count,
         ..Refusal::bare(facts.problem, now, now)
     })
@@ -127,6 +129,8 @@ impl Refusal {
             grant: None,
             connection: None,
             host: None,
+            scheme: None,
+            port: None,
             count: 1,
             first,
             last,
@@ -153,6 +157,8 @@ impl Event {
             ticket: facts.ticket,
             reason: facts.reason.map(str::to_owned),
             host: facts.host.map(HostName::into_text),
+            scheme: facts.scheme,
+            port: facts.port,
             count: facts.count,
         }
     }

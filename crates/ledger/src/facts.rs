@@ -11,7 +11,7 @@ use nightlatch_domain::{
     id::{AttemptId, CallId, ConnectionId, GrantId, PrincipalId, TaskId, TenantId, TicketId, WakeId},
     problem::ProblemKind,
     task::Assurance,
-    tool::{Effect, Name, OperationId},
+    tool::{Effect, Name, OperationId, Scheme},
 };
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -90,7 +90,11 @@ pub struct RefusalFacts {
     pub connection: Option<ConnectionId>,
     /// The host that it wanted to reach, where no tool has it.
     pub host: Option<HostName>,
-    /// How many alike are told of at once; else 1.
+    /// By which scheme.
+    pub scheme: Option<Scheme>,
+    /// At which port.
+    pub port: Option<u16>,
+    /// How many alike are told of at once; else 1. What is beyond 10 000 is not believed.
     pub count: u64,
 }
 
@@ -109,6 +113,8 @@ impl RefusalFacts {
             grant: None,
             connection: None,
             host: None,
+            scheme: None,
+            port: None,
             count: 1,
         }
     }
@@ -194,6 +200,10 @@ pub struct EventFacts {
     pub reason: Option<&'static str>,
     /// The host that was reached, where no tool has it.
     pub host: Option<HostName>,
+    /// By which scheme.
+    pub scheme: Option<Scheme>,
+    /// At which port.
+    pub port: Option<u16>,
     /// How many, where something is counted; else 1.
     pub count: u64,
 }
@@ -218,6 +228,8 @@ impl EventFacts {
             ticket: None,
             reason: None,
             host: None,
+            scheme: None,
+            port: None,
             count: 1,
         }
     }

@@ -7,7 +7,7 @@
 use crate::{
     LedgerError, LedgerKeys,
     alarms::Alarms,
-    budget::{Budget, Count, Owner, Word, source_text},
+    budget::{Budget, Count, Owner, TOLD_MAX, Word, source_text},
     disk::Disk,
     entries,
     facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source},
@@ -201,9 +201,14 @@ impl Ledger {
     ///
     /// # Errors
     /// Any of writing; the call stays refused.
-    pub fn refusal(&self, caller: &Caller, facts: RefusalFacts) -> Boxed<'static, Result<(), LedgerError>> {
+    pub fn refusal(
+        &self,
+        caller: &Caller,
+        mut facts: RefusalFacts,
+    ) -> Boxed<'static, Result<(), LedgerError>> {
+        facts.count = facts.count.min(TOLD_MAX);
         let owner = Owner::Admitted(caller.tenant, caller.agent, caller.task);
-        if !self.inner.spend(owner, Word::Problem(facts.problem)) {
+        if !self.inner.spend(owner, Word::Problem(facts.problem), facts.count) {
             return Box::pin(async { Ok(()) });
         }
         self.write(entries::refusal(caller, facts, self.inner.clock.now()), false)
@@ -220,7 +225,7 @@ impl Ledger {
         problem: ProblemKind,
     ) -> Boxed<'static, Result<(), LedgerError>> {
         let owner = Owner::Unproved(source.counted());
-        if !self.inner.spend(owner, Word::Problem(problem)) {
+        if !self.inner.spend(owner, Word::Problem(problem), 1) {
             return Box::pin(async { Ok(()) });
         }
         let now = self.inner.clock.now();
@@ -246,7 +251,7 @@ impl Ledger {
         let provoked =
             facts.event.is_provoked().then_some(()).and(facts.tenant.zip(facts.agent).zip(facts.task));
         if let Some(((tenant, agent), task)) = provoked
-            && !self.inner.spend(Owner::Admitted(tenant, agent, task), Word::Event(facts.event))
+            && !self.inner.spend(Owner::Admitted(tenant, agent, task), Word::Event(facts.event), facts.count)
         {
             return Box::pin(async { Ok(()) });
         }
@@ -333,8 +338,8 @@ impl Inner {
         Ok(written)
     }
 
-    fn spend(&self, owner: Owner, word: Word) -> bool {
-        held(&self.budget).spend(owner, word, self.clock.now(), self.clock.boot())
+    fn spend(&self, owner: Owner, word: Word, count: u64) -> bool {
+        held(&self.budget).spend(owner, word, count, self.clock.now(), self.clock.boot())
     }
 
     /// Counts that could not be written are counted on.

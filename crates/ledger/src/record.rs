@@ -8,7 +8,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{AttemptId, CallId, ConnectionId, GrantId, PrincipalId, TaskId, TenantId, TicketId, WakeId},
     task::Assurance,
-    tool::{Effect, Name, OperationId, Sensitivity},
+    tool::{Effect, Name, OperationId, Scheme, Sensitivity},
 };
 use serde::{Deserialize, Serialize};
 
@@ -252,6 +252,12 @@ pub struct Refusal {
     /// The host that it wanted to reach, where no tool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// By which scheme; `https` for a tunnel, whatever the client speaks in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// At which port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// How many.
     pub count: u64,
     /// The first of them.
@@ -376,17 +382,12 @@ impl EventName {
         !matches!(self, Self::ReferenceMisused | Self::EgressOpened | Self::TokenAnswered)
     }
 
-    /// Whether an agent can cause it as often as it likes: then it has a budget, one for each name.
+    /// Whether an agent can cause it as often as it likes and a number says enough: then it has a budget, one
+    /// for each name. A permission is never counted, however often it is given: what was reached, and when, is
+    /// what the record is for, and each costs its agent a place and a dial.
     #[must_use]
     pub const fn is_provoked(self) -> bool {
-        matches!(
-            self,
-            Self::ReferenceMisused
-                | Self::LeaseRefused
-                | Self::TaskWoke
-                | Self::EgressOpened
-                | Self::TokenAnswered
-        )
+        matches!(self, Self::ReferenceMisused | Self::LeaseRefused | Self::TaskWoke | Self::TokenAnswered)
     }
 }
 
@@ -437,6 +438,12 @@ pub struct Event {
     /// The host that was reached, where no tool has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// By which scheme; `https` for a tunnel, whatever the client speaks in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// At which port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// How many alike, where they were counted.
     pub count: u64,
 }

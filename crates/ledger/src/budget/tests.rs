@@ -31,7 +31,7 @@ fn at(millis: u64) -> (Timestamp, Boot) {
 
 fn spend(budget: &mut Budget, owner: Owner, word: Word, millis: u64) -> bool {
     let (now, boot) = at(millis);
-    budget.spend(owner, word, now, boot)
+    budget.spend(owner, word, 1, now, boot)
 }
 
 fn total(entries: &[Entry]) -> u64 {
@@ -91,6 +91,19 @@ fn an_agent_has_a_larger_budget_of_its_own_over_all_refusals() {
     assert!(spend(&mut budget, agent(2), misused, 0), "another agent's budget is its own");
     let rest: Vec<_> = budget.rest().iter().map(super::Count::entry).collect();
     assert_eq!((rest.len(), total(&rest)), (2, 500 - u64::from(ADMITTED_WRITTEN_MAX)));
+}
+
+#[test]
+fn a_record_that_tells_of_many_is_counted_as_many() {
+    let mut budget = Budget::default();
+    let (now, boot) = at(0);
+    for _ in 0..ADMITTED_WRITTEN_MAX {
+        assert!(budget.spend(agent(1), NOT_ADMITTED, 7, now, boot));
+    }
+    assert!(!budget.spend(agent(1), NOT_ADMITTED, 7, now, boot));
+    assert!(!budget.spend(agent(1), NOT_ADMITTED, 5, now, boot));
+    let rest: Vec<_> = budget.rest().iter().map(super::Count::entry).collect();
+    assert_eq!((rest.len(), total(&rest)), (1, 12));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use nightlatch_domain::{
     id::{CallId, TenantId},
     ports::store::LedgerStore,
     problem::ProblemKind,
-    tool::{Effect, OperationId},
+    tool::{Effect, OperationId, Scheme},
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::{
@@ -370,6 +370,44 @@ async fn an_agent_has_one_budget_of_refusals_and_one_of_each_provoked_alarm() {
 }
 
 #[tokio::test]
+async fn a_permission_is_never_counted_however_often_it_is_given() {
+    let home = Home::new();
+    let ledger = home.open().await.unwrap();
+    for port in 1..=500 {
+        let opened = EventFacts {
+            tenant: Some(caller().tenant),
+            agent: Some(caller().agent),
+            task: Some(caller().task),
+            host: HostName::new("files.example"),
+            scheme: Some(Scheme::Https),
+            port: Some(port),
+            ..EventFacts::new(EventName::EgressOpened)
+        };
+        ledger.event(opened).await.unwrap();
+    }
+    let opened = Filter { event: Some(EventName::EgressOpened), ..Filter::default() };
+    let ports = tail(home.path(), 1000, &opened).unwrap().into_iter().map(|record| match record.entry {
+        Entry::Event(event) => (event.count, event.port),
+        other => panic!("{other:?}"),
+    });
+    assert!(ports.eq((1..=500).map(|port| (1, Some(port)))));
+}
+
+#[tokio::test]
+async fn what_one_message_tells_of_is_believed_up_to_a_bound_and_counted_whole() {
+    let home = Home::new();
+    let ledger = home.open().await.unwrap();
+    let told = |count| RefusalFacts { count, ..RefusalFacts::new(ProblemKind::NotAdmitted) };
+    ledger.refusal(&caller(), told(u64::MAX)).await.unwrap();
+    assert_eq!(counted(&home), 10_000);
+    for _ in 0..100 {
+        ledger.refusal(&caller(), told(3)).await.unwrap();
+    }
+    ledger.close().await.unwrap();
+    assert_eq!(counted(&home), 10_300);
+}
+
+#[tokio::test]
 async fn what_was_counted_is_written_when_the_last_handle_goes() {
     let home = Home::new();
     let ledger = home.open().await.unwrap();
@@ -504,11 +542,12 @@ fn the_words_of_events_and_kinds_are_the_golden_ones() {
     let mut words: Vec<String> = Vec::new();
     words.extend(Kind::ALL.iter().map(|kind| format!("kind {kind}")));
     words.extend(FindingKind::ALL.iter().map(|finding| format!("finding {finding}")));
-    words.extend(
-        EventName::ALL
-            .iter()
-            .map(|event| format!("{} {event}", if event.is_alarm() { "alarm" } else { "event" })),
-    );
+    words.extend(EventName::ALL.iter().map(|event| {
+        let kind = if event.is_alarm() { "alarm" } else { "event" };
+        format!("{kind} {event}{}", if event.is_provoked() { " counted" } else { "" })
+    }));
+    let schemes = [Scheme::Https, Scheme::Http].map(|scheme| serde_json::to_value(scheme).unwrap());
+    words.extend(schemes.iter().map(|scheme| format!("scheme {}", scheme.as_str().unwrap())));
     assert_eq!(words.join("\n") + "\n", include_str!("../../testdata/words.txt"));
 }
 
@@ -544,19 +583,24 @@ async fn a_misused_reference_makes_nobody_wait_for_the_disk_and_every_other_even
 }
 
 #[tokio::test]
-async fn a_host_that_an_agent_chose_is_recorded_as_a_host_name_or_not_at_all() {
+async fn a_host_that_an_agent_chose_is_recorded_as_a_host_name_with_scheme_and_port_or_not_at_all() {
     for text in ["", "a b", "A.example", "x\n{}", "\u{202e}", "a/b", &"a".repeat(254)] {
         assert_eq!(HostName::new(text), None, "{text:?}");
     }
     let home = Home::new();
     let ledger = home.open().await.unwrap();
     let host = || HostName::new("files.example");
-    let refused = RefusalFacts { host: host(), count: 3, ..RefusalFacts::new(ProblemKind::EgressDenied) };
+    let (scheme, port) = (Some(Scheme::Http), Some(8080));
+    let refused =
+        RefusalFacts { host: host(), scheme, port, count: 3, ..RefusalFacts::new(ProblemKind::EgressDenied) };
     ledger.refusal(&caller(), refused).await.unwrap();
-    ledger.event(EventFacts { host: host(), ..EventFacts::new(EventName::EgressOpened) }).await.unwrap();
+    let opened = EventFacts { host: host(), scheme, port, ..EventFacts::new(EventName::EgressOpened) };
+    ledger.event(opened).await.unwrap();
+    assert!(home.text().contains(r#""host":"files.example","scheme":"http","port":8080,"count":1"#));
     let refusal = home.of_kind(Kind::Refusal).pop().unwrap().entry;
     let Entry::Refusal(refusal) = refusal else { panic!("{refusal:?}") };
     assert_eq!((refusal.host.as_deref(), refusal.count), (Some("files.example"), 3));
+    assert_eq!((refusal.scheme, refusal.port), (scheme, port));
     let events = home.of_kind(Kind::Event);
     let hosts = events.iter().filter_map(|record| match &record.entry {
         Entry::Event(event) => event.host.as_deref(),
