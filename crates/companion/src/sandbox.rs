@@ -65,11 +65,13 @@ impl Strength {
 pub struct Plan {
     /// The user's home folder, where the known places are hidden.
     pub home: PathBuf,
+    /// Where programs keep their configuration, where that is not `.config` below it.
+    pub configuration: PathBuf,
     /// The working folder, which stays writable.
     pub work: PathBuf,
     /// A private temporary folder, which stays writable. It is there already.
     pub scratch: PathBuf,
-    /// What else is hidden: our own data and state.
+    /// What else is hidden: our own data and state, and what the user's environment names.
     pub hidden: Vec<PathBuf>,
     /// The user's own mask of file modes.
     pub umask: u32,
@@ -95,9 +97,9 @@ pub enum Advice {
     NoNamespaces(String),
     /// No wall was wanted.
     Unconfined,
-    /// The network is open.
+    /// TCP is open.
     Network,
-    /// The network is open but for TCP to most ports.
+    /// TCP is open to one port number.
     NetworkByPort,
     /// Unix sockets by path.
     Sockets,
@@ -122,9 +124,9 @@ impl fmt::Display for Advice {
             Self::Unconfined => {
                 "nothing is enforced without the sandbox; files, network, sockets and other processes: only advisory"
             }
-            Self::Network => "network: connections around the proxy are not stopped",
+            Self::Network => "network: TCP connections around the proxy are not stopped",
             Self::NetworkByPort => {
-                "network: UDP, and TCP to the proxy's port number at other addresses, are not stopped"
+                "network: TCP connections to the proxy's port number at other addresses are not stopped"
             }
             Self::Sockets => "sockets: Docker, D-Bus, ssh-agent and the like can be connected to",
             Self::Processes => "processes: the list of your processes can be read",

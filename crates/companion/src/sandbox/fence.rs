@@ -4,8 +4,8 @@
 //! everything around it: of each folder that holds something hidden, every other entry is allowed and the folder
 //! itself is not. Such a folder can be passed through and not listed, and what is made in it later is not seen.
 //!
-//! What Landlock does not stop is told to the user as advice only: connecting to a Unix socket by its path, UDP, the
-//! list of processes, and on older kernels TCP and abstract sockets.
+//! What Landlock does not stop is told to the user as advice only: connecting to a Unix socket by its path, TCP to the
+//! companion's port number at another address, the list of processes, and on older kernels TCP and abstract sockets.
 
 use super::hidden::COVERED;
 use landlock::{
@@ -70,21 +70,20 @@ impl Holds {
 }
 
 impl Fence {
-    /// Everything below `root` but `hidden`; `writable` wherever it lies.
-    pub(super) fn around(root: &Path, hidden: &[PathBuf], writable: Vec<PathBuf>, ports: Vec<u16>) -> Self {
-        let mut readable = Vec::new();
-        beside(root, hidden, &mut readable);
-        Self { readable, writable, devices: Vec::new(), ports }
-    }
-
-    /// This machine, but `hidden` and what other programs share with everybody.
-    pub(super) fn around_this_machine(hidden: &[PathBuf], writable: Vec<PathBuf>, ports: Vec<u16>) -> Self {
+    /// This machine but `hidden` and what other programs share with everybody. The home folder and what is writable
+    /// may lie in the latter; where they hold something hidden, nothing new can be made beside it.
+    pub(super) fn around(home: &Path, hidden: &[PathBuf], writable: &[&Path], ports: Vec<u16>) -> Self {
         let shared = COVERED.iter().chain(&["/dev", "/proc"]).map(PathBuf::from);
-        let hidden: Vec<PathBuf> = hidden.iter().cloned().chain(shared).collect();
-        let mut fence = Self::around(Path::new("/"), &hidden, writable, ports);
-        let processes = PathBuf::from("/proc");
+        let closed: Vec<PathBuf> = hidden.iter().cloned().chain(shared).collect();
+        let mut fence = Self { ports, ..Self::default() };
+        beside(Path::new("/"), &closed, &mut fence.readable);
+        if COVERED.iter().any(|folder| home.starts_with(folder)) {
+            beside(home, hidden, &mut fence.readable);
+        }
+        writable.iter().for_each(|folder| beside(folder, hidden, &mut fence.writable));
         fence.devices = DEVICES.iter().map(PathBuf::from).collect();
-        // Root owns the machine's own switches there.
+        // Root owns the machine's own switches in `/proc`.
+        let processes = PathBuf::from("/proc");
         if rustix::process::geteuid().is_root() {
             fence.readable.push(processes);
         } else {
@@ -138,23 +137,47 @@ fn beside(folder: &Path, hidden: &[PathBuf], found: &mut Vec<PathBuf>) {
 
 #[cfg(test)]
 mod tests {
-    //! Proves that what is hidden is never among what is allowed, nor reachable through a link that is.
+    //! Proves that what is hidden is never among what is allowed, nor reachable through a link that is, also where
+    //! it lies in a folder that is written to.
 
-    use super::Fence;
-    use std::{fs, os::unix::fs::symlink};
+    use super::{Fence, beside};
+    use std::{
+        fs,
+        os::unix::fs::symlink,
+        path::{Path, PathBuf},
+    };
+
+    fn home(root: &Path) -> [PathBuf; 2] {
+        for path in ["home/.ssh/deep", "home/.config/gh", "home/.config/htop", "home/project", "usr/bin"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        fs::write(root.join("home/.bashrc"), "").unwrap();
+        symlink(root.join("home/.ssh"), root.join("home/keys")).unwrap();
+        [root.join("home/.ssh"), root.join("home/.config/gh")]
+    }
 
     #[test]
     fn everything_beside_the_hidden_is_allowed_and_nothing_above_or_below_it() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
-        for path in ["home/.ssh/deep", "home/.config/gh", "home/.config/htop", "usr/bin"] {
-            fs::create_dir_all(root.join(path)).unwrap();
+        let (hidden, mut allowed) = (home(root), Vec::new());
+        beside(root, &hidden, &mut allowed);
+        allowed.sort();
+        let expected = ["home/.bashrc", "home/.config/htop", "home/project", "usr"];
+        assert_eq!(allowed, expected.map(|path| root.join(path)));
+    }
+
+    #[test]
+    fn what_is_hidden_in_a_writable_folder_is_not_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, hidden) = (folder.path(), home(folder.path()));
+        let fence = Fence::around(Path::new("/nonexistent"), &hidden, &[&root.join("home")], vec![1]);
+        for paths in [&fence.writable, &fence.readable, &fence.devices] {
+            assert!(paths.iter().all(|path| {
+                !hidden.iter().any(|hidden| hidden.starts_with(path) || path.starts_with(hidden))
+            }));
         }
-        fs::write(root.join("home/.bashrc"), "").unwrap();
-        symlink(root.join("home/.ssh"), root.join("home/keys")).unwrap();
-        let hidden = [root.join("home/.ssh"), root.join("home/.config/gh")];
-        let mut readable = Fence::around(root, &hidden, Vec::new(), Vec::new()).readable;
-        readable.sort();
-        assert_eq!(readable, [root.join("home/.bashrc"), root.join("home/.config/htop"), root.join("usr")]);
+        assert!(fence.writable.contains(&root.join("home/project")));
+        assert!(!fence.readable.iter().any(|path| Path::new("/tmp/other").starts_with(path)));
     }
 }

@@ -137,10 +137,11 @@ const IN_HOME: &[&str] = &[
 pub(super) const COVERED: &[&str] = &["/tmp", "/var/tmp", "/run", "/dev/shm"];
 
 /// What there is of the list, and of `more`, by its real name. What lies below another is left out.
-pub(super) fn existing(home: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
+pub(super) fn existing(home: &Path, configuration: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
     let listed = IN_HOME.iter().map(|name| home.join(name));
-    let mut found: Vec<PathBuf> =
-        listed.chain(more.iter().cloned()).filter_map(|path| fs::canonicalize(path).ok()).collect();
+    let moved = IN_HOME.iter().filter_map(|name| Some(configuration.join(name.strip_prefix(".config/")?)));
+    let all = listed.chain(moved).chain(more.iter().cloned());
+    let mut found: Vec<PathBuf> = all.filter_map(|path| fs::canonicalize(path).ok()).collect();
     found.sort();
     found.dedup();
     let mut kept: Vec<PathBuf> = Vec::new();
@@ -190,8 +191,10 @@ mod tests {
         fs::create_dir_all(home.join("dotfiles/aws")).unwrap();
         fs::create_dir_all(home.join(".docker/run")).unwrap();
         symlink("dotfiles/aws", home.join(".aws")).unwrap();
+        fs::create_dir_all(home.join("elsewhere/gh")).unwrap();
         let more = [home.join(".docker/run"), home.join("absent")];
-        assert_eq!(existing(&home, &more), [home.join(".docker"), home.join("dotfiles/aws")]);
+        let expected = [".docker", "dotfiles/aws", "elsewhere/gh"].map(|name| home.join(name));
+        assert_eq!(existing(&home, &home.join("elsewhere"), &more), expected);
     }
 
     #[test]

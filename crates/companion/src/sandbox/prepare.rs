@@ -60,7 +60,7 @@ pub struct Running {
 pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
     // What a stage that was killed leaves behind comes to us, and ends with us.
     set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
-    let hidden = hidden::existing(&plan.home, &plan.hidden);
+    let hidden = hidden::existing(&plan.home, &plan.configuration, &plan.hidden);
     let work = working_folder(&plan.work, &hidden)?;
     let mut advice = Vec::new();
     if plan.home.starts_with(&work) {
@@ -155,8 +155,8 @@ fn weak(
     if !holds.scopes {
         advice.push(Advice::Signals);
     }
-    let writable = vec![work.clone(), plan.scratch.clone()];
-    let fence = Fence::around_this_machine(hidden, writable, Vec::new());
+    let home = plan.home.canonicalize().unwrap_or_else(|_| plan.home.clone());
+    let fence = Fence::around(&home, hidden, &[&work, &plan.scratch], Vec::new());
     plain(plan, work, Strength::Weak, advice, Some(fence))
 }
 

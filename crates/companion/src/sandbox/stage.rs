@@ -178,7 +178,7 @@ fn become_program(start: &Start, stdin: &OwnedFd) -> Result<std::convert::Infall
         if let Some(fence) = &start.fence {
             fence.close().map_err(|error| cannot("Landlock", &error))?;
         }
-        calls::refuse().map_err(|error| cannot("the filter of system calls", &error))?;
+        calls::refuse(start.fence.is_some()).map_err(|error| cannot("the filter of system calls", &error))?;
     }
     let mut program = Command::new(&start.program);
     program.args(&start.arguments).env_clear().envs(start.environment.iter().cloned());

@@ -40,6 +40,25 @@ use tools::Tool;
 const TASK_SECS: u64 = 24 * 3600;
 /// The agent that acts unless another is named; the first start makes it.
 const AGENT: &str = "laptop";
+/// Variables of the user that name files or folders of credentials, which are hidden wherever they lie.
+const CREDENTIALS_AT: &[&str] = &[
+    "NETRC",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_CONFIG_DIR",
+    "CLOUDSDK_CONFIG",
+    "DOCKER_CONFIG",
+    "GH_CONFIG_DIR",
+    "GNUPGHOME",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "NPM_CONFIG_USERCONFIG",
+    "PASSWORD_STORE_DIR",
+    "PGPASSFILE",
+    "PIP_CONFIG_FILE",
+    "SSH_AUTH_SOCK",
+    "npm_config_userconfig",
+];
 /// What stands before the password in the proxy's URL; nobody reads it.
 const PROXY_USER: &str = "run";
 
@@ -66,11 +85,20 @@ pub(super) async fn run(seat: &Seat, asked: Run, umask: Mode) -> Result<(), Fail
 
 fn plan(place: &Place, asked: &Run, scratch: &Scratch, umask: Mode) -> Result<Plan, Failure> {
     let home = variable("HOME").map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from);
+    let named = CREDENTIALS_AT.iter().filter_map(|name| variable(name));
+    // A list of files, as in `PATH`.
+    let clusters = variable("KUBECONFIG").unwrap_or_default();
+    let own = [place.root().to_owned(), Place::state()?];
+    let hidden = own.into_iter().chain(named.map(PathBuf::from)).chain(std::env::split_paths(&clusters));
+    // The null device is nobody's credential.
+    let hidden = hidden.filter(|path| path.is_absolute() && !path.starts_with("/dev")).collect();
+    let configuration = variable("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
     Ok(Plan {
         home,
+        configuration,
         work: std::env::current_dir()?,
         scratch: scratch.folder().to_owned(),
-        hidden: vec![place.root().to_owned(), Place::state()?],
+        hidden,
         umask: umask.as_raw_mode(),
         confined: !asked.unconfined,
     })

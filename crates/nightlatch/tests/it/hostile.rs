@@ -11,7 +11,12 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, UdpSocket},
     os::unix::{fs::chown, net::UnixListener},
+    path::Path,
     process::{Child, Output, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 const KEY: &str = "canary-key-6c2e8a0d4f7b9153";
@@ -56,10 +61,39 @@ const COMMANDS: &[&str] = &[
 ];
 
 /// What a whole sandbox refuses, and Landlock alone does not: it is said beforehand, in these words.
-const ADVISORY: &[(&str, &str)] = &[
-    ("socket-of-an-agent", "sockets: Docker, D-Bus, ssh-agent"),
-    ("datagram", "network: UDP"),
-    ("process-list", "processes: the list"),
+const ADVISORY: &[(&str, &str)] =
+    &[("socket-of-an-agent", "sockets: Docker, D-Bus, ssh-agent"), ("process-list", "processes: the list")];
+
+/// What succeeds without any sandbox, so that its refusal means something.
+const WORTH_REFUSING: &[&str] = &[
+    "data api.token",
+    "data keys/keeper.key",
+    "data-listed",
+    "state-listed",
+    "hidden .netrc",
+    "hidden .aws/credentials",
+    "hidden moved/gh/hosts.yml",
+    "hidden named-key.json",
+    "signal-to-up",
+    "signal-to-companion",
+    "process-list",
+    "socket-of-an-agent",
+    "stream-to-this-machine",
+    "datagram",
+    "around-the-proxy",
+    "own-no-proxy",
+    "victims-port",
+    "socket vsock",
+    "socket mptcp",
+    "ring-of-calls",
+    "typing-into-the-terminal",
+    "keyring",
+    "linked",
+    "more-privileges",
+    "command agent enrol laptop",
+    "command grant add --task mine canary:write",
+    "command ledger tail",
+    "command stop",
 ];
 
 /// What stays refused without any sandbox: nobody debugs the companion or `up`, and another run's proxy wants its
@@ -83,7 +117,9 @@ struct Scene {
     victim: Child,
     victim_proxy: String,
     datagrams: UdpSocket,
-    streams: TcpListener,
+    /// A server of this machine, and how many came to it.
+    streams: u16,
+    streamed: Arc<AtomicUsize>,
 }
 
 impl Scene {
@@ -100,16 +136,15 @@ impl Scene {
             ("home/.kube/config", "hidden-kube"),
             ("home/.npmrc", "//registry/:_authToken=hidden-npm"),
             ("home/.pypirc", "hidden-pypi"),
+            ("home/moved/gh/hosts.yml", "oauth_token: hidden-gh"),
+            ("home/named-key.json", "hidden-google"),
         ] {
             house.write(name, text);
         }
         let socket = house.home().join("agent.sock");
         let agent = UnixListener::bind(&socket).expect("a socket");
         std::thread::spawn(move || {
-            for mut caller in agent.incoming().map_while(Result::ok) {
-                let _ = caller.read(&mut [0; 1024]);
-                let _ = caller.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
-            }
+            agent.incoming().map_while(Result::ok).for_each(answer);
         });
         if rustix::process::geteuid().is_root() {
             chown(&socket, Some(65534), Some(65534)).expect("its owner");
@@ -118,14 +153,32 @@ impl Scene {
         let (victim, victim_proxy) = victim(&house);
         let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
         datagrams.set_nonblocking(true).expect("a socket");
-        let streams = TcpListener::bind("127.0.0.1:0").expect("a port");
-        streams.set_nonblocking(true).expect("a socket");
-        Self { recorder, house, victim, victim_proxy, datagrams, streams }
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let streams = listener.local_addr().expect("bound").port();
+        let streamed = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&streamed);
+        std::thread::spawn(move || {
+            for caller in listener.incoming().map_while(Result::ok) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                answer(caller);
+            }
+        });
+        Self { recorder, house, victim, victim_proxy, datagrams, streams, streamed }
+    }
+
+    /// `run` of a script by a user whose environment names further places.
+    fn run(&self, machine: Machine, options: &[&str], script: &str, folder: &Path) -> Output {
+        let words = [&["run"], options, &["--", "bash", "-c", script]].concat();
+        let mut command = self.house.command(machine, &words);
+        command.env("XDG_CONFIG_HOME", self.house.home().join("moved"));
+        command.env("GOOGLE_APPLICATION_CREDENTIALS", self.house.home().join("named-key.json"));
+        command.env("SECRET_OF_MINE", "canary-of-the-environment");
+        command.current_dir(folder).stdin(Stdio::null()).output().expect("the program starts")
     }
 
     /// Runs the attacker, and answers what it printed and which attempts succeeded.
     fn attack(&self, machine: Machine, options: &[&str]) -> (Output, BTreeMap<String, bool>) {
-        let output = self.house.run(machine, options, &self.script());
+        let output = self.run(machine, options, &self.script(), &self.house.project());
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let tried: BTreeMap<String, bool> = printed
             .lines()
@@ -140,11 +193,8 @@ impl Scene {
     }
 
     fn script(&self) -> String {
-        let port = |address: std::net::SocketAddr| address.port();
-        let (streams, datagrams) = (
-            port(self.streams.local_addr().expect("bound")),
-            port(self.datagrams.local_addr().expect("bound")),
-        );
+        let streams = self.streams;
+        let datagrams = self.datagrams.local_addr().expect("bound").port();
         let (login, victim_port) = self.victim_proxy.rsplit_once(':').expect("a port");
         assert!(login.contains('@'), "the victim has no password: {}", self.victim_proxy);
         let mut script = format!(
@@ -156,6 +206,7 @@ impl Scene {
             companion = self.victim.id(),
             host = self.recorder.host(),
         );
+        script.push_str(ATTEMPTS_ON_FILES);
         script.push_str(ATTEMPTS);
         for command in COMMANDS {
             let name = format!("command {command}").replace(['$', '"'], "");
@@ -165,11 +216,16 @@ impl Scene {
         script
     }
 
+    /// Whether a stream and a datagram came around the proxy.
     fn arrived(&self) -> (bool, bool) {
-        let stream = self.streams.accept().is_ok();
-        let mut bytes = [0; 16];
-        (stream, self.datagrams.recv(&mut bytes).is_ok())
+        (self.streamed.load(Ordering::SeqCst) > 0, self.datagrams.recv(&mut [0; 16]).is_ok())
     }
+}
+
+/// As little of a server as curl is content with.
+fn answer(mut caller: impl Read + Write) {
+    let _ = caller.read(&mut [0; 1024]);
+    let _ = caller.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
 }
 
 impl Drop for Scene {
@@ -201,28 +257,32 @@ const PRELUDE: &str = r#"
     shell() { bash -c "$1"; }
     # Something was really read: an empty file or folder is none.
     holds() { test -n "$(head -c 4096 "$1")"; }
+    creates() { perl -e 'socket(my $s, $ARGV[0], $ARGV[1], $ARGV[2]) or exit 1' -- "$@"; }
     lists() { test -n "$(ls -A "$1")"; }
-    export -f our shell holds lists
+    export -f our shell holds lists creates
     export data
 "#;
 
-const ATTEMPTS: &str = r#"
+const ATTEMPTS_ON_FILES: &str = r#"
     for name in api.token nightlatch.toml db.sqlite keys/keeper.key; do try "data $name" shell "holds $data/$name"; done
     try data-listed shell "lists $data"
     try data-ledger shell "cat $data/ledger/*.jsonl"
-    try state-listed shell "lists $state/nightlatch"
-    try api-socket curl -sSf --unix-socket "$data/run/api.sock" http://localhost/v1/ping
     for name in .netrc .git-credentials .aws/credentials .ssh/id_ed25519 .config/gh/hosts.yml .docker/config.json \
-        .kube/config .npmrc .pypirc; do
+        .kube/config .npmrc .pypirc moved/gh/hosts.yml named-key.json; do
         try "hidden $name" shell "holds $HOME/$name"
     done
+"#;
+
+const ATTEMPTS: &str = r#"
+    try state-listed shell "lists $state/nightlatch"
+    try api-socket curl -sSf --unix-socket "$data/run/api.sock" http://localhost/v1/ping
     try hidden-through-root shell "holds /proc/1/root$HOME/.netrc || holds /proc/$PPID/root$HOME/.netrc"
     for who in up companion; do
         pid=${!who}
         try "environment-of-$who" shell "holds /proc/$pid/environ"
         try "memory-of-$who" shell "read -r range _ < /proc/$pid/maps && dd if=/proc/$pid/mem bs=4096 count=1 skip=\$((16#\${range%-*} / 4096))"
         try "descriptors-of-$who" shell "ls /proc/$pid/fd/0"
-        try "killed-$who" kill -0 $pid
+        try "signal-to-$who" kill -0 $pid
     done
     try process-list shell "ls -d /proc/$up"
     try socket-of-an-agent curl -sS --max-time 2 --unix-socket "$HOME/agent.sock" http://localhost/
@@ -244,7 +304,19 @@ const ATTEMPTS: &str = r#"
     try a-capability shell "! grep -q '^CapEff:.0000000000000000' /proc/self/status"
     # Whatever namespaces it makes for itself, nothing is uncovered in them.
     try uncovered unshare --user --map-root-user --mount bash -c "umount '$HOME/.ssh' || umount -l '$data'; mount -o remount,rw,bind / && touch /planted || holds '$HOME/.ssh/id_ed25519'"
-    try keyring python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(250, 0, -3, 0) < 0)'
+    try 'socket vsock' creates 40 1 0
+    try 'socket mptcp' creates 2 1 262
+    case $(uname -m) in
+        x86_64) ring=425 keys=250 x32=$((0x40000000 | 41)) ;;
+        *) ring=425 keys=219 x32=-1 ;;
+    esac
+    try 'socket by-its-second-name' perl -e 'exit(syscall(shift, 40, 1, 0) < 0)' -- $x32
+    try ring-of-calls perl -e 'my $p = "\0" x 256; exit(syscall(shift, 1, $p) < 0)' $ring
+    try keyring perl -e 'exit(syscall(shift, 0, -3, 0) < 0)' $keys
+    # On what is no terminal it fails in another way than where it is refused.
+    try typing-into-the-terminal perl -e 'my $x = "a"; ioctl(STDIN, 0x5412, $x); exit($!{EPERM} ? 1 : 0)'
+    try connecting-fast perl -MSocket -e 'socket(my $s, 2, 1, 0) or exit 1;
+        send($s, "x", 0x20000000, pack_sockaddr_in(shift, inet_aton("127.0.0.1"))) or exit 1' $streams
 "#;
 
 fn open(tried: &BTreeMap<String, bool>) -> BTreeSet<&str> {
@@ -274,8 +346,41 @@ async fn without_namespaces_what_is_not_refused_was_said_to_be_advisory() {
             advisory.get(name).unwrap_or_else(|| panic!("`{name}` is open and nobody said so:\n{said}"));
         assert_eq!(said.matches(words).count(), 1, "`{words}` was not said once:\n{said}");
     }
-    assert!(!scene.arrived().0, "a stream arrived around the proxy");
+    assert_eq!(scene.arrived(), (false, false), "something arrived around the proxy");
     scene.assert_unharmed().await;
+}
+
+/// The home folder as the working folder is written to, and hides what it hides elsewhere.
+#[tokio::test]
+async fn what_is_hidden_is_hidden_in_the_working_folder_too() {
+    let scene = Scene::new("api.home.test").await;
+    let script = format!("data={}\n{PRELUDE}\n{}", scene.house.data().display(), ATTEMPTS_ON_FILES);
+    for machine in [Machine::AsItIs, Machine::WithoutNamespaces] {
+        let output = scene.run(machine, &[], &script, &scene.house.home());
+        let (said, printed) =
+            (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        assert!(printed.contains("refused hidden .netrc"), "{machine:?}: {printed}\n{said}");
+        assert!(!printed.contains("OPEN"), "{machine:?}: {printed}");
+        assert!(said.contains("the working folder holds your home folder"), "{said}");
+    }
+    // Inside a hidden folder nothing can be run at all.
+    let output = scene.run(Machine::AsItIs, &[], "true", &scene.house.home().join(".ssh"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be the working folder"));
+}
+
+#[tokio::test]
+async fn nothing_of_the_users_environment_is_inherited_but_the_list() {
+    let scene = Scene::new("api.environment.test").await;
+    let output =
+        scene.run(Machine::AsItIs, &[], "env; echo agent ${SSH_AUTH_SOCK:-none}", &scene.house.project());
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(printed.contains("HOME=") && printed.contains("agent none"), "{printed}");
+    for name in
+        ["SECRET_OF_MINE", "canary-of-the-environment", "GOOGLE_APPLICATION", "XDG_CONFIG_HOME", "NIGHTLATCH"]
+    {
+        assert!(!printed.contains(name), "{name} was inherited");
+    }
 }
 
 /// The control: the same attempts, and nothing in their way. What was tried is worth refusing.
@@ -289,23 +394,7 @@ async fn unconfined_the_attempts_succeed_and_it_was_said() {
     for name in ALWAYS {
         assert!(tried.contains_key(*name) && !open.contains(name), "{name}");
     }
-    for name in [
-        "data api.token",
-        "data keys/keeper.key",
-        "data-listed",
-        "state-listed",
-        "hidden .netrc",
-        "hidden .aws/credentials",
-        "killed-up",
-        "process-list",
-        "socket-of-an-agent",
-        "stream-to-this-machine",
-        "datagram",
-        "victims-port",
-        "command grant add --task mine canary:write",
-        "command agent enrol laptop",
-        "linked",
-    ] {
+    for name in WORTH_REFUSING {
         assert!(open.contains(name), "`{name}` fails without a sandbox too: it shows nothing");
     }
     assert_eq!(scene.arrived(), (true, true));
