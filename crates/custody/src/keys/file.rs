@@ -19,7 +19,7 @@ use std::{
 use zeroize::Zeroizing;
 
 /// Far more than any key of ours; a file that is longer is none.
-const MAX_BYTES: u64 = 16 * 1024;
+pub(super) const KEY_MAX_BYTES: u64 = 16 * 1024;
 const HEADER: &str = "nightlatch key v1 ";
 
 /// A key file that may or may not be there.
@@ -50,7 +50,7 @@ impl KeyFile {
     }
 
     fn load(&self) -> Result<Option<Zeroizing<Vec<u8>>>, CustodyError> {
-        let Some(text) = read_private(&self.path)? else { return Ok(None) };
+        let Some(text) = read_private(&self.path, KEY_MAX_BYTES)? else { return Ok(None) };
         self.parse(&text).map(Some).ok_or_else(|| CustodyError::KeyFormat { path: self.path.clone() })
     }
 
@@ -71,8 +71,9 @@ pub(super) fn private_folder(path: &Path) -> Result<(), CustodyError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| failed(path, source))
 }
 
-/// A file's text; none where there is no file. Refuses what others can read or own.
-pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, CustodyError> {
+/// A file's text; none where there is no file. Refuses what others can read or own, and what is longer than
+/// `max_bytes`: half a file is not what was written.
+pub(super) fn read_private(path: &Path, max_bytes: u64) -> Result<Option<Zeroizing<String>>, CustodyError> {
     // No link is followed: whoever can place one must not choose what is read.
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -80,13 +81,18 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<String>>, Cus
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(path, source)),
     };
-    check_private(path, &file)?;
-    let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES as usize));
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(|source| failed(path, source))?;
+    let length = check_private(path, &file)?;
+    // Room for all of it at once: a string that grows leaves its earlier copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(length.min(max_bytes) as usize + 1));
+    file.take(max_bytes + 1).read_to_string(&mut text).map_err(|source| failed(path, source))?;
+    if text.len() as u64 > max_bytes {
+        return Err(CustodyError::KeyFormat { path: path.to_owned() });
+    }
     Ok(Some(text))
 }
 
-fn check_private(path: &Path, file: &File) -> Result<(), CustodyError> {
+/// The length of a file that is for its owner only.
+fn check_private(path: &Path, file: &File) -> Result<u64, CustodyError> {
     let facts = file.metadata().map_err(|source| failed(path, source))?;
     let mode = facts.mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -95,7 +101,7 @@ fn check_private(path: &Path, file: &File) -> Result<(), CustodyError> {
     if facts.uid() != geteuid().as_raw() {
         return Err(CustodyError::KeyForeign { path: path.to_owned(), uid: facts.uid() });
     }
-    Ok(())
+    Ok(facts.len())
 }
 
 /// Writes a file that is not there yet, whole and durable, or leaves the one that is.

@@ -6,7 +6,7 @@
 //! against the hashes in a ledger.
 
 use super::{
-    file::{KeyFile, private_folder, read_private, write_private},
+    file::{KEY_MAX_BYTES, KeyFile, private_folder, read_private, write_private},
     interception::Interception,
 };
 use crate::CustodyError;
@@ -159,10 +159,11 @@ pub(super) fn fresh_key() -> Result<Zeroizing<Vec<u8>>, CustodyError> {
 
 fn certificate(folder: &Path, key: &KeyPair) -> Result<String, CustodyError> {
     let path = folder.join("tls.pem");
-    if read_private(&path)?.is_none() {
+    if read_private(&path, KEY_MAX_BYTES)?.is_none() {
         write_private(&path, self_signed(key).ok_or(CustodyError::SealFailed)?.as_bytes())?;
     }
-    let pem = read_private(&path)?.ok_or_else(|| CustodyError::KeyMissing { path: path.clone() })?;
+    let pem =
+        read_private(&path, KEY_MAX_BYTES)?.ok_or_else(|| CustodyError::KeyMissing { path: path.clone() })?;
     Ok(pem.to_string())
 }
 

@@ -5,24 +5,28 @@
 //! the authority is good for. Therefore one authority a tool, and each bears critical name constraints
 //! (RFC 5280 §4.2.1.10): the tool's exact hosts, and no address but those that a human bound. A stolen one
 //! reads one tool's traffic of agents that trust it, and nothing of any other host. (A DNS constraint covers
-//! what lies under the name as well; RFC 5280 has no form that does not.)
+//! what lies under the name as well; RFC 5280 has no form that does not.) It is good for TLS servers only, so
+//! that what else a certificate can name, a person or a client, comes to nothing.
 //!
 //! The key outlives everything; the certificate is issued anew, over the same key, when the hosts change. It
-//! lies beside its key with one line before it that says what it was issued for.
+//! lies beside its key with one line before it that says by a hash what it was issued for.
+
+mod constraints;
 
 use super::file::{KeyFile, private_folder, read_private, replace_private};
 use crate::CustodyError;
 use aws_lc_rs::digest;
 use nightlatch_domain::{clock::Timestamp, id::TenantId, tool::Name};
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PKCS_ECDSA_P256_SHA256, PublicKeyData as _,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData as _, date_time_ymd,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _},
+};
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -33,7 +37,8 @@ use zeroize::Zeroizing;
 pub const LEAF_TTL: Duration = Duration::from_secs(24 * 3600);
 /// A leaf begins so much earlier: an agent's clock may run behind ours.
 const LEAF_BACKDATED: Duration = Duration::from_secs(3600);
-const BEGIN: &str = "-----BEGIN";
+/// The names of thousands of hosts; an authority that needs more is not made.
+const CERTIFICATE_MAX_BYTES: u64 = 1024 * 1024;
 
 /// The folder of all interception authorities. Clones are the same folder.
 #[derive(Clone)]
@@ -83,16 +88,27 @@ fn issued(
     key: &KeyPair,
     names: &BTreeSet<String>,
 ) -> Result<String, CustodyError> {
-    let list: Vec<&str> = names.iter().map(String::as_str).collect();
-    let line = format!("nightlatch interception v1 {tool} {} {}\n", key_id(key), list.join(" "));
-    if let Some(text) = read_private(path)?
-        && let Some(pem) = text.strip_prefix(line.as_str()).filter(|pem| pem.starts_with(BEGIN))
+    let line = format!("nightlatch interception v2 {tool} {} {}\n", key_id(key), names_id(names));
+    if let Some(text) = read_private(path, CERTIFICATE_MAX_BYTES)?
+        && let Some(pem) = text.strip_prefix(line.as_str()).filter(|pem| is_certificate(pem))
     {
         return Ok(pem.to_owned());
     }
     let pem = params.self_signed(key).map_err(|_| CustodyError::SealFailed)?.pem();
-    replace_private(path, [line.as_str(), pem.as_str()].concat().as_bytes())?;
+    let text = [line.as_str(), pem.as_str()].concat();
+    // What could not be read back after a restart is not handed out before it.
+    if text.len() as u64 > CERTIFICATE_MAX_BYTES || !is_certificate(&pem) {
+        return Err(CustodyError::SealFailed);
+    }
+    replace_private(path, text.as_bytes())?;
     Ok(pem)
+}
+
+/// Whether it is one certificate that somebody can trust.
+fn is_certificate(pem: &str) -> bool {
+    let mut found = CertificateDer::pem_slice_iter(pem.as_bytes());
+    let (Some(Ok(certificate)), None) = (found.next(), found.next()) else { return false };
+    RootCertStore::empty().add(certificate).is_ok()
 }
 
 /// What the authority may certify. None where a name is no name.
@@ -107,38 +123,26 @@ fn constrained(tool: &Name, key: &KeyPair, names: &BTreeSet<String>) -> Option<C
     params.not_after = date_time_ymd(2199, 12, 31);
     // Nothing below it may certify in its turn.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.name_constraints = Some(constraints(names));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    // On an authority it bounds what it certifies: verifiers take it for all below (as CA/B Baseline
+    // Requirements §7.1.5 has it).
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.custom_extensions = vec![constraints::extension(names)?];
     Some(params)
 }
 
-fn constraints(names: &BTreeSet<String>) -> NameConstraints {
-    let addresses: Vec<IpAddr> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    let dns = names.iter().filter(|name| name.parse::<IpAddr>().is_err());
-    let mut permitted: Vec<GeneralSubtree> = dns.map(|name| GeneralSubtree::DnsName(name.clone())).collect();
-    let mut excluded = Vec::new();
-    if permitted.is_empty() {
-        // An empty name stands above all others.
-        excluded.push(GeneralSubtree::DnsName(String::new()));
-    }
-    permitted
-        .extend(addresses.iter().map(|address| subtree(*address, if address.is_ipv4() { 32 } else { 128 })));
-    if !addresses.iter().any(IpAddr::is_ipv4) {
-        excluded.push(subtree(IpAddr::from([0; 4]), 0));
-    }
-    if !addresses.iter().any(IpAddr::is_ipv6) {
-        excluded.push(subtree(IpAddr::from([0; 16]), 0));
-    }
-    NameConstraints { permitted_subtrees: permitted, excluded_subtrees: excluded }
-}
-
-fn subtree(address: IpAddr, prefix: u8) -> GeneralSubtree {
-    GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
-}
-
 fn key_id(key: &KeyPair) -> String {
-    let hash = digest::digest(&digest::SHA256, &key.subject_public_key_info());
-    super::gateway::hexadecimal(hash.as_ref())
+    hash(&key.subject_public_key_info())
+}
+
+/// No name has a line feed.
+fn names_id(names: &BTreeSet<String>) -> String {
+    let list: Vec<&str> = names.iter().map(String::as_str).collect();
+    hash(list.join("\n").as_bytes())
+}
+
+fn hash(bytes: &[u8]) -> String {
+    super::gateway::hexadecimal(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
 /// One tool's authority, ready to certify.

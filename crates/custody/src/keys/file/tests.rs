@@ -1,6 +1,6 @@
 //! A key file is whole or absent, for its owner only, for one purpose, and never overwritten.
 
-use super::{HEADER, KeyFile, write_private};
+use super::{HEADER, KEY_MAX_BYTES, KeyFile, read_private, write_private};
 use crate::{CustodyError, KeeperKeys, entropy::SystemEntropy};
 use std::{
     fs::{self, Permissions},
@@ -91,6 +91,18 @@ fn a_link_in_a_keys_place_is_not_followed() {
     fs::rename(folder.path().join("test.key"), &elsewhere).unwrap();
     symlink(&elsewhere, folder.path().join("test.key")).unwrap();
     assert!(matches!(load(folder.path(), true), Err(CustodyError::KeyFile { .. })));
+}
+
+#[test]
+fn a_file_is_read_whole_or_refused_at_its_bound() {
+    let folder = TempDir::new().unwrap();
+    let whole = "x".repeat(KEY_MAX_BYTES as usize);
+    for (name, text) in [("whole", whole.clone()), ("longer", whole + "\n")] {
+        write_private(&folder.path().join(name), text.as_bytes()).unwrap();
+    }
+    let read = |name| read_private(&folder.path().join(name), KEY_MAX_BYTES);
+    assert_eq!(read("whole").unwrap().map(|text| text.len() as u64), Some(KEY_MAX_BYTES));
+    assert!(matches!(read("longer"), Err(CustodyError::KeyFormat { .. })));
 }
 
 #[test]
