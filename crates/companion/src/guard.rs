@@ -137,6 +137,14 @@ mod tests {
         assert!(!checked(Some(&basic(&format!("x:{PASSWORD}")).replacen("Basic ", "Digest", 1))));
     }
 
+    #[tokio::test]
+    async fn whom_the_kernel_does_not_name_is_refused() {
+        let (local, remote) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
+        let own = rustix::process::geteuid().as_raw();
+        let guard = Guard { password: None, peer_uid: Some(own) };
+        assert_eq!(guard.check_peer(local, remote).await, Err(LocalRefusal::PeerUid));
+    }
+
     #[test]
     fn without_a_password_none_is_asked_for() {
         let guard = Guard::default();

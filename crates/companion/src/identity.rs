@@ -138,7 +138,7 @@ mod tests {
     use crate::error::CompanionError;
     use std::{
         fs::{self, Permissions},
-        os::unix::fs::{PermissionsExt as _, symlink},
+        os::unix::fs::{PermissionsExt as _, chown, symlink},
     };
 
     #[test]
@@ -158,6 +158,17 @@ mod tests {
         Identity::in_file(&path).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(Identity::in_file(&path), Err(CompanionError::KeyExposed { .. })));
+    }
+
+    #[test]
+    fn a_key_of_another_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        Identity::in_file(&path).unwrap();
+        // Only root can give a file away; for others there is nothing to refuse that they could read.
+        if chown(&path, Some(65_534), None).is_ok() {
+            assert!(matches!(Identity::in_file(&path), Err(CompanionError::KeyExposed { .. })));
+        }
     }
 
     #[test]

@@ -157,6 +157,17 @@ mod tests {
         assert_eq!(uid(served.local_addr().unwrap(), remote), None);
     }
 
+    #[test]
+    fn a_program_that_speaks_ipv6_to_an_ipv4_listener_is_named_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mapped =
+            SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), listener.local_addr().unwrap().port()));
+        // A machine without IPv6 has no such program.
+        let Ok(_client) = TcpStream::connect(mapped) else { return };
+        let (served, remote) = listener.accept().unwrap();
+        assert_eq!(uid(served.local_addr().unwrap(), remote), Some(rustix::process::geteuid().as_raw()));
+    }
+
     proptest! {
         #[test]
         fn any_table_is_read_without_a_fault(table in "(?s).{0,400}") {

@@ -69,8 +69,9 @@ pub(crate) struct Seen {
     pub(crate) flooded: usize,
     /// What a challenge says; a test bends it.
     pub(crate) challenge: WakeChallenge,
-    /// What our own paths answer instead, if anything.
+    /// What our own paths answer instead, if anything, and how often they did.
     pub(crate) refuses: Option<StatusCode>,
+    pub(crate) refused: usize,
 }
 
 /// What a gateway is by: it survives a restart.
@@ -150,6 +151,7 @@ impl Gateway {
             flooded: 0,
             challenge,
             refuses: None,
+            refused: 0,
         }));
         let tls = TlsAcceptor::from(Arc::new(server_config(identity.certified(key), versions)));
         let work = tokio::spawn(serve(listener, tls, Arc::clone(&seen)));
@@ -270,11 +272,17 @@ fn said(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
         .unwrap()
 }
 
+fn refusal(seen: &Mutex<Seen>) -> Option<StatusCode> {
+    let mut seen = seen.lock().unwrap();
+    seen.refused += usize::from(seen.refuses.is_some());
+    seen.refuses
+}
+
 async fn answer(request: Request<Incoming>, spki: &[u8], seen: Arc<Mutex<Seen>>) -> Response<Full<Bytes>> {
     if request.method() == Method::CONNECT {
         return tunnel(request, seen);
     }
-    if let Some(status) = seen.lock().unwrap().refuses {
+    if let Some(status) = refusal(&seen) {
         let problem = r#"{"type":"https://nightlatch.dev/problems/not-admitted","detail":"no."}"#;
         return said(status, "application/problem+json", problem);
     }

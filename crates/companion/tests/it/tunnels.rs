@@ -92,6 +92,14 @@ async fn a_refusal_of_the_gateway_is_shown_with_its_body_and_little_of_its_head(
 }
 
 #[tokio::test]
+async fn a_refusal_reaches_a_program_that_sent_ahead() {
+    let world = World::new().await;
+    let ahead = "x".repeat(100_000);
+    let answer = world.asked(&format!("CONNECT refused.test:443 HTTP/1.1\r\n\r\n{ahead}")).await;
+    assert!(answer.ends_with("\r\n\r\n{\"type\":\"x/egress-denied\"}"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_program_that_does_not_read_holds_no_more_than_its_window_and_nobody_up() {
     let world = World::new().await;
     let stalled = world.tunnel("flood.test:443").await;

@@ -69,3 +69,16 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
+
+#[cfg(test)]
+mod tests {
+    //! A text that is too long to be a key or a signature is not even decoded.
+
+    use super::{BASE64_MAX_CHARS, decoded};
+
+    #[test]
+    fn what_is_too_long_is_not_decoded() {
+        assert!(decoded(&"A".repeat(BASE64_MAX_CHARS)).is_some());
+        assert!(decoded(&"A".repeat(BASE64_MAX_CHARS + 4)).is_none());
+    }
+}

@@ -21,7 +21,7 @@ use nightlatch_domain::{
     },
     principal::{Binding, EnrolmentCode},
     sealed::{Attestation, SealingKey},
-    task::Assurance,
+    task::{Assurance, Task, TaskState},
 };
 use std::{fmt::Write as _, time::Duration};
 
@@ -178,6 +178,27 @@ async fn a_signature_over_anything_else_wakes_nobody() {
     let bare = statement.bytes()[b"nightlatch wake v1\n".len()..].to_vec();
     let proof = WakeProof { evidence: key.evidence(&bare), ..proof };
     assert_eq!(wake(&running, proof).await, Err(KeeperRefusal::ProofRejected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_enrolled_for_one_task_wakes_no_other() {
+    let world = World::new();
+    let (running, key) = enrolled(&world).await;
+    let task = TaskId::new(world.clock.now(), [9; 10]);
+    let row = Task { id: task, ..world.task_row(TaskState::Dormant) };
+    running.store.put_task(running.attested_task(row).await).await.unwrap();
+    let ask = GatewayRequest::Challenge { tenant: world.tenant, task };
+    let GatewayReply::Challenge(challenge) = running.gateway.ask(ask).await.unwrap() else {
+        panic!("no challenge")
+    };
+    let (wake, nonce, expires_at) = (challenge.wake, challenge.nonce, challenge.expires_at);
+    let replica_key = replica_key();
+    let statement =
+        Statement { task, wake, nonce: nonce.clone(), replica_key: replica_key.clone(), expires_at };
+    let evidence = key.evidence(&statement.bytes());
+    let (tenant, agent) = (world.tenant, world.agent);
+    let proof = WakeProof { tenant, agent, task, wake: statement.wake, nonce, replica_key, evidence };
+    assert_eq!(self::wake(&running, proof).await, Err(KeeperRefusal::ProofRejected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,7 @@ macro_rules! conformance {
                 rows_come_back_as_they_were
                 an_agents_name_is_unique_in_its_tenant
                 a_task_that_ended_stays_ended
+                a_task_is_as_it_was_written_last
                 a_name_is_free_again_when_its_task_ended
                 a_grant_that_was_taken_back_stays_so
                 a_reference_is_unique_in_the_installation

@@ -10,7 +10,8 @@ use nightlatch_domain::{
     id::{ContextId, GrantId, InstallationId, PrincipalId, TaskId, TenantId},
     ports::store::{Entity, EntityId, LedgerHead, StoreError},
     principal::{Agent, Binding, Enrolment},
-    task::{Task, TaskState},
+    sealed::Attestation,
+    task::{Egress, Task, TaskState},
 };
 use std::slice::from_ref;
 
@@ -98,6 +99,22 @@ pub async fn a_task_that_ended_stays_ended(place: &dyn Place) {
         world.control.put_task(woken).await.unwrap();
         assert_eq!(world.keeper.task(world.tenant, task.id).await.unwrap(), Some(ended));
     }
+}
+
+/// What a task may do is what was written last.
+pub async fn a_task_is_as_it_was_written_last(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await;
+    let narrower = Task {
+        egress: Egress::Tools,
+        purpose: "less".into(),
+        ends_at: later(1),
+        attestation: Attestation("another-mac".into()),
+        ..task.clone()
+    };
+    assert_ne!(narrower.egress, task.egress);
+    world.control.put_task(narrower.clone()).await.unwrap();
+    assert_eq!(world.keeper.task(world.tenant, task.id).await.unwrap(), Some(narrower));
 }
 
 /// Open tasks do not share a name; an ended one gives it back.
