@@ -2,7 +2,8 @@
 //!
 //! Both name an exact host. A map says that a real host name is answered elsewhere, optionally under a
 //! root of its own; an allow says that a host may resolve to a private or loopback address. Nothing
-//! else opens anything: no environment, no proxy variable, no row of the database.
+//! else opens anything: no environment, no proxy variable, no row of the database. Both are said for the tools'
+//! sake; what an agent may reach by itself, under open egress, they open only where they say so.
 
 use crate::{
     address::{AddressClass, classify},
@@ -34,6 +35,12 @@ impl EgressConfig {
     pub fn allows(&self, host: &str, address: IpAddr) -> bool {
         self.allows.iter().any(|allow| allow.host == host && allow.covers(address))
     }
+
+    /// Whether `host` may have `address` even where an agent goes there by itself, without a tool.
+    #[must_use]
+    pub fn opens(&self, host: &str, address: IpAddr) -> bool {
+        self.allows.iter().any(|allow| allow.open && allow.host == host && allow.covers(address))
+    }
 }
 
 /// `[[map]]`: a host name that is answered at another address.
@@ -42,6 +49,7 @@ pub struct Map {
     host: String,
     to: SocketAddr,
     root: Vec<CertificateDer<'static>>,
+    open: bool,
 }
 
 impl Map {
@@ -58,7 +66,21 @@ impl Map {
             )));
         }
         let root = root.map(|bytes| certificates(host, bytes)).transpose()?.unwrap_or_default();
-        Ok(Self { host: host.to_owned(), to, root })
+        Ok(Self { host: host.to_owned(), to, root, open: false })
+    }
+
+    /// The same, also for agents that go there by themselves under open egress: without this, only a public
+    /// address is theirs.
+    #[must_use]
+    pub const fn for_open_egress(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
+    /// Whether agents that go there by themselves are meant as well.
+    #[must_use]
+    pub const fn is_for_open_egress(&self) -> bool {
+        self.open
     }
 
     /// The host.
@@ -86,6 +108,7 @@ pub struct Allow {
     host: String,
     network: IpAddr,
     prefix_bits: u8,
+    open: bool,
 }
 
 impl Allow {
@@ -105,7 +128,17 @@ impl Allow {
         let whole = if network.is_ipv4() { 32 } else { 128 };
         let prefix_bits = bits.map_or(Ok(whole), str::parse).map_err(|_| bad())?;
         let sound = (1..=whole).contains(&prefix_bits) && classify(network).can_be_allowed();
-        if sound { Ok(Self { host: host.to_owned(), network, prefix_bits }) } else { Err(bad()) }
+        if !sound {
+            return Err(bad());
+        }
+        Ok(Self { host: host.to_owned(), network, prefix_bits, open: false })
+    }
+
+    /// The same, also for agents that go there by themselves under open egress.
+    #[must_use]
+    pub fn for_open_egress(mut self) -> Self {
+        self.open = true;
+        self
     }
 
     /// The host.

@@ -4,6 +4,10 @@
 //! address refuses the whole: an answer that mixes a public address with 127.0.0.1 is an attack or a
 //! mistake, and either way no one should pick from it. What is dialled is one of the very addresses
 //! that were judged, so a name that changes its mind in between (rebinding) gains nothing.
+//!
+//! What carries no credential goes where an agent says, so for it only public addresses are good, and of those
+//! none of this machine's own: what listens here expects its neighbours, not agents. `[[map]]` and `[[allow]]`
+//! were written for tools; they open something to agents only where they say that too.
 
 use crate::{
     address::{AddressClass, classify},
@@ -112,8 +116,9 @@ impl Connector {
     }
 
     /// Connects without TLS, before `deadline`, for what carries no credential of ours: a tunnel in which the
-    /// agent speaks TLS itself, or plain HTTP of its own. The addresses are judged as ever; only the rule that
-    /// plain HTTP stays on this machine, which protects credentials, has nothing to protect here.
+    /// agent speaks TLS itself, or plain HTTP of its own. Only public addresses that are not this machine's are
+    /// good, and what the operator opened to agents; the rule that plain HTTP stays on this machine, which
+    /// protects credentials, has nothing to protect here.
     ///
     /// # Errors
     /// As [`Connector::connect`].
@@ -121,11 +126,29 @@ impl Connector {
         let left = deadline.since(self.clock.boot());
         let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
         let unhurried = async {
-            let addresses =
-                self.judged_addresses(to, self.config.map_of(to.host()), Carries::Nothing).await?;
-            Ok(dial(to, &addresses).await?.0)
+            let map = self.config.map_of(to.host());
+            let addresses = self.judged_addresses(to, map, Carries::Nothing).await?;
+            self.dial_elsewhere(to, map, &addresses).await
         };
         timeout(left, unhurried).await.map_err(late)?
+    }
+
+    /// Dials, and lets go of what turns out to be this machine: which addresses are its own only the kernel
+    /// knows, and it chooses the same address for both ends of such a connection (RFC 6724 §5, rule 1).
+    async fn dial_elsewhere(
+        &self,
+        to: &Destination,
+        map: Option<&Map>,
+        addresses: &[SocketAddr],
+    ) -> Result<TcpStream, EgressError> {
+        let (socket, peer) = dial(to, addresses).await?;
+        let unreachable =
+            |error: io::Error| EgressError::Unreachable { host: to.host().to_owned(), kind: error.kind() };
+        let is_own = socket.local_addr().map_err(unreachable)?.ip() == peer.ip();
+        if is_own && !self.is_named(to, map, peer.ip(), Carries::Nothing) {
+            return Err(EgressError::OwnAddress { host: to.host().to_owned(), address: peer.ip() });
+        }
+        Ok(socket)
     }
 
     /// The addresses that may be dialled: those of the map, of the literal, or of the resolver.
@@ -136,14 +159,14 @@ impl Connector {
         carries: Carries,
     ) -> Result<Vec<SocketAddr>, EgressError> {
         if let Some(map) = map {
-            let judged = self.judge(to, map.to().ip(), true, carries)?;
+            let judged = self.judge(to, Some(map), map.to().ip(), carries)?;
             return Ok(vec![SocketAddr::new(judged, map.to().port())]);
         }
         let found = match to.literal() {
             Some(literal) => vec![literal],
             None => self.resolve(to.host()).await?,
         };
-        let judge = |address| Ok(SocketAddr::new(self.judge(to, address, false, carries)?, to.port()));
+        let judge = |address| Ok(SocketAddr::new(self.judge(to, None, address, carries)?, to.port()));
         found.into_iter().map(judge).collect()
     }
 
@@ -153,16 +176,26 @@ impl Connector {
         if found.is_empty() { Err(unresolved(io::ErrorKind::NotFound)) } else { Ok(found) }
     }
 
-    /// Whether one address may be dialled for a destination; `mapped` says that the operator named it.
+    /// Whether the operator named this address for that destination, and for what is to be carried there.
+    fn is_named(&self, to: &Destination, map: Option<&Map>, address: IpAddr, carries: Carries) -> bool {
+        match carries {
+            Carries::Credential => map.is_some() || self.config.allows(to.host(), address),
+            Carries::Nothing => {
+                map.is_some_and(Map::is_for_open_egress) || self.config.opens(to.host(), address)
+            }
+        }
+    }
+
+    /// Whether one address may be dialled for a destination; `map` is what led to it.
     fn judge(
         &self,
         to: &Destination,
+        map: Option<&Map>,
         address: IpAddr,
-        mapped: bool,
         carries: Carries,
     ) -> Result<IpAddr, EgressError> {
         let class = classify(address);
-        let named = mapped || self.config.allows(to.host(), address);
+        let named = self.is_named(to, map, address, carries);
         let is_exposed = carries == Carries::Credential && to.scheme() == Scheme::Http;
         if is_exposed && !(class == AddressClass::Loopback && named) {
             return Err(EgressError::PlainHttp(to.host().to_owned()));
@@ -196,3 +229,6 @@ async fn dial_one(address: SocketAddr, others: bool) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests;

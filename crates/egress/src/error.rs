@@ -37,6 +37,14 @@ pub enum EgressError {
         /// Its class.
         class: AddressClass,
     },
+    /// The name leads to this very machine, by an address that is public.
+    #[error("`{host}` leads to {address}, an address of this machine, which is refused")]
+    OwnAddress {
+        /// The name.
+        host: String,
+        /// The address.
+        address: IpAddr,
+    },
     /// The name did not resolve.
     #[error("`{host}` could not be resolved ({kind}); check the name and the resolver of this machine")]
     Unresolved {
@@ -113,6 +121,7 @@ impl EgressError {
             | Self::Misdirected(_)
             | Self::PlainHttp(_)
             | Self::Closed
+            | Self::OwnAddress { .. }
             | Self::Forbidden { .. } => Fault::Refused,
             Self::Unresolved { .. }
             | Self::Unreachable { .. }

@@ -173,10 +173,38 @@ async fn a_bare_connection_is_judged_by_address_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_bare_connection_goes_where_the_operator_maps_it_and_sends_nothing_of_its_own() {
+async fn what_the_operator_opened_for_tools_is_not_open_to_agents() {
+    let server = serves_nothing().await;
+    let map = Map::new(HOST, server.at, None).unwrap();
+    let allow = allowing(HOST, "127.0.0.1");
+    for config in [EgressConfig { maps: vec![map], ..EgressConfig::default() }, allow] {
+        for to in [https(HOST, server.at.port()), http(HOST, server.at.port())] {
+            let (connector, hand) = connector(config.clone(), Names::saying(&[&["127.0.0.1"]]));
+            let refused = connector.connect_bare(&to, hand.after(9000)).await.unwrap_err();
+            assert!(matches!(refused, EgressError::Forbidden { .. }), "{refused}");
+        }
+    }
+    assert_eq!(server.came(), 0);
+}
+
+#[tokio::test]
+async fn what_the_operator_allows_to_agents_is_open_to_them_and_only_for_that_host() {
+    let server = serves_nothing().await;
+    let allow = Allow::new(HOST, "127.0.0.1").unwrap().for_open_egress();
+    let config = EgressConfig { allows: vec![allow], ..EgressConfig::default() };
+    let (connector, hand) = connector(config, Names::saying(&[&["127.0.0.1"]]));
+    assert!(connector.connect_bare(&https(HOST, server.at.port()), hand.after(9000)).await.is_ok());
+    let other = https("other.example", server.at.port());
+    assert!(connector.connect_bare(&other, hand.after(9000)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_bare_connection_goes_where_the_operator_maps_agents_and_sends_nothing_of_its_own() {
     let server = serves_nothing().await;
     for to in [https(HOST, 443), http(HOST, 80)] {
-        let (connector, hand) = mapped(server.at, None);
+        let map = Map::new(HOST, server.at, None).unwrap().for_open_egress();
+        let config = EgressConfig { maps: vec![map], ..EgressConfig::default() };
+        let (connector, hand) = connector(config, Names::saying(&[]));
         let before = server.came();
         let socket = connector.connect_bare(&to, hand.after(9000)).await.unwrap();
         assert_eq!(socket.peer_addr().unwrap(), server.at);
