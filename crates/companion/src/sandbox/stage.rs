@@ -174,6 +174,9 @@ fn become_program(start: &Start, stdin: &OwnedFd) -> Result<std::convert::Infall
     rustix::stdio::dup2_stdin(stdin).map_err(|error| cannot("standard input", &error))?;
     umask(Mode::from_raw_mode(start.umask));
     if !start.unconfined {
+        // Root gets every capability back with each `exec`, but for what `no_new_privs` withholds: what it has not
+        // before (capabilities(7), "Capabilities and execution of programs by root").
+        powerless().map_err(|error| cannot("capabilities", &error))?;
         set_no_new_privs(true).map_err(|error| cannot("no_new_privs", &error))?;
         if let Some(fence) = &start.fence {
             fence.close().map_err(|error| cannot("Landlock", &error))?;

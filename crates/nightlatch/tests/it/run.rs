@@ -5,6 +5,7 @@ use crate::world::{
     connect::text,
     eventually,
     household::{Household, Machine, running},
+    install::Install,
     recorder::Recorder,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -279,6 +280,22 @@ async fn what_was_refused_is_said_with_the_command_that_would_allow_it() {
     let output = house.run(Machine::AsItIs, &["--task", "named"], script);
     assert!(err(&output).contains("nightlatch grant add --task named canary:write"), "{}", err(&output));
     assert_eq!(house.json(&["task", "show", &task])["state"], "dormant");
+}
+
+/// Whoever the user is, and root above all: nothing of its power over the machine is left to the program.
+#[tokio::test]
+async fn not_even_root_has_a_capability_inside() {
+    let install = Install::started("").await;
+    let script = r#"
+        grep -E 'CapPrm|CapEff|CapAmb' /proc/self/status | cut -f2 | sort -u
+        mount -t tmpfs none /mnt && echo mounted
+        umount /tmp && echo uncovered
+        mount -o remount,rw,bind / && echo opened
+        chroot / true && echo changed
+        echo 1 > /proc/sys/kernel/panic_on_warn && echo set
+        find /dev -type b"#;
+    let output = install.run(&["run", "--", "bash", "-c", script]);
+    assert_eq!(out(&output), "0000000000000000\n", "{}", err(&output));
 }
 
 #[tokio::test]
