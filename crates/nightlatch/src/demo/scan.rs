@@ -217,7 +217,7 @@ mod tests {
     };
     use std::collections::BTreeSet;
 
-    const WORD: &str = "sim_at_Zz9-_xYw8AbCdEfGhIjKl";
+    const WORD: &str = "sim_at_Zz9-_~~~???xYw8AbCdEfGhIjKl";
 
     fn finds(text: &[u8]) -> bool {
         Needles::new(&[WORD.to_owned()]).within(text) == BTreeSet::from([0])

@@ -267,3 +267,21 @@ fn text(value: &Value, pointer: &str) -> Result<String, Failure> {
 fn failure(error: SimulatorError) -> Failure {
     Failure::Start(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::visible;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_program_that_a_sandbox_would_cover_is_put_beside_the_agents() {
+        let agents = tempfile::tempdir().unwrap();
+        let program = agents.path().join("built");
+        std::fs::write(&program, b"x").unwrap();
+        let elsewhere = PathBuf::from("/opt/nightlatch");
+        assert_eq!(visible(elsewhere.clone(), agents.path()).unwrap(), elsewhere);
+        let covered = PathBuf::from("/run/..").join(program.strip_prefix("/").unwrap());
+        assert_eq!(visible(covered, agents.path()).unwrap(), agents.path().join("nightlatch"));
+        assert_eq!(std::fs::read(agents.path().join("nightlatch")).unwrap(), b"x");
+    }
+}

@@ -203,6 +203,12 @@ fn a_code_is_good_once_for_its_verifier_and_its_client_and_not_for_long() {
     };
     assert_eq!(world.provider.token(&stolen, at(1)), Err(OAuthError::InvalidGrant));
     assert_eq!(world.redeem(&code, at(60)), Err(OAuthError::InvalidGrant));
+    let elsewhere = TokenRequest {
+        redirect_uri: format!("{BACK}/more"),
+        code_verifier: VERIFIER.to_owned(),
+        ..stolen.clone()
+    };
+    assert_eq!(world.provider.token(&elsewhere, at(1)), Err(OAuthError::InvalidGrant), "RFC 6749 §4.1.3");
     let own = world.client.clone();
     world.client = world.provider.register(&[BACK], POLICY).expect("a client");
     assert_eq!(world.redeem(&code, at(1)), Err(OAuthError::InvalidGrant), "another client's code was taken");
@@ -292,6 +298,17 @@ fn the_provider_takes_back_all_that_one_client_was_granted_and_nothing_else() {
 }
 
 #[test]
+fn a_client_has_a_living_token_until_the_last_one_ends() {
+    let mut world = World::new();
+    let first = world.tokens();
+    world.refresh(&first.refresh_token, at(5)).expect("tokens");
+    let id = world.client.client_id.clone();
+    assert!(world.provider.has_living_access(&id, at(14)));
+    assert!(!world.provider.has_living_access(&id, at(15)));
+    assert!(!world.provider.has_living_access("sim_client_x", at(5)));
+}
+
+#[test]
 fn everything_that_a_client_was_given_is_listed() {
     let mut world = World::new();
     let code = world.code();
@@ -299,6 +316,7 @@ fn everything_that_a_client_was_given_is_listed() {
     let issued = world.provider.issued(Some(&world.client.client_id));
     let own = [world.client.client_secret.clone(), code, tokens.access_token, tokens.refresh_token];
     assert_eq!(issued, own);
-    world.provider.register(&[BACK], POLICY).expect("a client");
+    let other = world.provider.register(&[BACK], POLICY).expect("a client");
+    assert_eq!(world.provider.issued(Some(&other.client_id)), [other.client_secret]);
     assert_eq!(world.provider.issued(None).len(), issued.len() + 1);
 }
