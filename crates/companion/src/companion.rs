@@ -121,9 +121,8 @@ impl Companion {
 
     /// Ends it. What was refused and not told yet is told, if the gateway is there.
     pub async fn close(self) {
-        for work in &self.work {
-            work.abort();
-        }
+        let [front, _] = &self.work;
+        front.abort();
         // A gateway that is gone holds nobody up.
         let _ = timeout(CLOSE_WITHIN, self.reports.tell(&self.line)).await;
     }

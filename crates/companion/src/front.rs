@@ -69,7 +69,7 @@ impl Front {
         let judged = self.judge(&mut local, remote).await;
         drop(place);
         let joined = match judged {
-            Ok((head, read)) => self.join(&mut local, head.wanted, &read, head.length).await,
+            Ok((head, read)) => self.join(&mut local, head, read).await,
             Err(problem) => Err(Answer::problem(&problem)),
         };
         if let Err(answer) = joined {
@@ -96,18 +96,11 @@ impl Front {
         })
     }
 
-    /// Joins the program to a stream of the gateway until both are done. `read` is all that came so far, its
-    /// first `length` bytes the head.
-    async fn join(
-        &self,
-        local: &mut TcpStream,
-        wanted: Wanted,
-        read: &[u8],
-        length: usize,
-    ) -> Result<(), Answer> {
+    /// Joins the program to a stream of the gateway until both are done. `read` is all that came so far.
+    async fn join(&self, local: &mut TcpStream, head: Head, read: BytesMut) -> Result<(), Answer> {
         let busy = || Answer::problem(&Problem::new(ProblemKind::TooManyCalls).retry_after(1));
         let _place = self.tunnels.try_acquire().map_err(|_| busy())?;
-        let authority = match &wanted {
+        let authority = match &head.wanted {
             Wanted::Tunnel(authority) => authority.as_str(),
             Wanted::PlainHttp => PLAIN_HTTP_AUTHORITY,
         };
@@ -118,9 +111,9 @@ impl Front {
         }
         let stream = hyper::upgrade::on(answer).await;
         let mut stream = TokioIo::new(stream.map_err(|_| unreachable(&CompanionError::Lost))?);
-        if pass(local, &mut stream, &wanted, read, length).await.is_err()
-            || tunnel::carry(local, stream, self.limits.quiet_max).await.is_err()
-        {
+        let passed = pass(local, &mut stream, &head, &read).await;
+        drop((head, read));
+        if passed.is_err() || tunnel::carry(local, stream, self.limits.quiet_max).await.is_err() {
             // What broke there must not look here as if it had come to its end.
             let _ = local.set_zero_linger();
         }
@@ -132,14 +125,13 @@ impl Front {
 async fn pass(
     local: &mut TcpStream,
     stream: &mut (impl AsyncWrite + Unpin),
-    wanted: &Wanted,
+    head: &Head,
     read: &[u8],
-    length: usize,
 ) -> io::Result<()> {
-    let early = match wanted {
+    let early = match head.wanted {
         Wanted::Tunnel(_) => {
             local.write_all(ESTABLISHED).await?;
-            read.get(length..).unwrap_or_default()
+            read.get(head.length..).unwrap_or_default()
         }
         Wanted::PlainHttp => read,
     };

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections that have not shown their first head.
     pub heads_max: usize,
-    /// Tunnels at once: as many as the gateway carries over one connection.
+    /// Tunnels at once: as many streams as the gateway carries over one connection, without a few that are left
+    /// for our own questions.
     pub tunnels_max: usize,
     /// The first head. Programs send a few hundred bytes before a tunnel; a request over plain HTTP may carry cookies.
     pub head_max_bytes: usize,
@@ -41,7 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             heads_max: 128,
-            tunnels_max: 256,
+            tunnels_max: 250,
             head_max_bytes: 16 * 1024,
             head_within: Duration::from_secs(10),
             dial_within: Duration::from_secs(10),

@@ -7,10 +7,13 @@ use crate::line::Line;
 use http::Method;
 use nightlatch_domain::companion::{LocalRefusal, LocalRefusals, REFUSALS_PATH};
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::Mutex;
 
 /// Counts that were not told yet.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
+    /// One tells at a time: who comes last, at the end, waits for what is on its way.
+    telling: Mutex<()>,
     proxy_password: AtomicU32,
     peer_uid: AtomicU32,
 }
@@ -23,6 +26,7 @@ impl Reports {
 
     /// Tells what there is.
     pub(crate) async fn tell(&self, line: &Line) {
+        let _telling = self.telling.lock().await;
         for reason in [LocalRefusal::ProxyPassword, LocalRefusal::PeerUid] {
             let count = self.count(reason).swap(0, Ordering::Relaxed);
             if count > 0 && !told(line, LocalRefusals { reason, count }).await {
