@@ -139,6 +139,7 @@ pub async fn a_write_with_another_tenants_id_changes_nothing(place: &dyn Place) 
     keeper.remove_connection(stranger, all.keyed.id, later(1)).await.unwrap();
     keeper.remove_connection(stranger, all.on.connection, later(1)).await.unwrap();
     keeper.end_wake(stranger, all.wake.id, later(1)).await.unwrap();
+    keeper.prune_wakes(stranger, all.task.id, 0, later(99_999)).await.unwrap();
     let mut ticket = world.ticket(all.keyed.id);
     ticket.tenant = stranger;
     assert_eq!(keeper.raise(ticket).await, Err(StoreError::Missing("ticket")));

@@ -11,7 +11,7 @@ use nightlatch_domain::{
     ports::store::{Entity, EntityId, LedgerHead, StoreError},
     principal::{Agent, Binding, Enrolment},
     sealed::Attestation,
-    task::{Egress, Task, TaskState},
+    task::{Egress, Task, TaskState, WakeNote},
 };
 use std::slice::from_ref;
 
@@ -222,6 +222,39 @@ pub async fn wakes_come_newest_first_and_end_once(place: &dyn Place) {
     assert_eq!(shown.iter().map(|wake| wake.id).collect::<Vec<_>>(), [wakes[2].id, wakes[1].id]);
     assert_eq!(shown[0].ended_at, Some(later(7300)));
     assert_eq!(shown[1], wakes[1]);
+}
+
+/// Forgetting: what was over before a time, noted or not, but for the newest; and of one task only.
+pub async fn ended_wakes_are_forgotten_but_for_the_newest_and_the_young(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let hours = |hour: u64| later(hour * 3600);
+    let wakes: Vec<_> = (0..6).map(|hour| world.wake(task, hours(hour))).collect();
+    for wake in &wakes {
+        world.keeper.put_wake(wake.clone()).await.unwrap();
+    }
+    // The first ended late, the second early, of the others nobody noted an end: an hour each.
+    world.keeper.end_wake(world.tenant, wakes[0].id, hours(4)).await.unwrap();
+    world.keeper.end_wake(world.tenant, wakes[1].id, hours(1)).await.unwrap();
+    let left = async || -> Vec<usize> {
+        let shown = world.control.wakes(world.tenant, task, 99).await.unwrap();
+        let place = |note: &WakeNote| wakes.iter().position(|wake| wake.id == note.id).unwrap();
+        shown.iter().map(place).collect()
+    };
+    let prune = |keep, before| world.keeper.prune_wakes(world.tenant, task, keep, before);
+    prune(0, hours(1)).await.unwrap();
+    assert_eq!(left().await, [5, 4, 3, 2, 1, 0], "nothing was over before");
+    prune(5, hours(3)).await.unwrap();
+    assert_eq!(left().await, [5, 4, 3, 2, 1, 0], "one of five is none to forget, and the sixth ended late");
+    prune(4, hours(3)).await.unwrap();
+    assert_eq!(left().await, [5, 4, 3, 2, 0]);
+    prune(0, hours(4)).await.unwrap();
+    assert_eq!(left().await, [5, 4, 3, 0], "what ended at that time is not older than it");
+    world.keeper.prune_wakes(world.tenant, world.id(TaskId::new), 0, hours(99)).await.unwrap();
+    world.keeper.prune_wakes(world.neighbour().await.tenant, task, 0, hours(99)).await.unwrap();
+    assert_eq!(left().await, [5, 4, 3, 0]);
+    prune(2, hours(99)).await.unwrap();
+    assert_eq!(left().await, [5, 4]);
 }
 
 /// Of eight that show one code at once, one is enrolled.

@@ -270,6 +270,10 @@ impl KeeperStore for SqliteStore {
         })
     }
 
+    fn prune_wakes(&self, tenant: TenantId, task: TaskId, keep: u32, before: Timestamp) -> Stored<'_, ()> {
+        self.engine.write(move |at| vouched::prune_wakes(at, tenant, task, keep, before))
+    }
+
     fn heads(&self) -> Stored<'_, Vec<(TenantId, FamilyId, u64)>> {
         self.engine.read(|at| {
             record::all(at, "family", "SELECT * FROM family", [], |row| {

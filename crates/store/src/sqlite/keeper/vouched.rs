@@ -6,6 +6,8 @@ use super::super::{
     rows,
 };
 use nightlatch_domain::{
+    clock::Timestamp,
+    id::{TaskId, TenantId},
     ports::store::{EntityId, StoreError},
     principal::Enrolment,
     task::WakeNote,
@@ -78,5 +80,21 @@ pub(super) fn put_wake(at: &Database, wake: &WakeNote) -> Result<(), StoreError>
             millis(wake.ended_at)
         ],
     )?;
+    Ok(())
+}
+
+/// A wake that nobody ended was over at its time.
+pub(super) fn prune_wakes(
+    at: &Database,
+    tenant: TenantId,
+    task: TaskId,
+    keep: u32,
+    before: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM wake
+         WHERE tenant_id = ?1 AND task_id = ?2 AND began_at < ?4 AND coalesce(ended_at, ends_at) < ?4
+           AND wake_id NOT IN (SELECT wake_id FROM wake WHERE tenant_id = ?1 AND task_id = ?2
+                               ORDER BY began_at DESC, wake_id DESC LIMIT ?3)";
+    record::write(at, "wake", sql, params![Word(&tenant), Word(&task), keep, before.millis()])?;
     Ok(())
 }
