@@ -33,13 +33,17 @@ use std::{
 const PROOF_WITHIN: Duration = Duration::from_secs(60);
 /// A wake is proved again after this.
 const WAKE_MAX: Duration = Duration::from_secs(3600);
-/// An agent can ask for challenges as it likes: unanswered ones are bounded, for each task and in all.
+/// An agent can ask for challenges as it likes: unanswered ones are bounded, for each task and in all, and
+/// whoever has more gives way. A task needs one for each gateway and key at a time.
 const CHALLENGES_MAX: usize = 4096;
-const CHALLENGES_OF_TASK: usize = 256;
+const CHALLENGES_OF_TASK: usize = 16;
 /// Wakes at once; one for each task at work and gateway that serves it.
 const WAKES_MAX: usize = 16_384;
 /// Wakes at once of one task by one key: its gateways, and a renewal. The oldest ends for another.
 const WAKES_OF_KEY: usize = 4;
+/// Notes of wakes that are over: so many of a task are kept, and what is younger than this.
+const NOTES_KEPT: u32 = 64;
+const NOTES_KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// A task that may act, as the keeper itself verified it.
 #[derive(Debug)]
@@ -102,8 +106,8 @@ pub(crate) struct Wakes {
 
 #[derive(Debug, Default)]
 struct Inner {
-    challenges: HashMap<WakeId, Asked>,
     /// Ids grow with time: the oldest come first.
+    challenges: BTreeMap<WakeId, Asked>,
     awake: BTreeMap<WakeId, Arc<Awake>>,
 }
 
@@ -111,6 +115,34 @@ impl Inner {
     fn forget_old(&mut self, now: Boot) {
         self.challenges.retain(|_, asked| asked.until > now);
         self.awake.retain(|_, awake| awake.ends_boot > now);
+    }
+
+    /// Makes room for a challenge. A task that has its share gives its own oldest up; where everything is
+    /// taken, the task that has more than others does. One whose proof is being verified stays.
+    fn make_room(&mut self, tenant: TenantId, task: TaskId) -> Result<(), KeeperRefusal> {
+        let is_own = |asked: &&Asked| (asked.tenant, asked.task) == (tenant, task);
+        let own = self.challenges.values().filter(is_own).count();
+        let giving = if self.challenges.len() >= CHALLENGES_MAX {
+            self.greediest_beyond(own + 1).unwrap_or((tenant, task))
+        } else if own >= CHALLENGES_OF_TASK {
+            (tenant, task)
+        } else {
+            return Ok(());
+        };
+        let is_idle = |asked: &Asked| (asked.tenant, asked.task) == giving && !asked.spent;
+        let oldest = self.challenges.iter().find(|(_, asked)| is_idle(asked)).map(|(wake, _)| *wake);
+        self.challenges.remove(&oldest.ok_or(KeeperRefusal::TooMany)?);
+        Ok(())
+    }
+
+    /// The task with the most challenges, if those are more than `count`.
+    fn greediest_beyond(&self, count: usize) -> Option<(TenantId, TaskId)> {
+        let mut counts: HashMap<(TenantId, TaskId), usize> = HashMap::new();
+        for asked in self.challenges.values() {
+            *counts.entry((asked.tenant, asked.task)).or_default() += 1;
+        }
+        let (task, most) = counts.into_iter().max_by_key(|(_, most)| *most)?;
+        (most > count).then_some(task)
     }
 
     /// Takes a verified wake in, and answers those that end for it. None where there is no room, or the
@@ -181,10 +213,7 @@ pub(crate) fn challenge(core: &Core, tenant: TenantId, task: TaskId) -> Result<G
     let (until, expires_at) = (now.boot.plus(PROOF_WITHIN), now.wall.plus(PROOF_WITHIN));
     let mut inner = core.wakes.inner();
     inner.forget_old(now.boot);
-    let own = inner.challenges.values().filter(|asked| asked.tenant == tenant && asked.task == task).count();
-    if own >= CHALLENGES_OF_TASK || inner.challenges.len() >= CHALLENGES_MAX {
-        return Err(KeeperRefusal::TooMany);
-    }
+    inner.make_room(tenant, task)?;
     let asked = Asked { tenant, task, nonce: nonce.clone(), until, expires_at, spent: false };
     inner.challenges.insert(wake, asked);
     Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at }))
@@ -343,6 +372,7 @@ async fn note_begin(core: &Core, awake: &Awake, now: Timestamp) -> Result<(), Ke
         ended_at: None,
     };
     core.store().put_wake(note).await.map_err(unavailable)?;
+    prune(core, awake, now).await;
     core.note(EventFacts {
         tenant: Some(awake.tenant),
         agent: Some(awake.agent),
@@ -353,6 +383,14 @@ async fn note_begin(core: &Core, awake: &Awake, now: Timestamp) -> Result<(), Ke
     })
     .await;
     Ok(())
+}
+
+/// An agent that wakes again and again fills no disk. What could not be forgotten now is with the next wake.
+async fn prune(core: &Core, awake: &Awake, now: Timestamp) {
+    let before = now.minus(NOTES_KEPT_FOR);
+    if let Err(error) = core.store().prune_wakes(awake.tenant, awake.task, NOTES_KEPT, before).await {
+        tracing::warn!(%error, task = %awake.task, "old notes of wakes could not be forgotten");
+    }
 }
 
 /// Ends one wake.

@@ -1,6 +1,6 @@
-//! Proves that whoever has the most wakes gives way, and that a sleep reaches a proof that is being verified.
+//! Proves that whoever has the most wakes or challenges gives way, and that a sleep reaches a proof that is being verified.
 
-use super::{Asked, Awake, Inner, WAKES_MAX};
+use super::{Asked, Awake, CHALLENGES_MAX, CHALLENGES_OF_TASK, Inner, WAKES_MAX};
 use nightlatch_domain::{
     clock::{Boot, Timestamp},
     id::{KeyId, PrincipalId, TaskId, TenantId, WakeId},
@@ -68,4 +68,69 @@ fn a_sleep_reaches_a_proof_that_is_being_verified() {
     // Its challenge was forgotten while the rows were read.
     assert!(matches!(inner.take_in(&verified), Err(KeeperRefusal::ProofRejected)));
     assert!(inner.awake.is_empty());
+}
+
+/// The `number`th challenge, of that task.
+fn put(inner: &mut Inner, task: TaskId, number: usize) -> WakeId {
+    let wake = awake(tenant(1), number).wake;
+    let until = Boot::from_millis(1);
+    let asked = Asked { tenant: tenant(1), task, nonce: String::new(), until, expires_at: T0, spent: false };
+    inner.challenges.insert(wake, asked);
+    wake
+}
+
+fn ask(inner: &mut Inner, task: TaskId, number: usize) -> Result<WakeId, KeeperRefusal> {
+    inner.make_room(tenant(1), task)?;
+    Ok(put(inner, task, number))
+}
+
+fn task(number: usize) -> TaskId {
+    TaskId::new(T0, ten(number))
+}
+
+#[test]
+fn a_task_that_asks_again_and_again_gives_up_its_own_oldest_challenge() {
+    let mut inner = Inner::default();
+    let others = ask(&mut inner, task(2), 0).unwrap();
+    let own: Vec<WakeId> = (1..=1000).map(|number| ask(&mut inner, task(1), number).unwrap()).collect();
+    let mut left = vec![others];
+    left.extend(&own[1000 - CHALLENGES_OF_TASK..]);
+    assert_eq!(inner.challenges.keys().copied().collect::<Vec<_>>(), left);
+}
+
+#[test]
+fn a_proof_that_is_being_verified_makes_no_room() {
+    let mut inner = Inner::default();
+    let own: Vec<WakeId> =
+        (0..CHALLENGES_OF_TASK).map(|number| ask(&mut inner, task(1), number).unwrap()).collect();
+    inner.challenges.get_mut(&own[0]).unwrap().spent = true;
+    ask(&mut inner, task(1), 100).unwrap();
+    assert!(inner.challenges.contains_key(&own[0]) && !inner.challenges.contains_key(&own[1]));
+    inner.challenges.values_mut().for_each(|asked| asked.spent = true);
+    assert_eq!(ask(&mut inner, task(1), 101), Err(KeeperRefusal::TooMany));
+    assert!(ask(&mut inner, task(2), 102).is_ok());
+}
+
+#[test]
+fn tasks_that_leave_every_challenge_unanswered_keep_no_other_out() {
+    let mut inner = Inner::default();
+    for number in 0..CHALLENGES_MAX {
+        put(&mut inner, task(number / CHALLENGES_OF_TASK), number);
+    }
+    // Those who have the most as well give up their own.
+    ask(&mut inner, task(1), CHALLENGES_MAX).unwrap();
+    assert_eq!(inner.challenges.len(), CHALLENGES_MAX);
+    let newcomers: Vec<WakeId> = (0..100)
+        .map(|number| ask(&mut inner, task(1000 + number), 2 * CHALLENGES_MAX + number).unwrap())
+        .collect();
+    assert_eq!(inner.challenges.len(), CHALLENGES_MAX);
+    assert!(newcomers.iter().all(|wake| inner.challenges.contains_key(wake)));
+    // Who has no less than everybody else waits.
+    let mut even = Inner::default();
+    for number in 0..CHALLENGES_MAX {
+        put(&mut even, task(number), number);
+    }
+    assert_eq!(ask(&mut even, task(CHALLENGES_MAX), CHALLENGES_MAX), Err(KeeperRefusal::TooMany));
+    even.forget_old(Boot::from_millis(1));
+    assert!(ask(&mut even, task(CHALLENGES_MAX), CHALLENGES_MAX).is_ok());
 }

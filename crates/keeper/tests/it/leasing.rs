@@ -295,23 +295,44 @@ async fn a_key_that_wakes_again_and_again_keeps_four_wakes_and_the_newest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn challenges_are_bounded() {
+async fn challenges_are_bounded_and_those_of_one_task_are_nothing_to_another() {
     let world = World::new();
     let running = world.start().await;
+    world.settle(&running).await;
+    let key = ReplicaKey::generate(&SystemEntropy::new()).unwrap().sealing_key().clone();
+    let proof = world.proof(&running, key.clone(), binding()).await;
     let ask = |task| GatewayRequest::Challenge { tenant: world.tenant, task };
-    for _ in 0..256 {
+    let other = || nightlatch_domain::id::TaskId::new(world.clock.now(), crate::world::ten());
+    let greedy: Vec<_> = (0..20).map(|_| other()).collect();
+    for _ in 0..20 {
+        for task in &greedy {
+            running.gateway.ask(ask(*task)).await.unwrap();
+        }
+    }
+    assert!(running.gateway.ask(GatewayRequest::Wake(proof)).await.is_ok());
+    // Its own are another matter: the oldest goes.
+    let proof = world.proof(&running, key, binding()).await;
+    world.clock.forward(Duration::from_millis(1));
+    for _ in 0..16 {
         running.gateway.ask(ask(world.task)).await.unwrap();
     }
-    assert_eq!(running.gateway.ask(ask(world.task)).await, Err(KeeperRefusal::TooMany));
-    // Another task is not kept out by that.
-    let other = || nightlatch_domain::id::TaskId::new(world.clock.now(), crate::world::ten());
-    assert!(running.gateway.ask(ask(other())).await.is_ok());
-    for _ in 257..4096 {
-        running.gateway.ask(ask(other())).await.unwrap();
+    assert_eq!(running.gateway.ask(GatewayRequest::Wake(proof)).await, Err(KeeperRefusal::ProofRejected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notes_of_wakes_that_are_over_for_long_are_forgotten_with_the_next_wake() {
+    let world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    for _ in 0..70 {
+        world.clock.forward(Duration::from_secs(1));
+        world.wake(&running).await.unwrap();
     }
-    assert_eq!(running.gateway.ask(ask(other())).await, Err(KeeperRefusal::TooMany));
-    world.clock.forward(Duration::from_secs(61));
-    assert!(running.gateway.ask(ask(world.task)).await.is_ok());
+    let notes = async || running.store.wakes(world.tenant, world.task, 1000).await.unwrap().len();
+    assert_eq!(notes().await, 70, "the young ones stay");
+    world.clock.forward(Duration::from_secs(2 * 24 * 3600));
+    world.wake(&running).await.unwrap();
+    assert_eq!(notes().await, 64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
