@@ -188,12 +188,15 @@ async fn what_the_operator_opened_for_tools_is_not_open_to_agents() {
 }
 
 #[tokio::test]
-async fn what_the_operator_allows_to_agents_is_open_to_them_and_only_for_that_host() {
+async fn what_the_operator_allows_to_agents_is_open_to_them_for_that_host_and_address_only() {
     let server = serves_nothing().await;
     let allow = Allow::new(HOST, "127.0.0.1").unwrap().for_open_egress();
     let config = EgressConfig { allows: vec![allow], ..EgressConfig::default() };
-    let (connector, hand) = connector(config, Names::saying(&[&["127.0.0.1"]]));
+    let (connector, hand) =
+        connector(config, Names::saying(&[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]]));
     assert!(connector.connect_bare(&https(HOST, server.at.port()), hand.after(9000)).await.is_ok());
+    let elsewhere = connector.connect_bare(&https(HOST, server.at.port()), hand.after(9000)).await;
+    assert!(matches!(elsewhere, Err(EgressError::Forbidden { .. })));
     let other = https("other.example", server.at.port());
     assert!(connector.connect_bare(&other, hand.after(9000)).await.is_err());
 }
