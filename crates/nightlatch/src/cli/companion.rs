@@ -24,7 +24,8 @@ As a sidecar in compose, where both containers share one network and `state` is 
       --code-file /run/secrets/code --key /state/agent.key --listen 127.0.0.1:8080
       --trust-file /state/trust.pem --peer-uid 1000
 
-The key is made here and stays in its file; an enrolled key needs no code when it starts again.
+The key is made here and stays in its file; an enrolled key needs no code when it starts again. A
+key belongs to one task: for another task, another file.
 Without a password only processes of one user may come: this one's, or the one of --peer-uid. A
 listener that other machines reach needs one: http://nightlatch:PASSWORD@HOST:PORT. A gateway that
 is called by a name of its own must know it: `names` in its nightlatch.toml.";

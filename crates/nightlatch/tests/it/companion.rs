@@ -255,6 +255,30 @@ async fn a_gateway_that_was_killed_comes_back_and_the_companion_goes_on() {
 }
 
 #[tokio::test]
+async fn a_large_answer_flows_through_and_is_held_nowhere() {
+    let world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    assert_eq!(world.called(&sidecar.proxy), "200 200");
+    let before = peak_kib(sidecar.child.id());
+    let bytes = 256 << 20;
+    let mut curl = world.curl(&sidecar.proxy);
+    curl.args(["--output", "/dev/null", "--header", "expect:"]);
+    curl.args(["--write-out", "\n%{size_download}"])
+        .args(["--url", &format!("https://{HOST}/large/{bytes}")]);
+    curl.args(["--output", "/dev/null"]);
+    assert_eq!(world.ran(&mut curl), bytes.to_string());
+    let grew = peak_kib(sidecar.child.id()) - before;
+    assert!(grew < 32 * 1024, "{grew} KiB for {bytes} bytes");
+}
+
+/// Peak resident memory, in KiB.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a peak");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[tokio::test]
 async fn a_task_that_was_put_to_sleep_sleeps_until_its_next_call() {
     let world = World::new().await;
     let sidecar = world.enrolled(&[]);
