@@ -22,7 +22,10 @@ use nightlatch_domain::{
     sealed::ClientAuth,
     tool::Name,
 };
-use std::io::{self, IsTerminal as _};
+use std::{
+    collections::BTreeSet,
+    io::{self, IsTerminal as _},
+};
 
 /// How long one question for the flow's end waits at the server.
 const WAIT_SECS: u64 = 20;
@@ -65,8 +68,8 @@ async fn registration(
         hint(what_to_register(redirect));
         return add_client(client, asked, redirect, id.clone()).await;
     }
-    if let Some(known) = redirect.clients.first() {
-        return Ok(known.clone());
+    if let Some(known) = the_one_registration(redirect)? {
+        return Ok(known);
     }
     hint(what_to_register(redirect));
     if !io::stdin().is_terminal() {
@@ -78,6 +81,20 @@ async fn registration(
     }
     let id = connect::line("Client id: ")?;
     add_client(client, asked, redirect, id).await
+}
+
+/// The newest registration, where all that there are have one client id: a human picks among several.
+fn the_one_registration(redirect: &RedirectView) -> Result<Option<ClientView>, Failure> {
+    let ids: BTreeSet<&str> = redirect.clients.iter().map(|client| client.client_id.as_str()).collect();
+    if ids.len() > 1 {
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let (provider, ids) = (&redirect.provider, ids.join("`, `"));
+        let text = format!(
+            "several clients are registered for `{provider}`: name one of `{ids}` with `--client-id`"
+        );
+        return Err(Failure::Usage(text));
+    }
+    Ok(redirect.clients.first().cloned())
 }
 
 fn what_to_register(redirect: &RedirectView) -> String {

@@ -48,6 +48,20 @@ async fn without_a_browser_the_redirected_address_is_pasted() {
 }
 
 #[tokio::test]
+async fn among_several_registrations_a_human_picks() {
+    let world = World::new("several").await;
+    world.install.connect(&world.registration, &mut world.registration.browser(), &[]).await.json();
+    let other = Registration::new(Kind::Oidc, &world.registration.redirect_uri, "several-other", 30).await;
+    world.install.connect(&other, &mut other.browser(), &["--name", "other"]).await.json();
+    // The newest would be the wrong one for the first connection.
+    let id = text(&world.install.json(&["connection", "show", "oidc-tool/main"]), "id");
+    let asked = world.install.run(&["connect", "oidc-tool", "--oauth", "--reconnect", &id]);
+    let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+    assert!(!asked.status.success() && said.contains("--client-id"), "{said}");
+    assert!(said.contains(&world.registration.client_id) && said.contains(&other.client_id), "{said}");
+}
+
+#[tokio::test]
 async fn an_answer_in_another_browser_redeems_nothing() {
     let world = World::new("fixation").await;
     let (mut running, address) = world.until_redirected(&[]).await;
