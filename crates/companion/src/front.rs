@@ -31,6 +31,9 @@ use tokio::{
 /// Between two attempts to accept where the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How many callers of other users are told that they are refused; the others are only closed.
+const STRANGERS_MAX: usize = 16;
+
 /// What all connections share.
 pub(crate) struct Front {
     pub(crate) line: Arc<Line>,
@@ -38,6 +41,7 @@ pub(crate) struct Front {
     pub(crate) reports: Arc<Reports>,
     pub(crate) limits: Limits,
     heads: Arc<Semaphore>,
+    strangers: Semaphore,
     pub(crate) tunnels: Arc<Semaphore>,
 }
 
@@ -45,7 +49,8 @@ impl Front {
     pub(crate) fn new(line: Arc<Line>, guard: Guard, reports: Arc<Reports>, limits: Limits) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         let (heads, tunnels) = (places(limits.heads_max), places(limits.tunnels_max));
-        Self { line, guard, reports, limits, heads, tunnels }
+        let strangers = Semaphore::new(STRANGERS_MAX);
+        Self { line, guard, reports, limits, heads, strangers, tunnels }
     }
 
     /// Serves until it is dropped; its connections end with it.
@@ -66,15 +71,24 @@ impl Front {
     }
 
     async fn attend(&self, mut local: TcpStream, remote: SocketAddr, place: impl Send) {
-        let judged = self.judge(&mut local, remote).await;
-        drop(place);
-        let joined = match judged {
-            Ok((head, read)) => self.join(&mut local, head, read).await,
-            Err(problem) => Err(Answer::problem(&problem)),
+        let answer = match self.judge(&mut local, remote).await {
+            Ok((head, read)) => {
+                drop(place);
+                let Err(answer) = self.join(&mut local, head, read).await else { return };
+                answer
+            }
+            // Another user of this machine takes no place of this one's; few are answered at once, and no more.
+            Err(problem) if problem.kind == ProblemKind::PeerRefused => {
+                drop(place);
+                if let Ok(_place) = self.strangers.try_acquire() {
+                    Answer::problem(&problem).send(&mut local).await;
+                }
+                return;
+            }
+            // Who is refused keeps its place until it has its answer: so there are never more than there are places.
+            Err(problem) => Answer::problem(&problem),
         };
-        if let Err(answer) = joined {
-            answer.send(&mut local).await;
-        }
+        answer.send(&mut local).await;
     }
 
     /// Who it is, what it wants, and whether it showed the password.

@@ -37,6 +37,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
+type Dialled = (Sender, JoinHandle<()>);
 
 /// A head of ours or of the gateway is some hundred bytes.
 const HEAD_MAX_BYTES: u32 = 16 * 1024;
@@ -74,16 +75,21 @@ pub(crate) struct Line {
     task: OnceLock<TaskId>,
     link: watch::Sender<Link>,
     state: Mutex<State>,
+    /// Held while the wake is proved.
+    proving: Mutex<()>,
 }
 
 #[derive(Default)]
 struct State {
     current: Option<Current>,
+    /// How many connections there were.
+    dialled: u64,
     failures: u32,
     pause_until: Option<Instant>,
 }
 
 struct Current {
+    number: u64,
     sender: Sender,
     driver: JoinHandle<()>,
     proof: Proof,
@@ -102,6 +108,12 @@ enum Proof {
     Refused(Instant),
 }
 
+/// Whether a proof is due, and whether anybody waits for it.
+enum Due {
+    First,
+    Again,
+}
+
 impl Line {
     pub(crate) fn new(
         address: Address,
@@ -112,7 +124,8 @@ impl Line {
     ) -> Result<Self, CompanionError> {
         let tls = TlsConnector::from(Arc::new(client_config(key, &identity)?));
         let (task, link, state) = (OnceLock::new(), watch::Sender::new(Link::Idle), Mutex::default());
-        Ok(Self { address, dial, key, identity, tls, limits, task, link, state })
+        let proving = Mutex::default();
+        Ok(Self { address, dial, key, identity, tls, limits, task, link, state, proving })
     }
 
     /// How it is, and each change of it.
@@ -188,9 +201,13 @@ impl Line {
 
     /// Proves the wake anew where that is due and a connection stands.
     pub(crate) async fn renew(&self) {
-        let mut state = self.state.lock().await;
-        if let Some(current) = state.current.as_mut().filter(|current| !current.sender.is_closed()) {
-            self.prove(current).await;
+        let standing = {
+            let state = self.state.lock().await;
+            let current = state.current.as_ref().filter(|current| !current.sender.is_closed());
+            current.map(|current| (current.sender.clone(), current.number))
+        };
+        if let Some((sender, number)) = standing {
+            self.prove(sender, number).await;
         }
     }
 
@@ -203,23 +220,44 @@ impl Line {
 
     /// A connection over which the task was woken, if the gateway takes that.
     pub(crate) async fn awake(&self) -> Result<Sender, CompanionError> {
-        let mut state = self.state.lock().await;
-        let current = self.connected(&mut state).await?;
-        self.prove(current).await;
-        Ok(current.sender.clone())
+        let (sender, number) = {
+            let mut state = self.state.lock().await;
+            let current = self.connected(&mut state).await?;
+            (current.sender.clone(), current.number)
+        };
+        self.prove(sender.clone(), number).await;
+        Ok(sender)
     }
 
-    async fn prove(&self, current: &mut Current) {
-        let due = match current.proof {
-            Proof::None => true,
-            Proof::Taken(at) => at.elapsed() >= self.limits.wake_again_after,
-            Proof::Refused(at) => at.elapsed() >= PROOF_PAUSE,
+    /// Proves the wake over the connection `number`, where that is due. One does; who comes meanwhile waits for it only
+    /// where nothing was proved over this connection yet. Nothing else waits: a gateway may take its time.
+    async fn prove(&self, sender: Sender, number: u64) {
+        let _turn = match self.due(number).await {
+            None => return,
+            Some(Due::First) => self.proving.lock().await,
+            Some(Due::Again) => match self.proving.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => return,
+            },
         };
-        if due {
-            let taken = wake::prove(self, current.sender.clone()).await.is_ok();
-            let now = Instant::now();
+        if self.due(number).await.is_none() {
+            return;
+        }
+        let taken = wake::prove(self, sender).await.is_ok();
+        let now = Instant::now();
+        let mut state = self.state.lock().await;
+        if let Some(current) = state.current.as_mut().filter(|current| current.number == number) {
             current.proof = if taken { Proof::Taken(now) } else { Proof::Refused(now) };
             self.link.send_replace(Link::Up { signed: taken });
+        }
+    }
+
+    async fn due(&self, number: u64) -> Option<Due> {
+        let state = self.state.lock().await;
+        match state.current.as_ref().filter(|current| current.number == number)?.proof {
+            Proof::None => Some(Due::First),
+            Proof::Taken(at) => (at.elapsed() >= self.limits.wake_again_after).then_some(Due::Again),
+            Proof::Refused(at) => (at.elapsed() >= PROOF_PAUSE).then_some(Due::Again),
         }
     }
 
@@ -229,13 +267,14 @@ impl Line {
             self.link.send_replace(Link::Idle);
         }
         if state.current.is_none() {
-            let fresh = self.dialled(state).await?;
-            state.current = Some(fresh);
+            let (sender, driver) = self.dialled(state).await?;
+            state.dialled += 1;
+            state.current = Some(Current { number: state.dialled, sender, driver, proof: Proof::None });
         }
         state.current.as_mut().ok_or(CompanionError::Lost)
     }
 
-    async fn dialled(&self, state: &mut State) -> Result<Current, CompanionError> {
+    async fn dialled(&self, state: &mut State) -> Result<Dialled, CompanionError> {
         if state.pause_until.is_some_and(|until| Instant::now() < until) {
             return Err(self.unreachable("it was tried a moment ago"));
         }
@@ -256,7 +295,7 @@ impl Line {
         }
     }
 
-    async fn handshake(&self) -> Result<Current, CompanionError> {
+    async fn handshake(&self) -> Result<Dialled, CompanionError> {
         let failed = |error: io::Error| self.unreachable(&error.to_string());
         let stream = self.dial.dial().await.map_err(failed)?;
         let name = ServerName::try_from(self.address.host().to_owned());
@@ -271,7 +310,7 @@ impl Line {
             // Whoever uses the sender learns of its end.
             let _ = connection.await;
         });
-        Ok(Current { sender, driver, proof: Proof::None })
+        Ok((sender, driver))
     }
 
     fn http2(&self) -> http2::Builder<TokioExecutor> {
