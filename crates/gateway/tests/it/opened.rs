@@ -6,7 +6,11 @@ use crate::{
     upstream::{Reply, Upstream},
     world::{Actor, EVIL, HOST, Twist, World},
 };
-use nightlatch_domain::task::{Egress, TaskState};
+use nightlatch_domain::{
+    ports::store::ControlStore,
+    principal::AgentStatus,
+    task::{Egress, TaskState},
+};
 use nightlatch_gateway::Limits;
 use nightlatch_ledger::record::{Entry, EventName};
 use std::time::Duration;
@@ -175,4 +179,36 @@ async fn plain_http_passes_on_without_what_belongs_to_a_hop() {
         assert!(seen.all("proxy-authorization").is_empty() && seen.all("x-mine").is_empty());
     }
     assert_eq!(recorded(&world).await, ["plain.test", "plain.test"]);
+}
+
+#[tokio::test]
+async fn whoever_may_not_act_reaches_nothing_although_its_task_was_opened() {
+    for end in ["complete", "disable"] {
+        let world = open().await;
+        match end {
+            "complete" => world.set_task(&world.alice, |task| task.state = TaskState::Completed).await,
+            _ => {
+                let agents = world.store.agents(world.tenant).await.unwrap();
+                let mut row = agents.into_iter().find(|row| row.id == world.alice.agent).unwrap();
+                row.status = AgentStatus::Disabled;
+                world.store.put_agent(row).await.unwrap();
+                world.in_effect().await;
+            }
+        }
+        let refused = world.tunnel(&world.alice, "evil.test:443", false).await.err().unwrap();
+        assert_eq!(refused.problem(), "egress-denied", "{end}");
+        assert_eq!((world.keeper.count("challenge"), recorded(&world).await.len()), (0, 0), "{end}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_keeps_the_connection_around_it() {
+    let brief = Duration::from_millis(300);
+    let limits = Limits { head_within: brief, stranger_within: brief, ..Limits::default() };
+    let world = opened(limits).await;
+    let mut wire = through(&world, &world.alice, true).await;
+    // Longer than a connection that asks nothing may stand.
+    assert!(tokio::time::timeout(brief * 4, wire.is_closed()).await.is_err());
+    wire.write(format!("GET /hello HTTP/1.1\r\nHost: {EVIL}\r\n\r\n")).await;
+    assert_eq!(wire.answer().await.status, 200);
 }

@@ -4,7 +4,13 @@ use crate::{
     client::{Answer, trusting},
     world::{Actor, HOST, LOGIN, World},
 };
-use nightlatch_domain::{reference::Reference, task::TaskState};
+use nightlatch_domain::{
+    ports::store::{ControlStore, KeeperStore},
+    principal::AgentStatus,
+    reference::Reference,
+    task::TaskState,
+    tool::BoundHost,
+};
 use nightlatch_ledger::record::{Entry, EventName};
 use std::time::Duration;
 
@@ -152,4 +158,40 @@ async fn what_has_ended_gets_nothing_and_what_ends_soon_says_so() {
     world.set_grant(&world.mallory, |grant| grant.revoked_at = Some(grant.created_at)).await;
     let answer = post(&world, &world.mallory, WAYS[0], FORM, &refresh(&world.mallory.reference)).await;
     assert_eq!(answer.status, 400);
+}
+
+#[tokio::test]
+async fn a_reference_that_serves_nothing_at_this_provider_gets_nothing() {
+    let world = World::new().await;
+    // Of a tool whose provider takes its tokens elsewhere.
+    let manifest = "name = \"zeta\"\ntitle = \"Z\"\ndocs = \"https://d.test\"\nsafe_methods = true\n[[host]]\nhost = \"api.zeta.test\"\nkey = { kind = \"bearer\" }\n";
+    world.add_tools(&[("zeta", manifest)]).await;
+    let host = BoundHost { host: "api.zeta.test".into(), ..crate::world::hosts()[0].clone() };
+    let other = world.granted(&world.alice, "zeta", vec![host]).await;
+    assert_eq!(post(&world, &world.alice, WAYS[0], FORM, &refresh(&other)).await.status, 400);
+    assert_eq!(post(&world, &world.alice, WAYS[0], FORM, &refresh(&world.alice.reference)).await.status, 200);
+    // Of an agent that was disabled, and of a connection that was removed.
+    let agents = world.store.agents(world.tenant).await.unwrap();
+    let mut row = agents.into_iter().find(|row| row.id == world.mallory.agent).unwrap();
+    row.status = AgentStatus::Disabled;
+    world.store.put_agent(row).await.unwrap();
+    world.in_effect().await;
+    assert_eq!(
+        post(&world, &world.mallory, WAYS[0], FORM, &refresh(&world.mallory.reference)).await.status,
+        400
+    );
+    world.store.remove_connection(world.tenant, world.connection, crate::keeper::past()).await.unwrap();
+    world.in_effect().await;
+    assert_eq!(post(&world, &world.alice, WAYS[0], FORM, &refresh(&world.alice.reference)).await.status, 400);
+    nothing_left(&world).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_answered() {
+    let world = World::new().await;
+    world.ledger.close().await.unwrap();
+    let answer = post(&world, &world.alice, WAYS[0], FORM, &refresh(&world.alice.reference)).await;
+    assert_eq!(answer.problem(), "ledger-unavailable");
+    let answer = post(&world, &world.alice, WAYS[0], FORM, &refresh("unknown")).await;
+    assert_eq!(answer.problem(), "ledger-unavailable");
 }
