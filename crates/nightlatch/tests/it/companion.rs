@@ -1,15 +1,23 @@
 //! `companion` as its users meet it: a sidecar with a key in a file, curl through its proxy, a gateway that dies
 //! and comes back, and everybody who is not meant to come.
 
-use crate::world::{connect::text, eventually, install::Install, recorder::Recorder};
+use crate::world::{
+    connect::text,
+    eventually,
+    household::{Household, Machine},
+    install::Install,
+    recorder::Recorder,
+};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::Value;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    path::PathBuf,
-    process::{Child, Command, Output},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -327,24 +335,39 @@ async fn what_cannot_be_served_safely_is_not_started() {
     assert!(ended(&pin, &["--code-file", &world.code_file(&code)], &[]).contains("chmod 600"));
 }
 
+/// What a companion is given that finds no gateway, and waits for it.
+fn alone<'a>(key: &'a str, listen: &'a str) -> [&'a str; 9] {
+    const PIN: &str = "sha256//AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    ["companion", "--gateway", "127.0.0.1:1", "--gateway-key", PIN, "--key", key, "--listen", listen]
+}
+
 #[tokio::test]
 async fn a_listener_for_other_machines_needs_a_password() {
     let install = Install::prepared("");
-    let key = PathBuf::from("never-made.key");
-    let output = install.run(&[
-        "companion",
-        "--gateway",
-        "127.0.0.1:1",
-        "--gateway-key",
-        &format!("sha256//{}=", "A".repeat(43)),
-        "--key",
-        key.to_str().expect("a path"),
-        "--listen",
-        "0.0.0.0:0",
-    ]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--password-file"));
+    let key = install.root().join("never-made.key");
+    let mut child = install.begin(&alone(key.to_str().expect("a path"), "0.0.0.0:0"), &[]);
+    let ended = eventually("it ends", SOON, async || child.try_wait().expect("a child")).await;
+    assert_eq!(ended.code(), Some(1));
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert!(said.contains("--password-file"), "{said}");
     assert!(!key.exists());
+}
+
+#[tokio::test]
+async fn the_memory_that_holds_the_key_is_closed_to_its_own_user() {
+    let recorder = Recorder::start("api.closed.test");
+    let house = Household::with_tool(&recorder, KEY).await;
+    let key = house.home().join("agent.key");
+    let words = alone(key.to_str().expect("a path"), "127.0.0.1:0");
+    let mut child = house.command(Machine::AsItIs, &words).stderr(Stdio::null()).spawn().expect("it starts");
+    eventually("it has its key", SOON, async || key.exists().then_some(())).await;
+    // proc(5): what belongs to a process that must not be dumped belongs to root.
+    let owner = fs::metadata(format!("/proc/{}/mem", child.id())).expect("it runs").uid();
+    let key_owner = fs::metadata(&key).expect("the key").uid();
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    assert_eq!(owner, 0);
+    assert_ne!(key_owner, 0, "it ran as an ordinary user");
 }
 
 #[tokio::test]
