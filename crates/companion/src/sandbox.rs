@@ -11,7 +11,8 @@
 //!
 //! **Not held.** A kernel fault; another program of the same user that is asked to help from the working folder (a hook
 //! that a human runs there later); what a shell's start-up files hold in clear; a credential file outside the known
-//! places; a hidden *file* (not folder) that is written anew outside while the program runs.
+//! places; a hidden *file* (not folder) that is written anew outside while the program runs; a Unix socket that another
+//! program of the user opens in a place that is shown, once the walls stand.
 //!
 //! No step needs `unsafe`: what must happen between `fork` and `exec` happens in a stage of its own, which is this
 //! program started again (`stage`).
@@ -24,6 +25,7 @@ mod loopback;
 mod mounts;
 mod orders;
 mod prepare;
+mod refusal;
 mod signals;
 mod stage;
 mod walls;
@@ -107,12 +109,26 @@ pub enum Advice {
     Processes,
     /// Files.
     Files,
+    /// The length of files.
+    Truncation,
     /// Signals and abstract sockets.
     Signals,
     /// The user is root.
     Root,
     /// The working folder holds the home folder.
     HomeIsWritable,
+    /// The working folder lies where programs keep what they do by.
+    ConfigurationIsWritable,
+    /// The working folder holds something that is hidden.
+    HiddenBelow,
+    /// Unix sockets that come later.
+    LateSockets,
+    /// The memory of other processes.
+    Memory,
+    /// Modes, owners, times and attributes of files.
+    Modes,
+    /// Other terminals.
+    Terminals,
 }
 
 impl fmt::Display for Advice {
@@ -131,11 +147,24 @@ impl fmt::Display for Advice {
             Self::Sockets => "sockets: Docker, D-Bus, ssh-agent and the like can be connected to",
             Self::Processes => "processes: the list of your processes can be read",
             Self::Files => "files: credentials in your home folder can be read, and all of your files written",
+            Self::Truncation => "files: your files outside of the working folder can be emptied",
             Self::Signals => "signals: your other processes can be ended, and abstract sockets connected to",
             Self::Root => "you are root: what only root may read can be read; run it as an ordinary user",
             Self::HomeIsWritable => {
                 "the working folder holds your home folder: the program can change what your shell runs at its start"
             }
+            Self::ConfigurationIsWritable => {
+                "the working folder holds configuration: the program can change what other programs of yours do"
+            }
+            Self::HiddenBelow => {
+                "the working folder holds something that is hidden; what the program makes beside it stays"
+            }
+            Self::LateSockets => {
+                "sockets: one that another program of yours opens below your home folder from now on can be connected to"
+            }
+            Self::Memory => "processes: the memory and the environment of your other processes can be read",
+            Self::Modes => "files: modes, times and attributes of all of your files can be changed",
+            Self::Terminals => "terminals: what you type in your other terminals can be read",
         })
     }
 }
@@ -158,6 +187,11 @@ pub enum SandboxError {
         /// What the system said.
         why: String,
     },
+    /// Walls that this machine has cannot be raised now.
+    #[error(
+        "the sandbox cannot be raised: {0}; end what is in its way, or run without one (`--unconfined`) where you trust the program"
+    )]
+    Walls(String),
     /// The sandbox ended without a word.
     #[error("the sandbox ended before its program did; everything in it was killed")]
     Lost,

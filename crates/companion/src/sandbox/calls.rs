@@ -7,6 +7,8 @@
 //!   and internet sockets of other protocols than TCP, UDP and ICMP: Landlock's rule for TCP does not see MPTCP.
 //! - `MSG_FASTOPEN`, which connects without `connect`, where Landlock looks.
 //! - `io_uring`, which makes sockets without any of these calls.
+//! - `kill` of the own process group, where Landlock does not keep signals inside: the group is shared with `run` and
+//!   with the script that called it, and no pid namespace divides it. What a script leaves behind is ended anyway.
 //!
 //! Where Landlock stands in for a network namespace there are no UDP sockets at all: everything goes through the
 //! proxy, also names. What else there is, is left to the namespaces and to Landlock: a list of what is allowed would
@@ -37,6 +39,7 @@ const NO_SUCH_PROTOCOL: u32 = 93;
 /// The numbers of the calls (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
 struct Numbers {
     ioctl: &'static [i64],
+    kill: i64,
     socket: i64,
     /// With the place of the flags among its arguments.
     sending: [(i64, u8); 3],
@@ -50,6 +53,7 @@ const SECOND: Option<i64> = Some(0x4000_0000);
 #[cfg(target_arch = "x86_64")]
 const NUMBERS: Numbers = Numbers {
     ioctl: &[16, 514],
+    kill: 62,
     socket: 41,
     sending: [(44, 3), (46, 2), (307, 3)],
     never: [248, 249, 250, 425],
@@ -63,6 +67,7 @@ const SECOND: Option<i64> = None;
 #[cfg(target_arch = "aarch64")]
 const NUMBERS: Numbers = Numbers {
     ioctl: &[29],
+    kill: 129,
     socket: 198,
     sending: [(206, 3), (211, 2), (269, 3)],
     never: [217, 218, 219, 425],
@@ -72,10 +77,14 @@ const SENDING_MORE: &[(i64, u8)] = &[];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Refuses them to this thread and to all that comes of it, datagrams too where they are `proxied`. `no_new_privs` must
-/// be set.
-pub(super) fn refuse(proxied: bool) -> Result<(), seccompiler::Error> {
-    apply(not_permitted()?, NOT_PERMITTED)?;
+/// Refuses them to this thread and to all that comes of it, datagrams too where they are `proxied`, and signals to the
+/// `group`. `no_new_privs` must be set.
+pub(super) fn refuse(proxied: bool, group: bool) -> Result<(), seccompiler::Error> {
+    let mut rules = not_permitted()?;
+    if group {
+        refused(&mut rules, NUMBERS.kill, &[rule(vec![is(0, 0)?])?]);
+    }
+    apply(rules, NOT_PERMITTED)?;
     apply(no_such_protocol(proxied)?, NO_SUCH_PROTOCOL)
 }
 

@@ -51,6 +51,8 @@ const DEVICES: &[&str] = &[
 pub(super) struct Holds {
     /// Files.
     pub(super) files: bool,
+    /// Files that are cut short without being opened for writing.
+    pub(super) truncation: bool,
     /// TCP connections, by port.
     pub(super) tcp: bool,
     /// Abstract Unix sockets and signals.
@@ -62,10 +64,11 @@ impl Holds {
     pub(super) fn here() -> Self {
         let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let files = strict().handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok();
+        let truncation = strict().handle_access(AccessFs::Truncate).and_then(Ruleset::create).is_ok();
         let tcp = strict().handle_access(AccessNet::ConnectTcp).and_then(Ruleset::create).is_ok();
         let scopes =
             strict().scope(Scope::AbstractUnixSocket | Scope::Signal).and_then(Ruleset::create).is_ok();
-        Self { files, tcp, scopes }
+        Self { files, truncation, tcp, scopes }
     }
 }
 
@@ -92,8 +95,16 @@ impl Fence {
         fence
     }
 
-    /// Restricts this process and all that comes of it. `no_new_privs` must be set.
-    pub(super) fn close(&self) -> Result<(), RulesetError> {
+    /// Restricts this process and all that comes of it. `no_new_privs` must be set. A kernel that holds nothing of it
+    /// is an error: it was asked before, and the user was told what it holds.
+    pub(super) fn close(&self) -> Result<(), String> {
+        match self.restricted().map_err(|error| error.to_string())? {
+            RulesetStatus::NotEnforced => Err("the kernel does not hold it".to_owned()),
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+        }
+    }
+
+    fn restricted(&self) -> Result<RulesetStatus, RulesetError> {
         let (all, read) = (AccessFs::from_all(NEWEST), AccessFs::from_read(NEWEST));
         let ports =
             self.ports.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp)));
@@ -111,10 +122,14 @@ impl Fence {
             .add_rules(path_beneath_rules(&self.devices, own))?
             .add_rules(path_beneath_rules(&self.writable, all))?
             .add_rules(ports)?;
-        let restricted = ruleset.restrict_self()?;
-        debug_assert!(restricted.ruleset != RulesetStatus::NotEnforced || !Holds::here().files);
-        Ok(())
+        Ok(ruleset.restrict_self()?.ruleset)
     }
+}
+
+/// Keeps the signals of this process, and of all that comes of it, among themselves. `no_new_privs` must be set.
+pub(super) fn keep_signals() -> Result<(), RulesetError> {
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).scope(Scope::Signal)?;
+    ruleset.create()?.restrict_self().map(drop)
 }
 
 /// Collects what lies beside the hidden places below `folder`.

@@ -4,7 +4,9 @@
 //! The list names places of well-known programs. It is no proof that nothing else in a home folder is secret: an
 //! export in a shell's start-up file is not found. What is on the list is hidden whatever lies there.
 
+use super::mounts::{self, Mount};
 use std::{
+    collections::VecDeque,
     fs,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
@@ -19,6 +21,10 @@ const IN_HOME: &[&str] = &[
     ".config/git/credentials",
     ".authinfo",
     ".authinfo.gpg",
+    ".subversion/auth",
+    ".ngrok2",
+    ".config/ngrok",
+    ".sentryclirc",
     ".password-store",
     ".pgpass",
     ".my.cnf",
@@ -31,6 +37,9 @@ const IN_HOME: &[&str] = &[
     ".pki",
     ".local/share/keyrings",
     ".local/share/kwalletd",
+    ".local/share/mkcert",
+    ".mitmproxy",
+    ".config/solana",
     ".1password",
     ".config/1Password",
     ".config/op",
@@ -107,6 +116,8 @@ const IN_HOME: &[&str] = &[
     // What agents keep of their own logins.
     ".claude/.credentials.json",
     ".codex/auth.json",
+    ".claude.json",
+    ".local/share/opencode/auth.json",
     ".gemini/oauth_creds.json",
     ".config/github-copilot",
     // Browsers and chats: cookies and stored passwords.
@@ -118,6 +129,7 @@ const IN_HOME: &[&str] = &[
     ".config/microsoft-edge",
     ".config/Slack",
     ".config/discord",
+    ".config/Signal",
     ".var/app",
     "snap",
     // The display's keys, and what was typed before.
@@ -131,17 +143,27 @@ const IN_HOME: &[&str] = &[
     ".mysql_history",
     ".rediscli_history",
     ".local/share/fish/fish_history",
+    ".local/share/atuin",
+    ".viminfo",
 ];
 
 /// Folders whose owners are other programs, and where sockets lie: they are replaced by empty ones.
 pub(super) const COVERED: &[&str] = &["/tmp", "/var/tmp", "/run", "/dev/shm"];
 
-/// What there is of the list, and of `more`, by its real name. What lies below another is left out.
-pub(super) fn existing(home: &Path, configuration: &Path, more: &[PathBuf]) -> Vec<PathBuf> {
+/// What there is of the list, and of `more`, by its real name and wherever else a mount shows it. What lies below
+/// another is left out.
+pub(super) fn existing(
+    home: &Path,
+    configuration: &Path,
+    more: &[PathBuf],
+    mounts: &[Mount],
+) -> Vec<PathBuf> {
     let listed = IN_HOME.iter().map(|name| home.join(name));
     let moved = IN_HOME.iter().filter_map(|name| Some(configuration.join(name.strip_prefix(".config/")?)));
     let all = listed.chain(moved).chain(more.iter().cloned());
     let mut found: Vec<PathBuf> = all.filter_map(|path| fs::canonicalize(path).ok()).collect();
+    let other: Vec<PathBuf> = found.iter().flat_map(|path| mounts::elsewhere(mounts, path)).collect();
+    found.extend(other.into_iter().filter(|path| path.exists()));
     found.sort();
     found.dedup();
     let mut kept: Vec<PathBuf> = Vec::new();
@@ -153,12 +175,40 @@ pub(super) fn existing(home: &Path, configuration: &Path, more: &[PathBuf]) -> V
     kept
 }
 
-/// The Unix sockets that lie in the file system, as the kernel lists them for this network namespace.
-pub(super) fn sockets() -> Vec<PathBuf> {
+/// How many entries of a home folder are looked at for sockets; that many take some tenths of a second.
+const LOOKED_AT_MAX: usize = 50_000;
+
+/// The Unix sockets that lie in the file system: those that the kernel lists for this network namespace, and what
+/// lies in the home folder under whatever name it has there (a socket may have been renamed, or bound by a relative
+/// one), with the named pipes that somebody reads. In the working folder pipes are the program's own matter.
+pub(super) fn sockets(home: &Path, work: &Path, hidden: &[PathBuf], mounts: &[Mount]) -> Vec<PathBuf> {
     let table = fs::read("/proc/net/unix").unwrap_or_default();
     let mut paths = listed(&String::from_utf8_lossy(&table));
     paths.retain(|path| fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()));
+    paths.extend(lying(home, work, hidden));
+    let other: Vec<PathBuf> = paths.iter().flat_map(|path| mounts::elsewhere(mounts, path)).collect();
+    paths.extend(other.into_iter().filter(|path| path.exists()));
+    paths.sort();
+    paths.dedup();
     paths
+}
+
+/// Sockets and pipes below `home`, those near it first.
+fn lying(home: &Path, work: &Path, hidden: &[PathBuf]) -> Vec<PathBuf> {
+    let mut folders = VecDeque::from([home.to_owned()]);
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop_front().filter(|_| looked_at < LOOKED_AT_MAX) {
+        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            looked_at += 1;
+            let (Ok(kind), path) = (entry.file_type(), entry.path()) else { continue };
+            if kind.is_dir() && !hidden.contains(&path) {
+                folders.push_back(path);
+            } else if kind.is_socket() || (kind.is_fifo() && !path.starts_with(work)) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// Num, RefCount, Protocol, Flags, Type, St, Inode, Path (proc(5)); `@` begins an abstract name.
@@ -177,10 +227,11 @@ fn listed(table: &str) -> Vec<PathBuf> {
 mod tests {
     //! Proves that what is hidden is found by its real name, once, and that sockets are read with their spaces.
 
-    use super::{existing, listed};
+    use super::{existing, listed, lying};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use std::{
         fs,
-        os::unix::fs::symlink,
+        os::unix::{fs::symlink, net::UnixListener},
         path::{Path, PathBuf},
     };
 
@@ -194,7 +245,28 @@ mod tests {
         fs::create_dir_all(home.join("elsewhere/gh")).unwrap();
         let more = [home.join(".docker/run"), home.join("absent")];
         let expected = [".docker", "dotfiles/aws", "elsewhere/gh"].map(|name| home.join(name));
-        assert_eq!(existing(&home, &home.join("elsewhere"), &more), expected);
+        assert_eq!(existing(&home, &home.join("elsewhere"), &more, &[]), expected);
+    }
+
+    #[test]
+    fn sockets_and_pipes_are_found_whatever_they_are_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        for path in ["deep/er", "work", "hidden"] {
+            fs::create_dir_all(home.join(path)).unwrap();
+        }
+        for path in ["deep/er/bound", "work/bound", "hidden/bound"] {
+            let _socket = UnixListener::bind(home.join(path)).unwrap();
+        }
+        fs::rename(home.join("deep/er/bound"), home.join("deep/er/renamed")).unwrap();
+        let mode = Mode::from_raw_mode(0o600);
+        for path in ["deep/pipe", "work/pipe"] {
+            mknodat(CWD, home.join(path), FileType::Fifo, mode, 0).unwrap();
+        }
+        fs::write(home.join("deep/file"), "").unwrap();
+        let mut found = lying(&home, &home.join("work"), &[home.join("hidden")]);
+        found.sort();
+        assert_eq!(found, ["deep/er/renamed", "deep/pipe", "work/bound"].map(|name| home.join(name)));
     }
 
     #[test]

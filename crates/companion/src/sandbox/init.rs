@@ -9,7 +9,7 @@ use super::{
     stage,
     wire::{Line, Live},
 };
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait, waitpid};
 use std::{
     fs,
     io::{self, Read as _},
@@ -22,6 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How long a program that is only asked something may take, and how much of its answer is read.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 const ANSWER_MAX_BYTES: u64 = 256;
+/// How long it may take until a program runs: as long as its file and its folder take to be found.
+const ENTERED_WITHIN: Duration = Duration::from_secs(20);
 
 /// The keeper, before its program runs.
 #[derive(Debug)]
@@ -68,12 +70,12 @@ impl Keeper {
                 self.children.recv().await;
             }
         });
-        if ended.await.is_err() {
-            let _ = kill_process(asked, Signal::KILL);
-            return None;
-        }
+        let ended = ended.await;
+        // Whatever it left behind would stand beside the program before that has come to its place.
+        end_children(&[]);
+        ended.ok()?;
         let mut text = String::new();
-        // Whoever it left behind may hold the other end: what is there is read, and nothing waited for.
+        // What is there is read, and nothing waited for.
         rustix::io::ioctl_fionbio(&read, true).ok()?;
         let _ = read.by_ref().take(ANSWER_MAX_BYTES).read_to_string(&mut text);
         Some(text)
@@ -85,13 +87,17 @@ fn enter(start: &Start, input: &OwnedFd, stdout: Stdio) -> Result<Pid, NotStarte
     let cannot = |error: io::Error| NotStarted { code: 126, why: error.to_string() };
     let (line, theirs) = Line::pair().map_err(cannot)?;
     let child = stage::start("enter", theirs, stdout).map_err(cannot)?;
+    line.patience(Some(ENTERED_WITHIN)).map_err(cannot)?;
     line.send(start, Some(input.as_fd())).map_err(cannot)?;
     match line.receive::<Report>() {
         // Its end of the line went with `exec`.
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Pid::from_child(&child)),
         Ok((Report::NotStarted(refused), _)) => Err(refused),
         Ok(_) => Err(cannot(io::ErrorKind::InvalidData.into())),
-        Err(error) => Err(cannot(error)),
+        Err(error) => {
+            let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+            Err(cannot(error))
+        }
     }
 }
 
@@ -119,7 +125,7 @@ impl Watch {
                 // It came to the program as well: all that counts is that it was counted.
                 _ = self.heard.next() => {}
                 order = self.line.receive::<Order>() => match order {
-                    Ok(Order::Signal { number, count }) => self.pass_on(number, count),
+                    Ok(Order::Signal { number, count }) => self.pass_on(number, count).await,
                     Ok(_) => {}
                     // `run` is gone.
                     Err(_) => {
@@ -153,7 +159,10 @@ impl Watch {
         Ok(None)
     }
 
-    fn pass_on(&mut self, number: i32, count: u64) {
+    async fn pass_on(&mut self, number: i32, count: u64) {
+        // The order may have been read in the very moment in which the signal came here too: the runtime looks once
+        // more before that is counted.
+        tokio::task::yield_now().await;
         if let Some(which) = signals::passed(number).filter(|_| self.heard.lacks(number, count)) {
             let _ = kill_process(self.program, which);
         }
@@ -167,21 +176,27 @@ fn reaped() -> Vec<(Pid, WaitStatus)> {
 }
 
 /// Ends what the program left behind. In a pid namespace the end of this process does it.
-pub(super) fn clear_away() {
-    if getpid().as_raw_nonzero().get() == 1 {
-        return;
+fn clear_away() {
+    if getpid().as_raw_nonzero().get() != 1 {
+        end_children(&[]);
     }
-    // What is killed hands its own children over to us: so again, until nobody is left.
-    while let children @ [_, ..] = children().as_slice() {
-        for child in children {
+}
+
+/// Ends all children of this process, and theirs, but those that are spared.
+pub(super) fn end_children(spared: &[Pid]) {
+    loop {
+        // What is killed hands its own children over to us: so again, until nobody is left.
+        let ended: Vec<Pid> = children().into_iter().filter(|child| !spared.contains(child)).collect();
+        let Some(first) = ended.first() else { return };
+        for child in &ended {
             let _ = kill_process(*child, Signal::KILL);
         }
-        let _ = wait(WaitOptions::empty());
+        let _ = waitpid(Some(*first), WaitOptions::empty());
     }
 }
 
 /// The processes whose parent this one is.
-fn children() -> Vec<Pid> {
+pub(super) fn children() -> Vec<Pid> {
     let own = std::process::id().to_string();
     let entries = fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
     entries

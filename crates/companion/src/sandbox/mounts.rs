@@ -7,9 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// One line: where, and with which options of this mount.
+/// One line: what, where, and with which options of this mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
+    /// The file system.
+    pub(super) device: String,
+    /// Which folder of it is shown.
+    pub(super) root: PathBuf,
     pub(super) point: PathBuf,
     /// What a remount must say again: an option that is left out is taken for given up, and the kernel refuses
     /// that where the mount came from a more privileged namespace.
@@ -23,10 +27,41 @@ pub(super) fn read(table: &[u8]) -> Option<Vec<Mount>> {
 
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let point = fields.nth(4)?;
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?.to_owned();
+    let (root, point) = (path(fields.next()?), path(fields.next()?));
     let options = std::str::from_utf8(fields.next()?).ok()?;
     let flags = options.split(',').fold(MountFlags::empty(), |flags, option| flags | flag(option));
-    Some(Mount { point: PathBuf::from(OsString::from_vec(unescaped(point))), flags })
+    Some(Mount { device, root, point, flags })
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescaped(field)))
+}
+
+/// The other places where what lies at `path` is shown, or something below it: one file system may be mounted twice,
+/// whole or in part (bind mounts, subvolumes).
+pub(super) fn elsewhere(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
+    let below = mounts.iter().map(|mount| mount.point.as_path()).filter(|point| point.starts_with(path));
+    let all = std::iter::once(path).chain(below).flat_map(|path| shown(mounts, path));
+    all.filter(|other| !other.starts_with(path)).collect()
+}
+
+fn shown(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
+    // Of two mounts at one place the later one is seen.
+    let around = mounts.iter().filter(|mount| path.starts_with(&mount.point));
+    let Some(own) = around.max_by_key(|mount| mount.point.components().count()) else { return Vec::new() };
+    let Ok(within) = path.strip_prefix(&own.point) else { return Vec::new() };
+    let inside = joined(&own.root, within);
+    let same = mounts.iter().filter(|mount| mount.device == own.device);
+    let places = same.filter_map(|mount| match inside.strip_prefix(&mount.root) {
+        Ok(rest) => Some(joined(&mount.point, rest)),
+        Err(_) => mount.root.starts_with(&inside).then(|| mount.point.clone()),
+    });
+    places.collect()
+}
+
+fn joined(folder: &Path, rest: &Path) -> PathBuf {
+    folder.components().chain(rest.components()).collect()
 }
 
 fn flag(option: &str) -> MountFlags {
@@ -69,9 +104,9 @@ pub(super) fn within(path: &Path, folders: &[&Path]) -> bool {
 mod tests {
     //! Proves that the kernel's table is read as it is written, escapes and options included.
 
-    use super::{Mount, read};
+    use super::{Mount, elsewhere, read};
     use rustix::mount::MountFlags;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     #[test]
     fn a_table_is_read_with_its_escapes_and_options() {
@@ -82,11 +117,37 @@ mod tests {
             | MountFlags::NODEV
             | MountFlags::NOEXEC
             | MountFlags::NOATIME;
-        let expected = vec![
-            Mount { point: PathBuf::from("/"), flags: MountFlags::RELATIME },
-            Mount { point: PathBuf::from("/mnt/a b\\c"), flags },
-        ];
+        let expected =
+            vec![shown("8:1", "/", "/", MountFlags::RELATIME), shown("0:26", "/", "/mnt/a b\\c", flags)];
         assert_eq!(read(table), Some(expected));
+    }
+
+    fn shown(device: &str, root: &str, point: &str, flags: MountFlags) -> Mount {
+        Mount { device: device.to_owned(), root: root.into(), point: point.into(), flags }
+    }
+
+    #[test]
+    fn what_lies_on_one_file_system_is_found_wherever_that_is_mounted() {
+        let mount = |device, root, point| shown(device, root, point, MountFlags::empty());
+        let mounts = [
+            mount("8:1", "/", "/"),
+            mount("0:30", "/@home", "/home"),
+            mount("0:30", "/", "/mnt/all"),
+            mount("0:30", "/@home/dana", "/srv/dana"),
+            mount("0:30", "/@home/dana/.ssh/keys", "/srv/keys"),
+            mount("0:30", "/@var", "/var"),
+            mount("0:31", "/@home", "/mnt/other"),
+        ];
+        let expected = ["/mnt/all/@home/dana/.ssh", "/srv/dana/.ssh", "/srv/keys"].map(PathBuf::from);
+        assert_eq!(elsewhere(&mounts, Path::new("/home/dana/.ssh")), expected);
+        assert!(elsewhere(&mounts, Path::new("/etc/shadow")).is_empty());
+        // What is mounted below a hidden folder is hidden with it, and elsewhere too.
+        let below = [
+            mounts.as_slice(),
+            &[mount("8:9", "/", "/home/dana/.ssh/stick"), mount("8:9", "/", "/media/stick")],
+        ]
+        .concat();
+        assert!(elsewhere(&below, Path::new("/home/dana/.ssh")).contains(&PathBuf::from("/media/stick")));
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! What `run` orders and what the stages report.
 
-use super::{fence::Fence, walls::Walls};
+use super::{fence::Fence, refusal::Refusal, walls::Walls};
 use serde::{Deserialize, Serialize};
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 /// From `run` to a stage.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +34,8 @@ pub(super) enum Report {
     Listening,
     /// The walls stand.
     Walled,
-    /// This machine does not let the walls be raised.
-    Refused(String),
+    /// The walls cannot be raised.
+    Refused(Refusal),
     /// What the program that was asked printed.
     Answer(Option<String>),
     /// The program runs.
@@ -43,6 +48,20 @@ pub(super) enum Report {
     Ended(Ended),
 }
 
+/// Which folder it is, whatever its name comes to mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let found = fs::metadata(path)?;
+        Ok(Self { device: found.dev(), inode: found.ino() })
+    }
+}
+
 /// A program and what surrounds it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Start {
@@ -51,12 +70,12 @@ pub(super) struct Start {
     /// All of its environment.
     pub(super) environment: Vec<(OsString, OsString)>,
     pub(super) folder: PathBuf,
+    /// Which folder that is.
+    pub(super) identity: Identity,
     /// What its files are not readable and writable by.
     pub(super) umask: u32,
     /// Landlock, where it stands in for the namespaces.
     pub(super) fence: Option<Fence>,
-    /// Whether it may gain privileges and make any system call: without any sandbox.
-    pub(super) unconfined: bool,
 }
 
 /// Why a program did not start.

@@ -3,16 +3,17 @@
 use super::{
     Advice, Plan, Program, SandboxError, Strength,
     fence::{Fence, Holds},
-    hidden,
-    orders::{Ended, NotStarted, Order, Report, Start},
+    hidden, init, mounts,
+    orders::{Ended, Identity, NotStarted, Order, Report, Start},
+    refusal::Refusal,
     signals::Heard,
     stage,
     walls::Walls,
     wire::{Line, Live},
 };
-use rustix::process::{Signal, getpid, kill_process, set_child_subreaper};
+use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     net::TcpListener,
     os::fd::AsFd as _,
@@ -21,8 +22,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a stage may take to raise the walls; it takes some ten milliseconds.
+/// How long a stage may take to raise the walls, and the keeper to start a program; each takes some ten milliseconds.
+/// Signals are not heard meanwhile.
 const RAISED_WITHIN: Duration = Duration::from_secs(20);
+const STARTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Walls that stand, and nobody inside yet.
 #[derive(Debug)]
@@ -35,10 +38,20 @@ pub struct Prepared {
     listener: TcpListener,
     line: Line,
     stage: Child,
-    folder: PathBuf,
-    umask: u32,
+    place: Place,
     fence: Option<Fence>,
     heard: Heard,
+}
+
+/// Where and as what the program will run.
+#[derive(Debug)]
+struct Place {
+    work: PathBuf,
+    identity: Identity,
+    home: PathBuf,
+    umask: u32,
+    /// The children of this process that are none of the program's.
+    spared: Vec<Pid>,
 }
 
 /// A program inside the walls.
@@ -47,6 +60,7 @@ pub struct Running {
     line: Live,
     stage: Child,
     heard: Heard,
+    spared: Vec<Pid>,
 }
 
 /// Raises the walls that `plan` asks for, as strong as this machine allows.
@@ -60,37 +74,50 @@ pub struct Running {
 pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
     // What a stage that was killed leaves behind comes to us, and ends with us.
     set_child_subreaper(Some(getpid())).map_err(io::Error::from)?;
-    let hidden = hidden::existing(&plan.home, &plan.configuration, &plan.hidden);
+    // Who is there already is none of the program's: a server that was started in the background just now.
+    let spared = init::children();
+    let home = plan.home.canonicalize().unwrap_or_else(|_| plan.home.clone());
+    let mounts = mounts::read(&fs::read("/proc/self/mountinfo")?)
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let hidden = hidden::existing(&plan.home, &plan.configuration, &plan.hidden, &mounts);
     let work = working_folder(&plan.work, &hidden)?;
+    let identity = Identity::of(&work)?;
+    let place = Place { work: work.clone(), identity, home: home.clone(), umask: plan.umask, spared };
     let mut advice = Vec::new();
-    if plan.home.starts_with(&work) {
+    if home.starts_with(&work) {
         advice.push(Advice::HomeIsWritable);
+    } else if work.strip_prefix(&home).is_ok_and(is_configuration) {
+        advice.push(Advice::ConfigurationIsWritable);
+    } else if hidden.iter().any(|path| path.starts_with(&work)) {
+        advice.push(Advice::HiddenBelow);
     }
     if !plan.confined {
         advice.push(Advice::Unconfined);
-        return plain(plan, work, Strength::None, advice, None);
+        return beside(place, Strength::None, advice, None);
     }
-    let walls = Walls {
-        home: plan.home.canonicalize().unwrap_or_else(|_| plan.home.clone()),
-        work: work.clone(),
-        scratch: plan.scratch.clone(),
-        hidden: hidden.clone(),
-        sockets: hidden::sockets(),
-    };
+    let sockets = hidden::sockets(&home, &work, &hidden, &mounts);
+    let walls =
+        Walls { home, work, identity, scratch: plan.scratch.clone(), hidden: hidden.clone(), sockets };
     match namespaces(walls) {
         Ok((listener, line, stage)) => {
+            advice.push(Advice::LateSockets);
             if rustix::process::geteuid().is_root() {
                 advice.push(Advice::Root);
             }
-            let umask = plan.umask;
             let (strength, heard) = (Strength::Strong, Heard::listen()?);
-            Ok(Prepared { strength, advice, listener, line, stage, folder: work, umask, fence: None, heard })
+            Ok(Prepared { strength, advice, listener, line, stage, place, fence: None, heard })
         }
-        Err(reason) => {
-            advice.push(Advice::NoNamespaces(reason));
-            weak(plan, work, &hidden, advice)
+        Err(Refusal { why, never: true }) => {
+            advice.push(Advice::NoNamespaces(why));
+            weak(plan, place, &hidden, advice)
         }
+        Err(Refusal { why, never: false }) => Err(SandboxError::Walls(why)),
     }
+}
+
+/// Whether a folder, named from the home folder on, is one in which programs keep what they do by.
+fn is_configuration(from_home: &Path) -> bool {
+    from_home.components().next().is_some_and(|first| first.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
 /// The real name of the working folder, where it can be one.
@@ -104,9 +131,9 @@ fn working_folder(asked: &Path, hidden: &[PathBuf]) -> Result<PathBuf, SandboxEr
 }
 
 /// The walls of namespaces; the reason where there are none.
-fn namespaces(walls: Walls) -> Result<(TcpListener, Line, Child), String> {
-    let (line, theirs) = Line::pair().map_err(|error| error.to_string())?;
-    let mut stage = stage::start("outer", theirs, Stdio::inherit()).map_err(|error| error.to_string())?;
+fn namespaces(walls: Walls) -> Result<(TcpListener, Line, Child), Refusal> {
+    let (line, theirs) = Line::pair()?;
+    let mut stage = stage::start("outer", theirs, Stdio::inherit())?;
     match raised(&line, walls) {
         Ok(listener) => Ok((listener, line, stage)),
         Err(reason) => {
@@ -119,50 +146,52 @@ fn namespaces(walls: Walls) -> Result<(TcpListener, Line, Child), String> {
     }
 }
 
-fn raised(line: &Line, walls: Walls) -> Result<TcpListener, String> {
-    let lost = |error: io::Error| format!("the sandbox did not answer: {error}");
+fn raised(line: &Line, walls: Walls) -> Result<TcpListener, Refusal> {
+    let lost = |error: io::Error| Refusal::from(format!("it did not answer: {error}"));
+    let confused = || Refusal::from("it answered out of turn".to_owned());
     line.patience(Some(RAISED_WITHIN)).map_err(lost)?;
     let listener = match line.receive().map_err(lost)? {
         (Report::Listening, Some(listener)) => TcpListener::from(listener),
         (Report::Refused(reason), _) => return Err(reason),
-        _ => return Err("the sandbox answered out of turn".to_owned()),
+        _ => return Err(confused()),
     };
     line.send(&Order::Walls(walls), None).map_err(lost)?;
     match line.receive::<Report>().map_err(lost)? {
         (Report::Walled, _) => {}
         (Report::Refused(reason), _) => return Err(reason),
-        _ => return Err("the sandbox answered out of turn".to_owned()),
+        _ => return Err(confused()),
     }
-    line.patience(None).map_err(lost)?;
     Ok(listener)
 }
 
 /// Landlock, as far as the kernel has it.
 fn weak(
     plan: &Plan,
-    work: PathBuf,
+    place: Place,
     hidden: &[PathBuf],
     mut advice: Vec<Advice>,
 ) -> Result<Prepared, SandboxError> {
     let holds = Holds::here();
     advice.push(if holds.tcp { Advice::NetworkByPort } else { Advice::Network });
-    advice.push(Advice::Sockets);
-    advice.push(Advice::Processes);
+    advice.extend([Advice::Sockets, Advice::Processes]);
     if !holds.files {
-        advice.push(Advice::Files);
-        return plain(plan, work, Strength::Weak, advice, None);
+        advice.extend([Advice::Files, Advice::Signals, Advice::Memory]);
+        return beside(place, Strength::Weak, advice, None);
+    }
+    advice.extend([Advice::Modes, Advice::Terminals]);
+    if !holds.truncation {
+        advice.push(Advice::Truncation);
     }
     if !holds.scopes {
         advice.push(Advice::Signals);
     }
-    let home = plan.home.canonicalize().unwrap_or_else(|_| plan.home.clone());
-    let fence = Fence::around(&home, hidden, &[&work, &plan.scratch], Vec::new());
-    plain(plan, work, Strength::Weak, advice, Some(fence))
+    let fence = Fence::around(&place.home, hidden, &[&place.work, &plan.scratch], Vec::new());
+    beside(place, Strength::Weak, advice, Some(fence))
 }
 
-fn plain(
-    plan: &Plan,
-    folder: PathBuf,
+/// The keeper beside `run`, in the namespaces of its user.
+fn beside(
+    place: Place,
     strength: Strength,
     advice: Vec<Advice>,
     fence: Option<Fence>,
@@ -171,9 +200,10 @@ fn plain(
     let port = listener.local_addr()?.port();
     let fence = fence.map(|fence| Fence { ports: vec![port], ..fence });
     let (line, theirs) = Line::pair()?;
-    let stage = stage::start("plain", theirs, Stdio::inherit())?;
-    let (umask, heard) = (plan.umask, Heard::listen()?);
-    Ok(Prepared { strength, advice, listener, line, stage, folder, umask, fence, heard })
+    let role = if strength == Strength::None { "plain" } else { "fenced" };
+    let stage = stage::start(role, theirs, Stdio::inherit())?;
+    let heard = Heard::listen()?;
+    Ok(Prepared { strength, advice, listener, line, stage, place, fence, heard })
 }
 
 impl Prepared {
@@ -199,6 +229,7 @@ impl Prepared {
     /// What a program prints that is only asked something, inside the walls and within a few seconds.
     pub fn ask(&self, program: Program) -> Option<String> {
         let nothing = File::open("/dev/null").ok()?;
+        self.line.patience(Some(STARTED_WITHIN)).ok()?;
         self.line.send(&Order::Ask(self.start_of(program)), Some(nothing.as_fd())).ok()?;
         match self.line.receive::<Report>().ok()? {
             (Report::Answer(answer), _) => answer,
@@ -213,10 +244,12 @@ impl Prepared {
     /// has ended.
     pub fn start(self, program: Program) -> Result<Running, SandboxError> {
         let name = program.program.to_string_lossy().into_owned();
+        self.line.patience(Some(STARTED_WITHIN))?;
         self.line.send(&Order::Start(self.start_of(program)), Some(io::stdin().as_fd()))?;
         match self.line.receive::<Report>()? {
             (Report::Started, _) => {
-                Ok(Running { line: self.line.into_live()?, stage: self.stage, heard: self.heard })
+                let (line, spared) = (self.line.into_live()?, self.place.spared);
+                Ok(Running { line, stage: self.stage, heard: self.heard, spared })
             }
             (Report::NotStarted(NotStarted { code, why }), _) => {
                 Err(SandboxError::NotStarted { program: name, code, why })
@@ -230,10 +263,10 @@ impl Prepared {
             program: program.program,
             arguments: program.arguments,
             environment: program.environment,
-            folder: self.folder.clone(),
-            umask: self.umask,
+            folder: self.place.work.clone(),
+            identity: self.place.identity,
+            umask: self.place.umask,
             fence: self.fence.clone(),
-            unconfined: self.strength == Strength::None,
         }
     }
 }
@@ -262,7 +295,7 @@ impl Running {
                     Ok(_) | Err(_) => {
                         let _ = self.stage.kill();
                         let _ = self.stage.wait();
-                        super::init::clear_away();
+                        init::end_children(&self.spared);
                         return Err(SandboxError::Lost);
                     }
                 },

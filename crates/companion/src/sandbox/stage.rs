@@ -1,32 +1,40 @@
 //! The stages: this very program, started again with one thread and nothing else to do.
 //!
 //! - **outer** makes the namespaces, opens the listener inside, starts `inner`, and waits;
-//! - **inner** is the first process of the pid namespace: it raises the walls, gives up every capability, and becomes
-//!   the keeper of the program (`init`). When it ends, the kernel ends everything in the namespace;
-//! - **plain** is the keeper alone, where there are no namespaces;
-//! - **enter** takes its place in the sandbox for good (no new privileges, Landlock, the filter of system calls) and
-//!   becomes the program.
+//! - **inner** is the first process of the pid namespace: it raises the walls, gives up every capability for good, and
+//!   becomes the keeper of the program (`init`). When it ends, the kernel ends everything in the namespace;
+//! - **fenced** is the keeper where there are no namespaces, and **plain** where there shall be no walls;
+//! - **enter** takes its place in the sandbox (Landlock, where there are no namespaces) and becomes the program.
 //!
-//! A stage that loses its line ends by itself, and all but `plain` are killed by the kernel with their parent.
+//! What a keeper gives up before it starts anything, everybody has given up that it starts: capabilities, new
+//! privileges (without which root would have every capability of its namespace back with `exec`), and the system calls
+//! that the filter refuses.
+//!
+//! A stage that loses its line ends by itself, and all but the last two keepers are killed by the kernel with their
+//! parent.
 
 use super::{
     StageError, calls,
+    fence::{self, Holds},
     init::Keeper,
     loopback,
-    orders::{NotStarted, Order, Report, Start},
+    orders::{Identity, NotStarted, Order, Report, Start},
+    refusal::{self, Refusal},
     signals::Heard,
     walls,
     wire::Line,
 };
 use rustix::{
     fs::Mode,
+    io::Errno,
     process::{
         DumpableBehavior, Signal, getegid, geteuid, set_child_subreaper, set_dumpable_behavior,
         set_parent_process_death_signal, umask,
     },
     thread::{
         CapabilitySet, CapabilitySets, UnshareFlags, capabilities, clear_ambient_capability_set,
-        configure_capability_in_ambient_set, set_capabilities, set_no_new_privs,
+        configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+        set_no_new_privs,
     },
 };
 use std::{
@@ -35,6 +43,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::process::CommandExt as _,
     },
+    path::Path,
     process::{Child, Command, Stdio},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -47,13 +56,16 @@ pub const STAGE: &str = "sandbox-stage";
 /// # Errors
 /// [`StageError`] where `run` could no longer be told.
 pub fn stage(role: &str) -> Result<(), StageError> {
-    // `plain` must outlive its parent by a moment: nobody else ends what the program left behind.
-    if role != "plain" {
+    // These must outlive their parent by a moment: nobody else ends what the program left behind.
+    if !["fenced", "plain"].contains(&role) {
         set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
     }
     match role {
         "outer" => outer(),
         "inner" => inner(),
+        "fenced" => {
+            powerless(true).map_err(io::Error::other).map_err(StageError::Line).and_then(|()| plain())
+        }
         "plain" => plain(),
         "enter" => enter(),
         _ => Err(StageError::Unknown(role.to_owned())),
@@ -77,11 +89,11 @@ fn outer() -> Result<(), StageError> {
             inner.wait()?;
             Ok(())
         }
-        Err(error) => Ok(line.send(&Report::Refused(error.to_string()), None)?),
+        Err(refused) => Ok(line.send(&Report::Refused(refused), None)?),
     }
 }
 
-fn namespaces(line: &Line) -> io::Result<Child> {
+fn namespaces(line: &Line) -> Result<Child, Refusal> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     let all = UnshareFlags::NEWUSER
         | UnshareFlags::NEWNS
@@ -89,7 +101,11 @@ fn namespaces(line: &Line) -> io::Result<Child> {
         | UnshareFlags::NEWNET
         | UnshareFlags::NEWIPC;
     #[expect(deprecated, reason = "it is unsound with CLONE_FILES beside threads; here is neither")]
-    rustix::thread::unshare(all).map_err(named("no namespaces"))?;
+    rustix::thread::unshare(all).map_err(|error| Refusal {
+        why: format!("no namespaces: {}", io::Error::from(error)),
+        // With another error the machine has them, and somebody used them up: that is no reason for weaker walls.
+        never: refusal::is_never(&error.into()) || (error == Errno::NOSPC && refusal::none_allowed()),
+    })?;
     // user_namespaces(7): a process without privilege maps its own ids, and gives up setgroups before.
     map("setgroups", "deny")?;
     map("uid_map", &format!("{user} {user} 1"))?;
@@ -98,24 +114,23 @@ fn namespaces(line: &Line) -> io::Result<Child> {
     let listener = loopback::listener()?;
     line.send(&Report::Listening, Some(listener.as_fd()))?;
     drop(listener);
-    keep_over_exec(CapabilitySet::SYS_ADMIN)?;
-    start("inner", line.handle()?, Stdio::inherit())
+    keep_over_exec(&[CapabilitySet::SYS_ADMIN, CapabilitySet::SETPCAP])?;
+    Ok(start("inner", line.handle()?, Stdio::inherit())?)
 }
 
-fn named(what: &'static str) -> impl FnOnce(rustix::io::Errno) -> io::Error {
-    move |error| io::Error::other(format!("{what}: {}", io::Error::from(error)))
-}
-
-fn map(file: &str, text: &str) -> io::Result<()> {
-    fs::write(format!("/proc/self/{file}"), text)
-        .map_err(|error| io::Error::other(format!("no namespaces: cannot write {file}: {error}")))
+fn map(file: &str, text: &str) -> Result<(), Refusal> {
+    fs::write(format!("/proc/self/{file}"), text).map_err(|error| Refusal {
+        why: format!("no namespaces: cannot write {file}: {error}"),
+        never: refusal::is_never(&error),
+    })
 }
 
 /// A user who is not root loses every capability with `exec`, unless it is ambient.
-fn keep_over_exec(capability: CapabilitySet) -> io::Result<()> {
+fn keep_over_exec(kept: &[CapabilitySet]) -> io::Result<()> {
     let own = capabilities(None)?;
-    set_capabilities(None, CapabilitySets { inheritable: capability, ..own })?;
-    Ok(configure_capability_in_ambient_set(capability, true)?)
+    let inheritable = kept.iter().copied().collect();
+    set_capabilities(None, CapabilitySets { inheritable, ..own })?;
+    kept.iter().try_for_each(|one| Ok(configure_capability_in_ambient_set(*one, true)?))
 }
 
 fn inner() -> Result<(), StageError> {
@@ -123,20 +138,33 @@ fn inner() -> Result<(), StageError> {
     let (Order::Walls(plan), _) = line.receive()? else { return Err(StageError::Unordered) };
     // The folders that are made here are as open as those that they stand for.
     umask(Mode::from_raw_mode(0o022));
-    if let Err(error) = walls::raise(&plan).map_err(|error| error.to_string()).and_then(|()| powerless()) {
-        return Ok(line.send(&Report::Refused(error), None)?);
+    let walled = walls::raise(&plan).map_err(Refusal::from);
+    if let Err(refused) = walled.and_then(|()| Ok(powerless(false).map_err(io::Error::other)?)) {
+        return Ok(line.send(&Report::Refused(refused), None)?);
     }
     line.send(&Report::Walled, None)?;
     keep(line)
 }
 
-fn powerless() -> Result<(), String> {
+/// Gives up what nothing in the sandbox may have. Whoever is started from here on has given it up too.
+fn powerless(proxied: bool) -> Result<(), String> {
+    let scopes = Holds::here().scopes;
+    set_no_new_privs(true).map_err(|error| format!("cannot give up new privileges: {error}"))?;
+    give_up_capabilities().map_err(|error| format!("cannot give up capabilities: {error}"))?;
+    if scopes {
+        fence::keep_signals().map_err(|error| format!("cannot keep signals inside: {error}"))?;
+    }
+    calls::refuse(proxied, !scopes).map_err(|error| format!("cannot refuse system calls: {error}"))
+}
+
+fn give_up_capabilities() -> rustix::io::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        // The kernel may not know it, and who has no capability at all may not say so: nothing hangs on this.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
     let none = CapabilitySet::empty();
-    clear_ambient_capability_set()
-        .and_then(|()| {
-            set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
-        })
-        .map_err(|error| format!("cannot give up capabilities: {error}"))
+    clear_ambient_capability_set()?;
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 fn plain() -> Result<(), StageError> {
@@ -156,6 +184,8 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 fn enter() -> Result<(), StageError> {
+    // `exec` undoes it. Until then this process is not yet what it will be.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)?;
     let line = Line::of_stage()?;
     let (start, stdin) = line.receive::<Start>()?;
     let Some(stdin) = stdin else { return Err(StageError::Unordered) };
@@ -170,18 +200,14 @@ fn enter() -> Result<(), StageError> {
 fn become_program(start: &Start, stdin: &OwnedFd) -> Result<std::convert::Infallible, NotStarted> {
     let cannot =
         |what: &str, why: &dyn std::fmt::Display| NotStarted { code: 126, why: format!("{what}: {why}") };
-    std::env::set_current_dir(&start.folder).map_err(|error| cannot("the working folder", &error))?;
+    let folder = std::env::set_current_dir(&start.folder).and_then(|()| Identity::of(Path::new(".")));
+    if folder.map_err(|error| cannot("the working folder", &error))? != start.identity {
+        return Err(cannot("the working folder", &"it is another one by now"));
+    }
     rustix::stdio::dup2_stdin(stdin).map_err(|error| cannot("standard input", &error))?;
     umask(Mode::from_raw_mode(start.umask));
-    if !start.unconfined {
-        // Root gets every capability back with each `exec`, but for what `no_new_privs` withholds: what it has not
-        // before (capabilities(7), "Capabilities and execution of programs by root").
-        powerless().map_err(|error| cannot("capabilities", &error))?;
-        set_no_new_privs(true).map_err(|error| cannot("no_new_privs", &error))?;
-        if let Some(fence) = &start.fence {
-            fence.close().map_err(|error| cannot("Landlock", &error))?;
-        }
-        calls::refuse(start.fence.is_some()).map_err(|error| cannot("the filter of system calls", &error))?;
+    if let Some(fence) = &start.fence {
+        fence.close().map_err(|error| cannot("Landlock", &error))?;
     }
     let mut program = Command::new(&start.program);
     program.args(&start.arguments).env_clear().envs(start.environment.iter().cloned());

@@ -9,7 +9,8 @@
 //! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the writable folders go back to their places, and the home
 //!    folder where it lay in one of those;
 //! 4. everything else becomes read-only, and is asked whether it did;
-//! 5. empty folders and the null device over what is hidden, wherever it lies, also below a writable folder.
+//! 5. empty folders and the null device over what is hidden, wherever it lies, also below a writable folder, and
+//!    whatever other mounts show it too; the folders above it become mounts, which cannot be renamed.
 //!
 //! The program has no capability in this namespace, and a namespace that it makes for itself gets these mounts
 //! locked: neither can take a cover off (mount_namespaces(7)).
@@ -17,6 +18,8 @@
 use super::{
     hidden::COVERED,
     mounts::{self, Mount, within},
+    orders::Identity,
+    refusal::{self, Refusal},
 };
 use rustix::{
     fs::{CWD, StatVfsMountFlags, statvfs},
@@ -55,12 +58,26 @@ pub(super) struct Walls {
     pub(super) home: PathBuf,
     /// The working folder.
     pub(super) work: PathBuf,
+    /// Which folder that is.
+    pub(super) identity: Identity,
     /// The private temporary folder.
     pub(super) scratch: PathBuf,
     /// What is not to be seen, by its real name.
     pub(super) hidden: Vec<PathBuf>,
-    /// Unix sockets that others listen on.
+    /// Unix sockets that others listen on, and pipes that they read.
     pub(super) sockets: Vec<PathBuf>,
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let path = refused.path.as_path();
+        // No program of this user changes what these are.
+        let of_the_machine = path == Path::new("/")
+            || path.starts_with("/dev")
+            || path.starts_with("/proc")
+            || COVERED.map_paths().contains(&path);
+        Self { never: of_the_machine && refusal::is_never(&refused.source), why: refused.to_string() }
+    }
 }
 
 /// A step that the kernel refused.
@@ -92,9 +109,50 @@ pub(super) fn raise(walls: &Walls) -> Result<(), Refused> {
     own_processes()?;
     folders.iter().try_for_each(|(path, tree)| put_back(path, tree))?;
     beside.into_iter().try_for_each(|path| cover(Path::new(path)))?;
+    same(&walls.work, walls.identity)?;
     read_only(&writable, home)?;
+    let hidden = walls.hidden.iter().map(|path| (path, Identity::of(path).ok())).collect::<Vec<_>>();
+    let pinned = between(&walls.hidden, &walls.work);
+    pinned.iter().try_for_each(|path| mount_bind(path, path).map_err(refused("cannot pin", path)))?;
     walls.hidden.iter().try_for_each(|path| hide(path))?;
-    walls.sockets.iter().try_for_each(|path| blind(path))
+    walls.sockets.iter().try_for_each(|path| blind(path))?;
+    hidden.into_iter().try_for_each(|(path, identity)| unseen(path, identity))
+}
+
+/// The working folder that was meant, and not one that took its name meanwhile.
+fn same(work: &Path, identity: Identity) -> Result<(), Refused> {
+    let found = Identity::of(work);
+    let other = || io::Error::other("it is another folder by now");
+    match found.and_then(|found| if found == identity { Ok(()) } else { Err(other()) }) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(Refused { step: "cannot work in", path: work.to_owned(), source }),
+    }
+}
+
+/// The folders between `work` and what is hidden below it, from the top. Each becomes a mount, since those cannot be
+/// renamed: else a program would move a hidden place to where the next run does not look.
+fn between(hidden: &[PathBuf], work: &Path) -> Vec<PathBuf> {
+    let above = |path: &PathBuf| {
+        let folders = path.ancestors().skip(1).map(Path::to_owned);
+        folders.take_while(|folder| folder != work).collect::<Vec<_>>()
+    };
+    let below = hidden.iter().filter(|path| path.starts_with(work) && path.as_path() != work);
+    let mut found: Vec<PathBuf> = below.flat_map(above).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// What was to be hidden is not what lies there now.
+fn unseen(path: &Path, identity: Option<Identity>) -> Result<(), Refused> {
+    match (identity, Identity::of(path).ok()) {
+        (Some(before), Some(now)) if before == now => Err(Refused {
+            step: "cannot hide",
+            path: path.to_owned(),
+            source: io::ErrorKind::ResourceBusy.into(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Nothing that happens to mounts here is seen outside, nor the other way round.
@@ -244,5 +302,22 @@ trait Paths {
 impl Paths for [&str] {
     fn map_paths(&self) -> Vec<&Path> {
         self.iter().map(Path::new).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that every folder above a hidden place in the working folder is pinned, and nothing else is.
+
+    use super::between;
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn the_folders_above_a_hidden_place_are_pinned_from_the_top() {
+        let hidden =
+            ["/h/.local/share/nightlatch", "/h/.config/gh", "/h/.ssh", "/other/a/b"].map(PathBuf::from);
+        let expected = ["/h/.config", "/h/.local", "/h/.local/share"].map(PathBuf::from);
+        assert_eq!(between(&hidden, Path::new("/h")), expected);
+        assert!(between(&hidden, Path::new("/h/project")).is_empty());
     }
 }
