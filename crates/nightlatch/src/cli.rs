@@ -90,6 +90,14 @@ Starts Nightlatch in the background where it does not run, and says so.")]
         /// Which
         role: String,
     },
+    /// What ends a task whose `run` was killed
+    #[command(name = WATCH, hide = true)]
+    RunWatch {
+        /// What becomes of the task
+        act: String,
+        /// Which
+        task: String,
+    },
     /// List, show, test or remove connections
     #[command(subcommand)]
     Connection(ConnectionCommand),
@@ -170,6 +178,9 @@ impl Switch {
         matches!(self, Self::On)
     }
 }
+
+/// The hidden command with which `run` starts its watcher.
+pub(crate) const WATCH: &str = "run-watch";
 
 /// The hidden command that the demo's actors are.
 pub(crate) const ACTOR: &str = "demo-part";

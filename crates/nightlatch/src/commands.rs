@@ -30,11 +30,17 @@ use nightlatch_custody::entropy::SystemEntropy;
 use rustix::fs::Mode;
 use std::{fs, path::Path, sync::Arc};
 
+/// The first descriptor that is not standard input, output or error.
+const FIRST_OF_OTHERS: i32 = 3;
+
 /// Carries a command out.
 pub(crate) fn run(cli: Cli, output: Output) -> Result<(), Failure> {
     if let Command::Stage { role } = &cli.command {
         return Ok(nightlatch_companion::sandbox::stage(role)?);
     }
+    // What whoever started us has open is neither a program's under `run`, nor a server's in the background, which
+    // would keep a pipe open that somebody reads to its end.
+    close_fds::set_fds_cloexec(FIRST_OF_OTHERS, &[]);
     let umask = private_files();
     match cli.command {
         Command::Up(up) => return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json),
@@ -61,6 +67,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Stop => stop::run(&seat).await,
         Command::Connect(connect) => connect::run(&seat, connect).await,
         Command::Run(asked) => run::run(&seat, asked, umask).await,
+        Command::RunWatch { act, task } => run::watch(&seat, &act, &task).await,
         Command::Companion(asked) => companion::run(&seat, asked).await,
         Command::Connection(command) => connections::run(&seat, command).await,
         Command::Tool(command) => tools::run(&seat, command).await,

@@ -6,14 +6,20 @@
 //! task that was named sleeps.
 
 mod environment;
+mod hooks;
 mod node;
+mod own;
 mod refusals;
 mod scratch;
 mod tools;
+mod watcher;
+
+pub(super) use watcher::watch;
 
 use super::{Seat, background};
 use crate::{adapters::variable, cli::Run, error::Failure, output::hint, place::Place};
 use environment::Surroundings;
+use hooks::Hooks;
 use nightlatch_companion::{
     Address, Companion, Config, Guard, Identity, Limits, Password,
     sandbox::{self, Ended, Plan, Prepared, Program, Strength},
@@ -35,6 +41,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use tools::Tool;
+use watcher::Watcher;
 
 /// The longest that a task of `run` may last.
 const TASK_SECS: u64 = 24 * 3600;
@@ -59,6 +66,8 @@ const CREDENTIALS_AT: &[&str] = &[
     "SSH_AUTH_SOCK",
     "npm_config_userconfig",
 ];
+/// `SIGSYS`: a system call that the filter of the sandbox does not know.
+const BAD_CALL: i32 = 31;
 /// What stands before the password in the proxy's URL; nobody reads it.
 const PROXY_USER: &str = "run";
 
@@ -74,12 +83,24 @@ pub(super) async fn run(seat: &Seat, asked: Run, umask: Mode) -> Result<(), Fail
         hint(format!("nightlatch: {line}"));
     }
     let session = Session::open(client, &asked, prepared.strength).await?;
+    let watcher = Watcher::start(place.root(), session.act(&asked), session.task.id)?;
+    let hooks = Hooks::of(&std::env::current_dir()?);
     let played = session.play(prepared, &asked, &scratch).await;
     // Whatever came of it, the task does not stay open.
     let closed = session.close(&asked).await;
-    match played?.code() {
-        0 => closed,
-        code => closed.and(Err(Failure::Ended(code))),
+    watcher.dismiss();
+    hooks.tell();
+    if matches!(played, Ok(Ended::Killed(BAD_CALL))) {
+        hint("nightlatch: the sandbox ends programs that are not this machine's own kind (32 bits)");
+    }
+    match (played?.code(), closed) {
+        (0, closed) => closed,
+        (code, closed) => {
+            if let Err(failure) = closed {
+                hint(format!("nightlatch: {failure}"));
+            }
+            Err(Failure::Ended(code))
+        }
     }
 }
 
@@ -88,8 +109,10 @@ fn plan(place: &Place, asked: &Run, scratch: &Scratch, umask: Mode) -> Result<Pl
     let named = CREDENTIALS_AT.iter().filter_map(|name| variable(name));
     // A list of files, as in `PATH`.
     let clusters = variable("KUBECONFIG").unwrap_or_default();
-    let own = [place.root().to_owned(), Place::state()?];
-    let hidden = own.into_iter().chain(named.map(PathBuf::from)).chain(std::env::split_paths(&clusters));
+    let hidden = own::folders(place)?
+        .into_iter()
+        .chain(named.map(PathBuf::from))
+        .chain(std::env::split_paths(&clusters));
     // The null device is nobody's credential.
     let hidden = hidden.filter(|path| path.is_absolute() && !path.starts_with("/dev")).collect();
     let configuration = variable("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
@@ -193,12 +216,19 @@ impl Session {
         Ok(companion)
     }
 
+    /// What becomes of the task.
+    const fn act(&self, asked: &Run) -> &'static str {
+        if asked.task.is_some() { "sleep" } else { "complete" }
+    }
+
     /// Ends the task that was opened here, puts another to sleep, and says what was refused meanwhile.
     async fn close(&self, asked: &Run) -> Result<(), Failure> {
-        let act = if asked.task.is_some() { "sleep" } else { "complete" };
+        let act = self.act(asked);
         let ended =
             self.client.post::<TaskView>(&format!("/v1/tasks/{}/{act}", self.task.id), &json!({})).await;
-        refusals::tell(&self.client, &self.task, self.before, asked).await?;
+        if let Err(error) = refusals::tell(&self.client, &self.task, self.before, asked).await {
+            hint(format!("nightlatch: what was refused during this run cannot be said: {error}"));
+        }
         ended.map(drop).map_err(|error| {
             let why = format!("the task did not end: {error}; run `nightlatch task {act} {}`", self.task.id);
             Failure::Finding(why)

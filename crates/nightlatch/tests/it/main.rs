@@ -25,4 +25,5 @@ mod refresh;
 mod run;
 mod streams;
 mod unchanged;
+mod walls;
 mod world;

@@ -292,7 +292,7 @@ async fn not_even_root_has_a_capability_inside() {
         umount /tmp && echo uncovered
         mount -o remount,rw,bind / && echo opened
         chroot / true && echo changed
-        echo 1 > /proc/sys/kernel/panic_on_warn && echo set
+        value=$(cat /proc/sys/kernel/panic_on_warn) && echo "$value" > /proc/sys/kernel/panic_on_warn && echo set
         find /dev -type b"#;
     let output = install.run(&["run", "--", "bash", "-c", script]);
     assert_eq!(out(&output), "0000000000000000\n", "{}", err(&output));

@@ -52,6 +52,11 @@ pub(super) async fn tell(client: &Client, task: &TaskView, before: u64, asked: &
             hint(format!("      to allow it: {command}"));
         }
     }
+    if records.first().is_some_and(|first| first.seq > before + 1) {
+        hint(format!(
+            "  only the last {LAST} records were looked at, and there are more of this run; `nightlatch ledger tail` shows them"
+        ));
+    }
     if told.len() > TOLD_MAX {
         hint(format!("  and {} more kinds; `nightlatch ledger tail` shows them", told.len() - TOLD_MAX));
     }

@@ -23,8 +23,12 @@ const NOBODY: u32 = 65534;
 pub(crate) enum Machine {
     /// All that this one gives.
     AsItIs,
-    /// No namespace of any kind: the limit of an outer user namespace is used up.
+    /// No namespace of any kind: the administrator allows none.
     WithoutNamespaces,
+    /// There are namespaces, and somebody has used them up.
+    UsedUp,
+    /// The home folder is mounted a second time, at `/mnt`.
+    MountedTwice,
 }
 
 /// A user with a home folder, a project in it, and an `up` that answers.
@@ -143,15 +147,19 @@ impl Household {
 
     /// The program with these arguments, as the user starts it in the project, not started.
     pub(crate) fn command(&self, machine: Machine, arguments: &[&str]) -> Command {
-        let mut words: Vec<String> = Vec::new();
+        // As a terminal starts a program: tests may run where somebody wants signals ignored, and that is inherited.
+        let mut words = vec!["env".to_owned(), "--default-signal=HUP,INT,QUIT,TERM".to_owned()];
         if rustix::process::geteuid().is_root() {
             let user = NOBODY.to_string();
             words.extend(
                 ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups", "--"].map(str::to_owned),
             );
         }
-        if machine == Machine::WithoutNamespaces {
-            words.extend(without_namespaces());
+        match machine {
+            Machine::AsItIs => {}
+            Machine::WithoutNamespaces => words.extend(without_namespaces()),
+            Machine::UsedUp => words.extend(used_up_namespaces()),
+            Machine::MountedTwice => words.extend(mounted_twice(&self.home())),
         }
         words.push(self.binary().to_str().expect("a path").to_owned());
         let (program, rest) = words.split_first().expect("a program");
@@ -205,14 +213,40 @@ impl Drop for Household {
     }
 }
 
-/// An outer user namespace that may make exactly one more, which is entered at once and so used up.
+/// A user namespace in which no other may be made, as where the administrator allows none.
 fn without_namespaces() -> Vec<String> {
-    let one = "echo 1 > /proc/sys/user/max_user_namespaces && \
-        exec unshare --user --map-user=\"$0\" --map-group=\"$1\" \"${@:2}\"";
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces && \
+        exec setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"";
+    limited(none)
+}
+
+/// A user namespace in which one other may be made, and is, by somebody else.
+fn used_up_namespaces() -> Vec<String> {
+    let used_up = "echo 1 > /proc/sys/user/max_user_namespaces; \
+        setpriv --ambient-caps=-all --inh-caps=-all -- unshare --user sleep 60 & other=$!; \
+        until [ \"$(readlink /proc/$other/ns/user)\" != \"$(readlink /proc/$$/ns/user)\" ]; do :; done; \
+        setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"; code=$?; kill $other; exit $code";
+    limited(used_up)
+}
+
+fn mounted_twice(home: &Path) -> Vec<String> {
+    let mounted = format!(
+        "mount --bind '{}' /mnt && exec setpriv --ambient-caps=-all --inh-caps=-all -- \"$@\"",
+        home.display()
+    );
+    let mut words = limited(&mounted);
+    words.insert(1, "--mount".to_owned());
+    words
+}
+
+/// A user namespace that `script` prepares, and then starts its arguments in.
+fn limited(script: &str) -> Vec<String> {
     let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let (user, group) = if own.0 == 0 { (NOBODY, NOBODY) } else { own };
-    let words = ["unshare", "--user", "--map-root-user", "bash", "-c", one];
-    words.map(str::to_owned).into_iter().chain([user, group].map(|id| id.to_string())).collect()
+    let (user, group) = (format!("--map-user={user}"), format!("--map-group={group}"));
+    ["unshare", "--user", &user, &group, "--keep-caps", "bash", "-c", script, "limited"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn manifest(recorder: &Recorder) -> String {
