@@ -99,3 +99,16 @@ async fn the_right_user_without_the_password_is_refused_where_both_are_asked_for
     program.send(&connect(&basic(PASSWORD))).await;
     assert!(program.head().await.starts_with("HTTP/1.1 200 "));
 }
+
+#[tokio::test]
+async fn another_users_crowd_takes_no_place() {
+    let own = rustix::process::geteuid().as_raw();
+    let limits = nightlatch_companion::Limits { heads_max: 1, ..limits() };
+    let world = World::with(Guard { password: None, peer_uid: Some(own + 1) }, limits).await;
+    // None of them leaves by itself; with a place of its own each would hold it for a second.
+    let mut crowd = Vec::new();
+    for _ in 0..30 {
+        crowd.push(world.program().await);
+    }
+    eventually("all are refused", || told(&world, LocalRefusal::PeerUid) == 30).await;
+}

@@ -72,6 +72,8 @@ pub(crate) struct Seen {
     /// What our own paths answer instead, if anything, and how often they did.
     pub(crate) refuses: Option<StatusCode>,
     pub(crate) refused: usize,
+    /// Whether challenges are never answered.
+    pub(crate) stuck: bool,
 }
 
 /// What a gateway is by: it survives a restart.
@@ -152,6 +154,7 @@ impl Gateway {
             challenge,
             refuses: None,
             refused: 0,
+            stuck: false,
         }));
         let tls = TlsAcceptor::from(Arc::new(server_config(identity.certified(key), versions)));
         let work = tokio::spawn(serve(listener, tls, Arc::clone(&seen)));
@@ -272,6 +275,13 @@ fn said(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respo
         .unwrap()
 }
 
+fn is_stuck(seen: &Mutex<Seen>, path: &str) -> bool {
+    let mut seen = seen.lock().unwrap();
+    let stuck = seen.stuck && path == "/v1/wake";
+    seen.asked_wakes += usize::from(stuck);
+    stuck
+}
+
 fn refusal(seen: &Mutex<Seen>) -> Option<StatusCode> {
     let mut seen = seen.lock().unwrap();
     seen.refused += usize::from(seen.refuses.is_some());
@@ -288,6 +298,9 @@ async fn answer(request: Request<Incoming>, spki: &[u8], seen: Arc<Mutex<Seen>>)
     }
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
+    if is_stuck(&seen, head.uri.path()) {
+        std::future::pending::<()>().await;
+    }
     let mut seen = seen.lock().unwrap();
     match (head.method.as_str(), head.uri.path()) {
         ("POST", "/v1/enrol") if body == format!("{{\"code\":\"{CODE}\"}}") => {

@@ -94,3 +94,19 @@ async fn a_key_belongs_to_the_first_task_that_it_woke() {
     assert_eq!(world.gateway.seen().wakes, 1);
     assert!(world.companion.enrol(CODE).await.is_err());
 }
+
+#[tokio::test]
+async fn a_proof_that_takes_its_time_stalls_no_other_tunnel() {
+    let soon = Limits { wake_again_after: Duration::from_millis(50), ..limits() };
+    let world = World::with(Guard::default(), soon).await;
+    let _standing = world.tunnel("echo.test:443").await;
+    let asked = {
+        let mut seen = world.gateway.seen();
+        seen.stuck = true;
+        seen.asked_wakes
+    };
+    eventually("it is to be proved again", || world.gateway.seen().asked_wakes > asked).await;
+    let mut other = in_time(world.tunnel("echo.test:443")).await;
+    other.send("x").await;
+    assert_eq!(other.exactly(1).await, b"x");
+}
