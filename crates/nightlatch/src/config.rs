@@ -26,8 +26,8 @@ const KEYS: [(&str, &[&str]); 6] = [
     ("gateway", &["listen", "names"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
-    ("map", &["host", "to", "root"]),
-    ("allow", &["host", "address"]),
+    ("map", &["host", "to", "root", "open"]),
+    ("allow", &["host", "address", "open"]),
 ];
 
 /// What is written where there is no file yet.
@@ -49,6 +49,7 @@ const FIRST: &str = "\
 # [[allow]]                       # a host that may have a private or loopback address
 # host = \"gitlab.internal\"
 # address = \"10.1.0.0/16\"
+# open = true                     # also for programs that go there by themselves, under `--egress open`; so for [[map]]
 ";
 
 /// Why the configuration is refused.
@@ -134,12 +135,16 @@ struct RawMap {
     host: String,
     to: SocketAddr,
     root: Option<PathBuf>,
+    #[serde(default)]
+    open: bool,
 }
 
 #[derive(Debug, Deserialize)]
 struct RawAllow {
     host: String,
     address: String,
+    #[serde(default)]
+    open: bool,
 }
 
 impl Config {
@@ -185,13 +190,15 @@ impl RawMap {
             fs::read(&path).map_err(|source| ConfigError::File { path, source })
         });
         let root = root.transpose()?;
-        Map::new(&self.host, self.to, root.as_deref()).map_err(|error| entry(&error))
+        let map = Map::new(&self.host, self.to, root.as_deref()).map_err(|error| entry(&error))?;
+        Ok(if self.open { map.for_open_egress() } else { map })
     }
 }
 
 impl RawAllow {
     fn read(&self) -> Result<Allow, ConfigError> {
-        Allow::new(&self.host, &self.address).map_err(|error| entry(&error))
+        let allow = Allow::new(&self.host, &self.address).map_err(|error| entry(&error))?;
+        Ok(if self.open { allow.for_open_egress() } else { allow })
     }
 }
 
@@ -292,6 +299,17 @@ mod tests {
         let shown = shown.replace(" root = \"example-ca.pem\"", "");
         let config = parse(&shown).unwrap();
         assert_eq!((config.egress.maps.len(), config.egress.allows.len()), (1, 1));
+    }
+
+    #[test]
+    fn what_tools_may_reach_is_open_to_programs_only_where_it_says_so() {
+        let map = "[[map]]\nhost = \"a.example\"\nto = \"127.0.0.1:1\"\n";
+        let allow = "[[allow]]\nhost = \"b.example\"\naddress = \"127.0.0.1\"\n";
+        let read = |open: &str| parse(&format!("{map}{open}{allow}{open}")).unwrap().egress;
+        let [closed, open] = ["", "open = true\n"].map(read);
+        assert!(!closed.maps[0].is_for_open_egress() && open.maps[0].is_for_open_egress());
+        assert_eq!(closed.allows[0].clone().for_open_egress(), open.allows[0]);
+        assert_ne!(closed.allows[0], open.allows[0]);
     }
 
     #[test]
