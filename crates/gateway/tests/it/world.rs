@@ -268,9 +268,11 @@ impl World {
         let more = twist.elsewhere.iter().map(|host| (*host, &evil));
         let maps = [(HOST, &tool), (PLAIN_HOST, &tool), (EVIL, &evil), (LOGIN, &evil)];
         let maps = maps.into_iter().chain(more);
-        let plainly = twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap());
+        let plainly = twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap().for_open_egress());
         let maps = maps
-            .map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap())
+            .map(|(host, to)| {
+                Map::new(host, to.address, Some(to.root.as_bytes())).unwrap().for_open_egress()
+            })
             .chain(plainly)
             .collect();
         let connector = Connector::new(
