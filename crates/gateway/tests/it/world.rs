@@ -270,9 +270,7 @@ impl World {
         let maps = maps.into_iter().chain(more);
         let plainly = twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap().for_open_egress());
         let maps = maps
-            .map(|(host, to)| {
-                Map::new(host, to.address, Some(to.root.as_bytes())).unwrap().for_open_egress()
-            })
+            .map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap().for_open_egress())
             .chain(plainly)
             .collect();
         let connector = Connector::new(
