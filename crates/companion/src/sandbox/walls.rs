@@ -307,9 +307,11 @@ impl Paths for [&str] {
 
 #[cfg(test)]
 mod tests {
-    //! Proves that every folder above a hidden place in the working folder is pinned, and nothing else is.
+    //! Proves that every folder above a hidden place in the working folder is pinned, and nothing else is; that a folder
+    //! which took the working folder's name is not worked in, nor a hidden one that still shows taken for hidden.
 
-    use super::between;
+    use super::{between, same, unseen};
+    use crate::sandbox::orders::Identity;
     use std::path::{Path, PathBuf};
 
     #[test]
@@ -319,5 +321,19 @@ mod tests {
         let expected = ["/h/.config", "/h/.local", "/h/.local/share"].map(PathBuf::from);
         assert_eq!(between(&hidden, Path::new("/h")), expected);
         assert!(between(&hidden, Path::new("/h/project")).is_empty());
+    }
+
+    #[test]
+    fn a_folder_is_known_whatever_its_name_comes_to_mean() {
+        let folder = tempfile::tempdir().unwrap();
+        let (work, other) = (folder.path().join("work"), folder.path().join("other"));
+        [&work, &other].into_iter().for_each(|path| std::fs::create_dir(path).unwrap());
+        let meant = Identity::of(&work).unwrap();
+        assert!(same(&work, meant).is_ok());
+        assert!(unseen(&work, Some(meant)).is_err());
+        std::fs::rename(&work, folder.path().join("moved")).unwrap();
+        std::fs::rename(&other, &work).unwrap();
+        assert!(same(&work, meant).is_err());
+        assert!(unseen(&work, Some(meant)).is_ok());
     }
 }
