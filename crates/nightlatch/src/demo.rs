@@ -1,7 +1,7 @@
 //! The demo: the four breaks, played as real HTTP on this machine, on both sides.
 //!
-//! An ordinary client (a program of its own with a token file, [`parts::naive`]) and an agent behind
-//! Nightlatch (a program of its own under `run`, with a reference, [`parts::agent`]) meet the same provider
+//! An ordinary client (a program of its own with a token file, `parts/naive.rs`) and an agent behind
+//! Nightlatch (a program of its own under `run`, with a reference, `parts/agent.rs`) meet the same provider
 //! (`nightlatch_simulator`). Nightlatch is a real `up` in a temporary folder, and everything that is done
 //! to it is one of its commands, run as a user runs them ([`install`]); the human follows pages with an
 //! HTTP client that has no other channel ([`human`]). What is told in the end is computed from answers,
