@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// An answer with more addresses than this is cut: no honest host has them, and each may cost a dial.
 const ADDRESSES_TRIED_MAX: usize = 8;
@@ -103,16 +103,42 @@ impl Connector {
         if to.scheme() == Scheme::Http {
             return Ok(Connected { stream: Stream::Plain(socket), protocol: Protocol::Http1, peer });
         }
-        let config = self.trust.client(map, alpn)?;
-        let failed = |reason: String| EgressError::Tls { host: to.host().to_owned(), reason };
-        let name = ServerName::try_from(to.host().to_owned()).map_err(|error| failed(error.to_string()))?;
-        let tls = TlsConnector::from(config).connect(name, socket).await;
-        let tls = tls.map_err(|error| failed(error.to_string()))?;
+        let tls = self.secured(to, map, socket, alpn).await?;
         let protocol = match tls.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        Ok(Connected { stream: Stream::Tls(Box::new(tls)), protocol, peer })
+        Ok(Connected { stream: Stream::Tls(tls), protocol, peer })
+    }
+
+    async fn secured(
+        &self,
+        to: &Destination,
+        map: Option<&Map>,
+        socket: TcpStream,
+        alpn: Alpn,
+    ) -> Result<Box<TlsStream<TcpStream>>, EgressError> {
+        let config = self.trust.client(map, alpn)?;
+        let failed = |reason: String| EgressError::Tls { host: to.host().to_owned(), reason };
+        let name = ServerName::try_from(to.host().to_owned()).map_err(|error| failed(error.to_string()))?;
+        let tls = TlsConnector::from(config).connect(name, socket).await;
+        Ok(Box::new(tls.map_err(|error| failed(error.to_string()))?))
+    }
+
+    /// What [`Connector::connect_bare`] gives, and TLS over it where the destination speaks that: for a request
+    /// that an agent makes on its own account where we stand for the host. HTTP/1.1.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn connect_open(&self, to: &Destination, deadline: Boot) -> Result<Stream, EgressError> {
+        let socket = self.connect_bare(to, deadline).await?;
+        if to.scheme() == Scheme::Http {
+            return Ok(Stream::Plain(socket));
+        }
+        let left = deadline.since(self.clock.boot());
+        let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
+        let secured = self.secured(to, self.config.map_of(to.host()), socket, Alpn::Http1);
+        Ok(Stream::Tls(timeout(left, secured).await.map_err(late)??))
     }
 
     /// Connects without TLS, before `deadline`, for what carries no credential of ours: a tunnel in which the
