@@ -38,7 +38,7 @@ use crate::{
 };
 pub(crate) use admit::Admitted;
 use body::{Bounds, Downward};
-pub(crate) use body::{Counted, Lifeline, Pulse, upward};
+pub(crate) use body::{Counted, Lifeline, Pulse, Watched, upward};
 use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
@@ -51,13 +51,10 @@ use nightlatch_domain::{
     ports::gateway_keeper::GatewayRequest,
     problem::{Problem, ProblemKind},
 };
-use nightlatch_egress::{AnswerBody, Pool, PoolKey};
-use nightlatch_ledger::{
-    Ledger, Recorded,
-    facts::{EventFacts, HostName},
-};
+use nightlatch_egress::{AnswerBody, Destination, Pool, PoolKey};
+use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
 use nightlatch_policy::Decider;
-pub(crate) use reach::{Opening, Reach};
+pub(crate) use reach::{Look, Opening, Reach, Way};
 use record::{Alarm, Closing, Noticed, Trail};
 pub(crate) use resolve::part_of;
 use resolve::{Resolved, Unresolved};
@@ -139,16 +136,16 @@ pub(crate) async fn walk(corridor: &Corridor, peer: &Peer, entry: Entry) -> Resp
     answer
 }
 
-/// Records and answers a refusal that needed no corridor, under whoever is admitted. `host` is where it was
-/// to go, where that was the caller's word.
+/// Records and answers a refusal that needed no corridor, under whoever is admitted. `to` is where it was to
+/// go, where that was the caller's word.
 pub(crate) async fn refuse(
     corridor: &Corridor,
     peer: &Peer,
     call: CallId,
     problem: Problem,
-    host: Option<&str>,
+    to: Option<&Destination>,
 ) -> Response<OutBody> {
-    answer::problem(&note_refusal(corridor, peer, call, problem, host).await)
+    answer::problem(&note_refusal(corridor, peer, call, problem, to).await)
 }
 
 /// Records such a refusal, and gives what is to be told.
@@ -157,10 +154,10 @@ pub(crate) async fn note_refusal(
     peer: &Peer,
     call: CallId,
     problem: Problem,
-    host: Option<&str>,
+    to: Option<&Destination>,
 ) -> Problem {
     let caller = admit::admit(peer, &corridor.directory.tables()).ok().map(|admitted| admitted.caller);
-    let trail = Trail { caller, host: host.and_then(HostName::new), ..Trail::default() };
+    let trail = Trail { caller, to: to.cloned(), ..Trail::default() };
     let mut problem = record::refusal(&corridor.ledger, peer, call, trail, problem).await;
     problem.call = Some(call);
     problem
@@ -190,11 +187,13 @@ async fn passage(
         Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved)),
     };
     trail.exchange = Some(resolved.exchange.clone());
-    let mut confirmed = corridor.decide(&admitted, resolved, tables.number(), at, trail)?;
+    let assurance = corridor.wakes.assurance(&admitted.caller);
+    let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
     let holding = corridor.hold(&confirmed).await?;
-    corridor.confirm(peer, &headers, &mut confirmed, trail)?;
+    let assurance = holding.awake.assurance();
+    corridor.confirm(peer, &headers, &mut confirmed, assurance, trail)?;
     let recorded = record::intent(&corridor.ledger, &confirmed.resolved.exchange, &holding.awake).await?;
-    let still = corridor.confirm(peer, &headers, &mut confirmed, trail);
+    let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
     let leaving = Leaving { confirmed, still, holding, recorded, headers, body, share, began };
     corridor.leave(leaving).await
@@ -215,7 +214,7 @@ struct Leaving {
 
 impl Corridor {
     /// The call's place among those of its agent.
-    fn share(&self, admitted: &Admitted) -> Result<running::Admitted, Problem> {
+    pub(crate) fn share(&self, admitted: &Admitted) -> Result<running::Admitted, Problem> {
         let caller = &admitted.caller;
         let share = self.running.admit(caller.tenant, caller.agent, self.limits.calls_each_max);
         share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).retry_after(1))

@@ -54,11 +54,7 @@ pub(crate) async fn answer(
         Through::PlainProxy => {
             corridor::refuse(&shared.corridor, peer, call, proxy::not_for_a_proxy(&head), None).await
         }
-        Through::Tunnel(to) => {
-            let addressed = proxy::within(&shared.corridor, peer, to, &head, at);
-            let entry = Entry { call, at, addressed, headers: head.headers, body };
-            corridor::walk(&shared.corridor, peer, entry).await
-        }
+        Through::Tunnel(to) => proxy::within(shared, peer, to, (call, at), (head, body)).await,
     };
     // What is left of a body that nobody read could be taken for the next request.
     if closes && is_refusal(&answer) {

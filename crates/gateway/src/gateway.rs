@@ -19,7 +19,7 @@ use crate::{
 };
 pub(crate) use attendance::Running as Busy;
 use connection::{Arrival, Closing};
-pub(crate) use connection::{Ends, Served, serve};
+pub(crate) use connection::{Ends, Served, serve, slept};
 pub(crate) use moving::Moving;
 use nightlatch_custody::Interception;
 use nightlatch_domain::{
@@ -48,6 +48,8 @@ pub(crate) use tunnels::Tunnels;
 
 /// Enrolments at once: they are rare, and each may be a guess.
 const ENROLMENTS_MAX: usize = 8;
+/// Signed wakes at once, of all keys, each of which has its pace.
+const SIGNED_WAKES_MAX: usize = 64;
 /// After an accept that failed (no descriptors left): the next try would fail at once too.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -92,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) corridor: Corridor,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) enrolling: Semaphore,
+    pub(crate) waking: Semaphore,
     pub(crate) places: Arc<Places>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) key_sha256: String,
@@ -120,8 +123,10 @@ impl Gateway {
         let asides = Arc::new(Semaphore::new(limits.asides_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let corridor = Corridor { directory, decider, ledger, wakes, running, pool, clock, limits, asides };
-        let (enrolling, places) = (Semaphore::new(ENROLMENTS_MAX), Arc::default());
-        let shared = Arc::new(Shared { corridor, entropy, enrolling, places, standing, key_sha256 });
+        let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
+        let places = Arc::default();
+        let shared = Shared { corridor, entropy, enrolling, waking, places, standing, key_sha256 };
+        let shared = Arc::new(shared);
         let background = [follows.abort_handle(), watches.abort_handle()];
         Self { shared, limits, names, background }
     }

@@ -14,20 +14,22 @@ pub struct Limits {
     pub headers_max: usize,
     /// Connections at once: at about 60 KiB each with TLS, 60 MiB.
     pub connections_max: usize,
-    /// Connections of one key at one address: HTTP libraries pool about a hundred by default, and a task may run
-    /// two of them. A quarter of all.
+    /// Connections of one enrolled key, or of one address that is nobody's: HTTP libraries pool about a hundred by
+    /// default, and a task may run two of them. A quarter of all.
     pub connections_each_max: usize,
     /// Handshakes at once, which is all that somebody holds who never proves anything.
     pub handshakes_max: usize,
     /// Streams of one HTTP/2 connection: an agent that runs 200 subtasks over one must not wait.
     pub streams_each_max: u32,
-    /// What one HTTP/2 stream may have in flight unread. 256 KiB fill 100 Mbit/s at 20 ms.
+    /// What one HTTP/2 stream may have in flight unread. 64 KiB, the protocol's own size, fill 25 Mbit/s at
+    /// 20 ms, and more from beside.
     pub stream_window_bytes: u32,
-    /// What one HTTP/2 connection may have in flight unread: this bounds its memory.
+    /// What one HTTP/2 connection may have in flight unread: this bounds its memory. A companion's line is one
+    /// connection; half of its streams can stand still before the others do.
     pub connection_window_bytes: u32,
     /// Tunnels at once. Each is a TLS session of its own, at about 60 KiB, inside of a connection: 120 MiB.
     pub tunnels_max: usize,
-    /// Tunnels of one key at one address: twice the streams of one connection.
+    /// Tunnels of one key: twice the streams of one connection.
     pub tunnels_each_max: usize,
     /// Calls of one agent at once: twice the 256 streams of one connection.
     pub calls_each_max: usize,
@@ -69,8 +71,8 @@ impl Default for Limits {
             connections_each_max: 256,
             handshakes_max: 128,
             streams_each_max: 256,
-            stream_window_bytes: 256 * 1024,
-            connection_window_bytes: 4 * 1024 * 1024,
+            stream_window_bytes: 64 * 1024,
+            connection_window_bytes: 8 * 1024 * 1024,
             tunnels_max: 2048,
             tunnels_each_max: 512,
             calls_each_max: 512,

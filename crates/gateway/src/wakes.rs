@@ -18,7 +18,7 @@ use crate::{flight::Flights, limits::Limits, running::Running};
 use end::{End, Moment};
 use nightlatch_custody::ReplicaKey;
 use nightlatch_domain::{
-    clock::{Clock, Entropy, Timestamp},
+    clock::{Boot, Clock, Entropy, Timestamp},
     exchange::{Caller, Exchange},
     id::{GrantId, TaskId, TenantId, WakeId},
     ports::gateway_keeper::{
@@ -164,6 +164,8 @@ pub(crate) struct Wakes {
     requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
     /// Challenges that an agent's own key is to sign, the last one of each.
     signing: Mutex<HashMap<WakeKey, Offered>>,
+    /// Until when each key has used up its turns to ask for them.
+    turns: Mutex<HashMap<WakeKey, Boot>>,
 }
 
 /// A challenge that was handed out, and the key that its wake's leases will be sealed to.
@@ -185,8 +187,21 @@ impl Wakes {
     ) -> Self {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
-        let signing = Mutex::default();
-        Self { keeper, clock, entropy, pool, running, limits, endings, live, proofs, requests, signing }
+        let (signing, turns) = (Mutex::default(), Mutex::default());
+        Self {
+            keeper,
+            clock,
+            entropy,
+            pool,
+            running,
+            limits,
+            endings,
+            live,
+            proofs,
+            requests,
+            signing,
+            turns,
+        }
     }
 
     /// Tells of bindings whose wake was ended from outside.

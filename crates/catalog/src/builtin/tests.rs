@@ -288,9 +288,10 @@ fn a_tools_token_endpoint_is_told_and_no_other_tools() {
         assert!(takes(tool, host, path), "{tool}");
         assert!(!takes(tool, host, "/other"), "{tool}");
         assert!(!takes("openai", host, path) && !takes("generic", host, path), "{tool}");
-        assert!(profile(tool).unwrap().has_token_host(host, 443), "{tool}");
+        assert!(profile(tool).unwrap().has_token_host(host), "{tool}");
     }
     assert!(!takes("gmail", "gitlab.com", "/oauth/token"));
-    let hosts: Vec<&str> = profile("salesforce").unwrap().token_hosts().collect();
+    let salesforce = profile("salesforce").unwrap();
+    let hosts: Vec<&str> = salesforce.token_origins().map(|(_, host, _)| host).collect();
     assert_eq!(hosts, ["login.salesforce.com", "test.salesforce.com"]);
 }

@@ -60,6 +60,11 @@ impl TokenPlace {
         &self.host
     }
 
+    /// An alias is only ever read under `https`.
+    fn origin(&self) -> Option<(Scheme, &str, u16)> {
+        Some((Scheme::Https, self.host.exact()?, self.port))
+    }
+
     fn takes(&self, host: &str, port: u16, path: &str) -> bool {
         let segments = canonical::segments(path);
         self.port == port
@@ -82,18 +87,19 @@ impl Profile {
             || self.token_endpoint_aliases.iter().any(|place| place.takes(host, port, path))
     }
 
-    /// Whether a token endpoint of this provider is at that host and port, under any path.
+    /// Whether a token endpoint of this provider may be at that host, by name or by pattern, at whatever port
+    /// and under any path.
     #[must_use]
-    pub fn has_token_host(&self, host: &str, port: u16) -> bool {
-        let own = |endpoint: &Endpoint| endpoint.host() == host && endpoint.port() == port;
-        self.token_endpoint.as_ref().is_some_and(own)
-            || self.token_endpoint_aliases.iter().any(|place| place.port == port && place.host.admits(host))
+    pub fn has_token_host(&self, host: &str) -> bool {
+        self.token_endpoint.as_ref().is_some_and(|endpoint| endpoint.host() == host)
+            || self.token_endpoint_aliases.iter().any(|place| place.host.admits(host))
     }
 
-    /// The exact hosts of its token endpoints. A pattern among the aliases names none.
-    pub fn token_hosts(&self) -> impl Iterator<Item = &str> {
-        let own = self.token_endpoint.iter().map(Endpoint::host);
-        own.chain(self.token_endpoint_aliases.iter().filter_map(|place| place.host.exact()))
+    /// Where its token endpoints are, by exact names. A pattern among the aliases names none.
+    pub fn token_origins(&self) -> impl Iterator<Item = (Scheme, &str, u16)> {
+        let own = self.token_endpoint.iter();
+        let own = own.map(|endpoint| (endpoint.scheme(), endpoint.host(), endpoint.port()));
+        own.chain(self.token_endpoint_aliases.iter().filter_map(TokenPlace::origin))
     }
 }
 

@@ -178,7 +178,7 @@ impl Downward {
 
     /// What the connection watches it by.
     pub(crate) fn lifeline(&self) -> Lifeline {
-        Lifeline { passing: Arc::downgrade(&self.0), unserved: None, cut: None }
+        Lifeline::of(Arc::downgrade(&self.0) as _)
     }
 
     fn passing(&self) -> MutexGuard<'_, Passing> {
@@ -191,14 +191,6 @@ impl Passing {
         self.over = true;
         self.close(false);
         Poll::Ready(Some(Err(error)))
-    }
-
-    /// Ends it from beside: the tool's side closes now, the reader is told when it asks.
-    fn end(&mut self, error: BodyError) {
-        (self.over, self.ended, self.body) = (true, Some(error), None);
-        self.closing.cut();
-        self.close(false);
-        self.reader.take().into_iter().for_each(Waker::wake);
     }
 
     /// Gives what the scrubber had held back, once.
@@ -293,6 +285,45 @@ impl Drop for Downward {
     }
 }
 
+impl Watched for Passing {
+    fn is_served(&self) -> bool {
+        self.bounds.awake.serves(self.bounds.grant)
+    }
+
+    fn moved(&self) -> Instant {
+        self.moved
+    }
+
+    fn idle(&self) -> Duration {
+        self.bounds.idle
+    }
+
+    fn cut_after(&self) -> Duration {
+        self.bounds.cut_after
+    }
+
+    fn end(&mut self, error: BodyError) {
+        (self.over, self.ended, self.body) = (true, Some(error), None);
+        self.closing.cut();
+        self.close(false);
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// An answer's body on its way, seen from beside.
+pub(crate) trait Watched: Send {
+    /// Whether what it runs on still serves.
+    fn is_served(&self) -> bool;
+    /// When it moved last.
+    fn moved(&self) -> Instant;
+    /// How long it may stand still.
+    fn idle(&self) -> Duration;
+    /// How long it may run on after what it ran on has ended.
+    fn cut_after(&self) -> Duration;
+    /// Ends it: the other side closes now, the reader is told when it asks.
+    fn end(&mut self, error: BodyError);
+}
+
 /// How long a reader that can be told of an end has to take it.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
 
@@ -300,7 +331,7 @@ const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// and what may no longer run, is ended from here.
 #[derive(Clone)]
 pub(crate) struct Lifeline {
-    passing: Weak<Mutex<Passing>>,
+    passing: Weak<Mutex<dyn Watched>>,
     /// Since when its wake or grant no longer serves.
     unserved: Option<Instant>,
     /// Since when it is ended.
@@ -319,6 +350,10 @@ pub(crate) enum Pulse {
 }
 
 impl Lifeline {
+    pub(crate) const fn of(passing: Weak<Mutex<dyn Watched>>) -> Self {
+        Self { passing, unserved: None, cut: None }
+    }
+
     /// Ends the answer if it is time to.
     pub(crate) fn look(&mut self, now: Instant) -> Pulse {
         let Some(passing) = self.passing.upgrade() else { return Pulse::Gone };
@@ -326,11 +361,11 @@ impl Lifeline {
         if let Some(cut) = self.cut {
             return if now < cut + TOLD_WITHIN { Pulse::Runs } else { Pulse::Stuck };
         }
-        if !passing.bounds.awake.serves(passing.bounds.grant) {
+        if !passing.is_served() {
             self.unserved.get_or_insert(now);
         }
-        let is_unserved = self.unserved.is_some_and(|since| now >= since + passing.bounds.cut_after);
-        let error = match (is_unserved, now >= passing.moved + passing.bounds.idle) {
+        let is_unserved = self.unserved.is_some_and(|since| now >= since + passing.cut_after());
+        let error = match (is_unserved, now >= passing.moved() + passing.idle()) {
             (true, _) => BodyError::Ended,
             (_, true) => BodyError::Idle,
             _ => return Pulse::Runs,

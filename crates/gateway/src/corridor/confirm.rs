@@ -12,6 +12,7 @@ use http::HeaderMap;
 use nightlatch_domain::{
     clock::Timestamp,
     problem::{Problem, ProblemKind},
+    task::Assurance,
 };
 use nightlatch_policy::Permit;
 
@@ -21,6 +22,8 @@ pub(crate) struct Confirmed {
     pub(crate) permit: Permit,
     /// The number of the directory by which it was decided.
     pub(crate) number: u64,
+    /// How sure of the wake it was decided.
+    assurance: Assurance,
 }
 
 impl Corridor {
@@ -28,11 +31,10 @@ impl Corridor {
         &self,
         admitted: &Admitted,
         resolved: Resolved,
-        number: u64,
-        now: Timestamp,
+        assurance: Assurance,
+        (number, now): (u64, Timestamp),
         trail: &mut Trail,
     ) -> Result<Confirmed, Problem> {
-        let assurance = self.wakes.assurance(&admitted.caller);
         let permit =
             decide::decide(&self.decider, admitted, &resolved, assurance, now).map_err(|denied| {
                 let problem = Problem::new(denied.reason.problem()).of_tool(&resolved.exchange.tool);
@@ -40,19 +42,22 @@ impl Corridor {
                 problem
             })?;
         decide::refuse_new_secrets(&resolved.exchange)?;
-        Ok(Confirmed { resolved, permit, number })
+        Ok(Confirmed { resolved, permit, number, assurance })
     }
 
-    /// Decides anew what was decided by an older directory or at an earlier time.
+    /// Decides anew what was decided by an older directory, at an earlier time, or of another wake than the one
+    /// that the call is held in, of which the keeper is this sure.
     pub(super) fn confirm(
         &self,
         peer: &Peer,
         headers: &HeaderMap,
         confirmed: &mut Confirmed,
+        assurance: Assurance,
         trail: &mut Trail,
     ) -> Result<(), Problem> {
         let (tables, now) = (self.directory.view()?, self.clock.now());
-        if confirmed.number == tables.number() && confirmed.permit.decided_at() == now {
+        let is_newest = confirmed.number == tables.number() && confirmed.permit.decided_at() == now;
+        if is_newest && confirmed.assurance == assurance {
             return Ok(());
         }
         let exchange = &confirmed.resolved.exchange;
@@ -69,7 +74,7 @@ impl Corridor {
             let changed = Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool);
             return Err(changed.retry_after(1));
         }
-        *confirmed = self.decide(&admitted, resolved, tables.number(), now, trail)?;
+        *confirmed = self.decide(&admitted, resolved, assurance, (tables.number(), now), trail)?;
         Ok(())
     }
 }

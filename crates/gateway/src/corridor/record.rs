@@ -18,6 +18,7 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
     tool::Name,
 };
+use nightlatch_egress::Destination;
 use nightlatch_ledger::{
     BodyDigest, Ledger, Recorded,
     facts::{EventFacts, FindingFacts, HostName, IntentFacts, OutcomeFacts, RefusalFacts},
@@ -44,8 +45,8 @@ pub(crate) struct Trail {
     pub(crate) tool: Option<Name>,
     pub(crate) exchange: Option<Exchange>,
     pub(crate) denied: Option<Denied>,
-    /// A host that no tool has.
-    pub(crate) host: Option<HostName>,
+    /// Where it was to go, where the caller named that and no tool has it.
+    pub(crate) to: Option<Destination>,
 }
 
 /// Records a refusal, and gives what the agent is told: the same, or that nothing can be recorded.
@@ -74,7 +75,9 @@ fn facts(call: CallId, trail: &Trail, problem: ProblemKind) -> RefusalFacts {
         effect: exchange.map(|exchange| exchange.matched.effect),
         grant: exchange.map(|exchange| exchange.grant),
         connection: exchange.map(|exchange| exchange.connection),
-        host: trail.host.clone(),
+        host: trail.to.as_ref().and_then(|to| HostName::new(to.host())),
+        scheme: trail.to.as_ref().map(Destination::scheme),
+        port: trail.to.as_ref().map(Destination::port),
         ..RefusalFacts::new(problem)
     }
 }

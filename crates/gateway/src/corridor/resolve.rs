@@ -84,7 +84,9 @@ pub(crate) fn resolve(
         let missing = Problem::new(ProblemKind::ReferenceMissing).of_tool(&addressed.tool);
         return Err(Unresolved::Challenged(Box::new(missing), host.challenge.clone()));
     };
-    let grant = own_grant(caller, tables.named(&presented.text, &manifest), &addressed)?;
+    let named = tables.named(&presented.text, &manifest);
+    let named = named.or_else(|| foreign_elsewhere(caller, tables, &addressed, &presented.text));
+    let grant = own_grant(caller, named, &addressed)?;
     let (task, connection) =
         rows(caller, tables, &grant).map_err(|problem| problem.of_tool(&addressed.tool))?;
     let host = bound_host(&grant, &connection, &addressed)?;
@@ -107,9 +109,10 @@ pub(crate) fn resolve(
 }
 
 /// Which part of an origin a request means: at one tool, the narrowest that covers the path; among several
-/// tools, the one that its reference names. Without a reference that names one it is the first, by name, that
-/// the task has a living grant for, and else the first: its challenge is what the client is shown. None where
-/// no tool serves more than a token endpoint there, and this is none.
+/// tools, the one that its reference names, if that is this task's. Without such a reference it is the first, by
+/// name, that the task has a living grant for, and else the first: its challenge is what the client is shown.
+/// What others hold makes no difference. None where no tool serves more than a token endpoint there, and this
+/// is none.
 pub(crate) fn part_of(
     admitted: &Admitted,
     tables: &Tables,
@@ -128,18 +131,15 @@ pub(crate) fn part_of(
         tools.into_iter().filter_map(|tool| Some((tool, narrowest(tool)?))).collect();
     let (tenant, task) = (admitted.caller.tenant, admitted.caller.task);
     let granted = tables.granted_tools(tenant, task, now);
-    let named = |own: bool| {
+    let named = || {
         serving.iter().find(|(tool, route)| {
             let grant = names(&admitted.caller, tables, (tool, route), headers, target);
-            grant.is_some_and(|grant| (grant.tenant == tenant && grant.task == task) == own)
+            grant.is_some_and(|grant| is_own(&admitted.caller, &grant))
         })
     };
     let chosen = match serving.len() {
         0 | 1 => serving.first(),
-        _ => named(true)
-            .or_else(|| named(false))
-            .or_else(|| serving.iter().find(|(tool, _)| granted.contains(*tool)))
-            .or(serving.first()),
+        _ => named().or_else(|| serving.iter().find(|(tool, _)| granted.contains(*tool))).or(serving.first()),
     };
     chosen.map(|(tool, route)| ((*tool).clone(), route.clone()))
 }
@@ -160,6 +160,12 @@ fn names(
     let presented = carriers.find(headers, target.query.as_deref()).ok()??;
     let Named(grant) = tables.named(&presented.text, &manifest)?;
     (grant.tool == *tool).then_some(grant)
+}
+
+/// Whether a request carries nothing at any place where a credential of this tool, or of any, can stand.
+pub(super) fn bears_nothing(manifest: &Manifest, headers: &HeaderMap, target: &Target) -> bool {
+    let carriers = Carriers { manifest, accepts: Vec::new() };
+    matches!(carriers.find(headers, target.query.as_deref()), Ok(None))
 }
 
 /// Where a reference may stand on this host: the manifest's places, and those that mirror where the
@@ -183,10 +189,23 @@ fn accepts(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &Host)
 fn own_grant(caller: &Caller, named: Option<Named>, addressed: &Addressed) -> Result<Arc<Grant>, Unresolved> {
     let unknown = Problem::new(ProblemKind::ReferenceUnknown).of_tool(&addressed.tool);
     match named {
-        Some(Named(grant)) if grant.tenant == caller.tenant && grant.task == caller.task => Ok(grant),
+        Some(Named(grant)) if is_own(caller, &grant) => Ok(grant),
         Some(Named(grant)) => Err(Unresolved::Foreign(Box::new(unknown), grant)),
         None => Err(unknown.into()),
     }
+}
+
+/// Somebody else's grant that a text names in the shape of another tool at the same origin: for the alarm
+/// alone.
+fn foreign_elsewhere(caller: &Caller, tables: &Tables, addressed: &Addressed, text: &str) -> Option<Named> {
+    let parts = tables.parts_at(caller.tenant, addressed.origin.as_ref()?);
+    let manifests = parts.iter().filter_map(|part| tables.manifest(caller.tenant, &part.tool));
+    let mut named = manifests.filter_map(|manifest| tables.named(text, &manifest));
+    named.find(|Named(grant)| !is_own(caller, grant))
+}
+
+fn is_own(caller: &Caller, grant: &Grant) -> bool {
+    grant.tenant == caller.tenant && grant.task == caller.task
 }
 
 /// The rows around a grant, as they are: whether they let it act is for policy to say.

@@ -5,10 +5,7 @@
 //! endpoint belongs to the tool too: what a client sends there on its own is answered here.
 
 use super::Tables;
-use nightlatch_catalog::{
-    manifest::Manifest,
-    profile::{Endpoint, Profile},
-};
+use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_domain::{
     clock::Timestamp,
     connection::Connection,
@@ -18,11 +15,16 @@ use nightlatch_domain::{
 use nightlatch_egress::Destination;
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::Hash,
     sync::Arc,
 };
 
-/// Connections by the hosts that they were confirmed for.
-pub(super) type ByHost = HashMap<(TenantId, String), Vec<ConnectionId>>;
+/// Living connections by the hosts that they were confirmed for, and by their tools.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Confirmed {
+    by_host: HashMap<(TenantId, String), Vec<ConnectionId>>,
+    by_tool: HashMap<(TenantId, Name), Vec<ConnectionId>>,
+}
 
 /// A part of an origin that a tool has: everything under a path prefix, or the token endpoint alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +55,7 @@ impl Tables {
                 host.host.exact() == Some(origin.host()) && is_at(origin, host.scheme, host.port)
             });
             parts.extend(hosts.map(|host| part(&manifest.name, Some(&host.route), &host.path_prefix)));
-            if self.profile_of(manifest).is_some_and(|own| own.has_token_host(origin.host(), origin.port())) {
+            if self.profile_of(manifest).is_some_and(|own| takes_tokens(own, origin)) {
                 parts.insert(part(&manifest.name, None, "/"));
             }
         }
@@ -64,11 +66,12 @@ impl Tables {
         parts
     }
 
-    /// Whether any tool has this host, at whatever port and scheme.
+    /// Whether any tool has this host, at whatever port and scheme; or may have a token endpoint there, by a
+    /// pattern of its provider. What a pattern admits is nobody's to reach, and nobody stands for it.
     pub(crate) fn has_host(&self, tenant: TenantId, host: &str) -> bool {
         let of_manifest = |manifest: &Arc<Manifest>| {
             manifest.hosts.iter().any(|own| own.host.exact() == Some(host))
-                || self.profile_of(manifest).is_some_and(|own| own.token_hosts().any(|own| own == host))
+                || self.profile_of(manifest).is_some_and(|own| own.has_token_host(host))
         };
         self.connections_at(tenant, host).next().is_some() || self.manifests(tenant).any(of_manifest)
     }
@@ -87,14 +90,23 @@ impl Tables {
         self.manifests(tenant).filter(takes).map(|manifest| manifest.name.clone()).collect()
     }
 
-    /// The origins of one host of a tool: the manifest's, and those of the tenant's connections.
-    pub(crate) fn origins_of_route(&self, tenant: TenantId, tool: &Name, route: &str) -> Vec<Destination> {
+    /// The origins of one host of a tool as a task knows it: the manifest's, and those of the connections that
+    /// the task's grants name.
+    pub(crate) fn origins_of_route(
+        &self,
+        (tenant, task): (TenantId, TaskId),
+        tool: &Name,
+        route: &str,
+    ) -> Vec<Destination> {
         let manifest = self.manifest(tenant, tool);
         let exact = manifest
             .iter()
             .filter_map(|manifest| manifest.host(route))
             .filter_map(|host| Destination::new(host.scheme, host.host.exact()?, host.port).ok());
-        let bound = self.hosts_of(tenant, tool).filter(|host| host.route == route);
+        let own = self.grants_of(tenant, task, tool);
+        let own = own.filter_map(|grant| self.connection(tenant, grant.connection));
+        let own = own.filter(|row| row.tool == *tool && row.removed_at.is_none());
+        let bound = own.flat_map(|row| row.hosts.clone()).filter(|host| host.route == route);
         exact.chain(bound.filter_map(|host| Destination::try_from(&host).ok())).collect()
     }
 
@@ -131,34 +143,47 @@ impl Tables {
     }
 
     fn connections_at(&self, tenant: TenantId, host: &str) -> impl Iterator<Item = Arc<Connection>> {
-        let ids = self.by_host.get(&(tenant, host.to_owned())).map(Vec::as_slice).unwrap_or_default();
+        let ids = self.confirmed.by_host.get(&(tenant, host.to_owned()));
+        let ids = ids.map(Vec::as_slice).unwrap_or_default();
         ids.iter().filter_map(move |id| self.connection(tenant, *id))
     }
 
     /// The hosts of a tool's living connections.
     fn hosts_of(&self, tenant: TenantId, tool: &Name) -> impl Iterator<Item = BoundHost> {
-        let own = self.connections.iter().filter(move |((of, _), _)| *of == tenant).map(|(_, row)| &row.row);
-        let own = own.filter(move |row| row.tool == *tool && row.removed_at.is_none());
-        own.flat_map(|row| row.hosts.clone())
+        let ids = self.confirmed.by_tool.get(&(tenant, tool.clone()));
+        let own = ids.map(Vec::as_slice).unwrap_or_default().iter();
+        own.filter_map(move |id| self.connection(tenant, *id)).flat_map(|row| row.hosts.clone())
     }
 }
 
-/// Enters a connection under each of its hosts; a removed one under none.
-pub(super) fn enter(by_host: &mut ByHost, connection: &Connection) {
-    for host in names(connection).filter(|_| connection.removed_at.is_none()) {
-        by_host.entry((connection.tenant, host.to_owned())).or_default().push(connection.id);
-    }
-}
-
-/// Strikes a connection off.
-pub(super) fn strike_off(by_host: &mut ByHost, connection: &Connection) {
-    for host in names(connection) {
-        let key = (connection.tenant, host.to_owned());
-        let Some(ids) = by_host.get_mut(&key) else { continue };
-        ids.retain(|id| *id != connection.id);
-        if ids.is_empty() {
-            by_host.remove(&key);
+impl Confirmed {
+    /// Enters a connection under its tool and each of its hosts; a removed one under none.
+    pub(super) fn enter(&mut self, connection: &Connection) {
+        if connection.removed_at.is_some() {
+            return;
         }
+        let (tenant, id) = (connection.tenant, connection.id);
+        self.by_tool.entry((tenant, connection.tool.clone())).or_default().push(id);
+        for host in names(connection) {
+            self.by_host.entry((tenant, host.to_owned())).or_default().push(id);
+        }
+    }
+
+    /// Strikes a connection off.
+    pub(super) fn strike_off(&mut self, connection: &Connection) {
+        let (tenant, id) = (connection.tenant, connection.id);
+        strike(&mut self.by_tool, &(tenant, connection.tool.clone()), id);
+        for host in names(connection) {
+            strike(&mut self.by_host, &(tenant, host.to_owned()), id);
+        }
+    }
+}
+
+fn strike<K: Eq + Hash>(index: &mut HashMap<K, Vec<ConnectionId>>, key: &K, id: ConnectionId) {
+    let Some(ids) = index.get_mut(key) else { return };
+    ids.retain(|own| *own != id);
+    if ids.is_empty() {
+        index.remove(key);
     }
 }
 
@@ -169,9 +194,13 @@ fn names(connection: &Connection) -> impl Iterator<Item = &str> {
 
 /// The hosts at which a provider takes tokens over TLS, by their exact names.
 fn secure_token_hosts(profile: &Arc<Profile>) -> Vec<String> {
-    let own = profile.token_endpoint.iter().filter(|own| own.scheme() == Scheme::Https);
-    let aliases = profile.token_endpoint_aliases.iter().filter_map(|place| place.host().exact());
-    own.map(Endpoint::host).chain(aliases).map(str::to_owned).collect()
+    let secure = profile.token_origins().filter(|(scheme, ..)| *scheme == Scheme::Https);
+    secure.map(|(_, host, _)| host.to_owned()).collect()
+}
+
+/// Whether a provider takes tokens at this very origin.
+fn takes_tokens(profile: &Profile, origin: &Destination) -> bool {
+    profile.token_origins().any(|own| own == (origin.scheme(), origin.host(), origin.port()))
 }
 
 fn part(tool: &Name, route: Option<&String>, path_prefix: &str) -> Part {

@@ -4,7 +4,7 @@
 //! found by the first 22 characters of its core, which hold 130 bits: every shape that a manifest may
 //! declare shows at least those, and what more it shows is compared in full.
 
-use super::origins::{self, ByHost};
+use super::origins::Confirmed;
 use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_domain::{
     connection::Connection,
@@ -53,11 +53,11 @@ pub struct Tables {
     agents: Rows<PrincipalId, Agent>,
     tasks: Rows<TaskId, Task>,
     grants: Rows<GrantId, Grant>,
-    pub(super) connections: Rows<ConnectionId, Connection>,
+    connections: Rows<ConnectionId, Connection>,
     enrolments: Rows<EnrolmentId, Enrolment>,
     pub(super) tools: HashMap<TenantId, Arc<Manifests>>,
     pub(super) known: Arc<Known>,
-    pub(super) by_host: ByHost,
+    pub(super) confirmed: Confirmed,
     by_binding: HashMap<Binding, (TenantId, EnrolmentId)>,
     by_core: HashMap<Box<str>, (TenantId, GrantId)>,
     pub(super) by_task: HashMap<(TenantId, TaskId), Vec<GrantId>>,
@@ -160,7 +160,7 @@ impl Tables {
             Entity::Agent(agent) => put(&mut self.agents, agent.tenant, agent.id, agent, number),
             Entity::Task(task) => put(&mut self.tasks, task.tenant, task.id, task, number),
             Entity::Connection(row) => {
-                origins::enter(&mut self.by_host, &row);
+                self.confirmed.enter(&row);
                 put(&mut self.connections, row.tenant, row.id, row, number);
             }
             Entity::Grant(grant) => {
@@ -190,7 +190,7 @@ impl Tables {
             EntityId::Task(id) => drop(self.tasks.remove(&(tenant, id))),
             EntityId::Connection(id) => {
                 if let Some(gone) = self.connections.remove(&(tenant, id)) {
-                    origins::strike_off(&mut self.by_host, &gone.row);
+                    self.confirmed.strike_off(&gone.row);
                 }
             }
             EntityId::Grant(id) => self.remove_grant(tenant, id),

@@ -71,19 +71,33 @@ pub(super) async fn answer(
     own: Own,
     body: Incoming,
 ) -> Response<OutBody> {
-    let answered = match own {
-        Own::Enrol => enrol::answer(shared, peer, body).await,
-        Own::Trust => trust::answer(shared, peer, at).await,
-        Own::Refusals => refusals::answer(shared, peer, call, body).await,
-        Own::WakeChallenge => wake::challenge(shared, peer).await,
-        Own::WakeSigned => wake::signed(shared, peer, body).await,
-    };
-    match answered {
+    match answered(shared, peer, (call, at), own, body).await {
         Ok(mut answer) => {
             answer::name_call(answer.headers_mut(), call);
             answer
         }
         Err(problem) => corridor::refuse(&shared.corridor, peer, call, problem, None).await,
+    }
+}
+
+async fn answered(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    (call, at): (CallId, Timestamp),
+    own: Own,
+    body: Incoming,
+) -> Result<Response<OutBody>, Problem> {
+    // It counts among the calls of its agent; who enrols is none yet, and has a place elsewhere.
+    let _share = match own {
+        Own::Enrol => None,
+        _ => Some(shared.corridor.share(&shared.corridor.admitted(peer)?)?),
+    };
+    match own {
+        Own::Enrol => enrol::answer(shared, peer, body).await,
+        Own::Trust => trust::answer(shared, peer, at).await,
+        Own::Refusals => refusals::answer(shared, peer, call, body).await,
+        Own::WakeChallenge => wake::challenge(shared, peer).await,
+        Own::WakeSigned => wake::signed(shared, peer, body).await,
     }
 }
 

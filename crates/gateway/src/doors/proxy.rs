@@ -18,6 +18,10 @@
 //! same, on every stream; else 421 ([`authority`]). No server name, or bytes that are not TLS, end the tunnel.
 //! A tunnel inside of a tunnel is refused.
 //!
+//! **A look.** A host that tools have for nothing but its token endpoint is intercepted, so that a refresh is
+//! answered here. What a client reads there besides (metadata, keys) goes on without a credential where egress is
+//! open, and is refused where it is not.
+//!
 //! **One tool.** Several tools may have one host (two connections of one provider, a token endpoint that many
 //! share). Before the first request nobody knows which is meant, so TLS is spoken in the name of the first
 //! tool, by name, that the task has a living grant for: its authority is what the client was given to trust. Each
@@ -32,12 +36,15 @@ mod tunnel;
 use super::{addressed, addressed::Addressed, framing, local};
 use crate::{
     answer::{self, OutBody},
-    corridor::{self, Corridor, Entry, Reach, part_of},
+    corridor::{self, Corridor, Entry, Look, Reach, part_of},
     gateway::{Shared, Tunnels},
     peer::Peer,
 };
 use http::{HeaderMap, Response, Version, header, request::Parts};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body as _, Incoming},
+    upgrade::OnUpgrade,
+};
 use nightlatch_domain::{
     clock::Timestamp,
     companion::PLAIN_HTTP_AUTHORITY,
@@ -46,6 +53,7 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::Destination;
+use open::NoWay;
 use std::sync::Arc;
 use tunnel::{Tunnel, Way};
 
@@ -59,11 +67,11 @@ pub(super) async fn connect(
 ) -> Response<OutBody> {
     let upgrade = head.extensions.remove::<OnUpgrade>();
     let asked = asked(peer, &head);
-    let host = asked.as_ref().ok().map(|to| to.host().to_owned());
+    let named = asked.as_ref().ok().cloned();
     let begun = match (asked, upgrade) {
         (Ok(to), Some(upgrade)) => begin(shared, peer, tunnels, (call, to), upgrade).await,
-        (Err(problem), _) => Err(problem),
-        (Ok(_), None) => Err(Problem::new(ProblemKind::NotSupported).at_field("method")),
+        (Err(problem), _) => Err(problem.into()),
+        (Ok(_), None) => Err(Problem::new(ProblemKind::NotSupported).at_field("method").into()),
     };
     match begun {
         // RFC 9110 §9.3.6: a 2xx to CONNECT has neither a length nor content.
@@ -72,10 +80,7 @@ pub(super) async fn connect(
             answer::name_call(answer.headers_mut(), call);
             answer
         }
-        Err(problem) => {
-            let host = host.filter(|_| problem.kind == ProblemKind::EgressDenied);
-            corridor::refuse(&shared.corridor, peer, call, problem, host.as_deref()).await
-        }
+        Err(no_way) => no_way.answer(&shared.corridor, peer, call, named.as_ref()).await,
     }
 }
 
@@ -96,41 +101,70 @@ async fn begin(
     tunnels: &Tunnels,
     (call, to): (CallId, Destination),
     upgrade: OnUpgrade,
-) -> Result<(), Problem> {
+) -> Result<(), NoWay> {
     let corridor = &shared.corridor;
+    // From here on, before anybody is told that the tunnel stands.
+    let endings = corridor.wakes.endings();
+    let full = || Problem::new(ProblemKind::TooManyCalls).retry_after(1);
+    // Before anything that costs: who is not admitted has none.
+    corridor.admitted(peer)?;
+    let place = shared.places.take_tunnel(peer, &corridor.limits).ok_or_else(full)?;
     let way = if format!("{}:{}", to.host(), to.port()) == PLAIN_HTTP_AUTHORITY {
-        corridor.admitted(peer)?;
         Way::PlainHttp
     } else {
         match corridor.reach(peer, &to)? {
             Reach::Bound(_) => Way::Intercepted(to),
             Reach::Open => {
-                let opening = corridor.opening(peer, &to, call).await?;
+                let opening = corridor.opening(peer, &to, call, &corridor::Way::Unbound).await?;
                 let socket = open::dial(corridor, &to).await?;
                 Way::Spliced { to, socket, opening }
             }
         }
     };
-    let full = || Problem::new(ProblemKind::TooManyCalls).retry_after(1);
-    let place = shared.places.take_tunnel(peer, &corridor.limits).ok_or_else(full)?;
     let (shared, peer) = (Arc::clone(shared), Arc::clone(peer));
-    tunnels.begin(|ends, busy| tunnel::run(Tunnel { shared, peer, way, upgrade, ends, place, busy }));
+    tunnels
+        .begin(|ends, busy| tunnel::run(Tunnel { shared, peer, way, upgrade, ends, endings, place, busy }));
     Ok(())
 }
 
-/// Where a request inside of a tunnel to `to` wants to go.
-pub(super) fn within(
-    corridor: &Corridor,
+/// Answers a request inside of a tunnel to `to`.
+pub(super) async fn within(
+    shared: &Arc<Shared>,
     peer: &Peer,
     to: &Destination,
-    head: &Parts,
-    at: Timestamp,
-) -> Result<Addressed, Problem> {
+    (call, at): (CallId, Timestamp),
+    (head, body): (Parts, Incoming),
+) -> Response<OutBody> {
+    let corridor = &shared.corridor;
+    let addressed = match target_within(peer, to, &head) {
+        Ok(target) if is_look(corridor, peer, to, (&head.headers, &target), &body) => {
+            let (to, headers) = (to.clone(), head.headers);
+            return open::pass(corridor, peer, open::Asked { call, to, target, headers, body, looks: true })
+                .await;
+        }
+        Ok(target) => address(corridor, peer, to, (&head.headers, target), at),
+        Err(problem) => Err(problem),
+    };
+    let entry = Entry { call, at, addressed, headers: head.headers, body };
+    corridor::walk(corridor, peer, entry).await
+}
+
+fn target_within(peer: &Peer, to: &Destination, head: &Parts) -> Result<Target, Problem> {
     framing::check(head)?;
     authority::check_inside(head, to, peer.server_name.as_deref())?;
     let target = local::origin_form(&head.uri, head.version == Version::HTTP_2)?;
-    let target = addressed::target(head.method.as_str(), target)?;
-    address(corridor, peer, to, (&head.headers, target), at)
+    addressed::target(head.method.as_str(), target)
+}
+
+/// Whether a request is a mere look at what is public beside a token endpoint: it says nothing, either.
+fn is_look(
+    corridor: &Corridor,
+    peer: &Peer,
+    to: &Destination,
+    (headers, target): (&HeaderMap, &Target),
+    body: &Incoming,
+) -> bool {
+    body.is_end_stream() && corridor.looks(peer, to, &Look { target, headers }).is_ok()
 }
 
 /// Answers a request in absolute form (RFC 9112 §3.2.2), which is one for a proxy.
@@ -148,12 +182,13 @@ pub(super) async fn plain(
     let reached = asked.and_then(|(to, target)| Ok((corridor.reach(peer, &to)?, to, target)));
     let addressed = match reached {
         Ok((Reach::Open, to, target)) => {
-            return open::pass(corridor, peer, open::Asked { call, to, target, headers: head.headers, body })
+            let headers = head.headers;
+            return open::pass(corridor, peer, open::Asked { call, to, target, headers, body, looks: false })
                 .await;
         }
         Err(problem) if problem.kind == ProblemKind::EgressDenied => {
-            let host = head.uri.host().map(str::to_ascii_lowercase);
-            return corridor::refuse(corridor, peer, call, problem, host.as_deref()).await;
+            let to = authority::of_plain(&head).ok();
+            return corridor::refuse(corridor, peer, call, problem, to.as_ref()).await;
         }
         Ok((Reach::Bound(_), to, target)) => address(corridor, peer, &to, (&head.headers, target), at),
         Err(problem) => Err(problem),

@@ -78,8 +78,8 @@ pub(super) async fn over_tls(
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let peer = Arc::new(peer(&stream, source, names));
     let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
-    let ends = Ends { closing, given_up: Some(given_up) };
-    serve(shared, Served { peer, stream, is_http2, ends }).await;
+    let (ends, endings) = (Ends { closing, given_up: Some(given_up) }, shared.corridor.wakes.endings());
+    serve(shared, Served { peer, stream, is_http2, ends, endings }).await;
 }
 
 pub(super) async fn over_unix(
@@ -92,8 +92,8 @@ pub(super) async fn over_unix(
     let given_up = GivenUp::default();
     let stream = Moving::new(stream, limits.body_idle, given_up.clone(), |_| {});
     let Some(_place) = shared.places.take(&peer, !doors::is_known(shared, &peer), limits) else { return };
-    let ends = Ends { closing, given_up: Some(given_up) };
-    serve(shared, Served { peer: Arc::new(peer), stream, is_http2: false, ends }).await;
+    let (ends, endings) = (Ends { closing, given_up: Some(given_up) }, shared.corridor.wakes.endings());
+    serve(shared, Served { peer: Arc::new(peer), stream, is_http2: false, ends, endings }).await;
 }
 
 /// What the handshake proved.
@@ -116,6 +116,8 @@ pub(crate) struct Served<S> {
     pub(crate) stream: S,
     pub(crate) is_http2: bool,
     pub(crate) ends: Ends,
+    /// What has ended since the stream came about, whoever served it then.
+    pub(crate) endings: Endings,
 }
 
 /// What ends a stream from outside, and what ends with it.
@@ -131,13 +133,13 @@ pub(crate) async fn serve<S>(shared: &Arc<Shared>, served: Served<S>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Served { peer, stream, is_http2, ends: Ends { closing, given_up } } = served;
+    let Served { peer, stream, is_http2, ends: Ends { closing, given_up }, mut endings } = served;
     let (limits, given_up) = (&shared.corridor.limits, given_up.unwrap_or_default());
     let (attendance, refused) = (Attendance::new(limits.body_idle), Arc::new(Notify::new()));
     let tunnels = Tunnels::new(&attendance, closing.clone(), &given_up, is_http2);
     let cut = CutWith(Arc::clone(&tunnels));
     let ending = Ending {
-        slept: slept(shared.corridor.wakes.endings(), peer.binding.clone()),
+        slept: slept(&mut endings, peer.binding.as_ref()),
         idle: || match doors::is_known(shared, &peer) {
             false => Some(limits.stranger_within),
             // Over HTTP/1.1 hyper bounds the wait for the next head.
@@ -218,10 +220,10 @@ async fn attend<C: Future>(
 }
 
 /// A wake of this peer ended: the next one begins with a handshake.
-async fn slept(mut endings: Endings, own: Option<Binding>) {
+pub(crate) async fn slept(endings: &mut Endings, own: Option<&Binding>) {
     loop {
         match endings.recv().await {
-            Ok(ended) if Some(&ended) != own.as_ref() => {}
+            Ok(ended) if Some(&ended) != own => {}
             // Too many endings to have seen all of them: this peer's may be among them.
             Ok(_) | Err(RecvError::Lagged(_)) => return,
             Err(RecvError::Closed) => std::future::pending().await,

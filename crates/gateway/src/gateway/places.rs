@@ -1,8 +1,9 @@
 //! Places: how many connections anybody may hold, so that nobody holds all of them.
 //!
 //! A place under `connections_max` is taken before a socket is accepted. Here it is divided once the
-//! handshake has said who it is: whoever is not enrolled shares half of them, and one key at one address
-//! has a bounded number. A new key costs nothing to make, which is why the strangers' share is one for all.
+//! handshake has said who it is: an enrolled key has a bounded number, from wherever it comes, since one machine
+//! has as many loopback addresses as it likes. Whoever is not enrolled shares half of them, and one address has
+//! a bounded number of those: a new key costs nothing to make, which is why it does not count there.
 //! Tunnels are counted apart: one connection may carry many, and each costs as much as a connection.
 
 use crate::{limits::Limits, peer::Peer};
@@ -13,7 +14,21 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-type Holder = (Source, Option<Binding>);
+/// Whose a place is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Holder {
+    /// An enrolled key or user's.
+    Enrolled(Binding),
+    /// Of whoever comes from there.
+    From(Source),
+}
+
+impl Holder {
+    fn of(peer: &Peer, is_stranger: bool) -> Self {
+        let binding = peer.binding.as_ref().filter(|_| !is_stranger);
+        binding.map_or(Self::From(peer.source), |binding| Self::Enrolled(binding.clone()))
+    }
+}
 
 /// Who holds how many.
 #[derive(Default)]
@@ -43,7 +58,7 @@ pub(super) struct Place {
 impl Places {
     /// A place for this peer; none where it, or all strangers together, hold enough.
     pub(super) fn take(self: &Arc<Self>, peer: &Peer, is_stranger: bool, limits: &Limits) -> Option<Place> {
-        let holder = (peer.source, peer.binding.clone());
+        let holder = Holder::of(peer, is_stranger);
         let mut counts = self.counts();
         if is_stranger && counts.strangers >= limits.connections_max.div_ceil(2) {
             return None;
@@ -57,9 +72,9 @@ impl Places {
         Some(Place { places: Arc::clone(self), holder, is_stranger })
     }
 
-    /// A place for a tunnel of this peer; none where it, or all together, hold enough.
+    /// A place for a tunnel of this peer, which was admitted; none where it, or all together, hold enough.
     pub(crate) fn take_tunnel(self: &Arc<Self>, peer: &Peer, limits: &Limits) -> Option<TunnelPlace> {
-        let holder = (peer.source, peer.binding.clone());
+        let holder = Holder::of(peer, false);
         let mut counts = self.counts();
         let held = counts.tunnels_each.get(&holder).copied().unwrap_or_default();
         if counts.tunnels >= limits.tunnels_max || held >= limits.tunnels_each_max {
@@ -112,9 +127,13 @@ mod tests {
     use std::sync::Arc;
 
     fn peer(uid: u32) -> Peer {
+        at(uid, Source::Uid(uid))
+    }
+
+    fn at(uid: u32, source: Source) -> Peer {
         Peer {
             binding: Some(Binding::Uid { uid }),
-            source: Source::Uid(uid),
+            source,
             public_key: None,
             server_name: None,
             names: Arc::new(Names::new(&[], None)),
@@ -134,6 +153,29 @@ mod tests {
         drop(held);
         assert!(take(3, true).is_some() && take(4, false).is_some());
         assert!(places.counts().each.is_empty() && places.counts().strangers == 0);
+    }
+
+    #[test]
+    fn an_enrolled_key_has_its_own_places_and_no_more_from_wherever_it_comes() {
+        let limits = Limits { connections_each_max: 2, tunnels_each_max: 2, ..Limits::default() };
+        let places = Arc::new(Places::default());
+        let from = |end| at(1, Source::Address([127, 0, 0, end].into()));
+        let _held = [1, 2].map(|end| places.take(&from(end), false, &limits).unwrap());
+        assert!(places.take(&from(3), false, &limits).is_none());
+        let _tunnels = [1, 2].map(|end| places.take_tunnel(&from(end), &limits).unwrap());
+        assert!(places.take_tunnel(&from(3), &limits).is_none());
+    }
+
+    #[test]
+    fn strangers_at_one_address_have_its_places_and_no_more_by_however_many_keys() {
+        let limits = Limits { connections_each_max: 2, ..Limits::default() };
+        let places = Arc::new(Places::default());
+        let (one, other) = (Source::Address([127, 0, 0, 1].into()), Source::Address([127, 0, 0, 2].into()));
+        let _held = [1, 2].map(|uid| places.take(&at(uid, one), true, &limits).unwrap());
+        assert!(places.take(&at(3, one), true, &limits).is_none());
+        assert!(places.take(&at(3, other), true, &limits).is_some());
+        // Whoever is enrolled is none of them.
+        assert!(places.take(&at(1, one), false, &limits).is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     client::Answer,
-    world::{World, bound},
+    world::{Twist, World, bound},
 };
 use nightlatch_domain::{
     clock::Clock,
@@ -143,4 +143,23 @@ pub(crate) async fn a_change_of_something_else_ends_no_call() {
     world.clock.forward(Duration::from_secs(1));
     world.keeper.leases.add_permits(1);
     assert_eq!(call.await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_call_is_decided_by_the_wake_that_it_is_held_in() {
+    let only_signed =
+        "forbid(principal, action, resource) unless { context.assurance == \"signed\" };".to_owned();
+    let policies = vec![("signed.cedar".to_owned(), only_signed)];
+    let world = World::twisted(Twist { policies, ..Twist::default() }).await;
+    crate::own::wake_by_signature(&world, &world.alice).await;
+    world.still_serves(&world.alice).await;
+    // The keeper forgot it: the next call is held in a wake that nobody signed.
+    world.keeper.forget();
+    world.clock.forward(Duration::from_secs(601));
+    world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
+    world.tool.take();
+    let before = world.keeper.count("wake");
+    let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
+    assert_eq!((answer.problem().as_str(), world.tool.count()), ("policy-denied", 0));
+    assert_eq!(world.keeper.count("wake"), before + 1, "it was held in the wake that was gone");
 }

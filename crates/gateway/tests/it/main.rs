@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod between;
 mod carried;
 mod carriers;
 mod client;
@@ -25,11 +26,14 @@ mod missing;
 mod misuse;
 mod opened;
 mod own;
+mod paced;
 mod passing;
 mod proxied;
 mod standing;
 mod tokens;
+mod told_apart;
 mod tunnels;
+mod unbound;
 mod upstream;
 mod wakes;
 mod world;

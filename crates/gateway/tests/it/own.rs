@@ -74,6 +74,12 @@ fn signed(actor: &Actor, challenge: &WakeChallenge) -> String {
     format!("{{\"wake\":\"{}\",\"signature\":\"{}\"}}", challenge.wake, URL_SAFE_NO_PAD.encode(signature))
 }
 
+/// Wakes an actor by its key's signature.
+pub(crate) async fn wake_by_signature(world: &World, actor: &Actor) {
+    let challenge = challenge(world, actor).await;
+    assert_eq!(post(world, actor, "/v1/wake", &signed(actor, &challenge)).await.status, 204);
+}
+
 #[tokio::test]
 async fn a_signature_is_carried_to_the_keeper_with_the_key_of_its_connection_and_the_wake_serves() {
     let world = World::new().await;

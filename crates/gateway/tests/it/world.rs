@@ -60,7 +60,7 @@ name = "acme"
 title = "Acme"
 authorization_endpoint = "https://login.acme.test/authorize"
 token_endpoint = "https://login.acme.test/token"
-token_endpoint_aliases = ["https://api.acme.test/oauth/token"]
+token_endpoint_aliases = ["https://api.acme.test/oauth/token", "https://**.tenants.acme.test/token"]
 "#;
 
 pub(crate) const MANIFEST: &str = r#"
@@ -189,10 +189,12 @@ pub(crate) struct Twist {
     pub(crate) feed: Option<Arc<dyn DirectoryStore>>,
     /// The name in the tool's certificate.
     pub(crate) certified: Option<&'static str>,
-    /// More hosts that are answered by `evil`, and nothing else about them is known.
+    /// More hosts that are answered by `evil`, for tools alone, and nothing else about them is known.
     pub(crate) elsewhere: Vec<&'static str>,
     /// What answers at `plain.test`, in plain HTTP.
     pub(crate) plainly: Option<SocketAddr>,
+    /// What answers at [`LOGIN`] in place of `evil`: where, and under which root.
+    pub(crate) login: Option<(SocketAddr, String)>,
 }
 
 pub(crate) struct World {
@@ -266,13 +268,16 @@ impl World {
         };
         let evil = Upstream::start(EVIL).await;
         let more = twist.elsewhere.iter().map(|host| (*host, &evil));
-        let maps = [(HOST, &tool), (PLAIN_HOST, &tool), (EVIL, &evil), (LOGIN, &evil)];
-        let maps = maps.into_iter().chain(more);
-        let plainly = twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap().for_open_egress());
-        let maps = maps
-            .map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap().for_open_egress())
-            .chain(plainly)
-            .collect();
+        let maps = [(HOST, &tool), (PLAIN_HOST, &tool)].into_iter().chain(more);
+        let maps = maps.map(|(host, to)| Map::new(host, to.address, Some(to.root.as_bytes())).unwrap());
+        let (login, root) = twist.login.unwrap_or((evil.address, evil.root.clone()));
+        let opened = [
+            Some(Map::new(EVIL, evil.address, Some(evil.root.as_bytes())).unwrap()),
+            Some(Map::new(LOGIN, login, Some(root.as_bytes())).unwrap()),
+            twist.plainly.map(|to| Map::new("plain.test", to, None).unwrap()),
+        ];
+        let opened = opened.into_iter().flatten().map(Map::for_open_egress);
+        let maps = maps.chain(opened).collect();
         let connector = Connector::new(
             EgressConfig { maps, allows: Vec::new() },
             Arc::new(Nowhere),

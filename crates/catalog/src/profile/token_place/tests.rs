@@ -2,6 +2,7 @@
 
 use super::{TokenPlace, TokenPlaceError};
 use crate::profile::Profile;
+use nightlatch_domain::tool::Scheme;
 use proptest::prelude::{prop_assert, proptest};
 
 fn profile() -> Profile {
@@ -32,7 +33,7 @@ fn the_endpoint_and_its_aliases_are_told() {
         ("acme.tenants.example.com", 8443, "/services/oauth2/token"),
     ] {
         assert!(profile.takes_tokens_at(host, port, path), "{host}{path}");
-        assert!(profile.has_token_host(host, port), "{host}");
+        assert!(profile.has_token_host(host), "{host}");
     }
 }
 
@@ -70,17 +71,17 @@ fn neither_another_host_nor_port_nor_path_is_told() {
     ] {
         assert!(!profile.takes_tokens_at(host, port, path), "{host}:{port}{path}");
     }
-    assert!(!profile.has_token_host("login.example.com", 8443));
-    assert!(!profile.has_token_host("a.b.tenants.example.com", 8443));
-    assert!(!profile.has_token_host("old.example.com", 8443));
-    assert!(!profile.has_token_host("acme.tenants.example.com", 443));
+    for host in ["example.com", "evil-login.example.com", "a.b.tenants.example.com", "tenants.example.com"] {
+        assert!(!profile.has_token_host(host), "{host}");
+    }
 }
 
 #[test]
 fn only_exact_hosts_are_named() {
     let profile = profile();
-    let hosts: Vec<&str> = profile.token_hosts().collect();
-    assert_eq!(hosts, ["login.example.com", "old.example.com"]);
+    let origins: Vec<_> = profile.token_origins().collect();
+    let at = |host| (Scheme::Https, host, 443);
+    assert_eq!(origins, [at("login.example.com"), at("old.example.com")]);
 }
 
 #[test]

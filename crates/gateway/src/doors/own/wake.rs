@@ -12,11 +12,14 @@ use nightlatch_domain::{
     ports::gateway_keeper::Evidence,
     problem::{Problem, ProblemKind},
 };
+use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 pub(super) async fn challenge(shared: &Shared, peer: &Peer) -> Result<Response<OutBody>, Problem> {
     let caller = shared.corridor.admitted(peer)?.caller;
     let _place = place(shared)?;
+    let paced = shared.corridor.wakes.take_turn(&caller);
+    paced.map_err(|early| Problem::new(ProblemKind::TooManyCalls).retry_after(seconds(early)))?;
     let applied = shared.corridor.directory.tables().number();
     let to_sign = shared.corridor.wakes.to_sign(&caller, applied).await;
     let to_sign = to_sign.map_err(|refusal| Problem::new(refusal.problem()))?;
@@ -50,8 +53,13 @@ pub(super) async fn signed(
     Ok(done())
 }
 
-/// The keeper is asked by a few at a time.
+/// The keeper is asked by so many at a time; whoever enrols has a place elsewhere.
 fn place(shared: &Shared) -> Result<SemaphorePermit<'_>, Problem> {
-    let place = shared.enrolling.try_acquire();
+    let place = shared.waking.try_acquire();
     place.map_err(|_| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
+}
+
+/// Whole seconds, and never too few.
+fn seconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

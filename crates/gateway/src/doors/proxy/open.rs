@@ -1,21 +1,24 @@
-//! Plain HTTP to a host that no tool has, for a task whose egress is open.
+//! A request that goes on to its host without a credential of ours: plain HTTP to a host that no tool has, and a
+//! look at what is public beside a token endpoint. Only for a task whose egress is open.
 //!
 //! The request is written anew, like any other, without what belongs to a hop; no credential is attached, and
 //! what the agent itself puts there is its own. One connection a request: it is rare, and nothing is shared.
 
+mod flow;
+
 use crate::{
     answer::{self, OutBody},
-    corridor::{self, Corridor, Counted, Opening, upward},
-    error::BodyError,
+    corridor::{self, Corridor, Counted, Look, Way, upward},
     fields,
     peer::Peer,
+    wakes::Awake,
 };
-use bytes::Bytes;
+use flow::{Driver, Flow, Kept};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body_util::BodyExt as _;
 use hyper::{
-    body::{Body, Frame, Incoming, SizeHint},
-    client::conn::http1,
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
 use nightlatch_domain::{
@@ -23,84 +26,159 @@ use nightlatch_domain::{
     id::CallId,
     problem::{Problem, ProblemKind},
 };
-use nightlatch_egress::{Destination, EgressError, Fault, SendBody};
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use nightlatch_egress::{Destination, EgressError, Fault, SendBody, Stream};
+use std::time::Duration;
 use tokio::{
     net::TcpStream,
-    task::AbortHandle,
-    time::{Instant, Sleep, timeout},
+    time::{sleep, timeout},
 };
 
 /// The answer's head, in fields.
 const ANSWER_FIELDS_MAX: usize = 128;
+/// How often it is looked whether the wake goes on, while nothing moves.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// A request for a host that no tool has.
+/// A request that carries nothing of ours.
 pub(super) struct Asked {
     pub(super) call: CallId,
     pub(super) to: Destination,
     pub(super) target: Target,
     pub(super) headers: HeaderMap,
     pub(super) body: Incoming,
+    /// Tools have the host, and it is a look at something else there.
+    pub(super) looks: bool,
+}
+
+/// Why a way did not come about.
+pub(super) struct NoWay {
+    /// What is recorded; none where the ledger has what can be said: that the way was opened.
+    recorded: Option<Problem>,
+    told: Problem,
+}
+
+impl From<Problem> for NoWay {
+    fn from(problem: Problem) -> Self {
+        Self { recorded: Some(problem.clone()), told: problem }
+    }
+}
+
+impl NoWay {
+    /// Where the host could not be reached. An address that may not be dialled and one that is not there are
+    /// told alike: an agent learns nothing of what names mean in the networks around us. That nobody answered
+    /// is what came of the way that was recorded; that we would not go is a refusal.
+    fn unreached(error: &EgressError) -> Self {
+        let told = Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2);
+        let is_refused = error.fault() == Fault::Refused;
+        let denied = || Problem::new(ProblemKind::DestinationDenied).at_field("target");
+        Self { recorded: is_refused.then(denied), told }
+    }
+
+    /// What happened after the way was recorded.
+    const fn after(told: Problem) -> Self {
+        Self { recorded: None, told }
+    }
+
+    /// Records what is not yet recorded, and answers.
+    pub(super) async fn answer(
+        self,
+        corridor: &Corridor,
+        peer: &Peer,
+        call: CallId,
+        to: Option<&Destination>,
+    ) -> Response<OutBody> {
+        let mut told = self.told;
+        if let Some(problem) = self.recorded {
+            let kind = problem.kind;
+            let noted = corridor::note_refusal(corridor, peer, call, problem, to).await;
+            // Else it could not be recorded, and that is told.
+            if noted.kind != kind {
+                told = noted;
+            }
+        }
+        told.call = Some(call);
+        answer::problem(&told)
+    }
 }
 
 /// Passes a request on, and its answer back.
 pub(super) async fn pass(corridor: &Corridor, peer: &Peer, asked: Asked) -> Response<OutBody> {
-    let (call, host) = (asked.call, asked.to.host().to_owned());
+    let (call, to) = (asked.call, asked.to.clone());
     match passed(corridor, peer, asked).await {
         Ok(mut answer) => {
             answer::name_call(answer.headers_mut(), call);
             answer
         }
-        Err(problem) => corridor::refuse(corridor, peer, call, problem, Some(&host)).await,
+        Err(no_way) => no_way.answer(corridor, peer, call, Some(&to)).await,
     }
 }
 
 /// Dials a host that no tool has.
 ///
 /// # Errors
-/// [`ProblemKind::DestinationDenied`] for an address that nobody allowed, [`ProblemKind::UpstreamUnreachable`].
-pub(super) async fn dial(corridor: &Corridor, to: &Destination) -> Result<TcpStream, Problem> {
+/// [`NoWay`].
+pub(super) async fn dial(corridor: &Corridor, to: &Destination) -> Result<TcpStream, NoWay> {
     let deadline = corridor.clock.boot().plus(corridor.limits.connect_within);
     let socket = corridor.pool.connector().connect_bare(to, deadline).await;
-    socket.map_err(|error| unreached(&error))
+    socket.map_err(|error| NoWay::unreached(&error))
 }
 
-fn unreached(error: &EgressError) -> Problem {
-    match error.fault() {
-        Fault::Refused => Problem::new(ProblemKind::DestinationDenied).at_field("target"),
-        Fault::Unreachable | Fault::NoAnswer | Fault::TimedOut => {
-            Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2)
+async fn passed(corridor: &Corridor, peer: &Peer, asked: Asked) -> Result<Response<OutBody>, NoWay> {
+    let way = match asked.looks {
+        true => Way::Look(Look { target: &asked.target, headers: &asked.headers }),
+        false => Way::Unbound,
+    };
+    let opening = corridor.opening(peer, &asked.to, asked.call, &way).await?;
+    let limits = &corridor.limits;
+    let (mut sender, driver) = tokio::select! {
+        () = over(&opening.awake) => {
+            return Err(NoWay::after(Problem::new(ProblemKind::CredentialPending).retry_after(1)));
         }
+        connected = connected(corridor, &asked.to) => connected?,
+    };
+    let request = written(corridor, asked).map_err(NoWay::after)?;
+    let unknown = || NoWay::after(Problem::new(ProblemKind::OutcomeUnknown));
+    let answer = tokio::select! {
+        // What was sent until then was sent.
+        () = over(&opening.awake) => return Err(unknown()),
+        answer = timeout(limits.answer_within, sender.send_request(request)) => answer,
+    };
+    let answer = answer.map_err(|_| NoWay::after(Problem::new(ProblemKind::UpstreamTimeout)))?;
+    let answer = answer.map_err(|_| unknown())?;
+    if answer.status().is_informational() {
+        // RFC 9110 §15.2.2: nobody asked to switch.
+        return Err(NoWay::after(Problem::new(ProblemKind::NotSupported).at_field("upgrade")));
+    }
+    Ok(shown(answer, Kept { opening, _driver: driver }, corridor))
+}
+
+/// Comes when a wake is over.
+async fn over(awake: &Awake) {
+    while !awake.is_over() {
+        sleep(LOOK_EVERY).await;
     }
 }
 
-async fn passed(corridor: &Corridor, peer: &Peer, asked: Asked) -> Result<Response<OutBody>, Problem> {
-    let opening = corridor.opening(peer, &asked.to, asked.call).await?;
-    let socket = dial(corridor, &asked.to).await?;
+/// A connection to the host, with TLS where it speaks that.
+async fn connected(corridor: &Corridor, to: &Destination) -> Result<(SendRequest<SendBody>, Driver), NoWay> {
     let limits = &corridor.limits;
+    let deadline = corridor.clock.boot().plus(limits.connect_within);
+    let stream: Stream = corridor
+        .pool
+        .connector()
+        .connect_open(to, deadline)
+        .await
+        .map_err(|error| NoWay::unreached(&error))?;
     let mut builder = http1::Builder::new();
     builder
         .max_headers(ANSWER_FIELDS_MAX)
         .max_header_size(limits.head_max_bytes)
         .max_buf_size(limits.head_max_bytes);
-    let unreached = |_| Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2);
-    let (mut sender, connection) =
-        builder.handshake::<_, SendBody>(TokioIo::new(socket)).await.map_err(unreached)?;
+    let unreached = |_| NoWay::after(Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2));
+    let (sender, connection) =
+        builder.handshake::<_, SendBody>(TokioIo::new(stream)).await.map_err(unreached)?;
     // Whatever becomes of it, the answer's body tells.
-    let driver = Driver(tokio::spawn(async move { drop(connection.await) }).abort_handle());
-    let request = written(corridor, asked)?;
-    let answer = timeout(limits.answer_within, sender.send_request(request)).await;
-    let answer = answer.map_err(|_| Problem::new(ProblemKind::UpstreamTimeout))?;
-    let answer = answer.map_err(|_| Problem::new(ProblemKind::OutcomeUnknown))?;
-    if answer.status().is_informational() {
-        // RFC 9110 §15.2.2: nobody asked to switch.
-        return Err(Problem::new(ProblemKind::NotSupported).at_field("upgrade"));
-    }
-    Ok(shown(answer, Kept { opening, _driver: driver }, limits.body_idle))
+    let driver = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+    Ok((sender, Driver(driver)))
 }
 
 /// The request without what belongs to a hop.
@@ -117,18 +195,23 @@ fn written(corridor: &Corridor, asked: Asked) -> Result<Request<SendBody>, Probl
         .header(header::HOST, HeaderValue::from_str(&to.authority()).map_err(|_| bad())?)
         .body(body)
         .map_err(|_| bad())?;
-    let is_of_hop = |name: &str| fields::is_of_hop(name) || named.iter().any(|own| own == name);
+    let is_of_hop = |name: &str| {
+        // RFC 9110 §10.1.1: whoever expects a 100 was answered by us.
+        fields::is_of_hop(name) || name == header::EXPECT || named.iter().any(|own| own == name)
+    };
     for (name, value) in headers.iter().filter(|(name, _)| !is_of_hop(name.as_str())) {
         request.headers_mut().append(name, value.clone());
     }
     Ok(request)
 }
 
-fn shown(answer: Response<Incoming>, kept: Kept, idle: Duration) -> Response<OutBody> {
+fn shown(answer: Response<Incoming>, kept: Kept, corridor: &Corridor) -> Response<OutBody> {
     let (head, body) = answer.into_parts();
     let named = fields::connection_named(&head.headers).unwrap_or_default();
-    let sleep = Box::pin(tokio::time::sleep(idle));
-    let mut answer = Response::new(Passing { body, kept, idle, sleep }.boxed_unsync());
+    let flow = Flow::new(body, kept, &corridor.limits);
+    let lifeline = flow.lifeline();
+    let mut answer = Response::new(flow.boxed_unsync());
+    answer.extensions_mut().insert(lifeline);
     *answer.status_mut() = head.status;
     for (name, value) in &head.headers {
         if !fields::is_of_hop(name.as_str()) && !named.iter().any(|own| own == name.as_str()) {
@@ -136,63 +219,4 @@ fn shown(answer: Response<Incoming>, kept: Kept, idle: Duration) -> Response<Out
         }
     }
     answer
-}
-
-/// What an answer under way keeps.
-struct Kept {
-    opening: Opening,
-    _driver: Driver,
-}
-
-/// Ends the connection when it is dropped.
-struct Driver(AbortHandle);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// An answer's body on its way to the agent.
-struct Passing {
-    body: Incoming,
-    kept: Kept,
-    idle: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl Body for Passing {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.kept.opening.awake.is_over() {
-            return Poll::Ready(Some(Err(BodyError::Ended)));
-        }
-        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) else {
-            return match self.sleep.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::Idle))),
-                Poll::Pending => Poll::Pending,
-            };
-        };
-        let until = Instant::now() + self.idle;
-        self.sleep.as_mut().reset(until);
-        Poll::Ready(frame.map(|frame| match frame.map(Frame::into_data) {
-            Ok(Ok(data)) => Ok(Frame::data(data)),
-            // No phase has looked at them.
-            Ok(Err(_)) => Err(BodyError::Trailers),
-            Err(_) => Err(BodyError::BrokeOff),
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
