@@ -47,9 +47,16 @@ impl Household {
     pub(crate) async fn with_tool(recorder: &Recorder, key: &str) -> Self {
         let mut house = Self::empty();
         house.oracle.guard(key);
-        house.write("home/data/nightlatch.toml", &house.config(recorder));
         house.write("home/tool.toml", &manifest(recorder));
-        house.up().await;
+        // Another program may take a port between our looking and its use.
+        loop {
+            house.write("home/data/nightlatch.toml", &house.config(recorder));
+            if house.up().await {
+                break;
+            }
+            let log = fs::read_to_string(house.path("up.log")).unwrap_or_default();
+            assert!(log.contains("is in use"), "`up` ended:\n{log}");
+        }
         let file = house.home().join("tool.toml");
         house.json(&["tool", "add", file.to_str().expect("a path")]);
         let command = &mut house.command(Machine::AsItIs, &["connect", TOOL, "--from-env", "GIVEN_KEY"]);
@@ -132,17 +139,20 @@ impl Household {
         theirs(&path);
     }
 
-    async fn up(&mut self) {
+    /// Starts `up`; whether it answers, or has ended.
+    async fn up(&mut self) -> bool {
         let log = fs::File::create(self.path("up.log")).expect("a log file");
         let errors = log.try_clone().expect("a second handle");
         let mut command = self.command(Machine::AsItIs, &["up"]);
-        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("`up` starts");
-        self.up = Some(child);
-        eventually("`up` answers", Duration::from_secs(30), async || {
+        let mut child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("`up` starts");
+        let answers = eventually("`up` answers or ends", Duration::from_secs(60), async || {
             let healthy = self.command(Machine::AsItIs, &["health"]).output().expect("the program starts");
-            healthy.status.success().then_some(())
+            let ended = child.try_wait().expect("a child").is_some();
+            (ended || healthy.status.success()).then_some(!ended)
         })
         .await;
+        self.up = Some(child);
+        answers
     }
 
     /// The program with these arguments, as the user starts it in the project, not started.
