@@ -105,7 +105,7 @@ pub enum Advice {
     NetworkByPort,
     /// Unix sockets by path.
     Sockets,
-    /// The list of processes.
+    /// The list of processes, and memory that they share.
     Processes,
     /// Files.
     Files,
@@ -145,7 +145,9 @@ impl fmt::Display for Advice {
                 "network: TCP connections to the proxy's port number at other addresses are not stopped"
             }
             Self::Sockets => "sockets: Docker, D-Bus, ssh-agent and the like can be connected to",
-            Self::Processes => "processes: the list of your processes can be read",
+            Self::Processes => {
+                "processes: their list can be read, and System V memory be used that they share"
+            }
             Self::Files => "files: credentials in your home folder can be read, and all of your files written",
             Self::Truncation => "files: your files outside of the working folder can be emptied",
             Self::Signals => "signals: your other processes can be ended, and abstract sockets connected to",

@@ -39,8 +39,15 @@ impl Keeper {
         Ok(Self { line, heard: Heard::listen()?, children: signal(SignalKind::child())? })
     }
 
-    /// Serves until the program has ended, or `run` is gone.
-    pub(super) async fn serve(mut self) -> io::Result<()> {
+    /// Serves until the program has ended, or `run` is gone: also in the moment between the start of the program and
+    /// the word of it.
+    pub(super) async fn serve(self) -> io::Result<()> {
+        let served = self.obey().await;
+        clear_away();
+        served
+    }
+
+    async fn obey(mut self) -> io::Result<()> {
         loop {
             let (order, beside) = self.line.receive::<Order>()?;
             match (order, beside) {
@@ -128,11 +135,7 @@ impl Watch {
                     Ok(Order::Signal { number, count }) => self.pass_on(number, count).await,
                     Ok(_) => {}
                     // `run` is gone.
-                    Err(_) => {
-                        let _ = kill_process(self.program, Signal::KILL);
-                        clear_away();
-                        return Ok(());
-                    }
+                    Err(_) => return Ok(()),
                 },
             }
         };

@@ -10,14 +10,18 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, UdpSocket},
-    os::unix::{fs::chown, net::UnixListener},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        net::UnixListener,
+    },
     path::Path,
-    process::{Child, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
+use tempfile::NamedTempFile;
 
 const KEY: &str = "canary-key-6c2e8a0d4f7b9153";
 
@@ -61,8 +65,11 @@ const COMMANDS: &[&str] = &[
 ];
 
 /// What a whole sandbox refuses, and Landlock alone does not: it is said beforehand, in these words.
-const ADVISORY: &[(&str, &str)] =
-    &[("socket-of-an-agent", "sockets: Docker, D-Bus, ssh-agent"), ("process-list", "processes: the list")];
+const ADVISORY: &[(&str, &str)] = &[
+    ("socket-of-an-agent", "sockets: Docker, D-Bus, ssh-agent"),
+    ("process-list", "processes: their list can be read"),
+    ("memory-that-is-shared", "System V memory be used that they share"),
+];
 
 /// What succeeds without any sandbox, so that its refusal means something.
 const WORTH_REFUSING: &[&str] = &[
@@ -77,6 +84,8 @@ const WORTH_REFUSING: &[&str] = &[
     "signal-to-up",
     "signal-to-companion",
     "process-list",
+    "memory-that-is-shared",
+    "file-of-another-program",
     "socket-of-an-agent",
     "stream-to-this-machine",
     "datagram",
@@ -105,6 +114,9 @@ const ALWAYS: &[&str] = &[
     "environment-of-companion",
     "memory-of-companion",
     "descriptors-of-companion",
+    "environment-of-keeper",
+    "memory-of-keeper",
+    "descriptors-of-keeper",
     "victims-proxy-without-password",
     "victims-proxy-with-a-wrong-password",
 ];
@@ -120,6 +132,10 @@ struct Scene {
     /// A server of this machine, and how many came to it.
     streams: u16,
     streamed: Arc<AtomicUsize>,
+    /// A file of another program, in a folder that all share.
+    others: NamedTempFile,
+    /// The id of System V memory of another program of this user.
+    shared: String,
 }
 
 impl Scene {
@@ -151,6 +167,12 @@ impl Scene {
         }
         house.json(&["task", "open", "--agent", "laptop", "--name", "mine"]);
         let (victim, victim_proxy) = victim(&house);
+        let mut others = NamedTempFile::new_in("/var/tmp").expect("a file");
+        others.write_all(b"another program's").expect("a file");
+        fs::set_permissions(others.path(), fs::Permissions::from_mode(0o644)).expect("its mode");
+        let made = Command::new("ipcmk").args(["--shmem", "64", "--mode", "0666"]).output();
+        let made = String::from_utf8(made.expect("`ipcmk` is installed").stdout).expect("text");
+        let shared = made.rsplit(' ').next().expect("an id").trim().to_owned();
         let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a port");
         datagrams.set_nonblocking(true).expect("a socket");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -163,7 +185,7 @@ impl Scene {
                 answer(caller);
             }
         });
-        Self { recorder, house, victim, victim_proxy, datagrams, streams, streamed }
+        Self { recorder, house, victim, victim_proxy, datagrams, streams, streamed, others, shared }
     }
 
     /// `run` of a script by a user whose environment names further places.
@@ -199,12 +221,14 @@ impl Scene {
         assert!(login.contains('@'), "the victim has no password: {}", self.victim_proxy);
         let mut script = format!(
             "data={data} state={state} up={up} companion={companion} streams={streams} datagrams={datagrams}\n\
-             victim={victim_port} host={host}\n{PRELUDE}",
+             victim={victim_port} host={host} shared={shared} others={others}\n{PRELUDE}",
             data = self.house.data().display(),
             state = self.house.state().display(),
             up = self.house.pid(),
             companion = self.victim.id(),
             host = self.recorder.host(),
+            shared = self.shared,
+            others = self.others.path().display(),
         );
         script.push_str(ATTEMPTS_ON_FILES);
         script.push_str(ATTEMPTS);
@@ -232,6 +256,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
+        let _ = Command::new("ipcrm").args(["--shmem-id", &self.shared]).status();
     }
 }
 
@@ -277,13 +302,18 @@ const ATTEMPTS: &str = r#"
     try state-listed shell "lists $state/nightlatch"
     try api-socket curl -sSf --unix-socket "$data/run/api.sock" http://localhost/v1/ping
     try hidden-through-root shell "holds /proc/1/root$HOME/.netrc || holds /proc/$PPID/root$HOME/.netrc"
-    for who in up companion; do
+    # The one that started us passes on what it is told: whoever held it could answer in its name.
+    keeper=$PPID
+    for who in up companion keeper; do
         pid=${!who}
         try "environment-of-$who" shell "holds /proc/$pid/environ"
         try "memory-of-$who" shell "read -r range _ < /proc/$pid/maps && dd if=/proc/$pid/mem bs=4096 count=1 skip=\$((16#\${range%-*} / 4096))"
         try "descriptors-of-$who" shell "ls /proc/$pid/fd/0"
-        try "signal-to-$who" kill -0 $pid
+        test $who = keeper || try "signal-to-$who" kill -0 $pid
     done
+    try memory-that-is-shared shell "ipcs -m | grep -q ' $shared '"
+    try file-of-another-program holds "$others"
+    try places-of-other-programs lists /run
     try process-list shell "ls -d /proc/$up"
     try socket-of-an-agent curl -sS --max-time 2 --unix-socket "$HOME/agent.sock" http://localhost/
     try stream-to-this-machine shell "exec 3<>/dev/tcp/127.0.0.1/$streams"

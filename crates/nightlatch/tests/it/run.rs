@@ -287,7 +287,7 @@ async fn what_was_refused_is_said_with_the_command_that_would_allow_it() {
 async fn not_even_root_has_a_capability_inside() {
     let install = Install::started("").await;
     let script = r#"
-        grep -E 'CapPrm|CapEff|CapAmb' /proc/self/status | cut -f2 | sort -u
+        grep -h -E 'CapPrm|CapEff|CapAmb' /proc/self/status /proc/1/status | cut -f2 | sort -u
         mount -t tmpfs none /mnt && echo mounted
         umount /tmp && echo uncovered
         mount -o remount,rw,bind / && echo opened
