@@ -105,7 +105,6 @@ impl Tables {
             .filter_map(|host| Destination::new(host.scheme, host.host.exact()?, host.port).ok());
         let own = self.grants_of(tenant, task, tool);
         let own = own.filter_map(|grant| self.connection(tenant, grant.connection));
-        let own = own.filter(|row| row.tool == *tool && row.removed_at.is_none());
         let bound = own.flat_map(|row| row.hosts.clone()).filter(|host| host.route == route);
         exact.chain(bound.filter_map(|host| Destination::try_from(&host).ok())).collect()
     }

@@ -5,8 +5,13 @@ use crate::{
     client::{Answer, careless},
     world::{HOST, MANIFEST, Twist, World, hosts},
 };
-use nightlatch_domain::{reference::Reference, tool::BoundHost};
+use nightlatch_domain::{
+    ports::store::{ControlStore, KeeperStore},
+    reference::Reference,
+    tool::BoundHost,
+};
 use nightlatch_ledger::record::{Entry, EventName};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 async fn misused(world: &World) -> usize {
     let is_one =
@@ -44,6 +49,28 @@ async fn a_foreign_reference_of_another_tool_at_the_host_is_answered_like_an_unk
         assert_eq!(said(told(foreign).await), expected, "{foreign}");
         world.eventually("the alarm", || async { misused(&world).await == count + 1 }).await;
     }
+}
+
+#[tokio::test]
+async fn an_authority_names_a_host_for_as_long_as_a_connection_has_it() {
+    let world = World::new().await;
+    let manifest = "name = \"zeta\"\ntitle = \"Z\"\ndocs = \"https://d.test\"\nsafe_methods = true\n[[host]]\nhost = \"*.zeta.test\"\nkey = { kind = \"bearer\" }\n";
+    world.add_tools(&[("zeta", manifest)]).await;
+    let names = async |name: &str| {
+        let pem = world.trust(&world.alice).await;
+        let mut all = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap);
+        all.any(|one| one.windows(name.len()).any(|window| window == name.as_bytes()))
+    };
+    for name in ["a.zeta.test", "b.zeta.test"] {
+        let host = BoundHost { host: name.into(), ..hosts()[0].clone() };
+        world.granted(&world.alice, "zeta", vec![host]).await;
+        assert!(names(name).await, "{name}");
+    }
+    let connections = world.store.connections(world.tenant).await.unwrap();
+    let taken = connections.iter().find(|row| row.hosts[0].host == "b.zeta.test").unwrap();
+    world.store.remove_connection(world.tenant, taken.id, crate::keeper::past()).await.unwrap();
+    world.in_effect().await;
+    assert!(names("a.zeta.test").await && !names("b.zeta.test").await);
 }
 
 #[tokio::test]

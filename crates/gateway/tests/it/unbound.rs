@@ -7,6 +7,8 @@ use crate::{
     world::{EVIL, HOST, LOGIN, Twist, World},
 };
 use nightlatch_domain::{
+    ports::store::ControlStore,
+    principal::{Agent, AgentStatus},
     task::{Egress, TaskState},
     tool::Scheme,
 };
@@ -158,24 +160,37 @@ async fn sent(world: &World) -> Wire {
     wire
 }
 
+/// Ends alice's wake: by a human, which ends her connections too, or by its hour, which does not.
+async fn wake_ends(world: &World, by_its_hour: bool) {
+    match by_its_hour {
+        true => world.clock.forward(Duration::from_secs(3601)),
+        false => world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await,
+    }
+}
+
 #[tokio::test]
 async fn an_answer_in_plain_http_that_stands_still_is_cut_with_its_wake() {
-    let (world, _plain) = endless(true).await;
-    let mut wire = sent(&world).await;
-    assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
-    assert_eq!(wire.chunk().await.unwrap(), b"first");
-    world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await;
-    assert!(wire.is_closed().await, "it outlived its wake");
+    for by_its_hour in [false, true] {
+        let (world, _plain) = endless(true).await;
+        let mut wire = sent(&world).await;
+        assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
+        assert_eq!(wire.chunk().await.unwrap(), b"first");
+        wake_ends(&world, by_its_hour).await;
+        assert!(wire.is_closed().await, "it outlived its wake");
+    }
 }
 
 #[tokio::test]
 async fn a_request_in_plain_http_that_is_not_answered_ends_with_its_wake() {
-    let (world, plain) = endless(false).await;
-    let mut wire = sent(&world).await;
-    world.eventually("it arrived", || async { plain.count() == 1 }).await;
-    world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await;
-    let answer = tokio::time::timeout(Duration::from_secs(5), wire.answer()).await.expect("it goes on");
-    assert!(answer.status == 0 || answer.problem() == "outcome-unknown", "{answer:?}");
+    for by_its_hour in [false, true] {
+        let (world, plain) = endless(false).await;
+        let mut wire = sent(&world).await;
+        world.eventually("it arrived", || async { plain.count() == 1 }).await;
+        wake_ends(&world, by_its_hour).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), wire.answer()).await.expect("it goes on");
+        let is_cut = answer.status == 0 && !by_its_hour;
+        assert!(is_cut || answer.problem() == "outcome-unknown", "{answer:?}");
+    }
 }
 
 /// One request inside of a tunnel to the provider's host.
@@ -203,7 +218,15 @@ async fn what_is_public_beside_a_token_endpoint_is_looked_at_where_egress_is_ope
     assert!(seen.all("x-mine").is_empty() && seen.all("authorization").is_empty());
     assert_eq!(seen.all("host"), [LOGIN]);
     assert_eq!(recorded(&world).await, [(Some(LOGIN.to_owned()), Some(Scheme::Https), Some(443))]);
-    // Whoever ended or slept looks at nothing.
+    // Whoever was disabled looks at nothing, and neither does whose task has ended.
+    let agents = world.store.agents(world.tenant).await.unwrap();
+    let alice = agents.into_iter().find(|row| row.id == world.alice.agent).unwrap();
+    for (status, allowed) in [(AgentStatus::Disabled, false), (AgentStatus::Active, true)] {
+        world.store.put_agent(Agent { status, ..alice.clone() }).await.unwrap();
+        world.in_effect().await;
+        assert_eq!(asked(&world, &look).await.status == 200, allowed, "{status:?}");
+    }
+    login.take();
     world.set_task(&world.alice, |task| task.state = TaskState::Completed).await;
     assert_eq!(asked(&world, &look).await.problem(), "destination-denied");
     assert_eq!(login.count(), 0);
