@@ -213,3 +213,46 @@ fn is_at(origin: &Destination, scheme: Scheme, port: u16) -> bool {
 fn is_bound_at(origin: &Destination, host: &BoundHost) -> bool {
     host.host == origin.host() && is_at(origin, host.scheme, host.port)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Confirmed;
+    use nightlatch_domain::{
+        clock::Timestamp,
+        connection::{Connection, Source},
+        id::{ConnectionId, TenantId},
+        tool::{BoundHost, Placement, Scheme},
+    };
+
+    #[test]
+    fn what_is_struck_off_leaves_nothing_and_what_was_removed_is_never_entered() {
+        let at = Timestamp::from_millis(1);
+        let host = |route: &str| BoundHost {
+            scheme: Scheme::Https,
+            host: "a.test".into(),
+            port: 443,
+            path_prefix: "/".into(),
+            placement: Placement::Bearer,
+            route: route.into(),
+        };
+        let row = Connection {
+            tenant: TenantId::new(at, [1; 10]),
+            id: ConnectionId::new(at, [2; 10]),
+            tool: "acme".parse().unwrap(),
+            name: "main".parse().unwrap(),
+            account: None,
+            account_label: None,
+            source: Source::Static,
+            hosts: vec![host(""), host("other")],
+            created_at: at,
+            removed_at: None,
+        };
+        let mut confirmed = Confirmed::default();
+        confirmed.enter(&row);
+        assert!(confirmed.by_host.values().chain(confirmed.by_tool.values()).all(|ids| ids == &[row.id]));
+        confirmed.strike_off(&row);
+        assert!(confirmed.by_host.is_empty() && confirmed.by_tool.is_empty());
+        confirmed.enter(&Connection { removed_at: Some(at), ..row });
+        assert!(confirmed.by_host.is_empty() && confirmed.by_tool.is_empty());
+    }
+}

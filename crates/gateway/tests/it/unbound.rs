@@ -160,12 +160,19 @@ async fn sent(world: &World) -> Wire {
     wire
 }
 
-/// Ends alice's wake: by a human, which ends her connections too, or by its hour, which does not.
+/// Ends the wake that alice acts in: by a human, which ends her connections too; or by its hour, when she has the
+/// next one already, and her connections stay.
 async fn wake_ends(world: &World, by_its_hour: bool) {
-    match by_its_hour {
-        true => world.clock.forward(Duration::from_secs(3601)),
-        false => world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await,
+    if !by_its_hour {
+        return world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await;
     }
+    // It is renewed a quarter of an hour before its end.
+    for secs in [2701, 900] {
+        world.clock.forward(Duration::from_secs(secs));
+        world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
+        world.still_serves(&world.alice).await;
+    }
+    assert_eq!(world.keeper.count("wake"), 2);
 }
 
 #[tokio::test]
