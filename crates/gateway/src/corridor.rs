@@ -38,12 +38,11 @@ use crate::{
 };
 pub(crate) use admit::Admitted;
 use body::{Bounds, Downward};
-pub(crate) use body::{Counted, Lifeline, Pulse, Watched, upward};
+pub(crate) use body::{Counted, InBody, Lifeline, Pulse, Watched, upward};
 use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use nightlatch_domain::{
     clock::{Clock, Timestamp},
     exchange::Exchange,
@@ -83,7 +82,7 @@ pub(crate) struct Entry {
     /// Where it wants to go, or why the door could not tell.
     pub(crate) addressed: Result<Addressed, Problem>,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Incoming,
+    pub(crate) body: InBody,
 }
 
 /// A refusal on its way to the agent, and whether the ledger has it already.
@@ -207,7 +206,7 @@ struct Leaving {
     holding: Holding,
     recorded: Recorded,
     headers: HeaderMap,
-    body: Incoming,
+    body: InBody,
     share: running::Admitted,
     began: nightlatch_domain::clock::Boot,
 }

@@ -79,7 +79,7 @@ async fn at_listener(
         }
         checked => {
             let addressed = checked.and_then(|()| address(&head));
-            let entry = Entry { call, at, addressed, headers: head.headers, body };
+            let entry = Entry { call, at, addressed, headers: head.headers, body: body.into() };
             corridor::walk(&shared.corridor, peer, entry).await
         }
     }

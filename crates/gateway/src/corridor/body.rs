@@ -19,6 +19,52 @@ use std::{
 };
 use tokio::time::{Instant, Sleep};
 
+/// The agent's body as a call brings it: still coming in, or all of it in hand, because somebody had to read it
+/// before the call could be judged.
+pub(crate) enum InBody {
+    /// On its way, and read by nobody.
+    Incoming(Incoming),
+    /// All of it.
+    #[expect(dead_code, reason = "made by the room that reads bodies for policy, and by the `call` door")]
+    Whole(Bytes),
+}
+
+impl From<Incoming> for InBody {
+    fn from(body: Incoming) -> Self {
+        Self::Incoming(body)
+    }
+}
+
+impl Body for InBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut *self {
+            Self::Incoming(body) => Pin::new(body).poll_frame(context),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(body) => body.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
 /// What has passed in one direction.
 pub(crate) struct Tally {
     pub(crate) bytes: u64,
@@ -77,13 +123,13 @@ impl Standstill {
 
 /// The agent's body on its way to the tool.
 struct Upward {
-    body: Incoming,
+    body: InBody,
     counted: Counted,
     standstill: Standstill,
 }
 
 /// The agent's body, as the pool sends it.
-pub(crate) fn upward(body: Incoming, counted: Counted, idle: Duration) -> SendBody {
+pub(crate) fn upward(body: InBody, counted: Counted, idle: Duration) -> SendBody {
     if body.is_end_stream() {
         counted.complete();
     }

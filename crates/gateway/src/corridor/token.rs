@@ -6,7 +6,7 @@
 //! `invalid_grant` (RFC 6749 §5.2), one answer for unknown and foreign references and for requests that are no
 //! refresh. What a client sends beside it (its own client id and secret) is not looked at.
 
-use super::{Admitted, Corridor, Refused, Shown, record::Alarm};
+use super::{Admitted, Corridor, InBody, Refused, Shown, record::Alarm};
 use crate::{
     answer::{self, OutBody},
     directory::{Named, Tables},
@@ -14,7 +14,6 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use nightlatch_domain::{
     clock::Timestamp,
     exchange::Caller,
@@ -77,7 +76,7 @@ impl Corridor {
         admitted: &Admitted,
         tools: &BTreeSet<Name>,
         (call, at): (CallId, Timestamp),
-        (headers, body): (&HeaderMap, Incoming),
+        (headers, body): (&HeaderMap, InBody),
     ) -> Result<Response<OutBody>, Refused> {
         let asked = asked(headers, body).await;
         // By what is known now: the body may have taken its time.
@@ -138,7 +137,7 @@ fn lasts(
 }
 
 /// What a refresh asks with; none for whatever is no refresh.
-async fn asked(headers: &HeaderMap, body: Incoming) -> Option<Asked> {
+async fn asked(headers: &HeaderMap, body: InBody) -> Option<Asked> {
     let gathered = timeout(BODY_WITHIN, Limited::new(body, BODY_MAX_BYTES).collect()).await;
     let bytes = gathered.ok()?.ok()?.to_bytes();
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();

@@ -36,7 +36,7 @@ mod tunnel;
 use super::{addressed, addressed::Addressed, framing, local};
 use crate::{
     answer::{self, OutBody},
-    corridor::{self, Corridor, Entry, Look, Reach, part_of},
+    corridor::{self, Corridor, Entry, InBody, Look, Reach, part_of},
     gateway::{Shared, Tunnels},
     peer::Peer,
 };
@@ -135,7 +135,7 @@ pub(super) async fn within(
     (call, at): (CallId, Timestamp),
     (head, body): (Parts, Incoming),
 ) -> Response<OutBody> {
-    let corridor = &shared.corridor;
+    let (corridor, body) = (&shared.corridor, InBody::from(body));
     let addressed = match target_within(peer, to, &head) {
         Ok(target) if is_look(corridor, peer, to, (&head.headers, &target), &body) => {
             let (to, headers) = (to.clone(), head.headers);
@@ -162,7 +162,7 @@ fn is_look(
     peer: &Peer,
     to: &Destination,
     (headers, target): (&HeaderMap, &Target),
-    body: &Incoming,
+    body: &InBody,
 ) -> bool {
     body.is_end_stream() && corridor.looks(peer, to, &Look { target, headers }).is_ok()
 }
@@ -175,7 +175,7 @@ pub(super) async fn plain(
     mut head: Parts,
     body: Incoming,
 ) -> Response<OutBody> {
-    let corridor = &shared.corridor;
+    let (corridor, body) = (&shared.corridor, InBody::from(body));
     // RFC 9110 §11.7.2: it was for the proxy before us.
     head.headers.remove(header::PROXY_AUTHORIZATION);
     let asked = asked_plainly(&head);

@@ -8,7 +8,7 @@ mod flow;
 
 use crate::{
     answer::{self, OutBody},
-    corridor::{self, Corridor, Counted, Look, Way, upward},
+    corridor::{self, Corridor, Counted, InBody, Look, Way, upward},
     fields,
     peer::Peer,
     wakes::Awake,
@@ -44,7 +44,7 @@ pub(super) struct Asked {
     pub(super) to: Destination,
     pub(super) target: Target,
     pub(super) headers: HeaderMap,
-    pub(super) body: Incoming,
+    pub(super) body: InBody,
     /// Tools have the host, and it is a look at something else there.
     pub(super) looks: bool,
 }
