@@ -10,6 +10,7 @@ mod bans;
 mod licence;
 mod machine;
 mod parts;
+mod peers;
 mod suite;
 mod tidy;
 
@@ -27,7 +28,8 @@ usage: cargo xtask <what>
   torture           the same for what is slow by nature: tests named `torture_…`
   parts install     install the real servers into the parts folder
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
-  parts check       start them, prove that they are what the tests take them for, end them";
+  parts check       start them, prove that they are what the tests take them for, end them
+  peers install     install the proxies that ours is held against; prints where each lies";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +52,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["torture", rest @ ..] => suite::torture(rest),
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),
+        ["peers", "install"] => peers::show(),
         ["parts", "check"] => parts::start().map(drop),
         _ => Err(Fault::one(USAGE)),
     }

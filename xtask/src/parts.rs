@@ -35,7 +35,7 @@
 //! A server ends when its standard input does, and we hold the other end of that pipe: Ctrl-C, a failing test and
 //! SIGKILL alike leave none behind.
 
-mod install;
+pub(crate) mod install;
 mod server;
 
 use std::{
@@ -55,14 +55,14 @@ const WATCH: Duration = Duration::from_secs(1);
 
 /// The folders of the parts: what is installed, what this run writes, and the scripts that the project keeps.
 #[derive(Debug)]
-struct Places {
-    installed: PathBuf,
+pub(crate) struct Places {
+    pub(crate) installed: PathBuf,
     run: PathBuf,
     scripts: PathBuf,
 }
 
 impl Places {
-    fn find() -> Outcome<Self> {
+    pub(crate) fn find() -> Outcome<Self> {
         let root = machine::root()?;
         let installed =
             machine::variable("NIGHTLATCH_PARTS").map_or_else(|| root.join(".parts"), PathBuf::from);

@@ -55,7 +55,7 @@ const NPM_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 /// Installs what is missing.
 pub(super) fn everything(places: &Places) -> Outcome {
     let _alone = alone(&places.installed)?;
-    programs()?;
+    programs(&PROGRAMS)?;
     python(places, "venv", "requirements.txt")?;
     agents(places)?;
     npm(places, &OIDC)?;
@@ -63,14 +63,15 @@ pub(super) fn everything(places: &Places) -> Outcome {
 }
 
 /// Held while something is installed.
-fn alone(installed: &Path) -> Outcome<File> {
+pub(crate) fn alone(installed: &Path) -> Outcome<File> {
     let locked = File::create(installed.join("lock")).and_then(|file| file.lock().map(|()| file));
     locked.map_err(|error| Fault::one(format!("parts: cannot lock `{}`: {error}", installed.display())))
 }
 
-fn programs() -> Outcome {
+/// Installs the Debian packages among these whose program does not run; their services stay off.
+pub(crate) fn programs(wanted: &[(&[&str], &'static str)]) -> Outcome {
     let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(words, _)| !runs(words)).map(|(_, package)| *package).collect();
+        wanted.iter().filter(|(words, _)| !runs(words)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -85,7 +86,8 @@ fn programs() -> Outcome {
 
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    // In runlevel 1 no service is started by its installation.
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     apt
 }
 
@@ -104,7 +106,7 @@ fn is_root() -> Outcome<bool> {
 }
 
 /// A virtual environment with exactly what a list names; node comes with that of the servers.
-fn python(places: &Places, name: &str, list: &str) -> Outcome {
+pub(crate) fn python(places: &Places, name: &str, list: &str) -> Outcome {
     let requirements = places.scripts.join(list);
     once(&places.installed.join(name), &machine::read(&requirements)?, |venv| {
         machine::output(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
