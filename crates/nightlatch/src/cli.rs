@@ -429,7 +429,9 @@ Examples:
   nightlatch agent enrol laptop --task triage
   nightlatch agent enrol laptop                   (opens a task of 24 hours)
 
-The code is good for ten minutes and once. The agent makes its own key; it never leaves the agent.")]
+The code is good for ten minutes and once. The agent makes its own key; it never leaves the agent.
+A user of this machine is enrolled likewise, over the socket that nightlatch.toml names:
+  curl --unix-socket /run/nightlatch/gateway.sock -d '{\"code\":\"nle_…\"}' http://localhost/v1/enrol")]
     Enrol {
         /// Its id or name
         agent: String,

@@ -10,7 +10,7 @@ use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     ops::Range,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 use toml::{
     Spanned,
@@ -23,7 +23,7 @@ pub(crate) const FILE: &str = "nightlatch.toml";
 /// Tables and the keys that they know; the root's name is empty.
 const KEYS: [(&str, &[&str]); 6] = [
     ("", &["gateway", "redirect", "keeper", "map", "allow"]),
-    ("gateway", &["listen", "names"]),
+    ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
     ("map", &["host", "to", "root", "open"]),
@@ -37,6 +37,8 @@ const FIRST: &str = "\
 # [gateway]
 # listen = \"127.0.0.1:8443\"
 # names = [\"nightlatch.internal\"]  # further host names under which agents may call it
+# socket = \"/run/nightlatch/gateway.sock\"  # also over a Unix socket, for users that enrolled there; not in the data folder
+# own_user = true                 # there, the user that runs `up` may be an agent too: every program of it is that agent
 #
 # [redirect]                      # registered at providers: change it before the first login
 # listen = \"127.0.0.1:8444\"
@@ -86,6 +88,10 @@ pub(crate) struct Config {
     pub(crate) gateway: SocketAddr,
     /// Host names besides the loopback ones under which agents may call the gateway.
     pub(crate) names: Vec<String>,
+    /// A Unix socket on which the gateway listens too, admitting by the peer's user.
+    pub(crate) socket: Option<PathBuf>,
+    /// Whether the user that runs this process may be an agent there.
+    pub(crate) own_user: bool,
     /// Where redirects are answered; loopback, since it is plain HTTP.
     pub(crate) redirect: SocketAddr,
     /// Whether the keeper refreshes ahead of expiry by its timer; without it, when a call needs it.
@@ -109,6 +115,8 @@ struct Raw {
 struct Gateway {
     listen: Option<SocketAddr>,
     names: Vec<String>,
+    socket: Option<Spanned<PathBuf>>,
+    own_user: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,7 +178,10 @@ impl Config {
         let raw: Raw = toml::from_str(text).map_err(|error| at(text, error.span(), error.message()))?;
         let redirect =
             raw.redirect.listen.map_or_else(|| Ok(local(8444)), |listen| loopback(text, &listen))?;
+        let socket = raw.gateway.socket.as_ref().map(|socket| outside(text, socket, folder)).transpose()?;
         Ok(Self {
+            socket,
+            own_user: raw.gateway.own_user,
             gateway: raw.gateway.listen.unwrap_or_else(|| local(8443)),
             names: raw.gateway.names,
             redirect,
@@ -220,6 +231,18 @@ fn loopback(text: &str, listen: &Spanned<SocketAddr>) -> Result<SocketAddr, Conf
         address.port()
     );
     Err(at(text, Some(listen.span()), &message))
+}
+
+/// Who may connect to the socket must not need to see the data folder, and a program in the sandbox of `run`, which
+/// hides that folder, must not find its place by it.
+fn outside(text: &str, socket: &Spanned<PathBuf>, folder: &Path) -> Result<PathBuf, ConfigError> {
+    let path = socket.get_ref();
+    let is_plain = path.is_absolute() && !path.components().any(|part| part == Component::ParentDir);
+    if is_plain && !path.starts_with(folder) {
+        return Ok(path.clone());
+    }
+    let message = "`[gateway] socket` must be a whole path outside the data folder: write `/run/nightlatch/gateway.sock`";
+    Err(at(text, Some(socket.span()), message))
 }
 
 /// Refuses keys that no table knows, with the nearest that it does.
@@ -338,6 +361,22 @@ mod tests {
             refusal("[[allow]]\nhost = \"a.example\"\naddress = \"x\"\n").contains("no address of a host")
         );
         assert!(refusal("gateway = 1\n").starts_with("nightlatch.toml:1: "));
+    }
+
+    #[test]
+    fn the_socket_lies_outside_the_data_folder() {
+        let read =
+            |path: &str| Config::parse(&format!("[gateway]\nsocket = \"{path}\"\n"), Path::new("/srv/data"));
+        let config = read("/run/nightlatch/gateway.sock").unwrap();
+        assert_eq!(config.socket.as_deref(), Some(Path::new("/run/nightlatch/gateway.sock")));
+        assert!(!config.own_user);
+        for path in ["gateway.sock", "/srv/data/run/gateway.sock", "/srv/other/../data/gateway.sock"] {
+            let said = read(path).unwrap_err().to_string();
+            assert!(
+                said.starts_with("nightlatch.toml:2: ") && said.contains("outside the data folder"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

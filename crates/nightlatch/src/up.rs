@@ -69,6 +69,8 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
     let told = Told::listen()?;
     let gateway = listen::tcp(config.gateway).await?;
     let redirects = listen::tcp(config.redirect).await?;
+    let socket = config.socket.clone();
+    let users = socket.as_deref().map(listen::unix).transpose()?;
     let addresses = (gateway.local_addr()?, redirects.local_addr()?);
     let (stop, stopped) = watch::channel(false);
     let house = House::build(place, config, addresses, stop.clone()).await?;
@@ -87,8 +89,9 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
         let redirects = server::serve(redirects, Control::redirects(&of_redirects), until_redirects);
         tokio::join!(api, redirects)
     };
-    let (_, served) = tokio::join!(faces, house.serve_gateway(gateway, stopped));
+    let (_, served) = tokio::join!(faces, house.serve_gateway(gateway, users, stopped));
     let _ = std::fs::remove_file(place.path("run/api.sock"));
+    socket.into_iter().for_each(|path| drop(std::fs::remove_file(path)));
     house.close().await;
     hint("nightlatch has stopped");
     served

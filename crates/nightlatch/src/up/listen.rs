@@ -1,8 +1,16 @@
 //! Opening a port, and saying who holds it where it is taken.
 
 use crate::place::program;
-use std::{fs, io, net::SocketAddr};
-use tokio::net::TcpListener;
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::{
+        fs::{FileTypeExt as _, PermissionsExt as _},
+        net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+use tokio::net::{TcpListener, UnixListener};
 
 /// Why a port cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +33,39 @@ pub(crate) enum ListenError {
         /// What it said.
         source: io::Error,
     },
+    /// Something is there that is not a socket which a dead process left.
+    #[error(
+        "`{path}` is in use; end the program that listens there, or choose another `socket` in nightlatch.toml"
+    )]
+    SocketInUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system said no to a socket.
+    #[error(
+        "`{path}` cannot be listened on: {source}; make its folder, or choose another `socket` in nightlatch.toml"
+    )]
+    SocketRefused {
+        /// The path.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// Listens on a Unix socket that any user may connect to: who it is, the kernel says, and whether it may, its
+/// enrolment. A socket that nobody answers is removed; anything else that stands there is not ours to remove.
+pub(super) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
+    let refused = |source| ListenError::SocketRefused { path: path.to_owned(), source };
+    if let Ok(found) = fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
+            return Err(ListenError::SocketInUse { path: path.to_owned() });
+        }
+        fs::remove_file(path).map_err(refused)?;
+    }
+    let listener = UnixListener::bind(path).map_err(refused)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(refused)?;
+    Ok(listener)
 }
 
 /// Listens on an address.
@@ -73,7 +114,8 @@ fn owner(inode: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ListenError, tcp};
+    use super::{ListenError, tcp, unix};
+    use std::fs;
 
     #[tokio::test]
     async fn a_busy_port_names_who_holds_it() {
@@ -81,5 +123,23 @@ mod tests {
         let address = held.local_addr().unwrap();
         let Err(ListenError::InUse { holder, .. }) = tcp(address).await else { panic!("it is in use") };
         assert!(holder.contains(&format!("pid {}", std::process::id())), "{holder}");
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_answers_gives_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.sock");
+        let held = unix(&path).unwrap();
+        assert!(matches!(unix(&path), Err(ListenError::SocketInUse { .. })));
+        drop(held);
+        drop(unix(&path).unwrap());
+        let file = folder.path().join("file");
+        fs::write(&file, "mine").unwrap();
+        assert!(matches!(unix(&file), Err(ListenError::SocketInUse { .. })));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+        assert!(matches!(
+            unix(&folder.path().join("none/gateway.sock")),
+            Err(ListenError::SocketRefused { .. })
+        ));
     }
 }

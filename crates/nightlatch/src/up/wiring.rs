@@ -30,7 +30,10 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
 
 /// How many changes of the feed are read at once to find its end.
 const CHANGES_AT_ONCE: u32 = 1000;
@@ -44,6 +47,8 @@ pub(super) struct House {
     keeper: Keeper,
     ledger: Ledger,
     tls: Arc<rustls::ServerConfig>,
+    /// Who is no agent at the socket: the user that runs this, unless the operator says so.
+    own_uid: Option<u32>,
 }
 
 /// What most rooms are given.
@@ -80,9 +85,11 @@ impl House {
         let drains = Arc::new(LateDrains::default());
         let keeper =
             keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
+        let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
         let gateway = gateway(config.names, &gateway_keys, &keeper, &common);
         drains.bind(gateway.drains());
-        let warnings = warnings(addresses.0, config.refresh_timer);
+        let own_user = config.own_user && config.socket.is_some();
+        let warnings = warnings(addresses.0, config.refresh_timer, own_user);
         let control = control(
             &common,
             &keeper,
@@ -90,20 +97,32 @@ impl House {
             Outside { own_profiles, token, stop, facts: facts(addresses, gateway_keys.tls(), warnings) },
         );
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
-        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, tls })
+        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, tls, own_uid })
     }
 
     /// Serves the gateway until `stopped`, then lets running calls finish.
     pub(super) async fn serve_gateway(
         &self,
         listener: TcpListener,
-        mut stopped: watch::Receiver<bool>,
+        users: Option<UnixListener>,
+        stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        let told = async move {
-            // An error means that nobody is left who could say it: then it is over as well.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
+        let told = || {
+            let mut stopped = stopped.clone();
+            async move {
+                // An error means that nobody is left who could say it: then it is over as well.
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            }
         };
-        self.gateway.serve(listener, Arc::clone(&self.tls), told).await.map_err(start)
+        let over_tls = self.gateway.serve(listener, Arc::clone(&self.tls), told());
+        let over_socket = async {
+            match users {
+                Some(listener) => self.gateway.serve_unix(listener, self.own_uid, told()).await,
+                None => Ok(()),
+            }
+        };
+        let (keys, users) = tokio::join!(over_tls, over_socket);
+        keys.and(users).map_err(start)
     }
 
     /// Ends what runs behind the listeners, the ledger last.
@@ -253,7 +272,7 @@ fn pin(spki_sha256: &str) -> String {
     format!("sha256//{}", STANDARD.encode(bytes))
 }
 
-fn warnings(gateway: SocketAddr, refresh_timer: bool) -> Vec<String> {
+fn warnings(gateway: SocketAddr, refresh_timer: bool, own_user: bool) -> Vec<String> {
     let cases = [
         (
             !gateway.ip().is_loopback(),
@@ -262,6 +281,10 @@ fn warnings(gateway: SocketAddr, refresh_timer: bool) -> Vec<String> {
         (
             !refresh_timer,
             "the keeper's timer is off (nightlatch.toml): a connection that nobody uses will die",
+        ),
+        (
+            own_user,
+            "`own_user` is on (nightlatch.toml): once this user is enrolled at the socket, each of its programs is that agent",
         ),
     ];
     cases.iter().filter(|(holds, _)| *holds).map(|(_, text)| (*text).to_owned()).collect()

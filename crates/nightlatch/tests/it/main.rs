@@ -25,5 +25,6 @@ mod refresh;
 mod run;
 mod streams;
 mod unchanged;
+mod users;
 mod walls;
 mod world;

@@ -28,6 +28,8 @@ pub(crate) struct Install {
     gateway_port: u16,
     redirect_port: u16,
     config: String,
+    /// Further keys of `[gateway]`.
+    gateway_keys: String,
     /// The log's level; TRACE but where a body of a gigabyte would be traced.
     pub(crate) log_level: &'static str,
     /// What must not be seen here, and what was shown.
@@ -44,6 +46,7 @@ impl Install {
             gateway_port: free_port(),
             redirect_port: free_port(),
             config: config.to_owned(),
+            gateway_keys: String::new(),
             log_level: "trace",
             oracle: Arc::default(),
             up: None,
@@ -57,6 +60,17 @@ impl Install {
     /// An installation whose `up` answers.
     pub(crate) async fn started(config: &str) -> Self {
         let mut install = Self::prepared(config);
+        install.up().await;
+        install
+    }
+
+    /// The same that listens on a Unix socket too, with further keys of `[gateway]`.
+    pub(crate) async fn with_socket(config: &str, keys: &str) -> Self {
+        let mut install = Self::prepared(config);
+        install.gateway_keys = format!("socket = \"{}\"\n{keys}", install.gateway_socket().display());
+        // Another user must get there.
+        fs::set_permissions(install.root(), fs::Permissions::from_mode(0o711)).expect("its mode");
+        install.write_config();
         install.up().await;
         install
     }
@@ -80,6 +94,10 @@ impl Install {
 
     pub(crate) fn root(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(crate) fn gateway_socket(&self) -> PathBuf {
+        self.root().join("gateway.sock")
     }
 
     pub(crate) fn gateway(&self) -> String {
@@ -108,8 +126,8 @@ impl Install {
 
     fn write_config(&self) {
         let text = format!(
-            "{}\n[gateway]\nlisten = \"127.0.0.1:{}\"\n\n[redirect]\nlisten = \"127.0.0.1:{}\"\n",
-            self.config, self.gateway_port, self.redirect_port
+            "{}\n[gateway]\nlisten = \"127.0.0.1:{}\"\n{}\n[redirect]\nlisten = \"127.0.0.1:{}\"\n",
+            self.config, self.gateway_port, self.gateway_keys, self.redirect_port
         );
         self.write("nightlatch.toml", &text);
     }
