@@ -2,6 +2,7 @@
 //!
 //! A key service (KMS, Transit, PKCS#11) would stand here beside [`keeper`]'s file.
 
+pub mod calls;
 mod file;
 pub mod gateway;
 pub mod interception;

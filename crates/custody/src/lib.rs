@@ -9,6 +9,7 @@
 //! | [`seal`] | command line, control, anyone | seal to a public key; opens nothing |
 //! | [`keys::keeper`] | the keeper | wrap and open at rest, vouch for rows, open the intake, seal leases |
 //! | [`keys::gateway`] | the gateway | TLS identity, the ledger's signing key and keyed hash |
+//! | [`keys::calls`] | the gateway | seal and open durable calls at rest; no credential is among them |
 //! | [`keys::interception`] | the gateway | one name-constrained authority a tool, for its proxy door |
 //! | [`replica`] | the gateway's `attach` | an ephemeral key of one wake; opens its leases |
 //! | [`entropy`] | the program | the system's generator behind the domain's port |
@@ -35,6 +36,7 @@ mod wrap;
 
 pub use error::CustodyError;
 pub use keys::{
+    calls::CallKey,
     gateway::{GatewayKeys, TlsIdentity},
     interception::{Authority, Interception},
     keeper::KeeperKeys,

@@ -1,8 +1,8 @@
 //! At rest: a fresh data key for every secret, itself wrapped under the keeper's key.
 //!
 //! Both layers are AES-256-GCM-SIV (RFC 8452), which does not fall apart should a nonce ever repeat (a
-//! cloned machine repeats its generator). Both take the whole [`SealContext`] as associated data: the
-//! struct in JSON, fields in the order of their declaration, behind a label for each layer. Two
+//! cloned machine repeats its generator). Both take the whole context as associated data: the
+//! struct in JSON, fields in the order of their declaration, behind a label for each layer and kind of context. Two
 //! different contexts give different bytes, because the bytes read back as the context that made them
 //! (a property test holds it), and nothing in it is a map or a float.
 
@@ -11,8 +11,9 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, Unbou
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nightlatch_domain::{
     clock::{Entropy, random},
-    sealed::{SealContext, Wrapped},
+    sealed::{CallContext, SealContext, Wrapped},
 };
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 /// The only format that exists.
@@ -26,11 +27,25 @@ enum Layer {
     Content,
 }
 
+/// What something at rest is bound to.
+pub(crate) trait Context: Serialize {
+    /// What the associated data of data key and content begin with: no kind of context can stand for another.
+    const LABELS: [&'static [u8]; 2];
+}
+
+impl Context for SealContext {
+    const LABELS: [&'static [u8]; 2] = [b"nightlatch wrap v1 data key\0", b"nightlatch wrap v1 content\0"];
+}
+
+impl Context for CallContext {
+    const LABELS: [&'static [u8]; 2] = [b"nightlatch call v1 data key\0", b"nightlatch call v1 content\0"];
+}
+
 /// Wraps under `key`.
-pub(crate) fn wrap(
+pub(crate) fn wrap<C: Context>(
     key: &[u8; KEY_LEN],
     secret: &Secret,
-    context: &SealContext,
+    context: &C,
     entropy: &dyn Entropy,
 ) -> Result<Wrapped, CustodyError> {
     let data_key = Zeroizing::new(random::<KEY_LEN>(entropy)?);
@@ -42,10 +57,10 @@ pub(crate) fn wrap(
 }
 
 /// Opens what [`wrap`] made with the same key and context.
-pub(crate) fn open(
+pub(crate) fn open<C: Context>(
     key: &[u8; KEY_LEN],
     wrapped: &Wrapped,
-    context: &SealContext,
+    context: &C,
 ) -> Result<Secret, CustodyError> {
     if wrapped.format != FORMAT {
         return Err(CustodyError::Refused);
@@ -55,12 +70,12 @@ pub(crate) fn open(
     decrypt(data_key, &wrapped.ciphertext, &associated(Layer::Content, context)?)
 }
 
-fn associated(layer: Layer, context: &SealContext) -> Result<Vec<u8>, CustodyError> {
-    let label: &[u8] = match layer {
-        Layer::DataKey => b"nightlatch wrap v1 data key\0",
-        Layer::Content => b"nightlatch wrap v1 content\0",
+fn associated<C: Context>(layer: Layer, context: &C) -> Result<Vec<u8>, CustodyError> {
+    let [data_key, content] = C::LABELS;
+    let mut bytes = match layer {
+        Layer::DataKey => data_key.to_vec(),
+        Layer::Content => content.to_vec(),
     };
-    let mut bytes = label.to_vec();
     serde_json::to_writer(&mut bytes, context).map_err(|_| CustodyError::SealFailed)?;
     Ok(bytes)
 }

@@ -72,6 +72,12 @@ macro_rules! ids {
             pub fn new(at: Timestamp, random: [u8; 10]) -> Self {
                 Self(uuid_v7(at, random))
             }
+
+            /// The time that it was made from.
+            #[must_use]
+            pub const fn time(&self) -> Timestamp {
+                Timestamp::from_millis((self.0.get() >> 80) as i64)
+            }
         }
 
         impl fmt::Display for $name {
@@ -161,6 +167,8 @@ mod tests {
         assert_eq!(bits >> 80, 0x0123_4567_89AB);
         assert_eq!((bits >> 76) & 0xF, 7);
         assert_eq!((bits >> 62) & 0b11, 0b10);
+        let at = Timestamp::from_millis(0x0123_4567_89AB);
+        assert_eq!(TaskId::new(at, [0xFF; 10]).time(), at);
     }
 
     #[test]

@@ -4,10 +4,12 @@
 //! keeper; a lease, on its way to the gateway. [`Wrapped`] is at rest under the keeper's key (a data
 //! key of its own for each generation); it can be opened only together with the very [`SealContext`]
 //! that it was wrapped with, so that a row that was moved, swapped or edited opens to nothing.
-//! [`Attestation`] is the keeper's MAC over a row that holds no secret but decides.
+//! What a durable call asks for and was answered is [`Wrapped`] too, under a key of the gateway's and with a
+//! [`CallContext`]. [`Attestation`] is the keeper's MAC over a row that holds no secret but decides.
 //! Only `custody` makes or opens any of them.
 
 use crate::{
+    call::CallPlace,
     id::{ChainId, ClientId, ConnectionId, FamilyId, KeyId, TenantId},
     tool::{BoundHost, Name},
 };
@@ -103,6 +105,30 @@ pub struct SealContext {
     pub client_auth: Option<ClientAuth>,
     /// Where the credential may go, and where it stands there.
     pub hosts: Vec<BoundHost>,
+}
+
+/// What a sealed part of a durable call is bound to: a part that was moved to another call, or put in the place of
+/// another part, opens to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallContext {
+    /// Whose call it is.
+    pub place: CallPlace,
+    /// SHA-256 of the request, hexadecimal.
+    pub request_sha256: String,
+    /// What it is.
+    pub part: CallPart,
+}
+
+/// The parts of a durable call that are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CallPart {
+    /// Who asked, and for what.
+    Request,
+    /// The agent's word that it may go on without it.
+    Mandate,
+    /// The final answer.
+    Result,
 }
 
 /// How a client authenticates at the token endpoint (RFC 8414 §2, `token_endpoint_auth_methods`).

@@ -20,7 +20,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::
 use std::path::Path;
 use zeroize::Zeroizing;
 
-const SEED_LEN: usize = 32;
+pub(super) const SEED_LEN: usize = 32;
 /// Local callers reach the gateway by these; what they trust is the pinned key.
 const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -88,7 +88,7 @@ impl GatewayKeys {
     }
 }
 
-fn seed(
+pub(super) fn seed(
     folder: &Path,
     name: &str,
     purpose: &'static str,

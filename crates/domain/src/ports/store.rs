@@ -4,6 +4,10 @@
 //! context. Every write that another plane must see moves the feed's counter row in the same
 //! transaction, so that the feed is gapless. One conformance suite runs against every implementation.
 
+mod calls;
+
+pub use calls::{Accepted, CallRoom, CallRow, CallStore};
+
 use super::Boxed;
 use crate::{
     chain::{

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests: a failure is a panic")]
 
+pub mod calls;
 pub mod connecting;
 pub mod directory;
 pub mod isolation;
@@ -13,16 +14,18 @@ pub mod keeping;
 pub mod people;
 pub(crate) mod world;
 
-use nightlatch_domain::ports::store::{ControlStore, DirectoryStore, KeeperStore, LedgerStore};
+use nightlatch_domain::ports::store::{CallStore, ControlStore, DirectoryStore, KeeperStore, LedgerStore};
 use std::sync::Arc;
 
-/// One store as the four planes see it.
+/// One store as the planes see it.
 #[derive(Clone)]
 pub struct Planes {
     /// Control's part.
     pub control: Arc<dyn ControlStore>,
     /// The gateway's part.
     pub directory: Arc<dyn DirectoryStore>,
+    /// The gateway's durable calls.
+    pub calls: Arc<dyn CallStore>,
     /// The keeper's part.
     pub keeper: Arc<dyn KeeperStore>,
     /// The ledger's part.
@@ -68,6 +71,17 @@ macro_rules! conformance {
                 a_waiter_is_woken_by_a_change
                 a_waiter_is_not_kept_past_its_time
                 ended_rows_are_in_the_directory_and_removed_connections_are_not
+            }
+            calls {
+                of_many_calls_by_one_key_one_is_kept_and_the_others_are_shown_it
+                a_key_belongs_to_its_task
+                a_call_comes_back_as_it_was_written
+                of_eight_marks_one_is_taken
+                a_step_is_taken_from_the_step_before_it_alone
+                a_final_answer_stays
+                a_full_task_takes_no_further_call_and_others_are_not_full
+                what_is_open_is_found_and_never_forgotten
+                a_call_is_nobody_elses
             }
             keeping {
                 of_eight_claimers_one_wins

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_first.sql"),
     include_str!("../../migrations/sqlite/0002_task_egress.sql"),
+    include_str!("../../migrations/sqlite/0003_calls.sql"),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

@@ -27,7 +27,13 @@ mod sqlite {
         fn open(&self) -> Planes {
             let now = Timestamp::from_millis(1_750_000_000_000);
             let store = Arc::new(SqliteStore::open(&self.0.path().join("db.sqlite"), now).unwrap());
-            Planes { control: store.clone(), directory: store.clone(), keeper: store.clone(), ledger: store }
+            Planes {
+                control: store.clone(),
+                directory: store.clone(),
+                calls: store.clone(),
+                keeper: store.clone(),
+                ledger: store,
+            }
         }
     }
 

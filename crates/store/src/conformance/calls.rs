@@ -1,0 +1,214 @@
+//! Durable calls: kept once a key, each step taken once and from the step before it, final answers final.
+
+use super::{
+    Place,
+    world::{NOW, World, later},
+};
+use nightlatch_domain::{
+    call::{CallPlace, CallState},
+    clock::Timestamp,
+    id::{CallId, TaskId, TenantId},
+    ports::store::{Accepted, CallRoom, CallRow},
+    sealed::Wrapped,
+};
+
+const ROOMY: CallRoom = CallRoom { each_max: 100, each_max_bytes: 1 << 20, open_max: 100 };
+
+fn sealed(text: &str) -> Wrapped {
+    Wrapped { format: 1, data_key: "data-key".into(), ciphertext: text.into() }
+}
+
+fn row(world: &World, task: TaskId, key: &str) -> CallRow {
+    CallRow {
+        place: CallPlace { tenant: world.tenant, task, call: world.id(CallId::new) },
+        key_sha256: key.into(),
+        request_sha256: "0a".repeat(32),
+        state: CallState::Queued,
+        attempts: 0,
+        not_before: NOW,
+        accepted_at: NOW,
+        ended_at: None,
+        request: sealed("request"),
+        mandate: None,
+        result: None,
+    }
+}
+
+async fn kept(world: &World, task: TaskId, key: &str) -> CallRow {
+    let call = row(world, task, key);
+    assert_eq!(world.calls.accept_call(call.clone(), ROOMY).await, Ok(Accepted::New));
+    call
+}
+
+async fn now(world: &World, place: CallPlace) -> CallRow {
+    world.calls.call(place).await.unwrap().unwrap()
+}
+
+/// Eight agents' threads send the same key at once.
+pub async fn of_many_calls_by_one_key_one_is_kept_and_the_others_are_shown_it(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let tries: Vec<_> = (0..8)
+        .map(|_| {
+            let (calls, call) = (world.calls.clone(), row(&world, task, "key"));
+            tokio::spawn(async move { (call.place, calls.accept_call(call, ROOMY).await.unwrap()) })
+        })
+        .collect();
+    let (mut new, mut known) = (Vec::new(), Vec::new());
+    for one in tries {
+        let (place, accepted) = one.await.unwrap();
+        match accepted {
+            Accepted::Known(row) => known.push(row.place),
+            other => new.extend((other == Accepted::New).then_some(place)),
+        }
+    }
+    assert_eq!((new.len(), known.len()), (1, 7));
+    assert!(known.iter().all(|place| *place == new[0]));
+    let by_key = world.calls.call_of_key(world.tenant, task, "key".into()).await.unwrap().unwrap();
+    assert_eq!(by_key.place, new[0]);
+}
+
+/// The same key in another task is another call.
+pub async fn a_key_belongs_to_its_task(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (one, other) = (world.opened_task().await.id, world.opened_task().await.id);
+    let first = kept(&world, one, "key").await;
+    assert_eq!(world.calls.call_of_key(world.tenant, other, "key".into()).await, Ok(None));
+    let second = kept(&world, other, "key").await;
+    assert_ne!(first.place, second.place);
+}
+
+/// What was written is read, also after the store was opened again.
+pub async fn a_call_comes_back_as_it_was_written(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let call = kept(&world, task, "key").await;
+    assert!(world.calls.mandate_call(call.place, sealed("mandate")).await.unwrap());
+    assert!(world.calls.mark_call(call.place, 0).await.unwrap());
+    assert!(world.calls.end_call(call.place, CallState::Done, sealed("result"), later(7)).await.unwrap());
+    let expected = CallRow {
+        state: CallState::Done,
+        attempts: 1,
+        ended_at: Some(later(7)),
+        mandate: Some(sealed("mandate")),
+        result: Some(sealed("result")),
+        ..call.clone()
+    };
+    let world = world.reopened(place);
+    assert_eq!(now(&world, call.place).await, expected);
+}
+
+/// A mark is what stands between a call and its being sent twice.
+pub async fn of_eight_marks_one_is_taken(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let call = kept(&world, task, "key").await;
+    let tries: Vec<_> = (0..8)
+        .map(|_| {
+            let (calls, place) = (world.calls.clone(), call.place);
+            tokio::spawn(async move { calls.mark_call(place, 0).await.unwrap() })
+        })
+        .collect();
+    let mut taken = 0;
+    for one in tries {
+        taken += usize::from(one.await.unwrap());
+    }
+    assert_eq!(taken, 1);
+    let row = now(&world, call.place).await;
+    assert_eq!((row.state, row.attempts), (CallState::Attempting, 1));
+}
+
+/// Marked once more only after it was put back, and by the count that it has then.
+pub async fn a_step_is_taken_from_the_step_before_it_alone(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let call = kept(&world, task, "key").await.place;
+    let calls = &world.calls;
+    assert!(!calls.mark_call(call, 1).await.unwrap(), "it was never marked");
+    assert!(calls.mark_call(call, 0).await.unwrap());
+    assert!(!calls.requeue_call(call, 0, later(5)).await.unwrap(), "by an older count");
+    assert!(calls.requeue_call(call, 1, later(5)).await.unwrap());
+    let row = now(&world, call).await;
+    assert_eq!((row.state, row.attempts, row.not_before), (CallState::Queued, 1, later(5)));
+    assert!(!calls.mark_call(call, 0).await.unwrap(), "by an older count");
+    assert!(calls.mark_call(call, 1).await.unwrap());
+    assert_eq!(now(&world, call).await.attempts, 2);
+}
+
+/// Nothing leads out of a final state.
+pub async fn a_final_answer_stays(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    for (key, state) in [("a", CallState::Done), ("b", CallState::Refused), ("c", CallState::OutcomeUnknown)]
+    {
+        let call = kept(&world, task, key).await.place;
+        assert!(world.calls.mark_call(call, 0).await.unwrap());
+        assert!(world.calls.end_call(call, state, sealed("first"), later(1)).await.unwrap());
+        let before = now(&world, call).await;
+        assert!(!world.calls.end_call(call, CallState::Done, sealed("second"), later(2)).await.unwrap());
+        assert!(!world.calls.requeue_call(call, 1, later(2)).await.unwrap());
+        assert!(!world.calls.mark_call(call, 1).await.unwrap());
+        assert!(!world.calls.mandate_call(call, sealed("late")).await.unwrap());
+        assert_eq!(now(&world, call).await, before);
+        let again = world.calls.accept_call(row(&world, task, key), ROOMY).await.unwrap();
+        assert_eq!(again, Accepted::Known(Box::new(before)), "and its key is its own");
+    }
+}
+
+/// Calls, bytes and what is open in all are bounded; a task that is full stands in nobody's way.
+pub async fn a_full_task_takes_no_further_call_and_others_are_not_full(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (one, other) = (world.opened_task().await.id, world.opened_task().await.id);
+    let two = CallRoom { each_max: 2, ..ROOMY };
+    for key in ["a", "b"] {
+        assert_eq!(world.calls.accept_call(row(&world, one, key), two).await, Ok(Accepted::New));
+    }
+    assert_eq!(world.calls.accept_call(row(&world, one, "c"), two).await, Ok(Accepted::Full));
+    assert_eq!(world.calls.call_of_key(world.tenant, one, "c".into()).await, Ok(None));
+    assert_eq!(world.calls.accept_call(row(&world, other, "c"), two).await, Ok(Accepted::New));
+    let held = 3 * ("request".len() + "data-key".len()) as u64;
+    let narrow = CallRoom { each_max_bytes: held - 1, ..ROOMY };
+    assert_eq!(world.calls.accept_call(row(&world, one, "d"), narrow).await, Ok(Accepted::Full));
+    let enough = CallRoom { each_max_bytes: held, ..ROOMY };
+    assert_eq!(world.calls.accept_call(row(&world, one, "d"), enough).await, Ok(Accepted::New));
+    let four = CallRoom { open_max: 4, ..ROOMY };
+    assert_eq!(world.calls.accept_call(row(&world, other, "e"), four).await, Ok(Accepted::Full));
+}
+
+/// Whatever its age, a call without a final answer is kept and found.
+pub async fn what_is_open_is_found_and_never_forgotten(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let (queued, marked) = (kept(&world, task, "a").await.place, kept(&world, task, "b").await.place);
+    let (ended, young) = (kept(&world, task, "c").await.place, kept(&world, task, "d").await.place);
+    assert!(world.calls.mark_call(marked, 0).await.unwrap());
+    assert!(world.calls.end_call(ended, CallState::Refused, sealed("no"), later(1)).await.unwrap());
+    assert!(world.calls.end_call(young, CallState::Refused, sealed("no"), later(50)).await.unwrap());
+    assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
+    assert_eq!(world.calls.open_calls(1).await.unwrap(), [queued]);
+    assert_eq!(world.calls.forget_calls(later(50)).await, Ok(1));
+    assert_eq!(world.calls.call(ended).await, Ok(None));
+    assert!(world.calls.call(young).await.unwrap().is_some());
+    assert_eq!(world.calls.forget_calls(Timestamp::from_millis(i64::MAX)).await, Ok(1));
+    assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
+}
+
+/// Tenant and task are part of the key: with another's, nothing is read and nothing is written.
+pub async fn a_call_is_nobody_elses(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let call = kept(&world, task, "key").await;
+    let stranger = CallPlace { tenant: world.id(TenantId::new), ..call.place };
+    let elsewhere = CallPlace { task: world.opened_task().await.id, ..call.place };
+    for wrong in [stranger, elsewhere] {
+        assert_eq!(world.calls.call(wrong).await, Ok(None));
+        assert_eq!(world.calls.call_of_key(wrong.tenant, wrong.task, "key".into()).await, Ok(None));
+        assert_eq!(world.calls.mark_call(wrong, 0).await, Ok(false));
+        assert_eq!(world.calls.requeue_call(wrong, 0, later(5)).await, Ok(false));
+        assert_eq!(world.calls.mandate_call(wrong, sealed("forged")).await, Ok(false));
+        assert_eq!(world.calls.end_call(wrong, CallState::Done, sealed("forged"), later(1)).await, Ok(false));
+    }
+    assert_eq!(now(&world, call.place).await, call);
+    let unowned = CallRow { place: stranger, key_sha256: "other".into(), ..call };
+    assert!(world.calls.accept_call(unowned, ROOMY).await.is_err(), "a call belongs to a task of its tenant");
+}

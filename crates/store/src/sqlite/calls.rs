@@ -1,0 +1,194 @@
+//! The gateway's durable calls. Every step names the step before it in its WHERE, so of many at once one is taken.
+
+use super::{
+    SqliteStore,
+    record::{self, Doc, Record, Word, millis, number},
+};
+use nightlatch_domain::{
+    call::{CallPlace, CallState},
+    clock::Timestamp,
+    id::{TaskId, TenantId},
+    ports::store::{Accepted, CallRoom, CallRow, CallStore, StoreError, Stored},
+    sealed::Wrapped,
+};
+use rusqlite::{Connection as Database, params};
+
+/// Rows that are forgotten in one transaction: what is longer is forgotten in the next.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+
+impl SqliteStore {
+    /// Whether any durable call is stored: then the key that sealed it must not be replaced by a new one.
+    #[must_use]
+    pub fn holds_calls(&self) -> Stored<'_, bool> {
+        self.engine.read(|at| record::holds(at, "call", "SELECT 1 FROM call LIMIT 1"))
+    }
+}
+
+impl CallStore for SqliteStore {
+    fn accept_call(&self, call: CallRow, room: CallRoom) -> Stored<'_, Accepted> {
+        self.engine.write(move |at| {
+            let CallPlace { tenant, task, .. } = call.place;
+            if let Some(known) = of_key(at, tenant, task, &call.key_sha256)? {
+                return Ok(Accepted::Known(Box::new(known)));
+            }
+            if !has_room(at, &call, room)? {
+                return Ok(Accepted::Full);
+            }
+            insert(at, &call)?;
+            Ok(Accepted::New)
+        })
+    }
+
+    fn call(&self, place: CallPlace) -> Stored<'_, Option<CallRow>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM call WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3";
+            let values = params![Word(&place.tenant), Word(&place.task), Word(&place.call)];
+            record::one(at, "call", sql, values, row)
+        })
+    }
+
+    fn call_of_key(&self, tenant: TenantId, task: TaskId, key_sha256: String) -> Stored<'_, Option<CallRow>> {
+        self.engine.read(move |at| of_key(at, tenant, task, &key_sha256))
+    }
+
+    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT tenant_id, task_id, call_id FROM call
+                 WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id LIMIT ?1";
+            record::all(at, "call", sql, params![limit], place)
+        })
+    }
+
+    fn mark_call(&self, place: CallPlace, attempts: u32) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET state = 'attempting', attempts = attempts + 1
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND state = 'queued' AND attempts = ?4";
+        self.engine.write(move |at| {
+            let values = params![Word(&place.tenant), Word(&place.task), Word(&place.call), attempts];
+            Ok(record::write(at, "call", sql, values)? == 1)
+        })
+    }
+
+    fn requeue_call(&self, place: CallPlace, attempts: u32, not_before: Timestamp) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET state = 'queued', not_before = ?5
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND attempts = ?4
+               AND state IN ('queued', 'attempting')";
+        self.engine.write(move |at| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            let values = params![tenant, task, call, attempts, not_before.millis()];
+            Ok(record::write(at, "call", sql, values)? == 1)
+        })
+    }
+
+    fn mandate_call(&self, place: CallPlace, mandate: Wrapped) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET mandate = ?4, bytes = bytes + ?5
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND state IN ('queued', 'attempting')";
+        self.engine.write(move |at| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            let values = params![tenant, task, call, Doc(&mandate), number(size(&mandate))];
+            Ok(record::write(at, "call", sql, values)? == 1)
+        })
+    }
+
+    fn end_call(
+        &self,
+        place: CallPlace,
+        state: CallState,
+        result: Wrapped,
+        at: Timestamp,
+    ) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET state = ?4, result = ?5, ended_at = ?6, bytes = bytes + ?7
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND state IN ('queued', 'attempting')";
+        self.engine.write(move |database| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            let (state, bytes) = (Word(&state), number(size(&result)));
+            let values = params![tenant, task, call, state, Doc(&result), at.millis(), bytes];
+            Ok(record::write(database, "call", sql, values)? == 1)
+        })
+    }
+
+    fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64> {
+        let sql = "DELETE FROM call WHERE rowid IN
+             (SELECT rowid FROM call WHERE ended_at < ?1 AND state NOT IN ('queued', 'attempting') LIMIT ?2)";
+        self.engine.write(move |at| {
+            let forgotten =
+                record::write(at, "call", sql, params![ended_before.millis(), FORGOTTEN_AT_ONCE])?;
+            Ok(forgotten as u64)
+        })
+    }
+}
+
+fn of_key(
+    at: &Database,
+    tenant: TenantId,
+    task: TaskId,
+    key_sha256: &str,
+) -> Result<Option<CallRow>, StoreError> {
+    let sql = "SELECT * FROM call WHERE tenant_id = ?1 AND task_id = ?2 AND key_sha256 = ?3";
+    record::one(at, "call", sql, params![Word(&tenant), Word(&task), key_sha256], row)
+}
+
+fn has_room(at: &Database, call: &CallRow, room: CallRoom) -> Result<bool, StoreError> {
+    let sql = "SELECT count(*) AS calls, coalesce(sum(bytes), 0) AS bytes FROM call
+         WHERE tenant_id = ?1 AND task_id = ?2";
+    let values = params![Word(&call.place.tenant), Word(&call.place.task)];
+    let held = record::one(at, "call", sql, values, |row| Ok((row.count("calls")?, row.count("bytes")?)))?;
+    let sql = "SELECT count(*) AS calls FROM call WHERE state IN ('queued', 'attempting')";
+    let open = record::one(at, "call", sql, [], |row| row.count("calls"))?.unwrap_or_default();
+    let (calls, bytes) = held.unwrap_or_default();
+    let fits = bytes.saturating_add(size(&call.request)) <= room.each_max_bytes;
+    Ok(calls < u64::from(room.each_max) && fits && open < u64::from(room.open_max))
+}
+
+fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
+    let sealed = [Some(&call.request), call.mandate.as_ref(), call.result.as_ref()];
+    let bytes: u64 = sealed.into_iter().flatten().map(size).sum();
+    record::write(
+        at,
+        "call",
+        "INSERT INTO call (tenant_id, task_id, call_id, key_sha256, request_sha256, state, attempts, not_before,
+             accepted_at, ended_at, bytes, request, mandate, result)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        params![
+            Word(&call.place.tenant),
+            Word(&call.place.task),
+            Word(&call.place.call),
+            call.key_sha256,
+            call.request_sha256,
+            Word(&call.state),
+            call.attempts,
+            call.not_before.millis(),
+            call.accepted_at.millis(),
+            millis(call.ended_at),
+            number(bytes),
+            Doc(&call.request),
+            call.mandate.as_ref().map(Doc),
+            call.result.as_ref().map(Doc)
+        ],
+    )?;
+    Ok(())
+}
+
+/// What is sealed, without the few bytes around it.
+fn size(sealed: &Wrapped) -> u64 {
+    (sealed.ciphertext.len() + sealed.data_key.len()) as u64
+}
+
+fn place(row: &Record<'_>) -> Result<CallPlace, StoreError> {
+    Ok(CallPlace { tenant: row.word("tenant_id")?, task: row.word("task_id")?, call: row.word("call_id")? })
+}
+
+fn row(row: &Record<'_>) -> Result<CallRow, StoreError> {
+    Ok(CallRow {
+        place: place(row)?,
+        key_sha256: row.text("key_sha256")?,
+        request_sha256: row.text("request_sha256")?,
+        state: row.word("state")?,
+        attempts: row.count_of_32_bits("attempts")?,
+        not_before: row.time("not_before")?,
+        accepted_at: row.time("accepted_at")?,
+        ended_at: row.time_or_none("ended_at")?,
+        request: row.doc("request")?,
+        mandate: row.doc_or_none("mandate")?,
+        result: row.doc_or_none("result")?,
+    })
+}
