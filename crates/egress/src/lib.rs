@@ -35,7 +35,7 @@ pub use destination::Destination;
 pub use error::{EgressError, Fault};
 pub use fresh::{FreshConnection, LostAnswer, RawAnswer, SendError, SendWindow};
 pub use outgoing::SendBody;
-pub use pool::{AnswerBody, Pool, PoolKey, PoolLimits, Timeouts};
+pub use pool::{AnswerBody, Answered, Pool, PoolKey, PoolLimits, Switched, Timeouts};
 pub use resolve::{Resolve, SystemResolver};
 pub use stream::Stream;
 pub use tls::Alpn;

@@ -9,6 +9,9 @@
 //! cut. What may have been sent is never sent again: only where hyper hands the very request back,
 //! because the connection ended before it was taken up, is another connection tried.
 //!
+//! A request that asks to switch protocols ([`Pool::switch`]) gets a connection of its own, which the same rules
+//! count and close, and which goes back to no shelf, whatever is answered.
+//!
 //! One lock guards shelves, live connections and errands, and is never held across an await. A request is
 //! handed to hyper under it: a close comes either before (and the errand is refused) or after (and the
 //! connection is cut), never in between.
@@ -16,8 +19,10 @@
 mod answer;
 mod line;
 mod shelves;
+mod switch;
 
 pub use answer::AnswerBody;
+pub use switch::Switched;
 
 use crate::{
     connect::Connector,
@@ -25,9 +30,10 @@ use crate::{
     error::EgressError,
     outgoing::{Outgoing, Progress, SendBody},
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use line::{Line, TryAnswer};
+use line::{Line, Once, TryAnswer};
 use nightlatch_domain::{
     clock::Clock,
     id::{GrantId, TenantId, WakeId},
@@ -152,6 +158,46 @@ impl Pool {
         }
     }
 
+    /// Sends a request that asks to switch protocols, over a connection of its own that speaks HTTP/1.1. What is
+    /// asked for stands in its head. Nothing but that head is written before the switch.
+    ///
+    /// # Errors
+    /// As [`Pool::send`].
+    pub async fn switch(
+        &self,
+        key: PoolKey,
+        to: &Destination,
+        request: Request<()>,
+        timeouts: Timeouts,
+    ) -> Result<Answered, EgressError> {
+        let errand = Errand::begin(&self.0, key);
+        let request = request.map(|()| Empty::new().map_err(|never| match never {}).boxed_unsync());
+        let (head, body) = request.into_parts();
+        let (body, progress) = Outgoing::new(body);
+        let mut call = Call { errand: &errand, to, timeouts, progress };
+        let Once { mut line, leaves, cut } = self.open_once(&errand, to, timeouts.connect).await?;
+        match call.ask(&mut line, Request::from_parts(head, body), timeouts.connect).await? {
+            Taken::Not(_) => Err(EgressError::NotSent(to.host().to_owned())),
+            Taken::Answer(mut answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let upgrade = hyper::upgrade::on(&mut answer);
+                let lost = || EgressError::NoAnswer {
+                    host: to.host().to_owned(),
+                    reason: "it ended the connection",
+                };
+                let late = |_| EgressError::AnswerTimeout(to.host().to_owned());
+                let upgraded = timeout(timeouts.answer, upgrade).await.map_err(late)?;
+                let upgraded = upgraded.map_err(|_| lost())?;
+                let (_, live) = line.put_down().ok_or_else(lost)?;
+                let switched = Switched::new(upgraded, live, leaves, cut);
+                Ok(Answered::Switched(answer.map(|_| switched)))
+            }
+            Taken::Answer(answer) => {
+                let answer = answer.map(|incoming| AnswerBody::once(incoming, line));
+                Ok(Answered::Plainly(answer))
+            }
+        }
+    }
+
     /// Closes every connection of a grant, those in use too.
     pub fn close_grant(&self, tenant: TenantId, grant: GrantId) {
         self.0.shelves().close(|key| key.tenant == tenant && key.grant == grant);
@@ -197,6 +243,21 @@ impl Pool {
         drop(reserved);
         self.sweep_later();
         Ok(line)
+    }
+
+    async fn open_once(
+        &self,
+        errand: &Errand<'_>,
+        to: &Destination,
+        connect: Duration,
+    ) -> Result<Once, EgressError> {
+        self.0.shelves().reserve(&self.0.limits)?;
+        let reserved = Reserved(&self.0);
+        let deadline = self.0.clock().boot().plus(connect);
+        let connected = self.0.connector.connect(to, crate::Alpn::Http1, deadline).await?;
+        let once = line::open_once(&self.0, errand, to, connected).await?;
+        drop(reserved);
+        Ok(once)
     }
 
     /// Ends idle connections when their time is over, as long as the pool lives.
@@ -259,10 +320,24 @@ impl Drop for Errand<'_> {
     }
 }
 
+/// What came of a request that asked to switch protocols.
+pub enum Answered {
+    /// 101: from here on the bytes are another protocol's.
+    Switched(Response<Switched>),
+    /// It did not switch, and answered as it would any request.
+    Plainly(Response<AnswerBody>),
+}
+
 /// What one connection made of a request.
+enum Taken {
+    Answer(Response<Incoming>),
+    /// The connection had ended before it took the request up; here it is back, whole.
+    Not(Request<Outgoing>),
+}
+
+/// The same, with the answer's body watched.
 enum Told {
     Answer(Response<AnswerBody>),
-    /// The connection had ended before it took the request up; here it is back, whole.
     NotTaken(Request<Outgoing>),
 }
 
@@ -280,9 +355,21 @@ impl Call<'_> {
         request: Request<Outgoing>,
         ready_within: Duration,
     ) -> Result<Told, EgressError> {
+        Ok(match self.ask(&mut line, request, ready_within).await? {
+            Taken::Answer(answer) => Told::Answer(self.watched(answer, line)),
+            Taken::Not(request) => Told::NotTaken(request),
+        })
+    }
+
+    async fn ask(
+        &mut self,
+        line: &mut Line,
+        request: Request<Outgoing>,
+        ready_within: Duration,
+    ) -> Result<Taken, EgressError> {
         let request = crate::outgoing::written_for(line.protocol(), request, self.to)?;
         if !line.is_ready_within(ready_within).await {
-            return Ok(Told::NotTaken(request));
+            return Ok(Taken::Not(request));
         }
         let asked = {
             let shelves = self.errand.pool.shelves();
@@ -292,8 +379,8 @@ impl Call<'_> {
             line.ask(request)
         };
         match self.answer_in_time(asked).await? {
-            TryAnswer::Answer(answer) => Ok(Told::Answer(self.watched(answer, line))),
-            TryAnswer::Back(request) => Ok(Told::NotTaken(*request)),
+            TryAnswer::Answer(answer) => Ok(Taken::Answer(answer)),
+            TryAnswer::Back(request) => Ok(Taken::Not(*request)),
             TryAnswer::Lost(reason) => Err(EgressError::NoAnswer { host: self.to.host().to_owned(), reason }),
         }
     }

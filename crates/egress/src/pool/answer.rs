@@ -28,6 +28,11 @@ impl AnswerBody {
         body
     }
 
+    /// The body of an answer over a connection that goes back to no shelf: it is cut at the end.
+    pub(crate) fn once(incoming: Incoming, line: Line) -> Self {
+        Self::new(incoming, line, Weak::new(), Arc::default())
+    }
+
     /// Gives the connection back, where the request's body has come to its end too; else it is cut.
     fn give_back(&mut self) {
         let Some(line) = self.line.take() else { return };

@@ -223,7 +223,37 @@ pub(crate) async fn open(
     }
 }
 
-async fn driven<T>(driver: impl Future<Output = T>, leaves: Leaves) {
+/// A connection for one request that asks to switch protocols, and what outlives HTTP on it.
+pub(crate) struct Once {
+    pub(crate) line: Line,
+    pub(crate) leaves: Arc<Leaves>,
+    pub(crate) cut: watch::Receiver<bool>,
+}
+
+/// Begins HTTP/1.1 on a connection that will carry one request and perhaps switch.
+pub(crate) async fn open_once(
+    pool: &Arc<Inner>,
+    errand: &Errand<'_>,
+    to: &Destination,
+    connected: Connected,
+) -> Result<Once, EgressError> {
+    let not_sent = || EgressError::NotSent(to.host().to_owned());
+    // Only HTTP/1.1 was offered.
+    if connected.protocol != Protocol::Http1 {
+        return Err(not_sent());
+    }
+    let (cut, watched) = watch::channel(false);
+    let begun = http1_settings().handshake(TokioIo::new(connected.stream)).await;
+    let (sender, driver) = begun.map_err(|_| not_sent())?;
+    let (tasks, mut kept) = (Tasks(watched.clone()), None);
+    let line = adopt(pool, errand, to, Sender::Http1(sender), cut, |leaves| {
+        let leaves = kept.insert(Arc::new(leaves));
+        tasks.execute(driven(driver.with_upgrades(), Arc::clone(leaves)));
+    })?;
+    Ok(Once { line, leaves: kept.ok_or_else(not_sent)?, cut: watched })
+}
+
+async fn driven<T>(driver: impl Future<Output = T>, leaves: impl Send) {
     let _leaves = leaves;
     driver.await;
 }
@@ -253,7 +283,7 @@ fn adopt(
 
 /// Strikes a connection off when its task ends, by itself or cut. The mark comes first, so that a
 /// connection which ended before it was entered is never entered.
-struct Leaves {
+pub(crate) struct Leaves {
     pool: Weak<Inner>,
     number: u64,
     ended: Arc<AtomicBool>,

@@ -5,5 +5,6 @@
 mod destinations;
 mod once;
 mod pooled;
+mod switched;
 mod trusted;
 mod world;
