@@ -83,7 +83,7 @@ pub fn target(method: &str, raw_target: &str) -> Result<Target, TargetError> {
         raw_target.split_once('?').map_or((raw_target, None), |(path, rest)| (path, Some(rest)));
     let path = canonical_path(path)?;
     query.map(check_query).transpose()?;
-    Ok(Target { method: method.to_owned(), path, query: query.map(str::to_owned) })
+    Ok(Target { method: method.to_owned(), path, query: query.map(str::to_owned), upgrade: None })
 }
 
 /// The segments of a canonical path, decoded. The last one is empty where the path ends with `/`.

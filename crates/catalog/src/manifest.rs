@@ -25,7 +25,18 @@
 //! effect = "read"
 //! resource = "{thing}"
 //! page = "https://docs.example.com/api/things"
+//!
+//! [[operation]]
+//! id = "things.watch"
+//! method = "GET"                                # a WebSocket begins as one (RFC 6455 §4.1)
+//! path = "/things/watch"
+//! upgrade = "websocket"                         # this operation is the WebSocket; a plain GET of the path is another
+//! effect = "write"                              # of everything that can be done over it
+//! page = "https://docs.example.com/api/watch"
 //! ```
+//!
+//! What is said over a WebSocket is not read, so its effect is that of the worst that can be said. One that no
+//! operation lists is refused, whatever `safe_methods` says.
 
 mod credentials;
 mod environment;
@@ -46,6 +57,7 @@ pub(crate) use hosts::Origin;
 pub(crate) use template::careless;
 
 use nightlatch_domain::{
+    exchange::Upgrade,
     reference::Shape,
     tool::{Effect, Name, OperationId, Placement, Scheme, Sensitivity},
 };
@@ -180,6 +192,8 @@ pub struct Operation {
     pub paths: Vec<PathTemplate>,
     /// Query names with the one value that each must have.
     pub query: BTreeMap<String, String>,
+    /// The protocol that it switches to; none where it is an ordinary call.
+    pub upgrade: Option<Upgrade>,
     /// What it does.
     pub effect: Effect,
     /// How bad it would be if it were seen.

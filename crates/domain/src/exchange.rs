@@ -33,6 +33,28 @@ pub struct Target {
     pub path: String,
     /// The raw query without its `?`, as it is sent; none where there was no `?`.
     pub query: Option<String>,
+    /// The protocol that the connection is to switch to; none for an ordinary call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<Upgrade>,
+}
+
+/// A protocol that a call may switch to (RFC 9110 §7.8). It is part of what is asked for, like the method: what a
+/// path does by GET and what it does by WebSocket are two things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+}
+
+impl Upgrade {
+    /// The protocol's name, as manifests and requests write it (RFC 6455 §11.2).
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+        }
+    }
 }
 
 /// What the catalogue made of a target.

@@ -113,6 +113,7 @@ pub(crate) fn exchange(call: u8, effect: Effect) -> Exchange {
             method: "GET".to_owned(),
             path: "/repos/acme/path-canary".to_owned(),
             query: Some("token=query-canary".to_owned()),
+            upgrade: None,
         },
         matched: Matched {
             operation: OperationId("repos.get".to_owned()),

@@ -8,6 +8,10 @@
 //! whatever the manifest says, because the server may take it for the listed one. A query name that decides
 //! must be there in one reading only.
 //!
+//! A call that switches protocols is matched only by an operation that lists this, and such an operation by no
+//! other call: what one can do over a WebSocket and what a plain GET of its path does have nothing in common. One
+//! that is not listed, plainly, is no operation at all; nor is one that would be more where the server ignores it.
+//!
 //! What is not listed but may be taken for an operation of effect `credential` is `credential`, by any method:
 //! a grant of `admin` does not reach it by misspelling, and no grant names what is unlisted.
 
@@ -41,6 +45,9 @@ pub enum MatchError {
         "a part of the path names no resource: write names without `*`, `;`, spaces, and numbers without a sign or a zero in front"
     )]
     Resource,
+    /// No operation of this path switches protocols.
+    #[error("this path is not listed with `upgrade`: `nightlatch tool show TOOL` lists what is")]
+    Upgrade,
 }
 
 impl Manifest {
@@ -54,7 +61,7 @@ impl Manifest {
         let here: Vec<&Operation> = self
             .operations
             .iter()
-            .filter(|operation| operation.route == route && operation.takes(&target.method))
+            .filter(|operation| operation.route == route && operation.is_asked_by(target))
             .collect();
         let query = Query::read(target.query.as_deref());
         let mut fitting: Vec<Candidate<'_>> = Vec::new();
@@ -64,9 +71,12 @@ impl Manifest {
             }
         }
         let narrowest = narrowest(&fitting);
-        let is_doubtful = self.has_look_alike(route, &target.method, &path, narrowest);
+        let is_doubtful = self.has_look_alike(route, target, &path, narrowest);
         match narrowest {
-            Some((operation, template)) if !is_doubtful => self.listed(operation, template, &path),
+            Some((operation, template)) if !is_doubtful && self.may_be_ignored(route, target, operation) => {
+                self.listed(operation, template, &path)
+            }
+            _ if target.upgrade.is_some() => Err(MatchError::Upgrade),
             _ if self.may_be_credential(route, &path) => Ok(unlisted(Effect::Credential)),
             None if !is_doubtful && !fits_by_path(&here, &path) => {
                 Ok(unlisted(self.effect_of_unlisted(&target.method)))
@@ -93,6 +103,19 @@ impl Manifest {
         })
     }
 
+    /// Whether it does no harm if the server takes no notice of the upgrade, which it may (RFC 9110 §7.8): what it
+    /// answers then is the plain call, which must not be more than what was asked for.
+    fn may_be_ignored(&self, route: &str, target: &Target, operation: &Operation) -> bool {
+        if target.upgrade.is_none() {
+            return true;
+        }
+        match self.matched(route, &Target { upgrade: None, ..target.clone() }) {
+            Ok(plain) if plain.operation == OperationId::unlisted() => plain.effect != Effect::Credential,
+            Ok(plain) => plain.effect == Effect::Read || plain.effect == operation.effect,
+            Err(_) => false,
+        }
+    }
+
     /// Whether any server could take the path for one of an operation of effect `credential`.
     fn may_be_credential(&self, route: &str, path: &[Cow<'_, str>]) -> bool {
         let folded = careless(path);
@@ -104,23 +127,25 @@ impl Manifest {
 
     /// Whether a careless server could take the path for a narrower listed one than the one that fits, or
     /// for one that is at odds with it. Another spelling of the same operation on the same resource is neither,
-    /// nor is one of an operation that lists this path too and is told from it by the method alone.
+    /// nor is one of an operation that lists this path too and is told from it by method or upgrade alone.
     fn has_look_alike(
         &self,
         route: &str,
-        method: &str,
+        target: &Target,
         path: &[Cow<'_, str>],
         best: Option<Candidate<'_>>,
     ) -> bool {
         let folded = careless(path);
         let fits = |template: &PathTemplate| template.matched(path).is_some();
-        let here = self.operations.iter().filter(|operation| operation.route == route);
+        // A call that switches nothing is taken for none that does; the other way round, the upgrade may be ignored.
+        let is_near = |own: &&Operation| own.upgrade.is_none() || own.upgrade == target.upgrade;
+        let here = self.operations.iter().filter(|own| own.route == route).filter(is_near);
         let mut listed =
             here.flat_map(|operation| operation.paths.iter().map(move |template| (operation, template)));
         let rivals = |held: Candidate<'_>, other: Candidate<'_>| {
             other.1.narrowness(held.1).is_none_or(|step| step == Ordering::Greater)
                 && !self.is_same_call(held, other, path, &folded)
-                && (other.0.takes(method) || !other.0.paths.iter().any(fits))
+                && (other.0.is_asked_by(target) || !other.0.paths.iter().any(fits))
         };
         listed.any(|other| {
             !fits(other.1) && other.1.resembles(&folded) && best.is_none_or(|held| rivals(held, other))
@@ -161,11 +186,16 @@ impl Operation {
         has(method) || (method == "HEAD" && has("GET"))
     }
 
+    /// Whether a target may mean this operation, as far as method and upgrade tell.
+    pub(crate) fn is_asked_by(&self, target: &Target) -> bool {
+        self.upgrade == target.upgrade && self.takes(&target.method)
+    }
+
     /// What two operations would both take, where they are equally narrow.
     pub(crate) fn clash<'a>(&'a self, other: &'a Self) -> Option<(&'a PathTemplate, &'a PathTemplate)> {
         let method = self.methods.iter().any(|method| other.takes(method))
             || other.methods.iter().any(|method| self.takes(method));
-        if self.route != other.route || !method || self.excludes(other) {
+        if self.route != other.route || self.upgrade != other.upgrade || !method || self.excludes(other) {
             return None;
         }
         let mut both =

@@ -10,6 +10,7 @@ use crate::{
     suggest,
 };
 use nightlatch_domain::{
+    exchange::Upgrade,
     grant::is_operation_id,
     reference::Shape,
     tool::{Effect, Name, OperationId, Placement, Scheme, Sensitivity},
@@ -20,6 +21,8 @@ use std::{collections::BTreeMap, ops::Range};
 const OPERATIONS_LIMIT: usize = 2000;
 
 const SCHEMES: &[(&str, Scheme)] = &[("https", Scheme::Https), ("http", Scheme::Http)];
+
+const UPGRADES: &[(&str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
 
 const EFFECTS: &[(&str, Effect)] = &[
     ("read", Effect::Read),
@@ -355,6 +358,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
     let methods = each(fields.required("method"), method);
     let paths = each(fields.required("path"), |value| value.parsed(PathTemplate::parse));
     let query = fields.optional("query").map(|value| query(&value)).unwrap_or_default();
+    let upgrade = fields.optional("upgrade").and_then(|value| upgrade(&value, &methods));
     let effect = fields.required("effect").and_then(|value| value.word(EFFECTS));
     let sensitivity =
         fields.optional("sensitivity").and_then(|value| value.word(SENSITIVITIES)).unwrap_or_default();
@@ -381,12 +385,22 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
         methods,
         paths,
         query,
+        upgrade,
         effect: effect?,
         sensitivity,
         resource,
         page: page?,
         exercised,
     })
+}
+
+/// RFC 6455 §4.1: the method of the request must be GET.
+fn upgrade(value: &Value<'_, '_>, methods: &[String]) -> Option<Upgrade> {
+    let upgrade = value.word(UPGRADES)?;
+    if methods != ["GET"] {
+        value.fault("a WebSocket begins with a GET: write `method = \"GET\"` and nothing beside it");
+    }
+    Some(upgrade)
 }
 
 fn is_under(path: &str, prefix: &str) -> bool {

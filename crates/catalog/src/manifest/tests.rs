@@ -57,6 +57,16 @@ fn each_mistake_is_named_with_line_and_remedy() {
         ),
         ("id = \"a.get\"", "id = \"unlisted\"", "t.toml:8: `unlisted` is no operation's id"),
         ("id = \"a.get\"", "id = \"read\"", "t.toml:8: `read` is no operation's id"),
+        (
+            "method = \"GET\"",
+            "method = \"GET\"\nupgrade = \"h2c\"",
+            "t.toml:10: `h2c` is no value of `upgrade`",
+        ),
+        (
+            "method = \"GET\"",
+            "method = [\"GET\", \"POST\"]\nupgrade = \"websocket\"",
+            "t.toml:10: a WebSocket begins with a GET: write `method = \"GET\"` and nothing beside it",
+        ),
         ("method = \"GET\"", "method = \"get\"", "t.toml:9: the method must be one word of capital letters"),
         ("method = \"GET\"", "method = \"TRACE\"", "are refused"),
         ("path = \"/a/{x}\"", "path = \"a/{x}\"", "t.toml:10: `a/{x}` is no path template"),

@@ -53,6 +53,8 @@ dto! {
         methods: Vec<String>,
         /// The path templates.
         paths: Vec<String>,
+        /// `websocket` where that is what it is; none for an ordinary call.
+        upgrade: Option<String>,
         /// The resource that it names.
         resource: Option<String>,
         /// The page that it was taken from.

@@ -141,6 +141,7 @@ fn operation(operation: &Operation) -> OperationView {
         sensitivity: sensitivity.to_owned(),
         methods: operation.methods.clone(),
         paths: operation.paths.iter().map(ToString::to_string).collect(),
+        upgrade: operation.upgrade.map(|upgrade| upgrade.as_str().to_owned()),
         resource: operation.resource.as_ref().map(|resource| resource.as_str().to_owned()),
         page: operation.page.clone(),
     }

@@ -235,5 +235,6 @@ fn match_refusal(error: &MatchError) -> Problem {
         MatchError::Route(_) => Problem::new(ProblemKind::NotFound),
         MatchError::AmbiguousQuery(_) => Problem::new(ProblemKind::BadRequest).at_field("query"),
         MatchError::Resource => Problem::new(ProblemKind::BadRequest).at_field("target"),
+        MatchError::Upgrade => Problem::new(ProblemKind::NotSupported).at_field("upgrade"),
     }
 }

@@ -106,12 +106,18 @@ fn show(view: &ToolView) -> String {
         vec![
             operation.id.clone(),
             operation.effect.clone(),
-            format!("{} {}", operation.methods.join(","), operation.paths.join(" ")),
+            request(operation),
             or_dash(operation.resource.as_ref()),
         ]
     };
     let rows: Vec<_> = view.operations.iter().map(row).collect();
     format!("{head}\n{}", table(&["OPERATION", "EFFECT", "REQUEST", "RESOURCE"], &rows))
+}
+
+/// `GET /things/{thing}`; `GET (websocket) /live`.
+fn request(operation: &OperationView) -> String {
+    let upgrade = operation.upgrade.as_ref().map(|upgrade| format!(" ({upgrade})")).unwrap_or_default();
+    format!("{}{upgrade} {}", operation.methods.join(","), operation.paths.join(" "))
 }
 
 fn list_profiles(profiles: &[ProfileSummary]) -> String {

@@ -96,7 +96,12 @@ pub(crate) fn allowed() -> Case {
             grant,
             connection,
             host: github(),
-            target: Target { method: "PATCH".into(), path: "/repos/acme/site".into(), query: None },
+            target: Target {
+                method: "PATCH".into(),
+                path: "/repos/acme/site".into(),
+                query: None,
+                upgrade: None,
+            },
             matched: Matched {
                 operation: OperationId("repos.update".into()),
                 effect: Effect::Write,

@@ -6,7 +6,7 @@ use crate::{
     canonical,
     manifest::{Accept, Operation},
 };
-use nightlatch_domain::{grant::GrantText, tool::Effect};
+use nightlatch_domain::{exchange::Target, grant::GrantText, tool::Effect};
 
 /// Where each vendor documents its API.
 const DOCUMENTED_AT: &[(&str, &[&str])] = &[
@@ -20,7 +20,7 @@ const DOCUMENTED_AT: &[(&str, &[&str])] = &[
     ("linear", &["linear.app"]),
     ("microsoft-graph", &["learn.microsoft.com"]),
     ("notion", &["developers.notion.com"]),
-    ("openai", &["platform.openai.com"]),
+    ("openai", &["developers.openai.com", "platform.openai.com"]),
     ("salesforce", &["developer.salesforce.com", "help.salesforce.com"]),
     ("slack", &["docs.slack.dev"]),
     ("stripe", &["docs.stripe.com"]),
@@ -230,6 +230,7 @@ fn every_listed_path_is_its_own_operation() {
             {
                 let line = format!("{}?{}", filled(path.as_str()), query.join("&"));
                 let target = canonical::target(method, &line).unwrap();
+                let target = Target { upgrade: operation.upgrade, ..target };
                 let matched = manifest.matched(&operation.route, &target).unwrap();
                 assert_eq!(matched.operation, operation.id, "{}: {method} {line}", manifest.name);
             }

@@ -1,15 +1,21 @@
 //! Proves, tool by tool, what a request line is: ordinary ones, look-alikes of dangerous ones, and refusals.
 
 use crate::{builtin::manifest, canonical};
+use nightlatch_domain::exchange::{Target, Upgrade};
 
 /// A route, a request line, and what it is: the operation, its effect and its resource, or `refused`.
 type Row = (&'static str, &'static str, &'static str);
 
-/// What a request line is, in one line.
+/// What a request line is, in one line. `WEBSOCKET /x` is a GET that asks for one.
 fn told(tool: &str, route: &str, request: &str) -> String {
     let (method, target) = request.split_once(' ').unwrap();
+    let (method, upgrade) = match method {
+        "WEBSOCKET" => ("GET", Some(Upgrade::WebSocket)),
+        method => (method, None),
+    };
     let matched = canonical::target(method, target)
         .ok()
+        .map(|target| Target { upgrade, ..target })
         .and_then(|target| manifest(tool).unwrap().matched(route, &target).ok());
     let Some(matched) = matched else { return "refused".to_owned() };
     let resource = matched.resource.map(|resource| format!(" @{resource}")).unwrap_or_default();
@@ -47,6 +53,9 @@ fn generic_requests_go_by_method() {
             ("", "HEAD /x", "unlisted read"),
             ("", "POST /x", "unlisted write"),
             ("", "DELETE /x", "unlisted write"),
+            ("", "GET /x/", "unlisted read"),
+            ("", "GET /", "unlisted read"),
+            ("", "WEBSOCKET /x/y", "websocket.open write"),
             ("", "GET /x/../y", "refused"),
             ("", "TRACE /x", "refused"),
             ("git", "GET /x", "refused"),
@@ -279,6 +288,11 @@ fn openai_requests_are_told_apart() {
             ("", "POST /v1/organization/Admin_API_Keys", "unlisted credential"),
             ("", "POST /v1/responses/", "unlisted admin"),
             ("", "GET /v1/models%5cx", "refused"),
+            ("", "WEBSOCKET /v1/realtime?model=gpt-realtime", "realtime.connect write"),
+            ("", "WEBSOCKET /v1/responses", "responses.connect write"),
+            ("", "GET /v1/realtime", "unlisted admin"),
+            ("", "WEBSOCKET /v1/Realtime", "refused"),
+            ("", "WEBSOCKET /v1/models", "refused"),
         ],
     );
 }

@@ -3,7 +3,7 @@
 use super::MatchError;
 use crate::{builtin, canonical, manifest::Manifest};
 use nightlatch_domain::{
-    exchange::Matched,
+    exchange::{Matched, Target, Upgrade},
     grant::Selector,
     tool::{Effect, OperationId},
 };
@@ -357,4 +357,58 @@ fn another_spelling_of_the_same_call_raises_no_doubt_and_one_of_another_resource
     };
     assert_eq!(found(&both("GET"), "GET", "/a/B").1, Effect::Admin);
     assert_eq!(found(&both("POST"), "GET", "/a/B").1, Effect::Read);
+}
+
+/// What a GET is that asks for a WebSocket.
+fn by_websocket(manifest: &Manifest, raw: &str) -> Result<String, MatchError> {
+    let target = canonical::target("GET", raw).expect(raw);
+    let target = Target { upgrade: Some(Upgrade::WebSocket), ..target };
+    manifest.matched("", &target).map(|matched| matched.operation.0)
+}
+
+const BY_WEBSOCKET: &str = "upgrade = 'websocket'";
+
+#[test]
+fn a_websocket_is_its_own_operation_and_only_where_it_is_listed() {
+    for settings in ["", "safe_methods = true"] {
+        let watch = operation("watch", "GET", "/things/{x}", "write", BY_WEBSOCKET);
+        let tool = manifest(settings, &[watch, operation("get", "GET", "/things/{x}", "read", "")]);
+        assert_eq!(by_websocket(&tool, "/things/1"), Ok("watch".to_owned()));
+        assert_eq!(found(&tool, "GET", "/things/1"), ("get".to_owned(), Effect::Read));
+        for unlisted in ["/others/1", "/things", "/Things/1", "/things/1/", "/"] {
+            assert_eq!(by_websocket(&tool, unlisted), Err(MatchError::Upgrade), "{settings} {unlisted}");
+        }
+        assert_eq!(found(&tool, "HEAD", "/things/1").0, "get");
+    }
+}
+
+#[test]
+fn a_plain_call_is_no_websocket_and_none_makes_it_doubtful() {
+    let open = operation("open", "GET", "/{path...}", "write", BY_WEBSOCKET);
+    let tool = manifest("safe_methods = true", &[open]);
+    for plain in ["/", "/x", "/x/", "/X.json"] {
+        assert_eq!(found(&tool, "GET", plain), ("unlisted".to_owned(), Effect::Read), "{plain}");
+    }
+    let only = manifest("", &[operation("watch", "GET", "/live", "write", BY_WEBSOCKET)]);
+    assert_eq!(found(&only, "GET", "/live"), ("unlisted".to_owned(), Effect::Admin));
+}
+
+/// A server that takes no notice of the upgrade answers the plain call.
+#[test]
+fn a_websocket_that_would_be_more_where_the_upgrade_is_ignored_is_refused() {
+    let open = operation("open", "GET", "/{path...}", "write", BY_WEBSOCKET);
+    let with = |effect: &str| {
+        manifest("safe_methods = true", &[open.clone(), operation("keys", "GET", "/keys/{id}", effect, "")])
+    };
+    for (effect, wanted) in [
+        ("read", Ok("open".to_owned())),
+        ("write", Ok("open".to_owned())),
+        ("destructive", Err(MatchError::Upgrade)),
+        ("admin", Err(MatchError::Upgrade)),
+        ("credential", Err(MatchError::Upgrade)),
+    ] {
+        assert_eq!(by_websocket(&with(effect), "/keys/1"), wanted, "{effect}");
+    }
+    assert_eq!(by_websocket(&with("credential"), "/Keys/1.json"), Err(MatchError::Upgrade));
+    assert_eq!(by_websocket(&with("credential"), "/other"), Ok("open".to_owned()));
 }
