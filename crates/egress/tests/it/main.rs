@@ -1,6 +1,11 @@
 //! Proves that what leaves goes where it may, over connections that are what they should be.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "what a test sets up must succeed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test sets up must succeed"
+)]
 
 mod destinations;
 mod once;
