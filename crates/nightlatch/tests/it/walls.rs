@@ -5,12 +5,12 @@ use crate::world::{
     connect::text,
     eventually,
     household::{Household, Machine, running},
+    ports::free_port,
     recorder::Recorder,
 };
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
-    net::TcpListener,
     os::unix::{fs::PermissionsExt, fs::chown, net::UnixListener},
     path::Path,
     process::{Command, Output, Stdio},
@@ -62,8 +62,7 @@ async fn what_the_caller_has_open_is_not_the_programs() {
 #[tokio::test]
 async fn a_server_in_the_background_keeps_nothing_of_its_caller_open() {
     let (_recorder, house) = household("api.background.test").await;
-    let free = || TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
-    let (gateway, redirect) = (free(), free());
+    let (gateway, redirect) = (free_port(), free_port());
     let config = format!(
         "[gateway]\nlisten = \"127.0.0.1:{gateway}\"\n\n[redirect]\nlisten = \"127.0.0.1:{redirect}\"\n"
     );

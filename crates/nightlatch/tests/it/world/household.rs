@@ -1,11 +1,10 @@
 //! An installation as an ordinary user has it, for `run`: where the tests run as root, everything here runs as nobody,
 //! and the machine may be one that gives no namespaces.
 
-use super::{canary::Oracle, eventually, recorder::Recorder};
+use super::{canary::Oracle, eventually, ports::free_port, recorder::Recorder};
 use serde_json::Value;
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -48,16 +47,11 @@ impl Household {
         let mut house = Self::empty();
         house.oracle.guard(key);
         house.write("home/tool.toml", &manifest(recorder));
-        // Another program may take a port between our looking and its use; and a child that another test starts just
-        // then holds our copy of the program open for writing until it execs.
-        loop {
-            house.write("home/data/nightlatch.toml", &house.config(recorder));
-            if house.up().await {
-                break;
-            }
+        house.write("home/data/nightlatch.toml", &house.config(recorder));
+        // A child that another test starts just now holds our copy of the program open for writing until it execs.
+        while !house.up().await {
             let log = fs::read_to_string(house.path("up.log")).unwrap_or_default();
-            let passes = ["is in use", "Text file busy"].iter().any(|why| log.contains(why));
-            assert!(passes, "`up` ended:\n{log}");
+            assert!(log.contains("Text file busy"), "`up` ended:\n{log}");
         }
         let file = house.home().join("tool.toml");
         house.json(&["tool", "add", file.to_str().expect("a path")]);
@@ -270,11 +264,6 @@ fn theirs(path: &Path) {
     if rustix::process::geteuid().is_root() {
         chown(path, Some(NOBODY), Some(NOBODY)).expect("its owner");
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// The processes that have this word in their command line.

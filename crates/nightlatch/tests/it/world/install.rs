@@ -4,6 +4,7 @@
 use super::{
     canary::Oracle,
     eventually,
+    ports::free_port,
     provider::Kind,
     tools::{manifest, profile},
 };
@@ -11,7 +12,6 @@ use serde_json::Value;
 use std::{
     fs,
     io::Write,
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -284,9 +284,4 @@ impl Drop for Install {
             assert!(found.is_empty(), "a secret shows in: {}", found.join(", "));
         }
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

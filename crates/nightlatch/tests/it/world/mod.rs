@@ -3,6 +3,7 @@
 //! - [`install::Install`]: one installation in a temporary folder, its `up`, its command line;
 //! - [`household::Household`]: an installation of an ordinary user, for `run`;
 //! - [`parts`]: the real servers that `cargo xtask test` started, once for all tests;
+//! - [`ports`]: listeners' ports that nobody else takes;
 //! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
 //! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
 //! - [`canary`]: what must never be seen, and everywhere it is looked for.
@@ -15,6 +16,7 @@ pub(crate) mod http;
 pub(crate) mod human;
 pub(crate) mod install;
 pub(crate) mod parts;
+pub(crate) mod ports;
 pub(crate) mod provider;
 pub(crate) mod recorder;
 pub(crate) mod tools;
