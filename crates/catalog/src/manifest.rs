@@ -25,6 +25,7 @@
 //! effect = "read"
 //! resource = "{thing}"
 //! page = "https://docs.example.com/api/things"
+//! deprecated = true                             # its makers advise against it
 //!
 //! [[operation]]
 //! id = "things.watch"
@@ -41,6 +42,7 @@
 mod credentials;
 mod environment;
 mod hosts;
+mod index;
 mod matching;
 mod read;
 mod resource;
@@ -56,6 +58,7 @@ pub use template::{PathTemplate, TemplateError};
 pub(crate) use hosts::Origin;
 pub(crate) use template::careless;
 
+use index::PathIndex;
 use nightlatch_domain::{
     exchange::Upgrade,
     reference::Shape,
@@ -99,6 +102,25 @@ pub struct Manifest {
     pub accounts: Vec<Account>,
     /// What can be done.
     pub operations: Vec<Operation>,
+    /// Where it was taken from; none for one that a person wrote.
+    pub source: Option<Provenance>,
+    #[serde(skip)]
+    index: PathIndex,
+}
+
+/// The document that a manifest was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Provenance {
+    /// The kind of document: `openapi`.
+    pub kind: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// The title that it gives itself.
+    pub title: Option<String>,
+    /// The version that it gives itself.
+    pub version: Option<String>,
+    /// SHA-256 of the document, in lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// One host of a tool.
@@ -204,6 +226,8 @@ pub struct Operation {
     pub page: String,
     /// Whether it was tried against the real tool, or a faithful double of it.
     pub exercised: bool,
+    /// Whether the tool's makers advise against it.
+    pub deprecated: bool,
 }
 
 impl Manifest {

@@ -58,31 +58,41 @@ impl Manifest {
     pub fn matched(&self, route: &str, target: &Target) -> Result<Matched, MatchError> {
         self.host(route).ok_or_else(|| MatchError::Route(route.chars().take(64).collect()))?;
         let path = canonical::segments(&target.path);
-        let here: Vec<&Operation> = self
-            .operations
-            .iter()
-            .filter(|operation| operation.route == route && operation.is_asked_by(target))
-            .collect();
+        let near = self.near(route, &path);
+        let fits = |(operation, template): &Candidate<'_>| {
+            operation.is_asked_by(target) && template.matched(&path).is_some()
+        };
+        let listed: Vec<Candidate<'_>> = near.iter().copied().filter(fits).collect();
         let query = Query::read(target.query.as_deref());
         let mut fitting: Vec<Candidate<'_>> = Vec::new();
-        for (operation, template) in pairs(&here).filter(|(_, template)| template.matched(&path).is_some()) {
-            if query.satisfies(operation)? {
-                fitting.push((operation, template));
+        for candidate in &listed {
+            if query.satisfies(candidate.0)? {
+                fitting.push(*candidate);
             }
         }
         let narrowest = narrowest(&fitting);
-        let is_doubtful = self.has_look_alike(route, target, &path, narrowest);
+        let is_doubtful = self.has_look_alike(&near, target, &path, narrowest);
         match narrowest {
             Some((operation, template)) if !is_doubtful && self.may_be_ignored(route, target, operation) => {
                 self.listed(operation, template, &path)
             }
             _ if target.upgrade.is_some() => Err(MatchError::Upgrade),
-            _ if self.may_be_credential(route, &path) => Ok(unlisted(Effect::Credential)),
-            None if !is_doubtful && !fits_by_path(&here, &path) => {
+            _ if may_be_credential(&near, &path) => Ok(unlisted(Effect::Credential)),
+            None if !is_doubtful && listed.is_empty() => {
                 Ok(unlisted(self.effect_of_unlisted(&target.method)))
             }
             _ => Ok(unlisted(Effect::Admin)),
         }
+    }
+
+    /// Every template that could fit a path or be taken for it, with its operation; others may be among them.
+    fn near(&self, route: &str, path: &[Cow<'_, str>]) -> Vec<Candidate<'_>> {
+        let places = self.index.places(route, path).into_iter();
+        let candidate = |(operation, template): (usize, usize)| {
+            let operation = self.operations.get(operation)?;
+            Some((operation, operation.paths.get(template)?))
+        };
+        places.filter_map(candidate).collect()
     }
 
     fn listed(
@@ -116,21 +126,12 @@ impl Manifest {
         }
     }
 
-    /// Whether any server could take the path for one of an operation of effect `credential`.
-    fn may_be_credential(&self, route: &str, path: &[Cow<'_, str>]) -> bool {
-        let folded = careless(path);
-        let here = self.operations.iter().filter(|operation| operation.route == route);
-        let mut templates =
-            here.filter(|operation| operation.effect == Effect::Credential).flat_map(|own| &own.paths);
-        templates.any(|template| template.matched(path).is_some() || template.resembles(&folded))
-    }
-
     /// Whether a careless server could take the path for a narrower listed one than the one that fits, or
     /// for one that is at odds with it. Another spelling of the same operation on the same resource is neither,
     /// nor is one of an operation that lists this path too and is told from it by method or upgrade alone.
     fn has_look_alike(
         &self,
-        route: &str,
+        near: &[Candidate<'_>],
         target: &Target,
         path: &[Cow<'_, str>],
         best: Option<Candidate<'_>>,
@@ -138,16 +139,13 @@ impl Manifest {
         let folded = careless(path);
         let fits = |template: &PathTemplate| template.matched(path).is_some();
         // A call that switches nothing is taken for none that does; the other way round, the upgrade may be ignored.
-        let is_near = |own: &&Operation| own.upgrade.is_none() || own.upgrade == target.upgrade;
-        let here = self.operations.iter().filter(|own| own.route == route).filter(is_near);
-        let mut listed =
-            here.flat_map(|operation| operation.paths.iter().map(move |template| (operation, template)));
+        let is_near = |own: &Operation| own.upgrade.is_none() || own.upgrade == target.upgrade;
         let rivals = |held: Candidate<'_>, other: Candidate<'_>| {
             other.1.narrowness(held.1).is_none_or(|step| step == Ordering::Greater)
                 && !self.is_same_call(held, other, path, &folded)
                 && (other.0.is_asked_by(target) || !other.0.paths.iter().any(fits))
         };
-        listed.any(|other| {
+        near.iter().copied().filter(|(own, _)| is_near(own)).any(|other| {
             !fits(other.1) && other.1.resembles(&folded) && best.is_none_or(|held| rivals(held, other))
         })
     }
@@ -222,13 +220,11 @@ impl Operation {
     }
 }
 
-fn pairs<'a>(operations: &'a [&'a Operation]) -> impl Iterator<Item = (&'a Operation, &'a PathTemplate)> {
-    operations.iter().flat_map(|operation| operation.paths.iter().map(|template| (*operation, template)))
-}
-
-/// Whether the path is listed, whatever the query is.
-fn fits_by_path(here: &[&Operation], path: &[Cow<'_, str>]) -> bool {
-    pairs(here).any(|(_, template)| template.matched(path).is_some())
+/// Whether any server could take the path for one of an operation of effect `credential`.
+fn may_be_credential(near: &[Candidate<'_>], path: &[Cow<'_, str>]) -> bool {
+    let folded = careless(path);
+    let mut secret = near.iter().filter(|(operation, _)| operation.effect == Effect::Credential);
+    secret.any(|(_, template)| template.matched(path).is_some() || template.resembles(&folded))
 }
 
 /// The candidate that is narrower than every other one.

@@ -1,8 +1,8 @@
 //! TOML → manifest, with every finding at once.
 
 use super::{
-    Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, ResourceRule, ResourceTemplate,
-    environment, hosts,
+    Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, Provenance, ResourceRule,
+    ResourceTemplate, environment, hosts, index::PathIndex,
 };
 use crate::{
     canonical,
@@ -15,10 +15,13 @@ use nightlatch_domain::{
     reference::Shape,
     tool::{Effect, Name, OperationId, Placement, Scheme, Sensitivity},
 };
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-/// More operations than any tool has been described with; matching is linear in them.
-const OPERATIONS_LIMIT: usize = 2000;
+/// The largest documented APIs have a few thousand.
+pub(crate) const OPERATIONS_LIMIT: usize = 10_000;
 
 const SCHEMES: &[(&str, Scheme)] = &[("https", Scheme::Https), ("http", Scheme::Http)];
 
@@ -64,6 +67,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
     let hosts = all_hosts(source, fields);
     let accounts = each(fields.optional("account"), |value| account(value, &hosts));
     let operations = all_operations(source, fields, &hosts);
+    let provenance = fields.optional("source").and_then(|value| provenance(&value));
     Some(Manifest {
         name: name?,
         title: title?,
@@ -79,8 +83,30 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
         safe_methods,
         resource,
         accounts,
+        index: PathIndex::new(&operations),
         operations,
+        source: provenance,
     })
+}
+
+fn provenance(value: &Value<'_, '_>) -> Option<Provenance> {
+    let mut fields = value.table("`source`")?;
+    let kind = fields.required("kind").and_then(|value| value.word(&[("openapi", "openapi")]));
+    let file = fields.required("file").and_then(|value| line(&value));
+    let title = fields.optional("title").and_then(|value| line(&value));
+    let version = fields.optional("version").and_then(|value| line(&value));
+    let sha256 = fields.required("sha256").and_then(|value| digest(&value));
+    fields.finish();
+    Some(Provenance { kind: kind?.to_owned(), file: file?, title, version, sha256: sha256? })
+}
+
+fn digest(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let is_digest = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if !is_digest {
+        value.fault("`sha256` is 64 hexadecimal digits in lower case");
+    }
+    is_digest.then(|| text.to_owned())
 }
 
 fn placeholder_env(fields: &mut Fields<'_, '_>) -> Vec<String> {
@@ -365,6 +391,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
     let resource = fields.optional("resource").and_then(|value| resource(&value, &paths));
     let page = fields.required("page").and_then(|value| page(&value));
     let exercised = fields.optional("exercised").and_then(|value| value.boolean()).unwrap_or(false);
+    let deprecated = fields.optional("deprecated").and_then(|value| value.boolean()).unwrap_or(false);
     fields.finish();
     let route = route?;
     let prefix = hosts.iter().find(|host| host.route == route).map_or("/", |host| host.path_prefix.as_str());
@@ -391,6 +418,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
         resource,
         page: page?,
         exercised,
+        deprecated,
     })
 }
 
@@ -471,30 +499,43 @@ fn resource(value: &Value<'_, '_>, paths: &[PathTemplate]) -> Option<ResourceTem
 
 /// Each id once, and no two operations (or templates of one) that are equally narrow for one request.
 fn refuse_clashes(source: &Document<'_>, placed: &[Placed]) {
-    for (index, (span, operation)) in placed.iter().enumerate() {
+    let (mut ids, mut shapes) = (BTreeMap::new(), BTreeMap::<(&str, String), Vec<&Placed>>::new());
+    for one @ (span, operation) in placed {
         if let Some(template) = operation.repeats() {
             source.fault(
                 span,
                 format!("`{template}` says the same as another path of this operation: leave it out"),
             );
         }
-        for (earlier_span, earlier) in placed.iter().take(index) {
-            if let Some(what) = clash(operation, earlier) {
-                let line = source.line(earlier_span);
-                source.fault(span, format!("{what} (`{}` in line {line})", earlier.id));
+        let fault = |what: String, (earlier_span, earlier): &Placed| {
+            let line = source.line(earlier_span);
+            source.fault(span, format!("{what} (`{}` in line {line})", earlier.id));
+        };
+        if let Some(earlier) = ids.insert(&operation.id, one) {
+            fault(
+                format!("the id `{}` stands twice: put both paths into one operation", operation.id),
+                earlier,
+            );
+            continue;
+        }
+        let mut rivals: Vec<&Placed> = Vec::new();
+        for shape in operation.paths.iter().map(PathTemplate::shape).collect::<BTreeSet<_>>() {
+            let alike = shapes.entry((operation.route.as_str(), shape)).or_default();
+            rivals.extend(alike.iter());
+            alike.push(one);
+        }
+        for earlier in rivals {
+            if let Some((mine, theirs)) = operation.clash(&earlier.1) {
+                fault(clash(mine, theirs), earlier);
             }
         }
     }
 }
 
-fn clash(operation: &Operation, earlier: &Operation) -> Option<String> {
-    if earlier.id == operation.id {
-        return Some(format!("the id `{}` stands twice: put both paths into one operation", operation.id));
-    }
-    let (mine, theirs) = operation.clash(earlier)?;
-    Some(format!(
+fn clash(mine: &PathTemplate, theirs: &PathTemplate) -> String {
+    format!(
         "`{mine}` and `{theirs}` fit the same request equally well: make a segment a literal, or tell them apart by `query`"
-    ))
+    )
 }
 
 fn each<T>(value: Option<Value<'_, '_>>, read: impl Fn(&Value<'_, '_>) -> Option<T>) -> Vec<T> {

@@ -13,7 +13,7 @@ const SEGMENTS_LIMIT: usize = 64;
 
 /// Formats that a server may take at the end of a path for no part of it: `/keys.json` is `/keys` to Rails
 /// and Grape.
-const FORMATS: &[&str] = &[".csv", ".html", ".json", ".txt", ".xml", ".yaml", ".yml"];
+pub(super) const FORMATS: &[&str] = &[".csv", ".html", ".json", ".txt", ".xml", ".yaml", ".yml"];
 
 /// A path template, as it was written and as it is matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,32 @@ impl PathTemplate {
     /// The names of its variables.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(Segment::name)
+    }
+
+    /// The segments: the text of each literal, none for what holds a variable.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = Option<&str>> {
+        self.segments.iter().map(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_str()),
+            Segment::Variable { .. } | Segment::Rest(_) => None,
+        })
+    }
+
+    /// What two templates have in common that are equally narrow and could fit one path: every literal, and where
+    /// the variables stand. Only templates of one shape can clash.
+    pub(crate) fn shape(&self) -> String {
+        let mut shape = String::with_capacity(self.text.len());
+        for segment in &self.segments {
+            shape.push('/');
+            match segment {
+                Segment::Literal(text) => shape.push_str(text),
+                Segment::Variable { prefix, suffix, .. } if prefix.is_empty() && suffix.is_empty() => {
+                    shape.push_str("{}");
+                }
+                Segment::Variable { .. } => shape.push_str("{~}"),
+                Segment::Rest(_) => shape.push_str("{...}"),
+            }
+        }
+        shape
     }
 
     /// Whether it ends with `{name...}`.
