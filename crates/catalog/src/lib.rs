@@ -31,7 +31,9 @@
 pub mod builtin;
 pub mod canonical;
 pub mod manifest;
+pub mod openapi;
 pub mod profile;
 pub mod reading;
 
+mod strict;
 mod suggest;

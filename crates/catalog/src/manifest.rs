@@ -55,7 +55,8 @@ pub use matching::MatchError;
 pub use resource::{GrantError, ResourceRule, ResourceTemplate};
 pub use template::{PathTemplate, TemplateError};
 
-pub(crate) use hosts::Origin;
+pub(crate) use hosts::{Origin, path_prefix};
+pub(crate) use read::{OPERATIONS_LIMIT, header_name};
 pub(crate) use template::careless;
 
 use index::PathIndex;

@@ -12,8 +12,8 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-/// The longest file that is read: a hundred times the largest built-in manifest.
-pub const FILE_LIMIT_BYTES: usize = 2 * 1024 * 1024;
+/// The longest file that is read: a manifest of ten thousand operations, at half a kibibyte each, fits.
+pub const FILE_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most findings that are kept; a file with more is no manifest at all.
 const FINDINGS_LIMIT: usize = 100;

@@ -59,7 +59,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
     let scopes = each(fields.optional("scopes"), word);
     let shapes = each(fields.optional("shapes"), |value| value.parsed(Shape::parse));
     let placeholder_env = placeholder_env(fields);
-    let credential_headers = each(fields.optional("credential_headers"), header_name);
+    let credential_headers = each(fields.optional("credential_headers"), own_header_name);
     let credential_query = each(fields.optional("credential_query"), word);
     let keep_cookies = each(fields.optional("keep_cookies"), word);
     let safe_methods = fields.optional("safe_methods").and_then(|value| value.boolean()).unwrap_or(false);
@@ -235,7 +235,7 @@ fn accept(value: &Value<'_, '_>) -> Option<Accept> {
         0 => Some(Accept::Bearer),
         1 => fields
             .required("scheme")
-            .and_then(|value| header_name(&value))
+            .and_then(|value| own_header_name(&value))
             .map(|scheme| Accept::Scheme { scheme }),
         2 => Some(Accept::BasicPassword),
         3 => Some(Accept::BasicUser),
@@ -246,7 +246,7 @@ fn accept(value: &Value<'_, '_>) -> Option<Accept> {
 }
 
 fn own_header(fields: &mut Fields<'_, '_>) -> Option<(String, String)> {
-    let name = fields.required("name").and_then(|value| header_name(&value));
+    let name = fields.required("name").and_then(|value| own_header_name(&value));
     let prefix = fields.optional("prefix").map_or(Some(String::new()), |value| line(&value));
     Some((name?, prefix?))
 }
@@ -262,17 +262,23 @@ fn basic_user(value: &Value<'_, '_>) -> Option<String> {
 }
 
 /// A header's name or a scheme: RFC 9110 §5.6.2 `token`, in lower case, none that a proxy must own.
-fn header_name(value: &Value<'_, '_>) -> Option<String> {
+fn own_header_name(value: &Value<'_, '_>) -> Option<String> {
+    let text = value.text()?;
+    let name = header_name(text);
+    if name.is_none() {
+        value.fault(format!("`{text}` is no name of a header that may be used here: write it in lower case, for example `x-api-key`"));
+    }
+    name
+}
+
+/// The same, of a text; none where it may not be used.
+pub(crate) fn header_name(text: &str) -> Option<String> {
     const OURS: &[&str] =
         &["host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"];
-    let text = value.text()?;
     let inner =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if text.is_empty() || text.len() > 64 || !text.bytes().all(inner) || OURS.contains(&text) {
-        value.fault(format!("`{text}` is no name of a header that may be used here: write it in lower case, for example `x-api-key`"));
-        return None;
-    }
-    Some(text.to_owned())
+    let sound = !text.is_empty() && text.len() <= 64 && text.bytes().all(inner) && !OURS.contains(&text);
+    sound.then(|| text.to_owned())
 }
 
 fn resource_rule(value: &Value<'_, '_>) -> Option<ResourceRule> {
