@@ -24,12 +24,13 @@ pub(crate) fn whole(bytes: impl Into<Bytes>) -> OutBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A refusal.
+/// A refusal. Its kind goes along, for whoever decides what becomes of the connection.
 pub(crate) fn problem(problem: &Problem) -> Response<OutBody> {
     let body = problem.body();
     // Texts, numbers and ids of ours have no way to fail; if they had, the status says enough.
     let mut answer = Response::new(whole(serde_json::to_vec(&body).unwrap_or_default()));
     *answer.status_mut() = StatusCode::from_u16(body.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    answer.extensions_mut().insert(problem.kind);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -1,7 +1,8 @@
 //! Doors: what comes in over HTTP, checked as HTTP, and handed to the corridor.
 //!
-//! Every request is asked whether it means the place that it came to, and whether it can be read in one way
-//! only ([`framing`]); a no is carried into the corridor, so that it is recorded under whoever was admitted.
+//! Over HTTP/1.1 everything has passed the [strict] reader before it comes here. Every request is asked whether it
+//! means the place that it came to, and whether it can be read in one way only ([`framing`]); a no is carried into
+//! the corridor, so that it is recorded under whoever was admitted.
 //! Its form says which door it came to: an origin-form request at a listener is for our own paths under `/v1`
 //! ([`own`]) or for the [`route`] door, a base URL per tool; CONNECT and absolute-form are for the [`proxy`]
 //! door. Inside of a tunnel there is nothing but requests to its one host.
@@ -12,6 +13,7 @@ pub(crate) mod local;
 mod own;
 mod proxy;
 mod route;
+pub(crate) mod strict;
 
 pub(crate) use addressed::Addressed;
 
@@ -29,6 +31,7 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
 };
 use std::sync::Arc;
+use strict::Fault;
 
 /// Answers one request.
 pub(crate) async fn answer(
@@ -43,8 +46,11 @@ pub(crate) async fn answer(
         return answer::problem(&Problem::new(ProblemKind::Internal));
     };
     let call = CallId::new(at, noise);
-    let closes = head.version != Version::HTTP_2 && (!body.is_end_stream() || is_doubtful(&head, peer));
     let is_connect = head.method == Method::CONNECT;
+    // What is left of a body that nobody read, or what followed a request for another protocol, could be taken
+    // for the next request.
+    let closes = !body.is_end_stream() || is_connect || head.headers.contains_key(header::UPGRADE);
+    let is_http2 = head.version == Version::HTTP_2;
     let mut answer = match &peer.through {
         Through::Listener if is_connect => proxy::connect(shared, peer, tunnels, call, head).await,
         Through::Listener | Through::PlainProxy if proxy::is_absolute(&head) => {
@@ -56,10 +62,22 @@ pub(crate) async fn answer(
         }
         Through::Tunnel(to) => proxy::within(shared, peer, to, (call, at), (head, body)).await,
     };
-    // What is left of a body that nobody read could be taken for the next request.
-    if closes && is_refusal(&answer) {
+    if !is_http2 && ends_connection(&answer, closes) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    answer
+}
+
+/// Answers what the strict reader did not let pass, and closes.
+pub(crate) async fn refuse(shared: &Shared, peer: &Peer, fault: Fault) -> Response<OutBody> {
+    let mut answer = match random(shared.entropy.as_ref()) {
+        Ok(noise) => {
+            let call = CallId::new(shared.corridor.clock.now(), noise);
+            corridor::refuse(&shared.corridor, peer, call, fault.problem(), None).await
+        }
+        Err(_) => answer::problem(&Problem::new(ProblemKind::Internal)),
+    };
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 
@@ -91,19 +109,15 @@ pub(crate) fn is_known(shared: &Shared, peer: &Peer) -> bool {
     peer.binding.as_ref().is_some_and(|binding| tables.enrolment(binding).is_some())
 }
 
-/// Whether nobody knows for sure where the request after this one begins, or for whom it is.
-fn is_doubtful(head: &Parts, peer: &Peer) -> bool {
-    match peer.through {
-        Through::Listener if !proxy::is_absolute(head) => check(head, peer).is_err(),
-        _ => framing::check(head).is_err(),
+/// Whether an answer is the last one: one of ours that did not wait for what came with the request, or to a request
+/// that could be read in two ways or for two places.
+fn ends_connection(answer: &Response<OutBody>, closes: bool) -> bool {
+    let extensions = answer.extensions();
+    match extensions.get::<ProblemKind>() {
+        Some(ProblemKind::BadRequest | ProblemKind::Misdirected) => true,
+        Some(_) => closes,
+        None => closes && extensions.get::<answer::PerhapsUnread>().is_some(),
     }
-}
-
-/// Whether an answer is one of ours that did not wait for the whole body.
-fn is_refusal(answer: &Response<OutBody>) -> bool {
-    let is_problem = |kind: &HeaderValue| kind == "application/problem+json";
-    answer.headers().get(header::CONTENT_TYPE).is_some_and(is_problem)
-        || answer.extensions().get::<answer::PerhapsUnread>().is_some()
 }
 
 /// Whether the request means this listener, and can be read in one way.

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     doors,
-    doors::local::Names,
+    doors::{
+        local::Names,
+        strict::{Bounds, Gate, Strict},
+    },
     limits::Limits,
     peer::{Peer, Through},
     tls::{binding_of, public_key_of},
@@ -137,7 +140,7 @@ where
     let (limits, given_up) = (&shared.corridor.limits, given_up.unwrap_or_default());
     let (attendance, refused) = (Attendance::new(limits.body_idle), Arc::new(Notify::new()));
     let tunnels = Tunnels::new(&attendance, closing.clone(), &given_up, is_http2);
-    let cut = CutWith(Arc::clone(&tunnels));
+    let (cut, gate) = (CutWith(Arc::clone(&tunnels)), Arc::new(Gate::default()));
     let ending = Ending {
         slept: slept(&mut endings, peer.binding.as_ref()),
         idle: || match doors::is_known(shared, &peer) {
@@ -152,13 +155,19 @@ where
     };
     let service = {
         let (shared, peer, tunnels) = (Arc::clone(shared), Arc::clone(&peer), Arc::clone(&tunnels));
-        let (attendance, refused) = (Arc::clone(&attendance), Arc::clone(&refused));
+        let (attendance, refused, gate) = (Arc::clone(&attendance), Arc::clone(&refused), Arc::clone(&gate));
         service_fn(move |request: Request<Incoming>| {
             let (shared, peer, refused) = (Arc::clone(&shared), Arc::clone(&peer), Arc::clone(&refused));
-            let (attendance, tunnels) = (Arc::clone(&attendance), Arc::clone(&tunnels));
+            let (attendance, tunnels, gate) =
+                (Arc::clone(&attendance), Arc::clone(&tunnels), Arc::clone(&gate));
             async move {
                 let running = attendance.begin();
-                let mut answer = doors::answer(&shared, &peer, &tunnels, request).await;
+                let method = request.method().clone();
+                let mut answer = match gate.fault_of(&request) {
+                    Some(fault) => doors::refuse(&shared, &peer, fault).await,
+                    None => doors::answer(&shared, &peer, &tunnels, request).await,
+                };
+                gate.answered(&method, &answer);
                 attendance.watch(answer.extensions_mut().remove());
                 if !doors::is_known(&shared, &peer) {
                     refused.notify_one();
@@ -167,13 +176,14 @@ where
             }
         })
     };
-    let io = TokioIo::new(stream);
     // A connection that breaks off is its peer's affair: what ran over it has recorded its own end.
     if is_http2 {
-        let connection = pin!(http2(limits).serve_connection(io, service));
+        let connection = pin!(http2(limits).serve_connection(TokioIo::new(stream), service));
         attend(connection, |connection| connection.graceful_shutdown(), ending, &given_up).await;
     } else {
-        let connection = pin!(http1(limits).serve_connection(io, service).with_upgrades());
+        let bounds = Bounds { head_max_bytes: limits.head_max_bytes, fields_max: limits.headers_max };
+        let stream = Strict::new(stream, bounds, gate);
+        let connection = pin!(http1(limits).serve_connection(TokioIo::new(stream), service).with_upgrades());
         attend(connection, |connection| connection.graceful_shutdown(), ending, &given_up).await;
         // What was a connection may have become a tunnel, which bounds itself.
         tunnels.ended().await;

@@ -164,28 +164,6 @@ pub(crate) async fn a_stranger_who_was_led_here_is_told_so() {
 }
 
 #[tokio::test]
-pub(crate) async fn what_the_parser_repairs_reaches_the_tool_in_one_reading() {
-    let world = World::new().await;
-    let (host, bearer) = (world.host(), World::bearer(&world.alice));
-    let head = format!("POST /acme/things HTTP/1.1\r\nHost: {host}\r\n{bearer}\r\n");
-    for (bytes, body) in [
-        (format!("{head}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc"), "abc"),
-        (
-            format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
-            "3\r\nabc\r\n0\r\n\r\n",
-        ),
-        (format!("{head}Content-Length: 3\r\n\r\nabc").replace("\r\n", "\n"), "abc"),
-    ] {
-        world.tool.take();
-        assert_eq!(world.send(&world.alice, &bytes).await.status, 200, "{bytes}");
-        let seen = world.tool.take();
-        let framed = (seen[0].all("content-length").len(), seen[0].all("transfer-encoding").len());
-        assert!(matches!(framed, (1, 0) | (0, 1)), "{:?}", seen[0]);
-        assert_eq!(seen[0].body, body.as_bytes());
-    }
-}
-
-#[tokio::test]
 pub(crate) async fn a_certificate_without_extensions_is_as_good_as_any() {
     let world = World::new().await;
     let key = KeyPair::generate().unwrap();

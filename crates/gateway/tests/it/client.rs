@@ -280,10 +280,18 @@ impl Wire {
     }
 
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
-        let rewritten = self.rewriting.as_ref().map(|rewriting| rewriting.apply(bytes.as_ref()));
+        let bytes = self.written(bytes);
         // A peer that has closed already answers by its silence.
-        let _ = self.stream.write_all(rewritten.as_deref().unwrap_or(bytes.as_ref())).await;
+        let _ = self.stream.write_all(&bytes).await;
         let _ = self.stream.flush().await;
+    }
+
+    /// What is sent where a test writes this.
+    pub(crate) fn written(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+        match &self.rewriting {
+            Some(rewriting) => rewriting.apply(bytes.as_ref()),
+            None => bytes.as_ref().to_vec(),
+        }
     }
 
     /// Whether the handshake was a whole one, with signatures.

@@ -19,6 +19,7 @@ mod conformance;
 mod destination;
 mod door;
 mod ending;
+mod framing;
 mod identity;
 mod keeper;
 mod limits;

@@ -107,8 +107,8 @@ async fn the_server_name_must_be_the_tunnels_host() {
     let world = World::new().await;
     for in_stream in [false, true] {
         for name in [EVIL, "api.acme.test.evil.test", LOGIN] {
-            let mut wire = inside(&world, in_stream, name).await;
             for host in [HOST, name] {
+                let mut wire = inside(&world, in_stream, name).await;
                 let answer = attacked(&world, &mut wire, &get(host, &world.alice)).await;
                 assert_eq!(answer.status, 421, "{name} {host}");
             }
