@@ -108,6 +108,12 @@ problems! {
     /// Too many calls at once.
     TooManyCalls = "too-many-calls", 429, Policy, true, "too many calls at once",
         "Wait for the stated time, then go on more slowly.";
+    /// The tool's provider asked to be left alone for a while.
+    ProviderLimit = "provider-limit", 429, Upstream, true, "the tool asked to wait",
+        "Wait for the stated time, then go on more slowly. The tool limits this account, whoever calls it, and no other way to it is faster. Nothing was sent.";
+    /// The same request failed for the same reason before.
+    RepeatedFailure = "repeated-failure", 429, Policy, false, "the same request keeps failing for the same reason",
+        "Do not send it again as it is: repeating this will fail for the same reason. Read the earlier answer and change the request, or tell your human. Nothing was sent.";
     /// A human must connect the account again.
     ReauthRequired = "reauth-required", 424, Upstream, false, "a human must reconnect the account",
         "Do not retry and do not look for another way. The provider ended this connection; its human was asked, and the same reference will work again afterwards. Sleep until then.";

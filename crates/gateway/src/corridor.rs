@@ -1,7 +1,7 @@
 //! The corridor: every call walks through the same rooms in the same order, whichever door it came in by.
 //!
 //! ```text
-//! admit ─► resolve ─► decide ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
+//! admit ─► resolve ─► decide ─► brake ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
 //! ```
 //!
 //! Two short ways end before `resolve`: what is sent to a provider's token endpoint is answered here
@@ -17,6 +17,7 @@
 mod admit;
 mod attach;
 mod body;
+mod brake;
 mod confirm;
 mod decide;
 mod forward;
@@ -29,6 +30,7 @@ mod token;
 
 use crate::{
     answer::{self, OutBody},
+    brakes::{Brakes, Said},
     directory::Directory,
     doors::Addressed,
     limits::Limits,
@@ -39,6 +41,7 @@ use crate::{
 pub(crate) use admit::Admitted;
 use body::{Bounds, Downward};
 pub(crate) use body::{Counted, InBody, Lifeline, Pulse, Watched, upward};
+use brake::Braked;
 use confirm::Confirmed;
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
@@ -68,6 +71,7 @@ pub(crate) struct Corridor {
     pub(crate) ledger: Ledger,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) running: Arc<Running>,
+    pub(crate) brakes: Arc<Brakes>,
     pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
@@ -188,13 +192,15 @@ async fn passage(
     trail.exchange = Some(resolved.exchange.clone());
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
+    let (braked, body) = corridor.brake(&admitted, &confirmed.resolved, &headers, body).await?;
     let holding = corridor.hold(&confirmed).await?;
     let assurance = holding.awake.assurance();
     corridor.confirm(peer, &headers, &mut confirmed, assurance, trail)?;
     let recorded = record::intent(&corridor.ledger, &confirmed.resolved.exchange, &holding.awake).await?;
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
-    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, share, began };
+    let shares = (share, braked);
+    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, shares, began };
     corridor.leave(leaving).await
 }
 
@@ -207,7 +213,7 @@ struct Leaving {
     recorded: Recorded,
     headers: HeaderMap,
     body: InBody,
-    share: running::Admitted,
+    shares: (running::Admitted, Braked),
     began: nightlatch_domain::clock::Boot,
 }
 
@@ -216,7 +222,7 @@ impl Corridor {
     pub(crate) fn share(&self, admitted: &Admitted) -> Result<running::Admitted, Problem> {
         let caller = &admitted.caller;
         let share = self.running.admit(caller.tenant, caller.agent, self.limits.calls_each_max);
-        share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
+        share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).at_field("agent.at_once").retry_after(1))
     }
 
     async fn hold(&self, confirmed: &Confirmed) -> Result<Holding, Problem> {
@@ -259,7 +265,7 @@ impl Corridor {
 
     /// From here on the ledger has its intent, and whatever happens is its outcome.
     async fn leave(&self, leaving: Leaving) -> Result<Response<OutBody>, Refused> {
-        let Leaving { confirmed, still, holding, recorded, headers, body, share, began } = leaving;
+        let Leaving { confirmed, still, holding, recorded, headers, body, shares, began } = leaving;
         let Confirmed { resolved, permit, .. } = confirmed;
         let exchange = &resolved.exchange;
         let prepared = match &still {
@@ -267,7 +273,7 @@ impl Corridor {
             Err(problem) => Err(problem.clone()),
         };
         let mut closing = self.closing(exchange, recorded, began);
-        closing.admitted = Some(share);
+        closing.shares = Some(shares);
         let Holding { awake, kept, entered } = holding;
         closing.entered = Some(entered);
         let prepared = match prepared {
@@ -286,6 +292,8 @@ impl Corridor {
             Ok(answer) => answer,
             Err(problem) => return Err(told(closing, problem)),
         };
+        let said = Said::read(answer.status(), answer.headers(), self.clock.now());
+        self.brakes.heard(exchange, said, self.clock.boot());
         if answer.status() == StatusCode::UNAUTHORIZED {
             closing.noticed.rejected = 1;
             self.wakes.drop_lease(&awake, exchange.grant, &kept);
@@ -330,7 +338,7 @@ impl Corridor {
             noticed: Noticed::default(),
             recorded: Some(recorded),
             entered: None,
-            admitted: None,
+            shares: None,
         }
     }
 

@@ -7,6 +7,7 @@ mod places;
 mod tunnels;
 
 use crate::{
+    brakes::{Brakes, Rule},
     corridor::Corridor,
     directory::Directory,
     doors::local::Names,
@@ -77,6 +78,8 @@ pub struct Parts {
     pub key_sha256: String,
     /// The bounds.
     pub limits: Limits,
+    /// The limits of calls that the operator set, over those of `limits`.
+    pub rules: Vec<Rule>,
     /// Host names, besides the loopback ones, under which callers may speak to the listeners.
     pub names: Vec<String>,
 }
@@ -122,7 +125,9 @@ impl Gateway {
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
         let asides = Arc::new(Semaphore::new(limits.asides_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
-        let corridor = Corridor { directory, decider, ledger, wakes, running, pool, clock, limits, asides };
+        let brakes = Arc::new(Brakes::new(&limits, parts.rules));
+        let corridor =
+            Corridor { directory, decider, ledger, wakes, running, brakes, pool, clock, limits, asides };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();
         let shared = Shared { corridor, entropy, enrolling, waking, places, standing, key_sha256 };

@@ -14,6 +14,7 @@
 //! | `corridor` | one file a phase, and the one function that calls them |
 //! | [`directory`] | what a decision needs, in memory, fed by the change feed |
 //! | `wakes` | proofs, wakes, sealed leases, and their end |
+//! | [`brakes`] | how often, how many at once, when a provider asked to wait, and not again for the same reason |
 //! | `running` | which calls use which generation; the keeper's drain |
 //! | [`tls`] | client certificates that are proved by signature and admitted by key |
 //! | [`limits`] | everything that an outsider can grow, and how far |
@@ -29,6 +30,7 @@
 //! was meant to go.
 
 mod answer;
+pub mod brakes;
 mod corridor;
 pub mod directory;
 mod doors;

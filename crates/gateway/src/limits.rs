@@ -3,6 +3,7 @@
 //! Every bound stands here with its unit in its name and the reason beside it, so that memory is the sum
 //! of what this page allows and nothing else. Tests make them small; the program takes the defaults.
 
+use crate::brakes::Pace;
 use std::time::Duration;
 
 /// The bounds of one gateway.
@@ -58,6 +59,33 @@ pub struct Limits {
     pub cut_after: Duration,
     /// How long a shutdown waits for running calls.
     pub close_within: Duration,
+    /// Calls of an agent. A model with two hundred subtasks makes a few hundred a second; more is a loop. At once
+    /// as many as [`Limits::calls_each_max`].
+    pub agent_pace: Pace,
+    /// Calls of a task: those of an agent at work, which has one task as a rule.
+    pub task_pace: Pace,
+    /// Calls with a connection, over all agents: as many as two agents, so that one alone meets its own limit
+    /// first. Providers allow less, and say so themselves.
+    pub connection_pace: Pace,
+    /// Calls of a tool, over all connections: what four agents make, a tenth of what this machine carries.
+    pub tool_pace: Pace,
+    /// The longest that a provider's word stops a connection before one call asks again. GitHub's and Slack's
+    /// windows last up to an hour; four questions in one hurt nobody.
+    pub provider_wait_max: Duration,
+    /// The longest that a used-up window stops its operation: it may be the window of another one.
+    pub provider_window_max: Duration,
+    /// Failures of one request for one reason before it is held back: SDKs try three times by themselves.
+    pub repeats_free: u32,
+    /// The longest that a request is held back: a human who mends something at the tool waits no longer.
+    pub repeat_wait_max: Duration,
+    /// How long a failure is remembered after it was seen last: three times the longest wait.
+    pub failure_remembered: Duration,
+    /// Failures remembered of one task, about 150 bytes each: a loop has few steps.
+    pub failures_each_max: usize,
+    /// Tasks with remembered failures: 5 MiB of them at most.
+    pub failing_tasks_max: usize,
+    /// The largest body that is read before a call which failed with the same head: what a model writes.
+    pub repeat_body_max_bytes: usize,
     /// Notes to ledger and keeper that run beside the calls they are about; further ones are waited for.
     pub asides_max: usize,
 }
@@ -88,6 +116,18 @@ impl Default for Limits {
             wake_margin: Duration::from_secs(15 * 60),
             cut_after: Duration::from_millis(500),
             close_within: Duration::from_secs(10),
+            agent_pace: Pace::per_second(1_000, 4_000, 512),
+            task_pace: Pace::per_second(1_000, 4_000, 512),
+            connection_pace: Pace::per_second(2_000, 8_000, 1_024),
+            tool_pace: Pace::per_second(4_000, 16_000, 2_048),
+            provider_wait_max: Duration::from_secs(15 * 60),
+            provider_window_max: Duration::from_secs(60),
+            repeats_free: 3,
+            repeat_wait_max: Duration::from_secs(5 * 60),
+            failure_remembered: Duration::from_secs(15 * 60),
+            failures_each_max: 32,
+            failing_tasks_max: 1024,
+            repeat_body_max_bytes: 256 * 1024,
             asides_max: 256,
         }
     }

@@ -3,7 +3,10 @@
 //! A file is taken whole or refused whole, with the line and what to write: a key that is not known is
 //! most often a known one that was mistyped, and a listener that was meant must not be left out in silence.
 
+mod limit;
+
 use nightlatch_egress::{Allow, EgressConfig, Map};
+use nightlatch_gateway::brakes::Rule;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -21,13 +24,14 @@ use toml::{
 pub(crate) const FILE: &str = "nightlatch.toml";
 
 /// Tables and the keys that they know; the root's name is empty.
-const KEYS: [(&str, &[&str]); 6] = [
-    ("", &["gateway", "redirect", "keeper", "map", "allow"]),
+const KEYS: [(&str, &[&str]); 7] = [
+    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit"]),
     ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
     ("map", &["host", "to", "root", "open"]),
     ("allow", &["host", "address", "open"]),
+    ("limit", &["of", "name", "per_second", "burst", "at_once"]),
 ];
 
 /// What is written where there is no file yet.
@@ -52,6 +56,13 @@ const FIRST: &str = "\
 # host = \"gitlab.internal\"
 # address = \"10.1.0.0/16\"
 # open = true                     # also for programs that go there by themselves, under `--egress open`; so for [[map]]
+#
+# [[limit]]                       # of calls, each agent's; also of = \"task\", \"connection\" or \"tool\"
+# of = \"agent\"
+# name = \"laptop\"               # of this one only; a connection is named TOOL/NAME
+# per_second = 5                  # 0.1 is six a minute
+# burst = 20                      # that may come together
+# at_once = 4                     # under way together
 ";
 
 /// Why the configuration is refused.
@@ -98,6 +109,8 @@ pub(crate) struct Config {
     pub(crate) refresh_timer: bool,
     /// What may be reached beyond the public internet.
     pub(crate) egress: EgressConfig,
+    /// How often tools may be called, and by whom.
+    pub(crate) limits: Vec<Rule>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,6 +121,7 @@ struct Raw {
     keeper: Keeper,
     map: Vec<RawMap>,
     allow: Vec<RawAllow>,
+    limit: Vec<Spanned<limit::Raw>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -190,6 +204,7 @@ impl Config {
                 maps: raw.map.iter().map(|map| map.read(folder)).collect::<Result<_, _>>()?,
                 allows: raw.allow.iter().map(RawAllow::read).collect::<Result<_, _>>()?,
             },
+            limits: raw.limit.iter().map(|limit| limit::read(text, limit)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -25,7 +25,6 @@ pub(crate) enum InBody {
     /// On its way, and read by nobody.
     Incoming(Incoming),
     /// All of it.
-    #[expect(dead_code, reason = "made by the room that reads bodies for policy, and by the `call` door")]
     Whole(Bytes),
 }
 

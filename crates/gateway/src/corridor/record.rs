@@ -4,7 +4,7 @@
 //! ledger cannot be written, the call is refused with that, whatever it would have been: a record that is
 //! dropped under load is a way in.
 
-use super::body::Counted;
+use super::{body::Counted, brake::Braked};
 use crate::{
     peer::Peer,
     running::{Admitted, Entered},
@@ -156,7 +156,7 @@ pub(crate) struct Closing {
     pub(crate) noticed: Noticed,
     pub(crate) recorded: Option<Recorded>,
     pub(crate) entered: Option<Entered>,
-    pub(crate) admitted: Option<Admitted>,
+    pub(crate) shares: Option<(Admitted, Braked)>,
 }
 
 impl Closing {
@@ -174,10 +174,13 @@ impl Closing {
     pub(crate) fn close(&mut self, masked: u64) {
         let Some(recorded) = self.recorded.take() else { return };
         self.noticed.masked += masked;
-        drop(self.ledger.outcome(recorded, self.facts()));
+        let facts = self.facts();
+        if let Some((_, braked)) = self.shares.take() {
+            braked.ended(&facts, self.sent.with(|tally| tally.complete), self.clock.boot());
+        }
+        drop(self.ledger.outcome(recorded, facts));
         self.findings();
         self.entered = None;
-        self.admitted = None;
     }
 
     fn facts(&self) -> OutcomeFacts {

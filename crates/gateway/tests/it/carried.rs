@@ -21,15 +21,17 @@ const SOON: Duration = Duration::from_secs(5);
 pub(crate) async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() {
     let world = World::new().await;
     let coded = |codings: &str| format!("HTTP/1.1 200 OK\r\n{codings}\r\n\r\n4\r\nGZIP\r\n0\r\n\r\n");
-    for codings in [
+    let cases = [
         "transfer-encoding: gzip, chunked",
         "transfer-encoding: gzip\r\ntransfer-encoding: chunked",
         "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
         "transfer-encoding: x, CHUNKED",
-    ] {
+    ];
+    // Each at a path of its own: what fails in the same way again is held back.
+    for (number, codings) in cases.into_iter().enumerate() {
         let bytes = coded(codings);
         world.tool.answers(move |_| Reply::of(bytes.clone()));
-        let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
+        let answer = world.call(&world.alice, &format!("GET /acme/things/{number}"), &[]).await;
         assert_eq!(
             (answer.problem().as_str(), answer.json()["field"].as_str()),
             ("not-supported", Some("transfer-encoding")),
@@ -37,7 +39,8 @@ pub(crate) async fn an_answer_that_is_coded_for_its_transfer_is_refused_whole() 
         );
         assert!(!answer.text().contains("GZIP"), "{codings}");
         // It was carried out, so nobody may be told that it was not.
-        let post = world.call(&world.alice, "POST /acme/things", &["Content-Length: 0"]).await;
+        let post =
+            world.call(&world.alice, &format!("POST /acme/things/{number}"), &["Content-Length: 0"]).await;
         assert_eq!(post.problem(), "outcome-unknown", "{codings}");
     }
     let plain = coded("Transfer-Encoding: Chunked");

@@ -11,6 +11,7 @@
 
 mod answers;
 mod between;
+mod braked;
 mod carried;
 mod carriers;
 mod client;

@@ -23,7 +23,7 @@ use nightlatch_domain::{
     tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Connector, EgressConfig, Map, Pool, PoolLimits, Resolve};
-use nightlatch_gateway::{Directory, Gateway, Limits, Parts, tls::server_config};
+use nightlatch_gateway::{Directory, Gateway, Limits, Parts, brakes::Rule, tls::server_config};
 use nightlatch_ledger::{
     Ledger, LedgerKeys,
     read::Filter,
@@ -185,6 +185,8 @@ pub(crate) struct Actor {
 pub(crate) struct Twist {
     pub(crate) policies: Vec<(String, String)>,
     pub(crate) limits: Option<Limits>,
+    /// What the operator limits.
+    pub(crate) rules: Vec<Rule>,
     /// Feed the directory from here instead of the store.
     pub(crate) feed: Option<Arc<dyn DirectoryStore>>,
     /// The name in the tool's certificate.
@@ -308,6 +310,7 @@ impl World {
             interception: gateway_keys.interception().clone(),
             key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
             limits,
+            rules: twist.rules,
             names: Vec::new(),
         }));
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).unwrap();

@@ -19,7 +19,7 @@ use nightlatch_domain::{
     },
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
-use nightlatch_gateway::{Directory, Gateway, Limits, tls::server_config};
+use nightlatch_gateway::{Directory, Gateway, Limits, brakes::Rule, tls::server_config};
 use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, Unwatched};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_policy::Decider;
@@ -86,7 +86,7 @@ impl House {
         let keeper =
             keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
-        let gateway = gateway(config.names, &gateway_keys, &keeper, &common);
+        let gateway = gateway((config.names, config.limits), &gateway_keys, &keeper, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
@@ -192,7 +192,12 @@ fn machine() -> String {
     fs::read_to_string("/etc/machine-id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
-fn gateway(names: Vec<String>, keys: &GatewayKeys, keeper: &Keeper, common: &Common) -> Gateway {
+fn gateway(
+    (names, rules): (Vec<String>, Vec<Rule>),
+    keys: &GatewayKeys,
+    keeper: &Keeper,
+    common: &Common,
+) -> Gateway {
     let limits = Limits::default();
     let clock = || Arc::clone(&common.clock);
     let directory = Directory::new(&common.catalogue, clock(), limits.staleness_bound);
@@ -208,6 +213,7 @@ fn gateway(names: Vec<String>, keys: &GatewayKeys, keeper: &Keeper, common: &Com
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
         limits,
+        rules,
         names,
     })
 }
