@@ -18,6 +18,8 @@ pub const REFUSALS_PATH: &str = "/v1/refusals";
 pub const ENROL_PATH: &str = "/v1/enrol";
 /// `GET` asks for the interception certificates of the task's tools.
 pub const TRUST_PATH: &str = "/v1/trust";
+/// `POST` asks for a durable call; below it stands each by its id.
+pub const CALLS_PATH: &str = "/v1/calls";
 /// The authority of a CONNECT stream that carries an HTTP/1.1 proxy connection with absolute-form requests.
 /// RFC 6761 §6.4: no host has a name under `invalid`.
 pub const PLAIN_HTTP_AUTHORITY: &str = "plain-http.invalid:80";

@@ -153,9 +153,38 @@ problems! {
     /// The companion has no connection to its gateway.
     GatewayUnreachable = "gateway-unreachable", 503, Us, true, "the gateway cannot be reached",
         "Nothing was sent. Wait for the stated time, then send the same call again.";
+    /// A durable call came without a key of its own.
+    IdempotencyKeyMissing = "idempotency-key-missing", 400, Caller, false, "a durable call needs a key of its own",
+        "Send the same request again with a header `Idempotency-Key: \"…\"` (in quotes, new for each call that you mean, the same when you repeat one).";
+    /// The key belongs to another request.
+    IdempotencyKeyReused = "idempotency-key-reused", 422, Caller, false, "this key belongs to another request",
+        "Do not retry with this key. It was sent with other bytes before; send exactly those again, or use a new key for a new call.";
+    /// No durable call of this task has this id.
+    CallUnknown = "call-unknown", 404, Caller, false, "no call of this task has this id",
+        "Do not retry and do not try other ids. A call is known to the agent and task that asked for it, and is forgotten a day after its end.";
+    /// A durable call that could not be begun in its time.
+    CallExpired = "call-expired", 504, Policy, false, "the call was not begun before its deadline",
+        "Nothing was sent. Until its deadline the task was asleep or the credential was out of reach; ask again with a new key if it is still wanted.";
+    /// A mandate that the keeper does not act on.
+    MandateRejected = "mandate-rejected", 403, Policy, false, "the mandate is not accepted",
+        "Do not retry with this mandate. It must be signed by the key of this connection over this very call, end within a day, and it is good once.";
     /// Something of ours failed.
     Internal = "internal", 500, Us, false, "something failed inside Nightlatch",
         "Do not retry. A human must look at the log of Nightlatch.";
+}
+
+impl ProblemKind {
+    /// The kind with this word.
+    #[must_use]
+    pub fn of_slug(slug: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.slug() == slug)
+    }
+
+    /// Whether a call that ended so may have been sent.
+    #[must_use]
+    pub const fn perhaps_sent(self) -> bool {
+        matches!(self, Self::OutcomeUnknown | Self::UpstreamTimeout)
+    }
 }
 
 /// A refusal of one call.

@@ -19,6 +19,10 @@ pub(crate) const CALL: &str = "nightlatch-call";
 #[derive(Clone, Copy)]
 pub(crate) struct PerhapsUnread;
 
+/// Marks a refusal, for whoever must tell it from a tool's answer.
+#[derive(Clone)]
+pub(crate) struct Told(pub(crate) Problem);
+
 /// A body that is whole already.
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> OutBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
@@ -45,6 +49,7 @@ pub(crate) fn problem(problem: &Problem) -> Response<OutBody> {
     if let Some(call) = problem.call {
         name_call(headers, call);
     }
+    answer.extensions_mut().insert(Told(problem.clone()));
     answer
 }
 

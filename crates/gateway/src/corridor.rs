@@ -9,6 +9,7 @@
 //!
 //! Whoever ends something must be able to rely on it: a call that waited is resolved and decided anew, by
 //! the directory as it is then, before its intent and again before a lease is opened ([`confirm`]).
+//! A call that outlives its caller ([`durable`]) is marked between hold and record, and begins no wake.
 //!
 //! There is one function that calls them, and no second path. What must not be skipped is a value that only
 //! the step before makes: `attach` takes the decision (`Permit`), the ledger's entry (`Recorded`) and the
@@ -20,6 +21,7 @@ mod body;
 mod brake;
 mod confirm;
 mod decide;
+mod durable;
 mod forward;
 mod hold;
 mod reach;
@@ -43,6 +45,7 @@ use body::{Bounds, Downward};
 pub(crate) use body::{Counted, InBody, Lifeline, Pulse, Watched, upward};
 use brake::Braked;
 use confirm::Confirmed;
+pub(crate) use durable::{Durable, Mark, Right};
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -58,8 +61,8 @@ use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
 use nightlatch_policy::Decider;
 pub(crate) use reach::{Look, Opening, Reach, Way};
 use record::{Alarm, Closing, Noticed, Trail};
-pub(crate) use resolve::part_of;
 use resolve::{Resolved, Unresolved};
+pub(crate) use resolve::{part_of, place_reference};
 use scrub::{ScrubSet, Scrubber};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -114,13 +117,64 @@ impl From<Problem> for Refused {
     }
 }
 
+fn boxed(problem: Problem) -> Box<Refused> {
+    Box::new(problem.into())
+}
+
 /// Walks one call through.
 pub(crate) async fn walk(corridor: &Corridor, peer: &Peer, entry: Entry) -> Response<OutBody> {
+    walk_on(corridor, peer, entry, None).await
+}
+
+/// Walks one call through that outlives its caller.
+pub(crate) async fn walk_durably(
+    corridor: &Corridor,
+    peer: &Peer,
+    entry: Entry,
+    durable: Durable<'_>,
+) -> Response<OutBody> {
+    walk_on(corridor, peer, entry, Some(durable)).await
+}
+
+async fn walk_on(
+    corridor: &Corridor,
+    peer: &Peer,
+    entry: Entry,
+    durable: Option<Durable<'_>>,
+) -> Response<OutBody> {
     let (call, mut trail) = (entry.call, Trail::default());
-    let refused = match passage(corridor, peer, entry, &mut trail).await {
-        Ok(answer) => return answer,
-        Err(refused) => refused,
-    };
+    match passage(corridor, peer, entry, durable, &mut trail).await {
+        Ok(answer) => answer,
+        Err(refused) => answer_refused(corridor, peer, call, trail, refused).await,
+    }
+}
+
+/// What a call would be that is accepted now and carried out later: resolved and decided, and nothing else. It is
+/// resolved and decided anew when it is carried out.
+///
+/// # Errors
+/// The refusal, recorded.
+pub(crate) async fn weigh(
+    corridor: &Corridor,
+    peer: &Peer,
+    (call, at): (CallId, Timestamp),
+    addressed: Addressed,
+    headers: &HeaderMap,
+) -> Result<Exchange, Response<OutBody>> {
+    let mut trail = Trail::default();
+    match corridor.weighed(peer, (call, at), addressed, headers, &mut trail) {
+        Ok(exchange) => Ok(exchange),
+        Err(refused) => Err(answer_refused(corridor, peer, call, trail, *refused).await),
+    }
+}
+
+async fn answer_refused(
+    corridor: &Corridor,
+    peer: &Peer,
+    call: CallId,
+    trail: Trail,
+    refused: Refused,
+) -> Response<OutBody> {
     let mut problem = match refused.is_recorded {
         true => refused.problem,
         false => record::refusal(&corridor.ledger, peer, call, trail, refused.problem).await,
@@ -170,6 +224,7 @@ async fn passage(
     corridor: &Corridor,
     peer: &Peer,
     entry: Entry,
+    durable: Option<Durable<'_>>,
     trail: &mut Trail,
 ) -> Result<Response<OutBody>, Refused> {
     let began = corridor.clock.boot();
@@ -193,9 +248,12 @@ async fn passage(
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
     let (braked, body) = corridor.brake(&admitted, &confirmed.resolved, &headers, body).await?;
-    let holding = corridor.hold(&confirmed).await?;
+    let holding = corridor.hold(&confirmed, durable.as_ref()).await?;
     let assurance = holding.awake.assurance();
     corridor.confirm(peer, &headers, &mut confirmed, assurance, trail)?;
+    if let Some(durable) = &durable {
+        durable.mark.mark(&confirmed.resolved.exchange).await?;
+    }
     let recorded = record::intent(&corridor.ledger, &confirmed.resolved.exchange, &holding.awake).await?;
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
@@ -225,9 +283,34 @@ impl Corridor {
         share.ok_or_else(|| Problem::new(ProblemKind::TooManyCalls).at_field("agent.at_once").retry_after(1))
     }
 
-    async fn hold(&self, confirmed: &Confirmed) -> Result<Holding, Problem> {
+    fn weighed(
+        &self,
+        peer: &Peer,
+        (call, at): (CallId, Timestamp),
+        addressed: Addressed,
+        headers: &HeaderMap,
+        trail: &mut Trail,
+    ) -> Result<Exchange, Box<Refused>> {
+        let tables = self.directory.view().map_err(boxed)?;
+        let admitted = admit::admit(peer, &tables).map_err(boxed)?;
+        trail.caller = Some(admitted.caller.clone());
+        trail.tool = Some(addressed.tool.clone());
+        if !token::tools(&tables, &admitted.caller, &addressed).is_empty() {
+            return Err(boxed(Problem::new(ProblemKind::NotSupported).at_field("path")));
+        }
+        let resolved = resolve::resolve(&admitted, &tables, addressed, headers, call, at);
+        let resolved =
+            resolved.map_err(|unresolved| Box::new(self.unresolved(&admitted, call, unresolved)))?;
+        trail.exchange = Some(resolved.exchange.clone());
+        let assurance = self.wakes.assurance(&admitted.caller);
+        let confirmed = self.decide(&admitted, resolved, assurance, (tables.number(), at), trail);
+        Ok(confirmed.map_err(boxed)?.resolved.exchange)
+    }
+
+    async fn hold(&self, confirmed: &Confirmed, durable: Option<&Durable<'_>>) -> Result<Holding, Problem> {
         let exchange = &confirmed.resolved.exchange;
-        let held = hold::hold(&self.wakes, &self.running, exchange, confirmed.number).await;
+        let right = durable.map(|durable| &durable.right);
+        let held = hold::hold(&self.wakes, &self.running, exchange, confirmed.number, right).await;
         let held = held.map_err(|problem| problem.of_tool(&exchange.tool));
         if held.as_ref().is_err_and(|problem| problem.kind == ProblemKind::LeaseRefused) {
             self.aside(record::lease_refused(exchange)).await;

@@ -15,7 +15,7 @@ mod proxy;
 mod route;
 pub(crate) mod strict;
 
-pub(crate) use addressed::Addressed;
+pub(crate) use addressed::{Addressed, target};
 
 use crate::{
     answer::{self, OutBody},
@@ -90,7 +90,9 @@ async fn at_listener(
     body: Incoming,
 ) -> Response<OutBody> {
     match check(&head, peer) {
-        Ok(()) if let Some(own) = own::meant(&head) => own::answer(shared, peer, (call, at), own, body).await,
+        Ok(()) if let Some(own) = own::meant(&head) => {
+            own::answer(shared, peer, (call, at), own, (&head.headers, body)).await
+        }
         // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
         Err(problem) if problem.kind == ProblemKind::Misdirected && !is_known(shared, peer) => {
             corridor::refuse(&shared.corridor, peer, call, problem, None).await

@@ -8,6 +8,7 @@ mod tunnels;
 
 use crate::{
     brakes::{Brakes, Rule},
+    calls::{self, Calls},
     corridor::Corridor,
     directory::Directory,
     doors::local::Names,
@@ -22,12 +23,12 @@ pub(crate) use attendance::Running as Busy;
 use connection::{Arrival, Closing};
 pub(crate) use connection::{Ends, Served, serve, slept};
 pub(crate) use moving::Moving;
-use nightlatch_custody::Interception;
+use nightlatch_custody::{CallKey, Interception};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
     ports::{
         gateway_keeper::{Drains, KeeperForGateway},
-        store::DirectoryStore,
+        store::{CallStore, DirectoryStore},
     },
     principal::Binding,
 };
@@ -76,6 +77,8 @@ pub struct Parts {
     pub interception: Interception,
     /// What callers pin: SHA-256 of the listener's public key (SPKI, DER), hexadecimal.
     pub key_sha256: String,
+    /// Where durable calls are kept, and the key that they lie under.
+    pub calls: (Arc<dyn CallStore>, CallKey),
     /// The bounds.
     pub limits: Limits,
     /// The limits of calls that the operator set, over those of `limits`.
@@ -89,12 +92,13 @@ pub struct Gateway {
     shared: Arc<Shared>,
     limits: Limits,
     names: Vec<String>,
-    background: [AbortHandle; 2],
+    background: [AbortHandle; 3],
 }
 
 /// What every connection needs.
 pub(crate) struct Shared {
     pub(crate) corridor: Corridor,
+    pub(crate) calls: Calls,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) enrolling: Semaphore,
     pub(crate) waking: Semaphore,
@@ -109,7 +113,8 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, .. } = parts;
         let (interception, key_sha256) = (parts.interception, parts.key_sha256);
-        let (limits, names) = (parts.limits, parts.names);
+        let (limits, names, (kept, call_key)) = (parts.limits, parts.names, parts.calls);
+        let calls = Calls::new(kept, call_key, Arc::clone(&clock), limits.calls);
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
             keeper,
@@ -130,9 +135,10 @@ impl Gateway {
             Corridor { directory, decider, ledger, wakes, running, brakes, pool, clock, limits, asides };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();
-        let shared = Shared { corridor, entropy, enrolling, waking, places, standing, key_sha256 };
+        let shared = Shared { corridor, calls, entropy, enrolling, waking, places, standing, key_sha256 };
         let shared = Arc::new(shared);
-        let background = [follows.abort_handle(), watches.abort_handle()];
+        let works = tokio::spawn(calls::work(Arc::clone(&shared)));
+        let background = [follows.abort_handle(), watches.abort_handle(), works.abort_handle()];
         Self { shared, limits, names, background }
     }
 
@@ -247,7 +253,8 @@ impl Gateway {
         close.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         // Past the bound they are cut: dropping the set aborts them.
-        let _ = timeout(self.limits.close_within, ended).await;
+        let ended = timeout(self.limits.close_within, ended);
+        let _ = tokio::join!(ended, self.shared.calls.close(self.limits.close_within));
     }
 }
 

@@ -10,6 +10,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `doors` | HTTP, checked as HTTP: framing, Host and Origin, our own paths, the `route` and `proxy` doors |
+//! | `calls` | calls that outlive their caller: kept, marked, carried out once, answered in the end |
 //! | `interception` | standing for a tool inside of a tunnel: its authority, short-lived leaves |
 //! | `corridor` | one file a phase, and the one function that calls them |
 //! | [`directory`] | what a decision needs, in memory, fed by the change feed |
@@ -31,6 +32,7 @@
 
 mod answer;
 pub mod brakes;
+mod calls;
 mod corridor;
 pub mod directory;
 mod doors;
@@ -45,6 +47,7 @@ mod running;
 pub mod tls;
 mod wakes;
 
+pub use calls::CallLimits;
 pub use directory::Directory;
 pub use error::GatewayError;
 pub use gateway::{Gateway, Parts};

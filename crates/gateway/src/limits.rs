@@ -3,7 +3,7 @@
 //! Every bound stands here with its unit in its name and the reason beside it, so that memory is the sum
 //! of what this page allows and nothing else. Tests make them small; the program takes the defaults.
 
-use crate::brakes::Pace;
+use crate::{brakes::Pace, calls::CallLimits};
 use std::time::Duration;
 
 /// The bounds of one gateway.
@@ -88,6 +88,8 @@ pub struct Limits {
     pub repeat_body_max_bytes: usize,
     /// Notes to ledger and keeper that run beside the calls they are about; further ones are waited for.
     pub asides_max: usize,
+    /// Calls that outlive their caller.
+    pub calls: CallLimits,
 }
 
 impl Default for Limits {
@@ -129,6 +131,7 @@ impl Default for Limits {
             failing_tasks_max: 1024,
             repeat_body_max_bytes: 256 * 1024,
             asides_max: 256,
+            calls: CallLimits::default(),
         }
     }
 }

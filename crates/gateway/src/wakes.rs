@@ -33,7 +33,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, futures::Notified};
 
 /// Endings that a connection may be behind with; one that missed more closes to be safe.
 const ENDINGS_MAX: usize = 256;
@@ -158,6 +158,8 @@ pub(crate) struct Wakes {
     running: Arc<Running>,
     limits: Limits,
     endings: broadcast::Sender<Binding>,
+    /// Told when a wake begins: calls may wait for one.
+    began: Notify,
     /// By key, the newest last.
     live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
     proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
@@ -187,7 +189,7 @@ impl Wakes {
     ) -> Self {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
-        let (signing, turns) = (Mutex::default(), Mutex::default());
+        let (signing, turns, began) = (Mutex::default(), Mutex::default(), Notify::new());
         Self {
             keeper,
             clock,
@@ -196,6 +198,7 @@ impl Wakes {
             running,
             limits,
             endings,
+            began,
             live,
             proofs,
             requests,
@@ -233,6 +236,19 @@ impl Wakes {
             }
         };
         self.proofs.join(key, errand).await.unwrap_or(Err(KeeperRefusal::Unavailable))
+    }
+
+    /// The newest wake of this caller that runs, however little of it is left; none is begun.
+    pub(crate) fn running(&self, caller: &Caller) -> Option<Arc<Awake>> {
+        let now = self.now();
+        let live = self.live();
+        let mut newest = live.get(&WakeKey::of(caller))?.iter().rev();
+        newest.find(|awake| !awake.is_over() && !awake.ends.has_come(now)).cloned()
+    }
+
+    /// Answers when a wake begins after this was asked.
+    pub(crate) fn begins(&self) -> Notified<'_> {
+        self.began.notified()
     }
 
     fn current(&self, key: &WakeKey) -> Option<Arc<Awake>> {
@@ -307,6 +323,7 @@ impl Wakes {
     fn begin(&self, key: WakeKey, awake: Awake) -> Arc<Awake> {
         let awake = Arc::new(awake);
         self.live().entry(key).or_default().push(Arc::clone(&awake));
+        self.began.notify_waiters();
         awake
     }
 

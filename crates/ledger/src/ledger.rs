@@ -31,6 +31,7 @@ use nightlatch_domain::{
     problem::ProblemKind,
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, Weak,
@@ -277,6 +278,14 @@ impl Ledger {
     /// [`LedgerError::File`] or [`LedgerError::Unreadable`].
     pub fn tail(&self, limit: usize, filter: &Filter) -> Result<Vec<Record>, LedgerError> {
         read::tail(&self.inner.folder, limit, filter)
+    }
+
+    /// Those of these calls that have an intent. Reads files: not on a thread that serves.
+    ///
+    /// # Errors
+    /// [`LedgerError::File`] or [`LedgerError::Unreadable`].
+    pub fn intended(&self, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
+        read::intended(&self.inner.folder, calls)
     }
 
     /// What happened since then that a human should hear of, oldest first; of each name the last 64.

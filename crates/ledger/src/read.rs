@@ -13,12 +13,15 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{CallId, TenantId},
 };
-use std::{fs::File, io::Read, ops::ControlFlow, path::Path};
+use std::{collections::BTreeSet, fs::File, io::Read, ops::ControlFlow, path::Path, time::Duration};
 
 /// How many segments a search goes back: 256 MiB.
 const SEARCHED_SEGMENTS_MAX: usize = 16;
 /// More records than this are not asked for at once.
 const TAIL_MAX_RECORDS: usize = 10_000;
+
+/// How much further back than a call's time its intent is looked for.
+const SLACK: Duration = Duration::from_secs(3600);
 
 /// Which records are meant. An empty filter means all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,6 +108,33 @@ pub fn of_call(folder: &Path, call: CallId) -> Result<Vec<Record>, LedgerError> 
         Ok(if is_intent { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     found.reverse();
+    Ok(found)
+}
+
+/// Those of these calls that have an intent. Goes back as far as the oldest of them, by the time in its id.
+///
+/// # Errors
+/// [`LedgerError::File`] or [`LedgerError::Unreadable`].
+pub fn intended(folder: &Path, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
+    let (Some(oldest), mut found) = (calls.iter().map(CallId::time).min(), BTreeSet::new()) else {
+        return Ok(BTreeSet::new());
+    };
+    for segment in list(folder)?.iter().rev() {
+        let flow = segment_backwards(segment, &mut |segment, line| {
+            let record = parse(segment, line)?;
+            if let Entry::Intent(intent) = &record.entry
+                && calls.contains(&intent.call)
+            {
+                found.insert(intent.call);
+            }
+            // A clock that was set back a little in between must not end the search.
+            let is_before = record.at < oldest.minus(SLACK);
+            Ok(if is_before { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        if flow.is_break() {
+            break;
+        }
+    }
     Ok(found)
 }
 

@@ -3,6 +3,7 @@
 //! The wait is bounded by the caller's patience. A keeper that forgot the wake (it restarted) is shown a
 //! new proof once. A lease of a generation that is being drained is given back, and another is asked for.
 
+use super::durable::Right;
 use crate::{
     running::{Entered, Running},
     wakes::{Awake, Kept, Wakes},
@@ -32,10 +33,18 @@ pub(crate) async fn hold(
     running: &Arc<Running>,
     exchange: &Exchange,
     applied: u64,
+    right: Option<&Right>,
 ) -> Result<Holding, Problem> {
     for _ in 0..TRIES {
-        let awake =
-            wakes.awake(&exchange.caller, exchange.at, applied).await.map_err(|refusal| problem(&refusal))?;
+        let awake = match right {
+            None => wakes.awake(&exchange.caller, exchange.at, applied).await,
+            // Nobody is on the line whose handshake could prove another.
+            Some(Right::Wake) => wakes.running(&exchange.caller).ok_or(KeeperRefusal::NotAwake),
+        };
+        let awake = match awake {
+            Err(KeeperRefusal::NotAwake) if right.is_some() => break,
+            other => other.map_err(|refusal| problem(&refusal))?,
+        };
         let kept = match wakes.lease(&awake, exchange).await {
             Ok(kept) => kept,
             // The keeper forgot it. Where we ended it ourselves, the call came before the sleep and wakes

@@ -162,6 +162,30 @@ fn names(
     (grant.tool == *tool).then_some(grant)
 }
 
+/// Puts a reference where the host that is addressed accepts one first, for a caller that leaves the place to us.
+///
+/// # Errors
+/// [`ProblemKind::NotFound`] where there is no such tool or host, [`ProblemKind::BadRequest`] where the text is no
+/// reference, or its place is taken.
+pub(crate) fn place_reference(
+    caller: &Caller,
+    tables: &Tables,
+    addressed: &Addressed,
+    reference: &str,
+    headers: &mut HeaderMap,
+) -> Result<(), Problem> {
+    let not_found = || Problem::new(ProblemKind::NotFound).of_tool(&addressed.tool);
+    let manifest = tables.manifest(caller.tenant, &addressed.tool).ok_or_else(not_found)?;
+    let host = manifest.host(&addressed.route).ok_or_else(not_found)?;
+    let place = accepts(caller, tables, addressed, host).into_iter().next().unwrap_or(Accept::Bearer);
+    let bad = || Problem::new(ProblemKind::BadRequest).at_field("reference");
+    let (name, value) = carriers::rendered(&place, reference).ok_or_else(bad)?;
+    if headers.insert(name, value).is_some() {
+        return Err(bad());
+    }
+    Ok(())
+}
+
 /// Whether a request carries nothing at any place where a credential of this tool, or of any, can stand.
 pub(super) fn bears_nothing(manifest: &Manifest, headers: &HeaderMap, target: &Target) -> bool {
     let carriers = Carriers { manifest, accepts: Vec::new() };

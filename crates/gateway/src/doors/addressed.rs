@@ -26,7 +26,7 @@ pub(crate) struct Addressed {
 /// # Errors
 /// [`ProblemKind::BadRequest`] for what could be read in two ways, [`ProblemKind::NotSupported`] for a method
 /// that is not carried.
-pub(super) fn target(method: &str, raw_target: &str) -> Result<Target, Problem> {
+pub(crate) fn target(method: &str, raw_target: &str) -> Result<Target, Problem> {
     canonical::target(method, raw_target).map_err(refusal)
 }
 

@@ -6,9 +6,12 @@
 //! | `GET /v1/trust` | admitted agents | the authorities that this task's tools are intercepted under |
 //! | `GET`, `POST /v1/wake` | admitted agents | the keeper's challenge, and the agent's signature under it |
 //! | `POST /v1/refusals` | admitted agents | what its companion refused on its own machine, for the ledger |
+//! | `POST /v1/calls` | admitted agents | a call that outlives its caller ([`calls`]) |
+//! | `GET /v1/calls/{id}`, `…/events` | the agent and task that asked | how it stands, once or as it goes on |
 //!
 //! Whatever else begins with `/v1` is nothing here, and no tool has that name.
 
+mod calls;
 mod enrol;
 mod refusals;
 mod trust;
@@ -20,12 +23,12 @@ use crate::{
     gateway::Shared,
     peer::Peer,
 };
-use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use nightlatch_domain::{
     clock::Timestamp,
-    companion::{ENROL_PATH, REFUSALS_PATH, TRUST_PATH, WAKE_PATH},
+    companion::{CALLS_PATH, ENROL_PATH, REFUSALS_PATH, TRUST_PATH, WAKE_PATH},
     id::CallId,
     problem::{Problem, ProblemKind},
 };
@@ -46,6 +49,7 @@ pub(super) enum Own {
     Refusals,
     WakeChallenge,
     WakeSigned,
+    Call(calls::Asks),
 }
 
 /// Which of them a request is, if it is one.
@@ -59,7 +63,7 @@ pub(super) fn meant(head: &Parts) -> Option<Own> {
         (&Method::POST, REFUSALS_PATH) => Some(Own::Refusals),
         (&Method::GET, WAKE_PATH) => Some(Own::WakeChallenge),
         (&Method::POST, WAKE_PATH) => Some(Own::WakeSigned),
-        _ => None,
+        (method, path) => calls::meant(method, path.strip_prefix(CALLS_PATH)?).map(Own::Call),
     }
 }
 
@@ -69,9 +73,11 @@ pub(super) async fn answer(
     peer: &Peer,
     (call, at): (CallId, Timestamp),
     own: Own,
-    body: Incoming,
+    (headers, body): (&HeaderMap, Incoming),
 ) -> Response<OutBody> {
-    match answered(shared, peer, (call, at), own, body).await {
+    match answered(shared, peer, (call, at), own, (headers, body)).await {
+        // What is about a durable call names that one.
+        Ok(answer) if answer.headers().contains_key(answer::CALL) => answer,
         Ok(mut answer) => {
             answer::name_call(answer.headers_mut(), call);
             answer
@@ -85,7 +91,7 @@ async fn answered(
     peer: &Peer,
     (call, at): (CallId, Timestamp),
     own: Own,
-    body: Incoming,
+    (headers, body): (&HeaderMap, Incoming),
 ) -> Result<Response<OutBody>, Problem> {
     // It counts among the calls of its agent; who enrols is none yet, and has a place elsewhere.
     let _share = match own {
@@ -98,6 +104,7 @@ async fn answered(
         Own::Refusals => refusals::answer(shared, peer, call, body).await,
         Own::WakeChallenge => wake::challenge(shared, peer).await,
         Own::WakeSigned => wake::signed(shared, peer, body).await,
+        Own::Call(asks) => calls::answer(shared, peer, (call, at), asks, (headers, body)).await,
     }
 }
 

@@ -245,7 +245,7 @@ pub(crate) async fn a_local_user_is_admitted_by_the_kernels_word_and_never_as_ou
     for (own, status) in [(None, 200), (Some(uid), 401)] {
         let path = world.folder.path().join(format!("gateway-{status}.sock"));
         let listener = UnixListener::bind(&path).unwrap();
-        let gateway = Arc::clone(&world.gateway);
+        let gateway = world.gateway.shared();
         let serving =
             tokio::spawn(async move { gateway.serve_unix(listener, own, std::future::pending()).await });
         let mut stream = UnixStream::connect(&path).await.unwrap();

@@ -10,7 +10,7 @@ use crate::{
     upstream::Upstream,
 };
 use nightlatch_catalog::{builtin::Catalogue, profile::Profile};
-use nightlatch_custody::{GatewayKeys, KeeperKeys, entropy::SystemEntropy};
+use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp, random},
     connection::{Connection, Source},
@@ -43,7 +43,7 @@ use std::{
     time::Duration,
 };
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::oneshot};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// What no agent may ever read.
 pub(crate) const SECRET: &str = "CANARY-s3cr3t-0123456789-abcdefghij";
@@ -205,7 +205,7 @@ pub(crate) struct World {
     pub(crate) keeper: Arc<FakeKeeper>,
     pub(crate) clock: Arc<Hand>,
     pub(crate) ledger: Ledger,
-    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) gateway: Alive,
     pub(crate) tool: Upstream,
     pub(crate) evil: Upstream,
     pub(crate) address: SocketAddr,
@@ -215,6 +215,42 @@ pub(crate) struct World {
     pub(crate) mallory: Actor,
     pub(crate) door: Door,
     stop: Option<oneshot::Sender<()>>,
+    tls: Arc<rustls::ServerConfig>,
+    serving: JoinHandle<()>,
+    rebuild: Rebuild,
+}
+
+/// The gateway, but for the moment of a crash.
+pub(crate) struct Alive(Option<Arc<Gateway>>);
+
+impl Alive {
+    pub(crate) fn shared(&self) -> Arc<Gateway> {
+        Arc::clone(self.0.as_ref().unwrap())
+    }
+}
+
+impl std::ops::Deref for Alive {
+    type Target = Gateway;
+    fn deref(&self) -> &Gateway {
+        self.0.as_ref().unwrap()
+    }
+}
+
+type Rebuild = Box<dyn Fn() -> Parts + Send + Sync>;
+
+/// Serves a gateway at a port of its own.
+async fn serve(
+    gateway: &Arc<Gateway>,
+    tls: Arc<rustls::ServerConfig>,
+) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = Arc::clone(gateway);
+    let serving = tokio::spawn(async move {
+        serving.serve(listener, tls, async move { drop(stopped.await) }).await.unwrap();
+    });
+    (address, stop, serving)
 }
 
 /// The host of the tool where it speaks plain HTTP.
@@ -291,35 +327,40 @@ impl World {
         let limits = twist.limits.unwrap_or_default();
         let mut catalogue = Catalogue::builtin().unwrap();
         catalogue.add_profile(Profile::parse("acme.toml", PROFILE).unwrap()).unwrap();
-        let directory =
-            Directory::new(&catalogue, Arc::clone(&clock) as Arc<dyn Clock>, limits.staleness_bound);
-        let directory = Arc::new(directory);
         let plain = door.is_plain().then(|| tool.address.port());
         let (tenant, human, connection) = people(&store, &keeper, plain, now).await;
         let alice = actor(&store, tenant, human, connection, "alice", now).await;
         let mallory = actor(&store, tenant, human, connection, "mallory", now).await;
-        let gateway = Arc::new(Gateway::new(Parts {
-            directory: Arc::clone(&directory),
-            store: twist.feed.unwrap_or_else(|| Arc::new(store.clone())),
-            keeper: Arc::clone(&keeper) as _,
-            decider: Arc::new(Decider::new(&twist.policies).unwrap()),
-            ledger: ledger.clone(),
-            pool,
-            clock: Arc::clone(&clock) as _,
-            entropy,
-            interception: gateway_keys.interception().clone(),
-            key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
-            limits,
-            rules: twist.rules,
-            names: Vec::new(),
-        }));
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let serving = Arc::clone(&gateway);
-        tokio::spawn(async move { serving.serve(listener, tls, async move { drop(stopped.await) }).await });
-        let stop = Some(stop);
+        let rebuild: Rebuild = {
+            let (store, keeper, ledger) = (store.clone(), Arc::clone(&keeper), ledger.clone());
+            let (clock, gateway_keys) = (Arc::clone(&clock), gateway_keys);
+            Box::new(move || {
+                let directory =
+                    Directory::new(&catalogue, Arc::clone(&clock) as Arc<dyn Clock>, limits.staleness_bound);
+                let feed = twist.feed.clone();
+                let call_key = CallKey::load_or_create(&keys, true, Arc::clone(&entropy) as _).unwrap();
+                Parts {
+                    directory: Arc::new(directory),
+                    store: feed.unwrap_or_else(|| Arc::new(store.clone())),
+                    keeper: Arc::clone(&keeper) as _,
+                    decider: Arc::new(Decider::new(&twist.policies).unwrap()),
+                    ledger: ledger.clone(),
+                    pool: pool.clone(),
+                    clock: Arc::clone(&clock) as _,
+                    entropy: Arc::clone(&entropy) as _,
+                    interception: gateway_keys.interception().clone(),
+                    key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
+                    calls: (Arc::new(store.clone()), call_key),
+                    limits,
+                    rules: twist.rules.clone(),
+                    names: Vec::new(),
+                }
+            })
+        };
+        let gateway = Arc::new(Gateway::new(rebuild()));
+        let (address, stop, serving) = serve(&gateway, Arc::clone(&tls)).await;
+        let (stop, gateway) = (Some(stop), Alive(Some(gateway)));
         let world = Self {
             folder,
             store,
@@ -336,9 +377,27 @@ impl World {
             mallory,
             door,
             stop,
+            tls,
+            serving,
+            rebuild,
         };
         world.in_effect().await;
         world
+    }
+
+    /// The gateway ends where it stands, and nothing of it is finished; then another takes its place, over the same
+    /// rows and files, after what is done to them in between. The keeper forgets its wakes too.
+    pub(crate) async fn crash(&mut self, between: impl AsyncFnOnce(&Self)) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+        self.gateway = Alive(None);
+        self.keeper.forget();
+        between(self).await;
+        let gateway = Arc::new(Gateway::new((self.rebuild)()));
+        let (address, stop, serving) = serve(&gateway, Arc::clone(&self.tls)).await;
+        (self.address, self.stop, self.serving) = (address, Some(stop), serving);
+        self.gateway = Alive(Some(gateway));
+        self.in_effect().await;
     }
 
     /// Waits until everything that was written is in effect at the gateway. A feed that never loads is not

@@ -9,7 +9,7 @@ use crate::{adapters::SystemClock, config::Config, error::Failure, place::Place}
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nightlatch_catalog::builtin::Catalogue;
 use nightlatch_control::{Control, Facts, Settled};
-use nightlatch_custody::{GatewayKeys, KeeperKeys, TlsIdentity, entropy::SystemEntropy};
+use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, TlsIdentity, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
     ports::{
@@ -78,6 +78,10 @@ impl House {
         let token = place.make_token(&*entropy)?;
         let (keeper_keys, gateway_keys) = keys(place, &entropy)?;
         let store = Arc::new(SqliteStore::open(&place.path("db.sqlite"), clock.now()).map_err(start)?);
+        // Older than the calls that lie under it, an installation may be: it is made where there are none yet.
+        let fresh_allowed = !store.holds_calls().await.map_err(start)?;
+        let call_key = CallKey::load_or_create(&place.path("keys"), fresh_allowed, Arc::clone(&entropy));
+        let call_key = call_key.map_err(start)?;
         let ledger = ledger(place, &gateway_keys, &store, &clock).await?;
         let connector = Arc::new(Connector::new(config.egress, Arc::new(SystemResolver), Arc::clone(&clock)));
         let catalogue = Arc::new(catalogue);
@@ -86,7 +90,7 @@ impl House {
         let keeper =
             keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
-        let gateway = gateway((config.names, config.limits), &gateway_keys, &keeper, &common);
+        let gateway = gateway((config.names, config.limits), (&gateway_keys, call_key), &keeper, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
@@ -194,7 +198,7 @@ fn machine() -> String {
 
 fn gateway(
     (names, rules): (Vec<String>, Vec<Rule>),
-    keys: &GatewayKeys,
+    (keys, call_key): (&GatewayKeys, CallKey),
     keeper: &Keeper,
     common: &Common,
 ) -> Gateway {
@@ -212,6 +216,7 @@ fn gateway(
         entropy: Arc::clone(&common.entropy),
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
+        calls: (Arc::clone(&common.store) as _, call_key),
         limits,
         rules,
         names,

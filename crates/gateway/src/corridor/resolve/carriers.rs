@@ -28,6 +28,22 @@ pub(crate) struct Carriers<'a> {
     pub(crate) accepts: Vec<Accept>,
 }
 
+/// A reference as a client would write it at this place.
+pub(crate) fn rendered(place: &Accept, reference: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, text) = match place {
+        Accept::Bearer => (header::AUTHORIZATION, format!("Bearer {reference}")),
+        Accept::Scheme { scheme } => (header::AUTHORIZATION, format!("{scheme} {reference}")),
+        Accept::BasicPassword => {
+            (header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("x:{reference}"))))
+        }
+        Accept::BasicUser => {
+            (header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{reference}:x"))))
+        }
+        Accept::Header { name, prefix } => (name.parse().ok()?, format!("{prefix}{reference}")),
+    };
+    Some((name, HeaderValue::from_str(&text).ok()?))
+}
+
 impl Carriers<'_> {
     /// The text that stands where the reference belongs; none where every carrier is empty.
     ///

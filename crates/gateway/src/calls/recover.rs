@@ -1,0 +1,97 @@
+//! What a start does about the calls that an earlier process left.
+//!
+//! A mark without an end is a crash: what may not be repeated ends as unknown. A queued call was never marked, if the
+//! database is the one that was written; a restored or edited one may say so of a call that was sent. The ledger
+//! knows: an intent of a call that counts as queued ends it as unknown too.
+
+use super::{Calls, Ending, worker::end};
+use crate::gateway::Shared;
+use nightlatch_domain::{
+    call::{CallPlace, CallState, Next, Report},
+    id::CallId,
+    ports::store::{CallRow, StoreError},
+    problem::ProblemKind,
+};
+use std::{collections::BTreeSet, time::Duration};
+use tokio::time::sleep;
+
+/// More open calls than there can be are not read.
+const OPEN_MAX: u32 = 100_000;
+/// Between two tries to reach the store.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Looks through what was left, and queues what may go on.
+pub(super) async fn recover(shared: &Shared) {
+    let calls = &shared.calls;
+    let places = read(|| calls.store.open_calls(OPEN_MAX)).await;
+    let mut queued = Vec::new();
+    for place in places {
+        if let Some(row) = read(|| calls.store.call(place)).await {
+            queued.extend(look(calls, row).await);
+        }
+    }
+    let unsent: BTreeSet<CallId> = queued.iter().copied().map(|place| place.call).collect();
+    for call in intended(shared, unsent).await {
+        if let Some(place) = queued.iter().find(|place| place.call == call) {
+            end(calls, *place, &Ending::unknown(None)).await;
+        }
+    }
+}
+
+/// One row. Gives its place where it is queued and may be sent but once.
+async fn look(calls: &Calls, row: CallRow) -> Option<CallPlace> {
+    let place = row.place;
+    let Ok(kept) = calls.kept(&row) else {
+        let ending = match row.state {
+            CallState::Queued => Ending::refused(&ProblemKind::Internal.into()),
+            _ => Ending::unknown(None),
+        };
+        end(calls, place, &ending).await;
+        return None;
+    };
+    let terms = kept.settled.terms();
+    let is_once = !terms.repeatable;
+    if row.state == CallState::Queued {
+        calls.queue(place, kept.settled, row.attempts, false);
+        return is_once.then_some(place);
+    }
+    match terms.next(row.attempts, Report::Crashed, calls.clock.now()) {
+        Next::Again { not_before } => {
+            read(|| calls.store.requeue_call(place, row.attempts, not_before)).await;
+            calls.queue(place, kept.settled, row.attempts, false);
+        }
+        Next::Done | Next::Refused | Next::OutcomeUnknown => end(calls, place, &Ending::unknown(None)).await,
+    }
+    None
+}
+
+/// Those of these calls that the ledger has an intent of. Where it cannot be read, all of them may have one.
+async fn intended(shared: &Shared, calls: BTreeSet<CallId>) -> BTreeSet<CallId> {
+    if calls.is_empty() {
+        return calls;
+    }
+    let (ledger, asked) = (shared.corridor.ledger.clone(), calls.clone());
+    let found = tokio::task::spawn_blocking(move || ledger.intended(&asked)).await;
+    match found {
+        Ok(Ok(found)) => found,
+        _ => {
+            tracing::error!("the ledger cannot be read: what was queued may have been sent");
+            calls
+        }
+    }
+}
+
+async fn read<T, F>(ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match ask().await {
+            Ok(found) => return found,
+            Err(error) => {
+                tracing::warn!(%error, "the calls that were left cannot be read; it is tried again")
+            }
+        }
+        sleep(AGAIN).await;
+    }
+}

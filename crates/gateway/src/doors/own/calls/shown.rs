@@ -1,0 +1,112 @@
+//! A durable call as its agent is shown it.
+
+use super::super::told;
+use crate::{
+    answer::OutBody,
+    calls::{Ending, Settled, ToolAnswer},
+    gateway::Shared,
+};
+use http::{Response, StatusCode};
+use nightlatch_domain::{
+    call::{CallPlace, CallState},
+    clock::Timestamp,
+    id::CallId,
+    ports::store::CallRow,
+    problem::{Problem, ProblemBody},
+};
+use serde::Serialize;
+
+/// A call. Times are milliseconds since 1970.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    id: CallId,
+    state: CallState,
+    /// How often it was perhaps sent.
+    attempts: u32,
+    accepted_at: Timestamp,
+    /// Until when it must have been begun.
+    deadline: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Timestamp>,
+    /// SHA-256 of the request as it came.
+    request_sha256: String,
+    /// What the tool answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<ShownAnswer>,
+    /// Why it was not carried out, or is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<ProblemBody>,
+}
+
+#[derive(Serialize)]
+struct ShownAnswer {
+    status: u16,
+    /// Names and values, in their order: a name may be there twice.
+    headers: Vec<(String, String)>,
+    body: ShownBody,
+    /// There was more than is kept.
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum ShownBody {
+    Text(String),
+    Base64(String),
+}
+
+impl ShownAnswer {
+    fn of(answer: ToolAnswer) -> Self {
+        let body = match String::from_utf8(answer.bytes().into()) {
+            Ok(text) => ShownBody::Text(text),
+            Err(_) => ShownBody::Base64(answer.body),
+        };
+        Self { status: answer.status, headers: answer.headers, body, truncated: answer.truncated }
+    }
+}
+
+impl Shown {
+    fn of(row: &CallRow, settled: &Settled, ending: Option<Ending>) -> Self {
+        let problem = ending.as_ref().and_then(|ending| ending.problem(row.place.call));
+        Self {
+            id: row.place.call,
+            // The end that lies in the seal is the one that counts.
+            state: ending.as_ref().map_or(row.state, Ending::state),
+            attempts: row.attempts,
+            accepted_at: settled.accepted_at,
+            deadline: settled.deadline,
+            ended_at: row.ended_at,
+            request_sha256: row.request_sha256.clone(),
+            problem: problem.as_ref().map(Problem::body),
+            result: ending.and_then(|ending| match ending {
+                Ending::Done(answer) => Some(ShownAnswer::of(answer)),
+                Ending::Refused(_) | Ending::OutcomeUnknown(_) => None,
+            }),
+        }
+    }
+
+    /// A call as it is stored now.
+    pub(super) async fn now(shared: &Shared, place: CallPlace) -> Result<Self, Problem> {
+        let row = shared.calls.row(place).await?;
+        let (kept, ending) = (shared.calls.kept(&row)?, shared.calls.ending(&row)?);
+        Ok(Self::of(&row, &kept.settled, ending))
+    }
+
+    pub(super) const fn state(&self) -> CallState {
+        self.state
+    }
+}
+
+/// A call as it is stored now, as an answer.
+pub(super) async fn representation(
+    shared: &Shared,
+    place: CallPlace,
+    status: StatusCode,
+) -> Result<Response<OutBody>, Problem> {
+    let shown = Shown::now(shared, place).await?;
+    // Ids, times, words and texts have no way to fail.
+    let mut answer = told("application/json", serde_json::to_vec(&shown).unwrap_or_default());
+    *answer.status_mut() = status;
+    crate::answer::name_call(answer.headers_mut(), place.call);
+    Ok(answer)
+}
