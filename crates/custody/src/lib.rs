@@ -41,7 +41,7 @@ pub use keys::{
     interception::{Authority, Interception},
     keeper::KeeperKeys,
 };
-pub use replica::ReplicaKey;
+pub use replica::{ReplicaKey, Rewrapped};
 pub use secret::Secret;
 
 #[cfg(test)]

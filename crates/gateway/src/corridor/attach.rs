@@ -39,20 +39,20 @@ pub(crate) fn attach(
     headers: &HeaderMap,
 ) -> Result<Prepared, Problem> {
     let refused = || Problem::new(ProblemKind::LeaseRefused).of_tool(&exchange.tool);
-    let lease = &holding.kept.lease;
+    let kept = &holding.kept;
     if !permit.fits(exchange)
         || recorded.call() != exchange.call
-        || !is_for(&lease.binding, holding, exchange)
+        || !is_for(&kept.lease.binding, holding, exchange)
     {
         return Err(refused());
     }
-    let opened = holding.awake.with_key(|key| key.open_lease(lease));
+    let opened = holding.awake.with_key(|key| kept.open(key));
     // The wake ended while the call was held: over a fresh connection it may be proved again.
     let over = || Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool).retry_after(1);
     let opened = opened.ok_or_else(over)?;
     let (body, secret) = opened.map_err(|_| refused())?;
     drop(permit);
-    let host = sealed_host(&body, exchange)
+    let host = sealed_host(body, exchange)
         .ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&exchange.tool))?;
     let to = Destination::try_from(host).map_err(|_| refused())?;
     let mut head = written(exchange, headers).ok_or_else(refused)?;
