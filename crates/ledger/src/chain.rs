@@ -38,6 +38,8 @@ pub(crate) struct Linked {
 
 /// SHA-256 of a line without its newline, hexadecimal.
 pub(crate) fn line_hash(line: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let hash = digest::digest(&digest::SHA256, line);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| DIGITS.get(usize::from(digit))).map(|digit| char::from(*digit)).collect()
 }

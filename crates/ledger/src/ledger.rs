@@ -1,4 +1,4 @@
-//! The ledger as the rest of the house holds it: a handle, a queue, one writing thread, one ticker.
+//! The ledger as the rest of the house holds it: a handle, a desk with its courier, one writing thread, one ticker.
 //!
 //! What must be recorded is queued at once, before the returned future is polled: a caller that goes
 //! away cannot take an outcome with it. The queue needs no bound of its own, because what fills it is
@@ -8,6 +8,7 @@ use crate::{
     LedgerError, LedgerKeys,
     alarms::Alarms,
     budget::{Budget, Count, Owner, TOLD_MAX, Word, source_text},
+    courier::{Desk, Gone},
     disk::Disk,
     entries,
     facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source},
@@ -33,10 +34,7 @@ use nightlatch_domain::{
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, Weak,
-        mpsc::{Sender, channel},
-    },
+    sync::{Arc, Mutex, Weak, mpsc::channel},
     thread,
     time::Duration,
 };
@@ -91,7 +89,7 @@ struct Inner {
     keys: LedgerKeys,
     clock: Arc<dyn Clock>,
     heads: Arc<dyn LedgerStore>,
-    queue: Sender<Command>,
+    desk: Arc<Desk>,
     intents: Semaphore,
     budget: Mutex<Budget>,
     alarms: Arc<Mutex<Alarms>>,
@@ -139,7 +137,7 @@ impl Ledger {
         pen: Pen<D>,
         head: Option<LedgerHead>,
     ) -> Result<Self, LedgerError> {
-        let (queue, commands) = channel();
+        let (to, commands) = channel();
         thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || pen.run(&commands))
@@ -149,7 +147,7 @@ impl Ledger {
             keys,
             clock,
             heads,
-            queue,
+            desk: Desk::open(to),
             intents: Semaphore::new(INTENTS_MAX),
             budget: Mutex::default(),
             alarms,
@@ -317,7 +315,7 @@ impl Ledger {
         let stopped = self.event(EventFacts::new(EventName::Stopped)).await;
         let published = self.inner.publish_head().await;
         let (reply, ended) = oneshot::channel();
-        self.inner.queue.send(Command::Close(reply)).map_err(|_| LedgerError::Closed)?;
+        self.inner.desk.leave(Command::Close(reply)).map_err(|Gone| LedgerError::Closed)?;
         ended.await.map_err(|_| LedgerError::Closed)??;
         counted.and(stopped).and(published)
     }
@@ -341,9 +339,8 @@ impl Inner {
         durable: bool,
     ) -> Result<oneshot::Receiver<Result<u64, LedgerError>>, LedgerError> {
         let (reply, written) = oneshot::channel();
-        self.queue
-            .send(Command::Write(Box::new(Write { entry, durable, reply })))
-            .map_err(|_| LedgerError::Closed)?;
+        let write = Command::Write(Box::new(Write { entry, durable, reply }));
+        self.desk.leave(write).map_err(|Gone| LedgerError::Closed)?;
         Ok(written)
     }
 
@@ -370,7 +367,7 @@ impl Inner {
     async fn publish_head(&self) -> Result<(), LedgerError> {
         let mut published = self.published.lock().await;
         let (reply, synced) = oneshot::channel();
-        self.queue.send(Command::Head(reply)).map_err(|_| LedgerError::Closed)?;
+        self.desk.leave(Command::Head(reply)).map_err(|Gone| LedgerError::Closed)?;
         let link = synced.await.map_err(|_| LedgerError::Closed)??;
         if link.seq > *published {
             self.heads.put_head(self.keys.sign(&link, self.clock.now())).await?;

@@ -6,8 +6,8 @@
 //! of the folder all show, and [`verify`](verify::verify) names the first record that does not fit.
 //!
 //! ```text
-//! corridor ─► Ledger ──queue──► writer thread ──► segment file      (one write for all that wait)
-//!               │                    └─ fdatasync once for all that must be on disk
+//! corridor ─► Ledger ──courier──► writer thread ──► segment file    (one bundle a turn, one write for all that wait)
+//!               │                      └─ fdatasync once for all that must be on disk
 //!               └─ ticker: counted refusals out, head signed ─► LedgerStore
 //! ```
 //!
@@ -28,6 +28,7 @@
 mod alarms;
 mod budget;
 mod chain;
+mod courier;
 mod disk;
 mod entries;
 mod error;

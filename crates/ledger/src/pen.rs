@@ -10,6 +10,7 @@ use crate::{
 };
 use nightlatch_domain::clock::Clock;
 use std::{
+    collections::VecDeque,
     fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
 };
@@ -50,31 +51,44 @@ pub(crate) struct Pen<D> {
 
 impl<D: Disk> Pen<D> {
     /// Runs until it is closed or the last handle is gone.
-    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(first) = commands.recv() {
-            let mut writes = Vec::new();
-            let batch = std::iter::once(first).chain(commands.try_iter().take(BATCH_MAX_RECORDS - 1));
-            for command in batch {
-                match command {
-                    Command::Write(write) => writes.push(*write),
-                    Command::Head(reply) => {
-                        self.write(std::mem::take(&mut writes));
-                        let _ = reply.send(self.writer.sync());
-                    }
-                    Command::Close(reply) => {
-                        self.write(writes);
-                        let synced = self.writer.sync();
-                        // The lock goes before the answer, so that whoever waited can open again.
-                        drop(self.lock);
-                        let _ = reply.send(synced);
-                        return;
-                    }
+    pub(crate) fn run(mut self, commands: &Receiver<Vec<Command>>) {
+        let mut queued = VecDeque::new();
+        while let Ok(bundle) = commands.recv() {
+            queued.extend(bundle);
+            while !queued.is_empty() {
+                queued.extend(commands.try_iter().flatten());
+                let batch = queued.drain(..queued.len().min(BATCH_MAX_RECORDS)).collect();
+                if let Some((reply, synced)) = self.carry_out(batch) {
+                    // The lock goes before the answer, so that whoever waited can open again.
+                    drop(self.lock);
+                    let _ = reply.send(synced);
+                    return;
                 }
             }
-            self.write(writes);
         }
         // The last handle went without `close`; what was queued is in the file.
         let _ = self.writer.sync();
+    }
+
+    /// Carries commands out in their order, what is to be written together as one write. Answers whom to tell of the
+    /// end, if they ask for it.
+    fn carry_out(&mut self, batch: Vec<Command>) -> Option<(Reply<Link>, Result<Link, LedgerError>)> {
+        let mut writes = Vec::with_capacity(batch.len());
+        for command in batch {
+            match command {
+                Command::Write(write) => writes.push(*write),
+                Command::Head(reply) => {
+                    self.write(std::mem::take(&mut writes));
+                    let _ = reply.send(self.writer.sync());
+                }
+                Command::Close(reply) => {
+                    self.write(writes);
+                    return Some((reply, self.writer.sync()));
+                }
+            }
+        }
+        self.write(writes);
+        None
     }
 
     fn write(&mut self, writes: Vec<Write>) {

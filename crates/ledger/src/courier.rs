@@ -1,0 +1,150 @@
+//! The courier: what was queued in one turn of the runtime goes to the writing thread as one bundle.
+//!
+//! Waking a thread is a system call and a switch, far more than an entry costs. Calls that run at once queue their
+//! entries within one turn; the courier lets that turn end and hands over all of them, so that many entries cost one
+//! waking, and one entry alone waits no longer than the turn. What was queued lies in memory until then, as it did in
+//! the channel: nothing has been promised of it. If the runtime ends, or never was, each command goes by itself.
+
+use crate::pen::{Command, held};
+use std::sync::{
+    Arc, Mutex, Weak,
+    mpsc::{SendError, Sender},
+};
+use tokio::sync::Notify;
+
+/// The writing thread has ended.
+pub(crate) struct Gone;
+
+/// Where commands are left for the writing thread.
+pub(crate) struct Desk {
+    waiting: Mutex<Waiting>,
+    called: Arc<Notify>,
+}
+
+struct Waiting {
+    commands: Vec<Command>,
+    to: Sender<Vec<Command>>,
+    /// Whether a courier will come for them.
+    is_served: bool,
+}
+
+impl Desk {
+    /// A desk before that thread, served by a task of this runtime for as long as it lives.
+    pub(crate) fn open(to: Sender<Vec<Command>>) -> Arc<Self> {
+        let waiting = Mutex::new(Waiting { commands: Vec::new(), to, is_served: true });
+        let desk = Arc::new(Self { waiting, called: Arc::default() });
+        let (called, round) = (Arc::clone(&desk.called), Round(Arc::downgrade(&desk)));
+        tokio::spawn(async move {
+            loop {
+                called.notified().await;
+                // To the end of the line: whoever else is ready queues first.
+                tokio::task::yield_now().await;
+                let Some(desk) = round.0.upgrade() else { return };
+                if held(&desk.waiting).hand_over().is_err() {
+                    return;
+                }
+            }
+        });
+        desk
+    }
+
+    /// Leaves a command; it goes over in the order in which it came.
+    ///
+    /// # Errors
+    /// [`Gone`], where nobody will carry it out.
+    pub(crate) fn leave(&self, command: Command) -> Result<(), Gone> {
+        let mut waiting = held(&self.waiting);
+        waiting.commands.push(command);
+        if !waiting.is_served {
+            return waiting.hand_over();
+        }
+        if waiting.commands.len() == 1 {
+            self.called.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn hand_over(&mut self) -> Result<(), Gone> {
+        if self.commands.is_empty() {
+            return Ok(());
+        }
+        let handed = self.to.send(std::mem::take(&mut self.commands));
+        // From now on whoever leaves something hears of it; whoever waits hears by the answer that never comes.
+        handed.map_err(|SendError(_)| self.is_served = false).map_err(|()| Gone)
+    }
+}
+
+/// With the last handle goes what was left; then the thread finds its channel closed, and ends.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = held(&self.waiting).hand_over();
+        self.called.notify_one();
+    }
+}
+
+/// The courier's round. It ends with the runtime too: then every command goes by itself.
+struct Round(Weak<Desk>);
+
+impl Drop for Round {
+    fn drop(&mut self) {
+        let Some(desk) = self.0.upgrade() else { return };
+        let mut waiting = held(&desk.waiting);
+        waiting.is_served = false;
+        let _ = waiting.hand_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Commands of one turn go over together, in order; none is left behind by the end of a runtime or of the desk.
+
+    use super::Desk;
+    use crate::pen::Command;
+    use std::sync::mpsc::{Receiver, channel};
+    use tokio::sync::oneshot;
+
+    fn leave(desk: &Desk) -> bool {
+        desk.leave(Command::Head(oneshot::channel().0)).is_ok()
+    }
+
+    fn bundles(commands: &Receiver<Vec<Command>>) -> Vec<usize> {
+        commands.try_iter().map(|bundle| bundle.len()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_left_in_one_turn_goes_over_as_one_bundle() {
+        let (to, commands) = channel();
+        let desk = Desk::open(to);
+        assert!(leave(&desk) && leave(&desk) && leave(&desk));
+        assert!(bundles(&commands).is_empty(), "it waits for the turn to end");
+        let bundle = tokio::task::spawn_blocking(move || commands.recv().unwrap()).await.unwrap();
+        assert_eq!(bundle.len(), 3);
+    }
+
+    #[test]
+    fn the_end_of_the_runtime_leaves_nothing_behind_and_keeps_nobody_waiting() {
+        let (to, commands) = channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let desk = runtime.block_on(async { Desk::open(to) });
+        assert!(leave(&desk) && leave(&desk));
+        drop(runtime);
+        assert_eq!(bundles(&commands), [2]);
+        assert!(leave(&desk));
+        assert_eq!(bundles(&commands), [1]);
+        drop(commands);
+        assert!(!leave(&desk));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_desk_hands_over_what_was_left_and_closes() {
+        let (to, commands) = channel();
+        let desk = Desk::open(to);
+        assert!(leave(&desk));
+        drop(desk);
+        assert_eq!(bundles(&commands), [1]);
+        let ended = tokio::task::spawn_blocking(move || commands.recv().is_err());
+        assert!(ended.await.unwrap());
+    }
+}
