@@ -118,7 +118,7 @@ impl Denied {
 /// ```compile_fail,E0451
 /// use nightlatch_domain::{clock::Timestamp, exchange::Exchange};
 /// fn forged(exchange: Exchange, at: Timestamp) -> nightlatch_policy::Permit {
-///     nightlatch_policy::Permit { exchange, at }
+///     nightlatch_policy::Permit { exchange, at, until: at }
 /// }
 /// ```
 /// ```compile_fail,E0599
@@ -130,6 +130,7 @@ impl Denied {
 pub struct Permit {
     exchange: Exchange,
     at: Timestamp,
+    until: Timestamp,
 }
 
 impl Permit {
@@ -161,6 +162,13 @@ impl Permit {
     #[must_use]
     pub const fn decided_at(&self) -> Timestamp {
         self.at
+    }
+
+    /// Whether the very same question, put at `now` with the same rows, is known to have this answer: since then
+    /// neither task nor grant came to its end, and no policy reads the time.
+    #[must_use]
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        now == self.at || (self.at < now && now < self.until)
     }
 
     /// Whether this is the call that was decided on, in every fact of its head.
@@ -195,8 +203,10 @@ impl Decider {
     /// [`Denied`], for whatever is not shown to be allowed.
     pub fn decide(&self, question: &Question<'_>) -> Result<Permit, Denied> {
         let facts = Facts::of(question).ok_or(Denied::because(Reason::Missing))?;
+        let reads_time = self.slice(&facts).reads_time;
         self.verdict(facts, question.now)?;
-        Ok(Permit { exchange: question.exchange.clone(), at: question.now })
+        let until = if reads_time { question.now } else { question.changes_at() };
+        Ok(Permit { exchange: question.exchange.clone(), at: question.now, until })
     }
 
     /// Everything that is in force, as text: schema, the house's policies, the files'.

@@ -52,3 +52,14 @@ pub struct Question<'a> {
     /// How its wake was proved.
     pub assurance: Assurance,
 }
+
+impl Question<'_> {
+    /// When time alone makes it another question: the first end that one of its rows names. A row that is missing has
+    /// none, and no answer that lasts.
+    pub(crate) fn changes_at(&self) -> Timestamp {
+        match (self.task, self.grant) {
+            (Some(task), Some(grant)) => task.ends_at.min(grant.expires_at),
+            _ => self.now,
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! Confirm: may it still? A decision is as old as the waits behind it.
 //!
 //! Holding can wait for a refresh, recording for a disk; meanwhile a human revokes a grant and is told
-//! that it is in effect. So whenever the directory or the time has moved on, the call is admitted,
-//! resolved and decided again, from the same head by the same functions, and only the newest permit
-//! goes on. A call that has become another one (its host was confirmed anew, its tool's manifest
+//! that it is in effect. So whenever the directory has moved on, or the time past anything that the decision
+//! looked at, the call is admitted, resolved and decided again, from the same head by the same functions, and
+//! only the newest permit goes on. Where neither has, the same functions would be asked the same question of the
+//! same rows: the permit knows until when ([`Permit::holds_at`]). A call that has become another one (its host was confirmed anew, its tool's manifest
 //! replaced) holds what was given for the first one, and is refused: the agent asks again.
 
 use super::{Corridor, admit, admit::Admitted, decide, record::Trail, resolve, resolve::Resolved};
@@ -45,8 +46,8 @@ impl Corridor {
         Ok(Confirmed { resolved, permit, number, assurance })
     }
 
-    /// Decides anew what was decided by an older directory, at an earlier time, or of another wake than the one
-    /// that the call is held in, of which the keeper is this sure.
+    /// Decides anew what was decided by an older directory, what the time has overtaken, and what was decided of
+    /// another wake than the one that the call is held in, of which the keeper is this sure.
     pub(super) fn confirm(
         &self,
         peer: &Peer,
@@ -56,7 +57,7 @@ impl Corridor {
         trail: &mut Trail,
     ) -> Result<(), Problem> {
         let (tables, now) = (self.directory.view()?, self.clock.now());
-        let is_newest = confirmed.number == tables.number() && confirmed.permit.decided_at() == now;
+        let is_newest = confirmed.number == tables.number() && confirmed.permit.holds_at(now);
         if is_newest && confirmed.assurance == assurance {
             return Ok(());
         }

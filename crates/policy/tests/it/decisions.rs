@@ -9,6 +9,7 @@ use nightlatch_domain::{
     tool::{Effect, OperationId},
 };
 use nightlatch_policy::{Question, Reason};
+use std::time::Duration;
 
 /// What a spoiled case is refused for, by the house's policies alone.
 fn refused(spoil: impl Fn(&mut Case)) -> Reason {
@@ -174,6 +175,29 @@ fn a_policy_that_cannot_be_evaluated_denies() {
     let denied = allowed().decide(&decider(&[overflow])).unwrap_err();
     assert_eq!(denied.reason, Reason::EvaluationFailed);
     assert_eq!(denied.reason.problem(), ProblemKind::Internal);
+}
+
+#[test]
+fn a_permit_holds_until_the_first_end_that_its_rows_name_and_not_before_it_was_given() {
+    let case = allowed();
+    let first_end = case.task.ends_at.min(case.grant.expires_at);
+    let permit = case.decide(&decider(&[])).unwrap();
+    let (second, millisecond) = (Duration::from_secs(1), Duration::from_millis(1));
+    assert!(permit.holds_at(case.now) && permit.holds_at(case.now.plus(second)));
+    assert!(permit.holds_at(first_end.minus(millisecond)) && !permit.holds_at(first_end));
+    assert!(!permit.holds_at(case.now.minus(millisecond)), "a clock that was set back asks again");
+}
+
+#[test]
+fn a_permit_under_a_policy_that_reads_the_time_holds_for_no_other_time() {
+    let never = r#"forbid (principal, action, resource)
+        when { context.now < datetime("2000-01-01") };"#;
+    let permit = allowed().decide(&decider(&[never])).unwrap();
+    assert!(permit.holds_at(allowed().now) && !permit.holds_at(allowed().now.plus(Duration::from_millis(1))));
+    let other = r#"forbid (principal, action, resource in Tool::"other")
+        when { context.now < datetime("2000-01-01") };"#;
+    let permit = allowed().decide(&decider(&[other])).unwrap();
+    assert!(permit.holds_at(allowed().now.plus(Duration::from_millis(1))), "it is about another tool");
 }
 
 #[test]
