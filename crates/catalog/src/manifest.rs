@@ -48,7 +48,9 @@ mod read;
 mod resource;
 mod template;
 
-pub use credentials::{CREDENTIAL_HEADERS, CREDENTIAL_QUERY, OVERRIDE_QUERY, QueryFault, folded};
+pub use credentials::{
+    CREDENTIAL_HEADERS, CREDENTIAL_QUERY, OVERRIDE_QUERY, QueryFault, folded, is_same_folded,
+};
 pub use environment::EnvironmentError;
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};
 pub use matching::MatchError;

@@ -21,12 +21,32 @@ pub struct IdError {
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const TEXT_LEN: usize = 26;
 
-fn encode(value: u128) -> String {
-    (0..TEXT_LEN)
-        .rev()
-        .filter_map(|place| ALPHABET.get(((value >> (place * 5)) & 31) as usize))
-        .map(|byte| char::from(*byte))
-        .collect()
+/// The longest prefix has five characters.
+const SPELLED_MAX: usize = TEXT_LEN + 6;
+
+/// An id as text, nowhere but on the stack: a record of the ledger spells ten of them.
+struct Spelled {
+    bytes: [u8; SPELLED_MAX],
+    len: usize,
+}
+
+impl Spelled {
+    fn of(prefix: &str, value: u128) -> Self {
+        let mut bytes = [0; SPELLED_MAX];
+        let len = prefix.len() + TEXT_LEN;
+        let (mut rest, (before, letters)) = (value, bytes.split_at_mut(prefix.len().min(SPELLED_MAX)));
+        before.copy_from_slice(prefix.as_bytes());
+        for letter in letters.iter_mut().take(TEXT_LEN).rev() {
+            *letter = ALPHABET.get((rest & 31) as usize).copied().unwrap_or_default();
+            rest >>= 5;
+        }
+        Self { bytes, len }
+    }
+
+    fn as_str(&self) -> &str {
+        // Prefix and alphabet are ASCII.
+        self.bytes.get(..self.len).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+    }
 }
 
 fn decode(text: &str) -> Option<NonZeroU128> {
@@ -82,7 +102,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(out, "{}{}", Self::PREFIX, encode(self.0.get()))
+                out.write_str(Spelled::of(Self::PREFIX, self.0.get()).as_str())
             }
         }
 
@@ -104,7 +124,7 @@ macro_rules! ids {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-                out.collect_str(self)
+                out.serialize_str(Spelled::of(Self::PREFIX, self.0.get()).as_str())
             }
         }
 

@@ -44,7 +44,7 @@ impl Directory {
     pub fn new(catalogue: &Catalogue, clock: Arc<dyn Clock>, staleness_bound: Duration) -> Self {
         let manifests = catalogue.manifests().map(|own| (own.name.clone(), Arc::new(own.clone())));
         let profiles = catalogue.profiles().map(|own| (own.name.clone(), Arc::new(own.clone())));
-        let known = tables::Known { manifests: manifests.collect(), profiles: profiles.collect() };
+        let known = tables::Known::new(manifests.collect(), profiles.collect());
         Self {
             tables: RwLock::new(Arc::new(Tables::default())),
             looked_at: Mutex::new(None),

@@ -8,7 +8,7 @@
 //! refused, the others dropped.
 
 use http::{HeaderMap, HeaderName, header};
-use nightlatch_catalog::manifest::folded;
+use nightlatch_catalog::manifest::{folded, is_same_folded};
 
 /// Fields of one hop (RFC 9110 §7.6.1), and what frames a message (RFC 9112 §6).
 const HOP_BY_HOP: &[&str] = &[
@@ -105,7 +105,7 @@ pub(crate) fn connection_named(headers: &HeaderMap) -> Option<Vec<String>> {
 /// Whether a field's name says another method, host or path than the request line.
 #[must_use]
 pub(crate) fn is_rewriting(name: &str) -> bool {
-    REWRITING.contains(&folded(name).as_str())
+    REWRITING.iter().any(|listed| is_same_folded(listed, name))
 }
 
 /// Whether a field belongs to one hop or frames a message, in whatever spelling.

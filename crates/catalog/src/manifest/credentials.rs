@@ -115,6 +115,18 @@ pub fn folded(name: &str) -> String {
         .collect()
 }
 
+/// Whether two names are one for careless servers, whatever their spelling. Nothing is allocated.
+#[must_use]
+pub fn is_same_folded(one: &str, other: &str) -> bool {
+    let fold = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+/// Whether a name reads the same however a server decodes, splits and trims it.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 /// The name of a raw `name=value`, decoded as forms are (`+` is a space), and once more where an escape is
 /// left, because some servers decode twice.
 fn query_name(pair: &str) -> String {
@@ -145,10 +157,10 @@ impl Manifest {
     /// Whether a header of this name carries a credential at this tool, whatever its spelling.
     #[must_use]
     pub fn is_credential_header(&self, name: &str) -> bool {
-        let name = folded(name);
-        CREDENTIAL_HEADERS.contains(&name.as_str())
-            || self.credential_headers.iter().any(|own| folded(own) == name)
-            || self.placed_headers().any(|own| folded(own) == name)
+        let mut listed = CREDENTIAL_HEADERS.iter().copied();
+        listed.any(|own| is_same_folded(own, name))
+            || self.credential_headers.iter().any(|own| is_same_folded(own, name))
+            || self.placed_headers().any(|own| is_same_folded(own, name))
     }
 
     /// The first thing in a raw query that is a second credential or another method, however a server splits
@@ -156,7 +168,10 @@ impl Manifest {
     #[must_use]
     pub fn query_carrier(&self, raw_query: &str) -> Option<QueryFault> {
         // HTML 4.01 §B.2.2 has servers take `;` for `&`, and some do.
-        raw_query.split(['&', ';']).find_map(|pair| self.fault_of(&query_name(pair)))
+        raw_query.split(['&', ';']).find_map(|pair| match pair.split('=').next() {
+            Some(name) if is_plain(name) => self.fault_of_readings(&[name]),
+            _ => self.fault_of(&query_name(pair)),
+        })
     }
 
     /// Whether a query value of this (decoded) name carries a credential at this tool, whatever its spelling.
@@ -166,11 +181,15 @@ impl Manifest {
     }
 
     fn fault_of(&self, name: &str) -> Option<QueryFault> {
-        let readings = readings(name);
+        self.fault_of_readings(&readings(name))
+    }
+
+    fn fault_of_readings(&self, readings: &[impl AsRef<str>]) -> Option<QueryFault> {
         let own = self.credential_query.iter().map(String::as_str);
         let mut credentials = CREDENTIAL_QUERY.iter().copied().chain(own);
-        let is_read = |listed: &&str| readings.iter().any(|read| letters(read).eq(letters(listed)));
-        let overrides = || OVERRIDE_QUERY.iter().find(|listed| readings.iter().any(|read| read == *listed));
+        let is_read = |listed: &&str| readings.iter().any(|read| letters(read.as_ref()).eq(letters(listed)));
+        let is_override = |listed: &&&str| readings.iter().any(|read| is_same_folded(read.as_ref(), listed));
+        let overrides = || OVERRIDE_QUERY.iter().find(is_override);
         match credentials.find(is_read) {
             Some(listed) => Some(QueryFault::Credential(folded(listed))),
             None => overrides().map(|listed| QueryFault::Override((*listed).to_owned())),

@@ -61,7 +61,7 @@ impl HostPattern {
 
 /// The labels of a host before `parent`, which begins with a dot; never empty, for no host begins with one.
 fn below<'h>(parent: &str, host: &'h str) -> Option<&'h str> {
-    is_host(host).then_some(host)?.strip_suffix(parent)
+    host.strip_suffix(parent).filter(|_| is_host(host))
 }
 
 impl fmt::Display for HostPattern {

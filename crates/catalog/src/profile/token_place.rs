@@ -66,10 +66,11 @@ impl TokenPlace {
     }
 
     fn takes(&self, host: &str, port: u16, path: &str) -> bool {
+        if self.port != port || !self.host.admits(host) {
+            return false;
+        }
         let segments = canonical::segments(path);
-        self.port == port
-            && self.host.admits(host)
-            && (self.path.matched(&segments).is_some() || self.path.resembles(&careless(&segments)))
+        self.path.matched(&segments).is_some() || self.path.resembles(&careless(&segments))
     }
 }
 

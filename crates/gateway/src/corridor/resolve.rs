@@ -22,7 +22,7 @@ use nightlatch_domain::{
     id::CallId,
     problem::{Problem, ProblemKind},
     task::Task,
-    tool::{BoundHost, Name},
+    tool::{BoundHost, Name, Placement},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -130,7 +130,10 @@ pub(crate) fn part_of(
     let serving: Vec<(&Name, String)> =
         tools.into_iter().filter_map(|tool| Some((tool, narrowest(tool)?))).collect();
     let (tenant, task) = (admitted.caller.tenant, admitted.caller.task);
-    let granted = tables.granted_tools(tenant, task, now);
+    let granted = || {
+        let granted = tables.granted_tools(tenant, task, now);
+        serving.iter().find(|(tool, _)| granted.contains(*tool))
+    };
     let named = || {
         serving.iter().find(|(tool, route)| {
             let grant = names(&admitted.caller, tables, (tool, route), headers, target);
@@ -139,7 +142,7 @@ pub(crate) fn part_of(
     };
     let chosen = match serving.len() {
         0 | 1 => serving.first(),
-        _ => named().or_else(|| serving.iter().find(|(tool, _)| granted.contains(*tool))).or(serving.first()),
+        _ => named().or_else(granted).or(serving.first()),
     };
     chosen.map(|(tool, route)| ((*tool).clone(), route.clone()))
 }
@@ -196,15 +199,16 @@ pub(super) fn bears_nothing(manifest: &Manifest, headers: &HeaderMap, target: &T
 /// credentials of this task's own connections stand (a human may have chosen one at connect).
 fn accepts(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &Host) -> Vec<Accept> {
     let mut places: Vec<Accept> = host.accepts.clone();
-    let own = tables.grants_of(caller.tenant, caller.task, &addressed.tool);
-    let connections = own.filter_map(|grant| tables.connection(caller.tenant, grant.connection));
-    let bound: Vec<BoundHost> = connections.flat_map(|connection| connection.hosts.clone()).collect();
-    let here = bound.iter().filter(|bound| bound.route == addressed.route).map(|bound| &bound.placement);
-    for placement in [host.key.as_ref(), host.oauth.as_ref()].into_iter().flatten().chain(here) {
+    let mut mirror = |placement: &Placement| {
         let mirrored = Accept::of(placement);
         if !places.contains(&mirrored) {
             places.push(mirrored);
         }
+    };
+    [host.key.as_ref(), host.oauth.as_ref()].into_iter().flatten().for_each(&mut mirror);
+    for connection in tables.connections_of(caller.tenant, caller.task, &addressed.tool) {
+        let here = connection.hosts.iter().filter(|bound| bound.route == addressed.route);
+        here.for_each(|bound| mirror(&bound.placement));
     }
     places
 }

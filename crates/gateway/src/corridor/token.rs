@@ -55,7 +55,9 @@ struct Answered<'a> {
 pub(super) fn tools(tables: &Tables, caller: &Caller, addressed: &Addressed) -> BTreeSet<Name> {
     let origins = match &addressed.origin {
         Some(origin) => vec![origin.clone()],
-        None => tables.origins_of_route((caller.tenant, caller.task), &addressed.tool, &addressed.route),
+        None => {
+            tables.token_origins_of_route((caller.tenant, caller.task), &addressed.tool, &addressed.route)
+        }
     };
     let at = |origin| tables.tools_with_token_endpoint(caller.tenant, origin, &addressed.target.path);
     origins.iter().flat_map(at).collect()

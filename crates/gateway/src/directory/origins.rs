@@ -83,6 +83,9 @@ impl Tables {
         origin: &Destination,
         path: &str,
     ) -> BTreeSet<Name> {
+        if !self.known.is_token_host(origin.host()) {
+            return BTreeSet::new();
+        }
         let takes = |manifest: &&Arc<Manifest>| {
             self.profile_of(manifest)
                 .is_some_and(|own| own.takes_tokens_at(origin.host(), origin.port(), path))
@@ -90,23 +93,37 @@ impl Tables {
         self.manifests(tenant).filter(takes).map(|manifest| manifest.name.clone()).collect()
     }
 
-    /// The origins of one host of a tool as a task knows it: the manifest's, and those of the connections that
-    /// the task's grants name.
-    pub(crate) fn origins_of_route(
+    /// The origins of one host of a tool as a task knows it (the manifest's, and those of the connections that the
+    /// task's grants name), of those where any provider may take tokens.
+    pub(crate) fn token_origins_of_route(
         &self,
         (tenant, task): (TenantId, TaskId),
         tool: &Name,
         route: &str,
     ) -> Vec<Destination> {
+        let mut origins = Vec::new();
+        // One that is spelled otherwise is read before it is looked for.
+        let is_spelled = |host: &str| {
+            let is_inner =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+            host.bytes().all(is_inner) && !host.ends_with('.')
+        };
+        let mut add = |scheme, host: &str, port| {
+            if !is_spelled(host) || self.known.is_token_host(host) {
+                origins.extend(Destination::new(scheme, host, port));
+            }
+        };
         let manifest = self.manifest(tenant, tool);
-        let exact = manifest
-            .iter()
-            .filter_map(|manifest| manifest.host(route))
-            .filter_map(|host| Destination::new(host.scheme, host.host.exact()?, host.port).ok());
-        let own = self.grants_of(tenant, task, tool);
-        let own = own.filter_map(|grant| self.connection(tenant, grant.connection));
-        let bound = own.flat_map(|row| row.hosts.clone()).filter(|host| host.route == route);
-        exact.chain(bound.filter_map(|host| Destination::try_from(&host).ok())).collect()
+        if let Some(host) = manifest.as_ref().and_then(|manifest| manifest.host(route))
+            && let Some(exact) = host.host.exact()
+        {
+            add(host.scheme, exact, host.port);
+        }
+        for connection in self.connections_of(tenant, task, tool) {
+            let hosts = connection.hosts.iter().filter(|host| host.route == route);
+            hosts.for_each(|host| add(host.scheme, &host.host, host.port));
+        }
+        origins
     }
 
     /// The exact names that the interception authority of a tool stands for: hosts over TLS, and those of

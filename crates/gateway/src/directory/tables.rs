@@ -16,7 +16,11 @@ use nightlatch_domain::{
     task::Task,
     tool::Name,
 };
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    sync::Arc,
+};
 
 /// As many characters of a core as its shortest shape shows.
 const KEY_LEN: usize = 22;
@@ -42,6 +46,29 @@ pub(super) type Manifests = HashMap<Name, Arc<Manifest>>;
 pub(super) struct Known {
     pub(super) manifests: Manifests,
     pub(super) profiles: HashMap<Name, Arc<Profile>>,
+    /// The hosts of token endpoints by their exact names, and the profiles that name some by a pattern: most calls
+    /// go to neither, which must not cost a look at every profile.
+    token_hosts: HashSet<String>,
+    token_patterns: Vec<Arc<Profile>>,
+}
+
+impl Known {
+    pub(super) fn new(manifests: Manifests, profiles: HashMap<Name, Arc<Profile>>) -> Self {
+        let exact = |profile: &Arc<Profile>| {
+            profile.token_origins().map(|(_, host, _)| host.to_owned()).collect::<Vec<_>>()
+        };
+        let token_hosts = profiles.values().flat_map(exact).collect();
+        let is_patterned = |profile: &&Arc<Profile>| {
+            profile.token_endpoint_aliases.iter().any(|place| place.host().exact().is_none())
+        };
+        let token_patterns = profiles.values().filter(is_patterned).cloned().collect();
+        Self { manifests, profiles, token_hosts, token_patterns }
+    }
+
+    /// Whether any provider may take tokens at a host.
+    pub(super) fn is_token_host(&self, host: &str) -> bool {
+        self.token_hosts.contains(host) || self.token_patterns.iter().any(|own| own.has_token_host(host))
+    }
 }
 
 type Rows<I, T> = HashMap<(TenantId, I), Row<T>>;
@@ -61,6 +88,15 @@ pub struct Tables {
     by_binding: HashMap<Binding, (TenantId, EnrolmentId)>,
     by_core: HashMap<Box<str>, (TenantId, GrantId)>,
     pub(super) by_task: HashMap<(TenantId, TaskId), Vec<GrantId>>,
+    reached: HashMap<(TenantId, TaskId), Vec<Reached>>,
+}
+
+/// A connection that a task's grants name, once for however many of them: a call must not look at each grant.
+#[derive(Debug, Clone)]
+struct Reached {
+    tool: Name,
+    connection: ConnectionId,
+    grants: usize,
 }
 
 /// The grant that a text names, whoever it belongs to.
@@ -109,10 +145,16 @@ impl Tables {
         found(&self.grants, tenant, grant)
     }
 
-    /// The grants of a task for a tool, ended ones included.
-    pub fn grants_of(&self, tenant: TenantId, task: TaskId, tool: &Name) -> impl Iterator<Item = Arc<Grant>> {
-        let ids = self.by_task.get(&(tenant, task)).map(Vec::as_slice).unwrap_or_default();
-        ids.iter().filter_map(move |id| self.grant(tenant, *id)).filter(move |grant| grant.tool == *tool)
+    /// The connections that a task's grants for a tool name, ended grants included.
+    pub fn connections_of(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        tool: &Name,
+    ) -> impl Iterator<Item = Arc<Connection>> {
+        let named = self.reached.get(&(tenant, task)).map(Vec::as_slice).unwrap_or_default();
+        let own = named.iter().filter(move |reached| reached.tool == *tool);
+        own.filter_map(move |reached| self.connection(tenant, reached.connection))
     }
 
     /// A connection.
@@ -168,6 +210,7 @@ impl Tables {
                     self.by_core.insert(key.into(), (grant.tenant, grant.id));
                 }
                 self.by_task.entry((grant.tenant, grant.task)).or_default().push(grant.id);
+                self.reach(&grant);
                 put(&mut self.grants, grant.tenant, grant.id, grant, number);
             }
             Entity::Enrolment(row) => {
@@ -211,6 +254,31 @@ impl Tables {
         if let Some(ids) = self.by_task.get_mut(&(tenant, gone.row.task)) {
             ids.retain(|other| *other != id);
         }
+        self.reach_no_more(&gone.row);
+    }
+
+    fn reach(&mut self, grant: &Grant) {
+        let reached = self.reached.entry((grant.tenant, grant.task)).or_default();
+        match reached.iter_mut().find(|reached| reached.is_of(grant)) {
+            Some(reached) => reached.grants += 1,
+            None => {
+                reached.push(Reached { tool: grant.tool.clone(), connection: grant.connection, grants: 1 })
+            }
+        }
+    }
+
+    fn reach_no_more(&mut self, grant: &Grant) {
+        let Some(reached) = self.reached.get_mut(&(grant.tenant, grant.task)) else { return };
+        if let Some(one) = reached.iter_mut().find(|reached| reached.is_of(grant)) {
+            one.grants = one.grants.saturating_sub(1);
+        }
+        reached.retain(|reached| reached.grants > 0);
+    }
+}
+
+impl Reached {
+    fn is_of(&self, grant: &Grant) -> bool {
+        self.connection == grant.connection && self.tool == grant.tool
     }
 }
 

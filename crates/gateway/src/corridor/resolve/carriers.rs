@@ -7,7 +7,7 @@
 use crate::fields;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use nightlatch_catalog::manifest::{Accept, Manifest, QueryFault, folded};
+use nightlatch_catalog::manifest::{Accept, Manifest, QueryFault, folded, is_same_folded};
 use nightlatch_domain::{
     problem::{Problem, ProblemKind},
     reference::Reference,
@@ -80,12 +80,9 @@ impl Carriers<'_> {
 
     /// Whether a header of this name, whatever its spelling, carries a credential here.
     fn carries(&self, name: &str) -> bool {
-        let twin = folded(name);
-        self.manifest.is_credential_header(name)
-            || self
-                .accepts
-                .iter()
-                .any(|place| matches!(place, Accept::Header { name, .. } if folded(name) == twin))
+        let is_own =
+            |place: &Accept| matches!(place, Accept::Header { name: own, .. } if is_same_folded(own, name));
+        self.manifest.is_credential_header(name) || self.accepts.iter().any(is_own)
     }
 
     /// `Connection` may not name a carrier: an upstream would be asked to drop what was attached for it
