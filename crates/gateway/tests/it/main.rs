@@ -39,4 +39,5 @@ mod tunnels;
 mod unbound;
 mod upstream;
 mod wakes;
+mod walks;
 mod world;
