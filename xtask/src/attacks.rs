@@ -50,7 +50,7 @@ fn attack_binary() -> Outcome<PathBuf> {
 }
 
 /// The one test binary among cargo's messages that is the gateway's.
-fn executable(messages: &str) -> Option<PathBuf> {
+pub(crate) fn executable(messages: &str) -> Option<PathBuf> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut ours = messages.filter(|message| is_ours(message).is_some_and(|ours| ours));
     ours.find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))

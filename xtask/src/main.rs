@@ -7,6 +7,7 @@
 mod arrows;
 mod attacks;
 mod bans;
+mod bench;
 mod licence;
 mod machine;
 mod parts;
@@ -29,6 +30,8 @@ usage: cargo xtask <what>
   parts install     install the real servers into the parts folder
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
   parts check       start them, prove that they are what the tests take them for, end them
+  bench corridor    what a call costs beside nginx, HAProxy, Envoy and mitmproxy [--rounds N | --quick]
+  bench icount      instructions of each phase of a call under callgrind, and what changed
   peers install     install the proxies that ours is held against; prints where each lies";
 
 fn main() -> ExitCode {
@@ -52,6 +55,8 @@ fn dispatch(words: &[String]) -> Outcome {
         ["torture", rest @ ..] => suite::torture(rest),
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),
+        ["bench", "corridor", rest @ ..] => bench::corridor(rest),
+        ["bench", "icount"] => bench::icount(),
         ["peers", "install"] => peers::show(),
         ["parts", "check"] => parts::start().map(drop),
         _ => Err(Fault::one(USAGE)),

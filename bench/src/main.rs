@@ -1,0 +1,56 @@
+//! What `cargo xtask bench corridor` measures with: a raw upstream and a load. It imports none of our rooms, so what
+//! is measured measures nothing of itself.
+//!
+//! ```text
+//! nightlatch-bench identity FOLDER HOST   an authority, a server's certificate and an agent's, as PEM files
+//! nightlatch-bench upstream FOLDER        answers over HTTP and HTTPS; prints where, as one line of JSON
+//! nightlatch-bench load                   one command a line of JSON in, one line of JSON out
+//! ```
+//!
+//! Each ends with its standard input, so that nothing is left behind by a run that was cut off.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program that measures has a clock, and its output is lines"
+)]
+
+mod identity;
+mod line;
+mod load;
+mod target;
+mod upstream;
+
+use std::{error::Error, io::Read as _, process::ExitCode};
+
+/// Whatever went wrong; the run is given up and says so.
+type Fault = Box<dyn Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["identity", folder, host] => identity::write(folder.as_ref(), host),
+        ["upstream", folder] => upstream::serve(folder.as_ref()),
+        ["load"] => load::obey(),
+        _ => Err("usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | load".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("nightlatch-bench: {fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime of one thread: everything is pinned to one core anyway.
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Returns when whoever started us has closed our standard input.
+fn until_told() {
+    // An input that cannot be read is one that is gone.
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}

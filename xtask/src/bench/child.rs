@@ -1,0 +1,105 @@
+//! A program that is measured: on the one core that everything shares, and gone when we are.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child as Process, Command, Stdio},
+    time::Duration,
+};
+
+use crate::machine::{self, Fault, Outcome};
+
+/// How long a program may take until it answers.
+const START: Duration = Duration::from_secs(60);
+/// How often that is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+/// How much of its log is shown when it fails.
+const LOG_LINES: usize = 20;
+
+/// A program, started: on one core, with room for descriptors, killed by the kernel when we end however we end.
+pub(super) fn pinned(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("prlimit");
+    command.args(["--nofile=65536:65536", "--", "taskset", "--cpu-list"]).arg(core.to_string());
+    command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// A child process that is killed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Child {
+    name: String,
+    process: Process,
+    log: PathBuf,
+}
+
+impl Child {
+    /// Starts a command; what it says goes to `NAME.log` in `folder`.
+    pub(super) fn start(name: &str, command: &mut Command, folder: &Path) -> Outcome<Self> {
+        let log = folder.join(format!("{name}.log"));
+        let failed = |error| Fault::one(format!("bench: cannot start `{name}`: {error}"));
+        let file = File::create(&log).map_err(failed)?;
+        let errors = file.try_clone().map_err(failed)?;
+        command.stdin(Stdio::null()).stdout(file).stderr(errors);
+        let process = command.spawn().map_err(failed)?;
+        Ok(Self { name: name.to_owned(), process, log })
+    }
+
+    /// Waits until `ready` says so.
+    pub(super) fn until(&mut self, ready: impl Fn() -> bool) -> Outcome {
+        let begun = machine::moment();
+        while !ready() {
+            let ended = !matches!(self.process.try_wait(), Ok(None));
+            if ended || begun.elapsed() > START {
+                return Err(self.fault("did not come up"));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until it has ended by itself.
+    pub(super) fn until_ended(&mut self) -> Outcome {
+        let begun = machine::moment();
+        while matches!(self.process.try_wait(), Ok(None)) {
+            if begun.elapsed() > START {
+                return Err(self.fault("did not end"));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds that its threads were on a processor, as the scheduler counts them (proc(5), `schedstat`).
+    pub(super) fn cpu_nanos(&self) -> Outcome<u64> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id()));
+        let tasks = tasks.map_err(|_| self.fault("ended by itself"))?;
+        let nanos = |task: PathBuf| -> Option<u64> {
+            fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()
+        };
+        Ok(tasks.flatten().filter_map(|task| nanos(task.path())).sum())
+    }
+
+    /// Resident memory, in KiB.
+    pub(super) fn resident_kib(&self) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.map_err(|_| self.fault("ended by itself"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.ok_or_else(|| self.fault("has no memory"))
+    }
+
+    fn fault(&self, what: &str) -> Fault {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().join("\n");
+        Fault::one(format!("bench: `{}` {what}; its log ends:\n{last}", self.name))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended by itself: then there is nothing left to kill.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

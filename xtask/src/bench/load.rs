@@ -1,0 +1,158 @@
+//! The load and the upstream: programs of `nightlatch-bench`, which end when we close their standard input.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child as Process, ChildStdin, ChildStdout, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::child::pinned;
+use crate::machine::{Fault, Outcome};
+
+/// A program that answers a line with a line.
+#[derive(Debug)]
+struct Talker {
+    process: Process,
+    told: ChildStdin,
+    says: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    fn start(core: usize, program: &Path, words: &[&str]) -> Outcome<Self> {
+        let failed = |what: &str| Fault::one(format!("bench: cannot start `{}`: {what}", program.display()));
+        let mut command = pinned(core, program);
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().map_err(|error| failed(&error.to_string()))?;
+        let (told, says) = (process.stdin.take(), process.stdout.take());
+        let (Some(told), Some(says)) = (told, says) else { return Err(failed("it has no pipes")) };
+        Ok(Self { process, told, says: BufReader::new(says) })
+    }
+
+    fn line(&mut self) -> Outcome<Value> {
+        let mut line = String::new();
+        let read = self.says.read_line(&mut line).map_err(|error| Fault::one(format!("bench: {error}")))?;
+        if read == 0 {
+            return Err(Fault::one("bench: the load ended by itself"));
+        }
+        serde_json::from_str(&line)
+            .map_err(|error| Fault::one(format!("bench: the load said no JSON: {error}")))
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Where the upstream answers.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    _process: Talker,
+    pub(super) http: String,
+    pub(super) https: String,
+}
+
+impl Upstream {
+    pub(super) fn start(core: usize, program: &Path, identity: &Path) -> Outcome<Self> {
+        let identity = identity.display().to_string();
+        let mut process = Talker::start(core, program, &["upstream", &identity])?;
+        let said = process.line()?;
+        let address = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Self { http: address("http"), https: address("https"), _process: process })
+    }
+}
+
+/// The load.
+#[derive(Debug)]
+pub(super) struct Load(Talker);
+
+/// Whom it asks, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) name: String,
+    /// `tcp:…` or `unix:…`.
+    pub(super) to: String,
+    pub(super) request: String,
+    pub(super) connections: usize,
+    /// The folder of the agent's certificate, where it speaks TLS.
+    pub(super) identity: Option<PathBuf>,
+    /// `host:port` of a tunnel, and whether HTTP/2 is spoken in it.
+    pub(super) tunnel: Option<(String, bool)>,
+}
+
+/// What came of a slice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slice {
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+impl Load {
+    pub(super) fn start(core: usize, program: &Path) -> Outcome<Self> {
+        Talker::start(core, program, &["load"]).map(Self)
+    }
+
+    /// Opens all connections of a target and asks once over each.
+    pub(super) fn open(&mut self, target: &Target) -> Outcome {
+        let facts = json!({
+            "name": target.name,
+            "to": target.to,
+            "request": target.request,
+            "connections": target.connections,
+            "identity": target.identity,
+            "tunnel": target.tunnel.as_ref().map(|(to, _)| to),
+            "http2": target.tunnel.as_ref().map(|(_, is_http2)| is_http2),
+        });
+        self.carry_out(&target.name, &json!({ "open": facts })).map(drop)
+    }
+
+    /// Every connection asks as soon as it was answered, for so long.
+    pub(super) fn closed(&mut self, target: &str, millis: u64) -> Outcome<Slice> {
+        self.slice(target, &json!({ "closed": { "target": target, "millis": millis } }))
+    }
+
+    /// So many requests a second, each timed from when it was due.
+    pub(super) fn paced(&mut self, target: &str, rate: u64, millis: u64) -> Outcome<Slice> {
+        self.slice(target, &json!({ "paced": { "target": target, "rate": rate, "millis": millis } }))
+    }
+
+    /// Opens connections that ask nothing.
+    pub(super) fn hold(&mut self, target: &str, connections: usize) -> Outcome {
+        self.carry_out(target, &json!({ "hold": { "target": target, "connections": connections } })).map(drop)
+    }
+
+    /// Closes a target's connections.
+    pub(super) fn close(&mut self, target: &str) -> Outcome {
+        self.carry_out(target, &json!({ "drop": { "target": target } })).map(drop)
+    }
+
+    fn slice(&mut self, target: &str, command: &Value) -> Outcome<Slice> {
+        let said = self.carry_out(target, command)?;
+        let number = |name: &str| said.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let micros = |name: &str| said.get(name).and_then(Value::as_f64).unwrap_or_default();
+        let (requests, failed) = (number("requests"), number("failed"));
+        if requests == 0 || failed * 1000 > requests {
+            let why = said.get("why").and_then(Value::as_str).unwrap_or_default();
+            return Err(Fault::one(format!(
+                "bench: {failed} of {requests} asked of `{target}` failed: {why}"
+            )));
+        }
+        Ok(Slice { requests, bytes: number("bytes"), p50_us: micros("p50_us"), p99_us: micros("p99_us") })
+    }
+
+    fn carry_out(&mut self, target: &str, command: &Value) -> Outcome<Value> {
+        writeln!(self.0.told, "{command}")
+            .map_err(|error| Fault::one(format!("bench: the load is gone: {error}")))?;
+        let said = self.0.line()?;
+        match said.get("fault").and_then(Value::as_str) {
+            Some(fault) => Err(Fault::one(format!("bench: `{target}`: {fault}"))),
+            None => Ok(said),
+        }
+    }
+}
