@@ -3,7 +3,6 @@
 
 use crate::world::{SECRET, World};
 use nightlatch_domain::principal::Binding;
-use std::sync::Arc;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{UnixListener, UnixStream},
@@ -50,7 +49,7 @@ async fn user(world: &World) -> UnixStream {
     world.in_effect().await;
     let path = world.folder.path().join("gateway.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let gateway = Arc::clone(&world.gateway);
+    let gateway = world.gateway.shared();
     tokio::spawn(async move { gateway.serve_unix(listener, None, std::future::pending()).await });
     UnixStream::connect(&path).await.unwrap()
 }
