@@ -41,6 +41,11 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<OutBody> {
     let (head, body) = request.into_parts();
+    let is_http2 = head.version == Version::HTTP_2;
+    // Over HTTP/1.1 they have been counted; over HTTP/2 only the length of all of them has a bound.
+    if is_http2 && head.headers.len() > shared.corridor.limits.headers_max {
+        return refused(shared, peer, Fault::TooManyFields).await;
+    }
     let at = shared.corridor.clock.now();
     let Ok(noise) = random(shared.entropy.as_ref()) else {
         return answer::problem(&Problem::new(ProblemKind::Internal));
@@ -50,7 +55,6 @@ pub(crate) async fn answer(
     // What is left of a body that nobody read, or what followed a request for another protocol, could be taken
     // for the next request.
     let closes = !body.is_end_stream() || is_connect || head.headers.contains_key(header::UPGRADE);
-    let is_http2 = head.version == Version::HTTP_2;
     let mut answer = match &peer.through {
         Through::Listener if is_connect => proxy::connect(shared, peer, tunnels, call, head).await,
         Through::Listener | Through::PlainProxy if proxy::is_absolute(&head) => {
@@ -70,15 +74,17 @@ pub(crate) async fn answer(
 
 /// Answers what the strict reader did not let pass, and closes.
 pub(crate) async fn refuse(shared: &Shared, peer: &Peer, fault: Fault) -> Response<OutBody> {
-    let mut answer = match random(shared.entropy.as_ref()) {
-        Ok(noise) => {
-            let call = CallId::new(shared.corridor.clock.now(), noise);
-            corridor::refuse(&shared.corridor, peer, call, fault.problem(), None).await
-        }
-        Err(_) => answer::problem(&Problem::new(ProblemKind::Internal)),
-    };
+    let mut answer = refused(shared, peer, fault).await;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
+}
+
+async fn refused(shared: &Shared, peer: &Peer, fault: Fault) -> Response<OutBody> {
+    let Ok(noise) = random(shared.entropy.as_ref()) else {
+        return answer::problem(&Problem::new(ProblemKind::Internal));
+    };
+    let call = CallId::new(shared.corridor.clock.now(), noise);
+    corridor::refuse(&shared.corridor, peer, call, fault.problem(), None).await
 }
 
 /// Answers a request in origin form, which means this listener.

@@ -150,7 +150,12 @@ impl Body for Upward {
                 Poll::Pending
             };
         };
-        self.standstill.moved();
+        // A frame of no length, of which HTTP/2 has as many as one likes, is no movement.
+        if !matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
+            self.standstill.moved();
+        } else if self.standstill.is_over(context) {
+            return Poll::Ready(Some(Err(BodyError::Idle)));
+        }
         Poll::Ready(match frame {
             None => {
                 self.counted.complete();

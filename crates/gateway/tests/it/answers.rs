@@ -218,3 +218,22 @@ impl World {
         answer
     }
 }
+
+#[tokio::test]
+pub(crate) async fn what_has_no_body_brings_none_and_leaves_none_for_the_next_answer() {
+    let world = World::new().await;
+    let smuggled = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nsmuggled";
+    for (method, status) in [("HEAD", "200 OK"), ("GET", "204 No Content"), ("GET", "304 Not Modified")] {
+        world.tool.answers(move |_| {
+            Reply::of(format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{smuggled}", smuggled.len()))
+        });
+        let mut wire = world.connect(&world.alice).await;
+        let bearer = World::bearer(&world.alice);
+        wire.write(world.request(&format!("{method} /acme/things"), &[&bearer])).await;
+        let head = wire.head().await.unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {}", &status[..3])), "{head}");
+        world.tool.answers(|_| Reply::ok("next"));
+        wire.write(world.request("GET /acme/things", &[&bearer])).await;
+        assert_eq!(wire.answer().await.text(), "next", "{method} {status}");
+    }
+}

@@ -403,6 +403,11 @@ impl Wire {
         matches!(ended, Ok(None)) && self.unread.is_empty()
     }
 
+    /// The bytes alone.
+    pub(crate) fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
+    }
+
     /// This connection as HTTP/2.
     pub(crate) async fn http2<B>(self) -> SendRequest<B>
     where

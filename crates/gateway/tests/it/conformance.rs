@@ -37,6 +37,7 @@ macro_rules! claims {
             answers::a_body_that_breaks_off_does_not_look_whole,
             answers::a_body_that_stands_still_is_cut,
             answers::a_head_tells_the_length_of_what_a_get_would_bring,
+            answers::what_has_no_body_brings_none_and_leaves_none_for_the_next_answer,
             carriers::a_second_credential_is_refused_in_any_carrier_by_the_name_of_its_field,
             carriers::a_twin_header_is_no_place_for_the_reference_either,
             carriers::two_references_in_one_basic_pair_are_refused,
