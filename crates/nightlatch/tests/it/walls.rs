@@ -241,8 +241,9 @@ async fn a_task_ends_although_its_run_was_killed() {
             (house.json(&["task", "show", &task])["state"] == state).then_some(())
         })
         .await;
+        let id = text(&house.json(&["task", "show", &task]), "id");
+        eventually("no watcher is left", SOON, async || running(&id).is_empty().then_some(())).await;
     }
-    eventually("no watcher is left", SOON, async || running("run-watch").is_empty().then_some(())).await;
 }
 
 /// What Landlock does not hold is said where it stands in for namespaces.

@@ -129,9 +129,14 @@ fn placeholders(tools: &[Tool]) -> (BTreeMap<&str, &str>, Vec<String>) {
 }
 
 /// git's configuration by variables (git-config(1), `GIT_CONFIG_COUNT`): it is read last, so the empty helper ends the
-/// list of every file, and only the tools' own hosts get one that answers the reference.
+/// list of every file, and only the tools' own hosts get one that answers the reference. Over HTTP/2 a push of more
+/// than one piece can hang for ever in git itself: libcurl may ask for more after the end, and git reads on then
+/// (git/git pull request 1608).
 fn git(tools: &[Tool]) -> Vec<(String, String)> {
-    let mut settings = vec![("credential.helper".to_owned(), String::new())];
+    let mut settings = vec![
+        ("credential.helper".to_owned(), String::new()),
+        ("http.version".to_owned(), "HTTP/1.1".to_owned()),
+    ];
     let mut seen: Vec<&str> = Vec::new();
     for tool in tools {
         for host in &tool.git {
@@ -219,12 +224,12 @@ mod tests {
             tool("github/b", "ghp_b", &[], &["https://github.com"]),
         ];
         let set: BTreeMap<String, String> = git(&tools).into_iter().collect();
-        assert_eq!(set["GIT_CONFIG_COUNT"], "2");
+        assert_eq!(set["GIT_CONFIG_COUNT"], "3");
         assert_eq!(
             (set["GIT_CONFIG_KEY_0"].as_str(), set["GIT_CONFIG_VALUE_0"].as_str()),
             ("credential.helper", "")
         );
-        assert_eq!(set["GIT_CONFIG_KEY_1"], "credential.https://github.com.helper");
-        assert!(set["GIT_CONFIG_VALUE_1"].contains("password=ghp_a;"));
+        assert_eq!(set["GIT_CONFIG_KEY_2"], "credential.https://github.com.helper");
+        assert!(set["GIT_CONFIG_VALUE_2"].contains("password=ghp_a;"));
     }
 }
