@@ -49,7 +49,8 @@ mod resource;
 mod template;
 
 pub use credentials::{
-    CREDENTIAL_HEADERS, CREDENTIAL_QUERY, OVERRIDE_QUERY, QueryFault, folded, is_same_folded,
+    CREDENTIAL_HEADERS, CREDENTIAL_QUERY, CREDENTIAL_SUBPROTOCOLS, OVERRIDE_QUERY, QueryFault, folded,
+    is_same_folded,
 };
 pub use environment::EnvironmentError;
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};

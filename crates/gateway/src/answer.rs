@@ -46,6 +46,10 @@ pub(crate) fn problem(problem: &Problem) -> Response<OutBody> {
         // RFC 9110 §15.5.2: a 401 carries a challenge. Nothing that a client could type answers this one.
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Nightlatch-Certificate"));
     }
+    if problem.field.as_deref() == Some(header::SEC_WEBSOCKET_VERSION.as_str()) {
+        // RFC 6455 §4.4: whoever refuses a version says which one there is.
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     if let Some(call) = problem.call {
         name_call(headers, call);
     }

@@ -29,6 +29,7 @@ mod record;
 mod resolve;
 mod scrub;
 mod token;
+mod websocket;
 
 use crate::{
     answer::{self, OutBody},
@@ -46,12 +47,13 @@ pub(crate) use body::{Counted, InBody, Lifeline, Pulse, Watched, upward};
 use brake::Braked;
 use confirm::Confirmed;
 pub(crate) use durable::{Durable, Mark, Right};
+use forward::{Forwarded, Sending};
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use nightlatch_domain::{
-    clock::{Clock, Timestamp},
-    exchange::Exchange,
+    clock::{Clock, Entropy, Timestamp},
+    exchange::{Exchange, Upgrade},
     id::{CallId, GrantId},
     ports::gateway_keeper::GatewayRequest,
     problem::{Problem, ProblemKind},
@@ -66,6 +68,8 @@ pub(crate) use resolve::{part_of, place_reference};
 use scrub::{ScrubSet, Scrubber};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use websocket::Offer;
+pub(crate) use websocket::Switching;
 
 /// What the phases need.
 pub(crate) struct Corridor {
@@ -77,6 +81,7 @@ pub(crate) struct Corridor {
     pub(crate) brakes: Arc<Brakes>,
     pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) limits: Limits,
     /// Notes that run beside the calls they are about.
     pub(crate) asides: Arc<Semaphore>,
@@ -90,6 +95,8 @@ pub(crate) struct Entry {
     pub(crate) addressed: Result<Addressed, Problem>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: InBody,
+    /// The handshake of a WebSocket, where it asks for one.
+    pub(crate) switching: Option<Switching>,
 }
 
 /// A refusal on its way to the agent, and whether the ledger has it already.
@@ -232,8 +239,9 @@ async fn passage(
     let admitted = admit::admit(peer, &tables)?;
     trail.caller = Some(admitted.caller.clone());
     let share = corridor.share(&admitted)?;
-    let Entry { call, at, addressed, mut headers, body } = entry;
-    let addressed = addressed?;
+    let Entry { call, at, addressed, mut headers, body, switching } = entry;
+    let mut addressed = addressed?;
+    addressed.target.upgrade = switching.as_ref().map(|_| Upgrade::WebSocket);
     trail.tool = Some(addressed.tool.clone());
     let tools = token::tools(&tables, &admitted.caller, &addressed);
     if !tools.is_empty() {
@@ -258,7 +266,7 @@ async fn passage(
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
     let shares = (share, braked);
-    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, shares, began };
+    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, began };
     corridor.leave(leaving).await
 }
 
@@ -271,6 +279,7 @@ struct Leaving {
     recorded: Recorded,
     headers: HeaderMap,
     body: InBody,
+    switching: Option<Switching>,
     shares: (running::Admitted, Braked),
     began: nightlatch_domain::clock::Boot,
 }
@@ -348,7 +357,8 @@ impl Corridor {
 
     /// From here on the ledger has its intent, and whatever happens is its outcome.
     async fn leave(&self, leaving: Leaving) -> Result<Response<OutBody>, Refused> {
-        let Leaving { confirmed, still, holding, recorded, headers, body, shares, began } = leaving;
+        let Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, began } =
+            leaving;
         let Confirmed { resolved, permit, .. } = confirmed;
         let exchange = &resolved.exchange;
         let prepared = match &still {
@@ -370,10 +380,27 @@ impl Corridor {
         };
         let scrub = prepared.scrub.clone();
         let key = PoolKey { tenant: exchange.caller.tenant, grant: exchange.grant, wake: awake.wake() };
-        let body = upward(body, closing.sent.clone(), self.limits.body_idle);
-        let answer = match forward::forward(&self.pool, key, prepared, body, exchange, &self.limits).await {
-            Ok(answer) => answer,
-            Err(problem) => return Err(told(closing, problem)),
+        let sending = match &switching {
+            None => Ok(Sending::Body(upward(body, closing.sent.clone(), self.limits.body_idle))),
+            Some(asked) => Offer::new(self.entropy.as_ref(), asked.protocols.clone()).map(Sending::Offer),
+        };
+        let forwarded = match sending {
+            Ok(sending) => forward::forward(&self.pool, key, prepared, sending, exchange, &self.limits).await,
+            Err(problem) => Err(problem),
+        };
+        let answer = match (forwarded, switching) {
+            (Ok(Forwarded::Answer(answer)), _) => answer,
+            (Ok(Forwarded::Switched(answer, protocol)), Some(switching)) => {
+                let said = Said::read(answer.status(), answer.headers(), self.clock.now());
+                self.brakes.heard(exchange, said, self.clock.boot());
+                let bounds = self.bounds(awake, exchange.grant);
+                return Ok(self.switch(switching, (answer, protocol), &resolved, (scrub, bounds), closing));
+            }
+            // Nobody asked to switch.
+            (Ok(Forwarded::Switched(..)), None) => {
+                return Err(told(closing, Problem::new(ProblemKind::OutcomeUnknown).at_field("upgrade")));
+            }
+            (Err(problem), _) => return Err(told(closing, problem)),
         };
         let said = Said::read(answer.status(), answer.headers(), self.clock.now());
         self.brakes.heard(exchange, said, self.clock.boot());
@@ -441,9 +468,7 @@ impl Corridor {
         let (head, body) = answer.into_parts();
         let method = resolved.exchange.target.method.as_str();
         let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, &scrub);
-        closing.status = Some(head.status.as_u16());
-        closing.noticed.masked += shown.masked;
-        closing.noticed.cookies += shown.cookies;
+        closing.note(head.status, &shown);
         let body = Downward::new(body, Scrubber::new(scrub), bounds, closing);
         let lifeline = body.lifeline();
         let mut answer = Response::new(body.boxed_unsync());

@@ -9,6 +9,7 @@
 
 mod addressed;
 mod framing;
+mod handshake;
 pub(crate) mod local;
 mod own;
 mod proxy;
@@ -19,11 +20,11 @@ pub(crate) use addressed::{Addressed, target};
 
 use crate::{
     answer::{self, OutBody},
-    corridor::{self, Entry},
+    corridor::{self, Entry, Switching},
     gateway::{Shared, Tunnels},
     peer::{Peer, Through},
 };
-use http::{HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use nightlatch_domain::{
     clock::{Timestamp, random},
@@ -33,14 +34,17 @@ use nightlatch_domain::{
 use std::sync::Arc;
 use strict::Fault;
 
+/// A request as it came: its head, its body, and the handshake that was in it.
+type Asked = (Parts, Incoming, Option<Switching>);
+
 /// Answers one request.
 pub(crate) async fn answer(
     shared: &Arc<Shared>,
     peer: &Arc<Peer>,
-    tunnels: &Tunnels,
+    tunnels: &Arc<Tunnels>,
     request: Request<Incoming>,
 ) -> Response<OutBody> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let is_http2 = head.version == Version::HTTP_2;
     // Over HTTP/1.1 they have been counted; over HTTP/2 only the length of all of them has a bound.
     if is_http2 && head.headers.len() > shared.corridor.limits.headers_max {
@@ -54,19 +58,23 @@ pub(crate) async fn answer(
     let is_connect = head.method == Method::CONNECT;
     // What is left of a body that nobody read, or what followed a request for another protocol, could be taken
     // for the next request.
-    let closes = !body.is_end_stream() || is_connect || head.headers.contains_key(header::UPGRADE);
+    let asks = is_connect || head.headers.contains_key(header::UPGRADE);
+    let closes = !body.is_end_stream() || asks;
+    let switching = handshake::take(&mut head, tunnels);
     let mut answer = match &peer.through {
         Through::Listener if is_connect => proxy::connect(shared, peer, tunnels, call, head).await,
         Through::Listener | Through::PlainProxy if proxy::is_absolute(&head) => {
-            proxy::plain(shared, peer, (call, at), head, body).await
+            proxy::plain(shared, peer, (call, at), (head, body, switching)).await
         }
-        Through::Listener => at_listener(shared, peer, (call, at), head, body).await,
+        Through::Listener => at_listener(shared, peer, (call, at), (head, body, switching)).await,
         Through::PlainProxy => {
             corridor::refuse(&shared.corridor, peer, call, proxy::not_for_a_proxy(&head), None).await
         }
-        Through::Tunnel(to) => proxy::within(shared, peer, to, (call, at), (head, body)).await,
+        Through::Tunnel(to) => proxy::within(shared, peer, to, (call, at), (head, body, switching)).await,
     };
-    if !is_http2 && ends_connection(&answer, closes) {
+    // RFC 6455 §4.1: what an agent sent after a handshake that came to nothing is no request, whoever said no.
+    let is_left = asks && !is_connect && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if !is_http2 && (is_left || ends_connection(&answer, closes)) {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
@@ -92,11 +100,13 @@ async fn at_listener(
     shared: &Arc<Shared>,
     peer: &Peer,
     (call, at): (CallId, Timestamp),
-    head: Parts,
-    body: Incoming,
+    (head, body, switching): Asked,
 ) -> Response<OutBody> {
     match check(&head, peer) {
-        Ok(()) if let Some(own) = own::meant(&head) => {
+        Ok(())
+            if switching.is_none()
+                && let Some(own) = own::meant(&head) =>
+        {
             own::answer(shared, peer, (call, at), own, (&head.headers, body)).await
         }
         // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
@@ -105,7 +115,7 @@ async fn at_listener(
         }
         checked => {
             let addressed = checked.and_then(|()| address(&head));
-            let entry = Entry { call, at, addressed, headers: head.headers, body: body.into() };
+            let entry = Entry { call, at, addressed, headers: head.headers, body: body.into(), switching };
             corridor::walk(&shared.corridor, peer, entry).await
         }
     }

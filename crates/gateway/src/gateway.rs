@@ -131,8 +131,19 @@ impl Gateway {
         let asides = Arc::new(Semaphore::new(limits.asides_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let brakes = Arc::new(Brakes::new(&limits, parts.rules));
-        let corridor =
-            Corridor { directory, decider, ledger, wakes, running, brakes, pool, clock, limits, asides };
+        let corridor = Corridor {
+            directory,
+            decider,
+            ledger,
+            wakes,
+            running,
+            brakes,
+            pool,
+            clock,
+            entropy: Arc::clone(&entropy),
+            limits,
+            asides,
+        };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();
         let shared = Shared { corridor, calls, entropy, enrolling, waking, places, standing, key_sha256 };

@@ -5,7 +5,7 @@
 //! servers hand `X_Api_Key` and `x-api-key` to programs as one (CGI, WSGI).
 
 use super::{Accept, Manifest};
-use nightlatch_domain::tool::Placement;
+use nightlatch_domain::{reference::Reference, tool::Placement};
 use percent_encoding::percent_decode_str;
 
 /// Header names that carry a credential at every tool, folded. A manifest that places its own credential in one
@@ -98,6 +98,27 @@ pub const CREDENTIAL_QUERY: &[&str] = &[
 pub const OVERRIDE_QUERY: &[&str] =
     &["-method", "-httpmethod", "x-http-method", "x-http-method-override", "x-method-override"];
 
+/// Beginnings of a subprotocol (`Sec-WebSocket-Protocol`), folded, by which APIs take a credential from clients that
+/// can set no other field of a WebSocket's handshake: OpenAI, Kubernetes, Jupyter, AppSync (`header-`), Deepgram, and
+/// words that many share. Alone, the word says that the next subprotocol is the credential.
+pub const CREDENTIAL_SUBPROTOCOLS: &[&str] = &[
+    "access-token",
+    "api-key",
+    "apikey",
+    "auth",
+    "authorization",
+    "base64url-bearer-authorization-k8s-io",
+    "basic",
+    "bearer",
+    "header",
+    "jwt",
+    "openai-ephemeral-user-key",
+    "openai-insecure-api-key",
+    "token",
+    "v1-token-websocket-jupyter-org",
+    "x-api-key",
+];
+
 /// What a query may not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum QueryFault {
@@ -178,6 +199,21 @@ impl Manifest {
     #[must_use]
     pub fn is_credential_query(&self, name: &str) -> bool {
         matches!(self.fault_of(name), Some(QueryFault::Credential(_)))
+    }
+
+    /// Whether a subprotocol of a WebSocket's handshake carries a credential, or a reference in any of this tool's
+    /// shapes: neither stands there.
+    #[must_use]
+    pub fn is_credential_subprotocol(&self, token: &str) -> bool {
+        let name = folded(token);
+        let begins = |listed: &&str| {
+            name.strip_prefix(*listed).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        };
+        let ends = || token.char_indices().filter_map(|(at, _)| token.get(at..));
+        let is_reference = |end: &str| {
+            Reference::parse(end).is_ok() || self.shapes.iter().any(|own| own.core_of(end).is_some())
+        };
+        CREDENTIAL_SUBPROTOCOLS.iter().any(begins) || ends().any(is_reference)
     }
 
     fn fault_of(&self, name: &str) -> Option<QueryFault> {

@@ -99,7 +99,7 @@ fn entry(shared: &Shared, place: CallPlace, kept: &Kept) -> Result<Entry, Proble
     let asked = Asked::read(&kept.request, &shared.calls.limits)?;
     let headers = headers(shared, kept, &asked)?;
     let (addressed, body) = (Ok(asked.addressed), InBody::Whole(asked.body));
-    Ok(Entry { call: place.call, at: shared.corridor.clock.now(), addressed, headers, body })
+    Ok(Entry { call: place.call, at: shared.corridor.clock.now(), addressed, headers, body, switching: None })
 }
 
 fn headers(shared: &Shared, kept: &Kept, asked: &Asked) -> Result<HeaderMap, Problem> {

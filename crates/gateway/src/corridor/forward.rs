@@ -3,18 +3,36 @@
 //! Nothing is followed and nothing is repeated: a redirect is handed back, and what may have been sent is
 //! never sent again. What the agent is told of a failure says which of the two it was: nothing was sent, or
 //! nobody knows. An answer that scrub could not read (a coding of content or transfer, a switch of
-//! protocols) is refused whole.
+//! protocols that nobody asked for, or one that agrees to more than was offered) is refused whole.
 
-use super::{attach::Prepared, scrub::ScrubSet};
+use super::{attach::Prepared, scrub::ScrubSet, websocket::Offer};
 use crate::{fields, limits::Limits};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use nightlatch_catalog::manifest::Manifest;
 use nightlatch_domain::{
     exchange::Exchange,
     problem::{Problem, ProblemKind},
     tool::Effect,
 };
-use nightlatch_egress::{AnswerBody, EgressError, Fault, Pool, PoolKey, SendBody, Timeouts};
+use nightlatch_egress::{
+    AnswerBody, Answered, EgressError, Fault, Pool, PoolKey, SendBody, Switched, Timeouts,
+};
+
+/// What goes after the head.
+pub(crate) enum Sending {
+    /// The agent's body.
+    Body(SendBody),
+    /// Nothing, until the tool has taken this offer.
+    Offer(Offer),
+}
+
+/// What came back.
+pub(crate) enum Forwarded {
+    /// An answer.
+    Answer(Response<AnswerBody>),
+    /// The tool took the offer, and the subprotocol that it chose.
+    Switched(Response<Switched>, Option<HeaderValue>),
+}
 
 /// # Errors
 /// The failure of the way out, as a problem.
@@ -22,16 +40,32 @@ pub(crate) async fn forward(
     pool: &Pool,
     key: PoolKey,
     prepared: Prepared,
-    body: SendBody,
+    sending: Sending,
     exchange: &Exchange,
     limits: &Limits,
-) -> Result<Response<AnswerBody>, Problem> {
+) -> Result<Forwarded, Problem> {
     let timeouts = Timeouts { connect: limits.connect_within, answer: limits.answer_within };
-    let request = Request::from_parts(prepared.head, body);
-    let answer = pool.send(key, &prepared.to, request, timeouts).await;
-    let answer = answer.map_err(|error| failure(&error).of_tool(&exchange.tool))?;
+    let Prepared { mut head, to, scrub: _ } = prepared;
+    let failed = |error: EgressError| failure(&error).of_tool(&exchange.tool);
+    let answer = match sending {
+        Sending::Body(body) => {
+            pool.send(key, &to, Request::from_parts(head, body), timeouts).await.map_err(failed)?
+        }
+        Sending::Offer(offer) => {
+            offer.write(&mut head).ok_or_else(|| Problem::new(ProblemKind::Internal))?;
+            let answered = pool.switch(key, &to, Request::from_parts(head, ()), timeouts).await;
+            match answered.map_err(failed)? {
+                Answered::Plainly(answer) => answer,
+                Answered::Switched(answer) => {
+                    let chosen = offer.check(answer.headers());
+                    let chosen = chosen.map_err(|field| unreadable(exchange, field.as_str()))?;
+                    return Ok(Forwarded::Switched(answer, chosen));
+                }
+            }
+        }
+    };
     check(&answer, exchange)?;
-    Ok(answer)
+    Ok(Forwarded::Answer(answer))
 }
 
 fn failure(error: &EgressError) -> Problem {
@@ -45,7 +79,7 @@ fn failure(error: &EgressError) -> Problem {
 
 /// Refuses an answer whose bytes scrub could not read.
 fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Problem> {
-    let plain = |coding: &http::HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     let coded = !answer.headers().get_all(header::CONTENT_ENCODING).iter().all(plain);
     let field = if coded {
         "content-encoding"
@@ -57,12 +91,17 @@ fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Probl
     } else {
         return Ok(());
     };
+    Err(unreadable(exchange, field))
+}
+
+/// An answer whose bytes nobody here could read, by the field that says so.
+fn unreadable(exchange: &Exchange, field: &str) -> Problem {
     // It has been carried out; only a read leaves nothing behind.
     let kind = match exchange.matched.effect {
         Effect::Read => ProblemKind::NotSupported,
         _ => ProblemKind::OutcomeUnknown,
     };
-    Err(Problem::new(kind).of_tool(&exchange.tool).at_field(field))
+    Problem::new(kind).of_tool(&exchange.tool).at_field(field)
 }
 
 /// RFC 9112 §7: a body may be coded for its transfer too (`gzip, chunked`), and what hyper takes off is the

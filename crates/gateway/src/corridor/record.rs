@@ -4,12 +4,13 @@
 //! ledger cannot be written, the call is refused with that, whatever it would have been: a record that is
 //! dropped under load is a way in.
 
-use super::{body::Counted, brake::Braked};
+use super::{body::Counted, brake::Braked, forward::Shown};
 use crate::{
     peer::Peer,
     running::{Admitted, Entered},
     wakes::Awake,
 };
+use http::StatusCode;
 use nightlatch_domain::{
     clock::{Boot, Clock},
     exchange::{Caller, Exchange},
@@ -162,6 +163,13 @@ pub(crate) struct Closing {
 impl Closing {
     pub(crate) const fn received(&self) -> &Counted {
         &self.received
+    }
+
+    /// The answer's head, as it is shown.
+    pub(crate) fn note(&mut self, status: StatusCode, shown: &Shown) {
+        self.status = Some(status.as_u16());
+        self.noticed.masked += shown.masked;
+        self.noticed.cookies += shown.cookies;
     }
 
     /// The body stood still for too long and is cut.

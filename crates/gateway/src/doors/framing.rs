@@ -5,6 +5,7 @@
 //! one connection and differing lengths; what it lets through and HTTP/1.1 could not say is refused here. What
 //! the request asks for (an expectation, another protocol, trailers) is looked at here for both.
 
+use super::handshake;
 use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
 use nightlatch_domain::problem::{Problem, ProblemKind};
 
@@ -65,11 +66,14 @@ fn refuse_unsupported(head: &Parts) -> Result<(), Problem> {
         return Err(Problem::new(ProblemKind::NotSupported).at_field("method"));
     }
     // RFC 9110 §6.6.2: whoever announces trailers sends some; no phase would see them.
-    if let Some(name) =
-        [header::UPGRADE, header::TRAILER].into_iter().find(|name| head.headers.contains_key(name))
-    {
-        return Err(Problem::new(ProblemKind::NotSupported).at_field(name.as_str()));
+    if head.headers.contains_key(header::TRAILER) {
+        return Err(Problem::new(ProblemKind::NotSupported).at_field("trailer"));
     }
+    // RFC 8441 §4: the handshake of HTTP/2, which no phase would see.
+    if head.extensions.get::<hyper::ext::Protocol>().is_some() {
+        return Err(Problem::new(ProblemKind::NotSupported).at_field("protocol"));
+    }
+    handshake::read(head)?;
     let is_grpc = head
         .headers
         .get(header::CONTENT_TYPE)
@@ -144,7 +148,7 @@ mod tests {
     fn what_is_not_carried_is_refused_by_name() {
         for (method, fields) in [
             ("TRACE", [("host", "a")]),
-            ("GET", [("upgrade", "websocket")]),
+            ("GET", [("upgrade", "h2c")]),
             ("POST", [("trailer", "x-sum")]),
             ("POST", [("content-type", "application/grpc+proto")]),
         ] {

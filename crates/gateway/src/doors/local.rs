@@ -65,7 +65,7 @@ pub(crate) fn check(head: &Parts, names: &Names, server_name: Option<&str>) -> R
     if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(split(&authority).0)) {
         return Err(Problem::new(ProblemKind::Misdirected).at_field("server-name"));
     }
-    refuse_pages(&head.headers, &authority)
+    refuse_pages(&head.headers, &format!("https://{authority}"))
 }
 
 /// The one authority that the request names: in Host, in `:authority`, or alike in both.
@@ -84,10 +84,9 @@ pub(crate) fn authority(head: &Parts) -> Result<String, Problem> {
     }
 }
 
-/// Refuses what only a page of another site sends. Programs send neither field.
-fn refuse_pages(headers: &HeaderMap, authority: &str) -> Result<(), Problem> {
-    let own = format!("https://{authority}");
-    if headers.get_all(header::ORIGIN).iter().any(|origin| origin != own.as_str()) {
+/// Refuses what only a page of another site than `own` sends. Programs send neither field.
+pub(super) fn refuse_pages(headers: &HeaderMap, own: &str) -> Result<(), Problem> {
+    if headers.get_all(header::ORIGIN).iter().any(|origin| origin != own) {
         return Err(Problem::new(ProblemKind::CrossSite).at_field("origin"));
     }
     let site = headers.get_all("sec-fetch-site");

@@ -33,7 +33,7 @@ mod open;
 mod splice;
 mod tunnel;
 
-use super::{addressed, addressed::Addressed, framing, local};
+use super::{Asked, addressed, addressed::Addressed, framing, handshake, local};
 use crate::{
     answer::{self, OutBody},
     corridor::{self, Corridor, Entry, InBody, Look, Reach, part_of},
@@ -41,10 +41,7 @@ use crate::{
     peer::Peer,
 };
 use http::{HeaderMap, Response, Version, header, request::Parts};
-use hyper::{
-    body::{Body as _, Incoming},
-    upgrade::OnUpgrade,
-};
+use hyper::{body::Body as _, upgrade::OnUpgrade};
 use nightlatch_domain::{
     clock::Timestamp,
     companion::PLAIN_HTTP_AUTHORITY,
@@ -133,11 +130,11 @@ pub(super) async fn within(
     peer: &Peer,
     to: &Destination,
     (call, at): (CallId, Timestamp),
-    (head, body): (Parts, Incoming),
+    (head, body, switching): Asked,
 ) -> Response<OutBody> {
     let (corridor, body) = (&shared.corridor, InBody::from(body));
     let addressed = match target_within(peer, to, &head) {
-        Ok(target) if is_look(corridor, peer, to, (&head.headers, &target), &body) => {
+        Ok(target) if switching.is_none() && is_look(corridor, peer, to, (&head.headers, &target), &body) => {
             let (to, headers) = (to.clone(), head.headers);
             return open::pass(corridor, peer, open::Asked { call, to, target, headers, body, looks: true })
                 .await;
@@ -145,13 +142,14 @@ pub(super) async fn within(
         Ok(target) => address(corridor, peer, to, (&head.headers, target), at),
         Err(problem) => Err(problem),
     };
-    let entry = Entry { call, at, addressed, headers: head.headers, body };
+    let entry = Entry { call, at, addressed, headers: head.headers, body, switching };
     corridor::walk(corridor, peer, entry).await
 }
 
 fn target_within(peer: &Peer, to: &Destination, head: &Parts) -> Result<Target, Problem> {
     framing::check(head)?;
     authority::check_inside(head, to, peer.server_name.as_deref())?;
+    handshake::check_origin(head, "https")?;
     let target = local::origin_form(&head.uri, head.version == Version::HTTP_2)?;
     addressed::target(head.method.as_str(), target)
 }
@@ -172,8 +170,7 @@ pub(super) async fn plain(
     shared: &Arc<Shared>,
     peer: &Peer,
     (call, at): (CallId, Timestamp),
-    mut head: Parts,
-    body: Incoming,
+    (mut head, body, switching): Asked,
 ) -> Response<OutBody> {
     let (corridor, body) = (&shared.corridor, InBody::from(body));
     // RFC 9110 §11.7.2: it was for the proxy before us.
@@ -181,6 +178,11 @@ pub(super) async fn plain(
     let asked = asked_plainly(&head);
     let reached = asked.and_then(|(to, target)| Ok((corridor.reach(peer, &to)?, to, target)));
     let addressed = match reached {
+        // No tool has the host, so none lists an upgrade there.
+        Ok((Reach::Open, to, _)) if switching.is_some() => {
+            let problem = Problem::new(ProblemKind::NotSupported).at_field("upgrade");
+            return corridor::refuse(corridor, peer, call, problem, Some(&to)).await;
+        }
         Ok((Reach::Open, to, target)) => {
             let headers = head.headers;
             return open::pass(corridor, peer, open::Asked { call, to, target, headers, body, looks: false })
@@ -193,7 +195,7 @@ pub(super) async fn plain(
         Ok((Reach::Bound(_), to, target)) => address(corridor, peer, &to, (&head.headers, target), at),
         Err(problem) => Err(problem),
     };
-    let entry = Entry { call, at, addressed, headers: head.headers, body };
+    let entry = Entry { call, at, addressed, headers: head.headers, body, switching };
     corridor::walk(corridor, peer, entry).await
 }
 
@@ -205,6 +207,7 @@ fn asked_plainly(head: &Parts) -> Result<(Destination, Target), Problem> {
         return Err(bad());
     }
     let to = authority::of_plain(head)?;
+    handshake::check_origin(head, "http")?;
     let target = head.uri.path_and_query().ok_or_else(bad)?;
     Ok((to, addressed::target(head.method.as_str(), target.as_str())?))
 }

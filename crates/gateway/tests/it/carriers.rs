@@ -170,7 +170,6 @@ pub(crate) async fn upgrades_trailers_and_grpc_are_not_carried() {
     let world = World::new().await;
     let bearer = World::bearer(&world.alice);
     for fields in [
-        ["Upgrade: websocket", "Connection: upgrade"],
         ["Upgrade: h2c", "Connection: upgrade, http2-settings"],
         ["Trailer: x-sum", "Content-Length: 0"],
         ["Content-Type: application/grpc", "Content-Length: 0"],

@@ -387,6 +387,15 @@ impl Wire {
         }
     }
 
+    /// So many bytes; none where the other side closes before.
+    pub(crate) async fn bytes(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < count {
+            self.more().await?;
+        }
+        let rest = self.unread.split_off(count);
+        Some(std::mem::replace(&mut self.unread, rest))
+    }
+
     /// How much can be read before the other side closes.
     pub(crate) async fn drain(&mut self) -> usize {
         let mut read = 0;

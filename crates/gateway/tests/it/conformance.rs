@@ -80,6 +80,14 @@ macro_rules! claims {
             confirming::what_ends_while_the_intent_is_being_written_ends_the_call,
             confirming::a_change_of_something_else_ends_no_call,
             standing::an_answer_that_nobody_reads_is_cut,
+            websocket::messages_pass_both_ways_with_the_exact_credential,
+            websocket::an_unsound_handshake_is_refused_by_its_field,
+            websocket::one_that_no_manifest_lists_is_not_supported,
+            websocket::no_byte_goes_to_the_tool_before_its_101,
+            websocket::an_answer_that_is_no_switch_is_shown_and_what_came_early_is_no_request,
+            websocket::an_echoed_secret_is_masked_over_frames_and_fragments,
+            websocket::what_ends_a_task_cuts_its_websocket_and_nobody_elses,
+            websocket::a_page_of_another_site_is_refused,
             $($more::$also,)*
         }
     };

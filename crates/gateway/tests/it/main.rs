@@ -42,4 +42,5 @@ mod unbound;
 mod upstream;
 mod wakes;
 mod walks;
+mod websocket;
 mod world;

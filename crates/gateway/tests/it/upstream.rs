@@ -1,5 +1,7 @@
 //! A tool that records every byte it is sent, over TLS, and answers by script.
 
+use crate::client::Stream;
+use nightlatch_domain::ports::Boxed;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _,
 };
@@ -45,7 +47,12 @@ pub(crate) struct Reply {
     pub(crate) closes: bool,
     /// Answer before the request's body was read.
     pub(crate) early: bool,
+    /// What takes the connection over after the pieces, with what was read of it already.
+    pub(crate) goes_on: Option<GoesOn>,
 }
+
+/// Speaks another protocol on a connection from here on.
+pub(crate) type GoesOn = Arc<dyn Fn(Box<dyn Stream>, Vec<u8>) -> Boxed<'static, ()> + Send + Sync>;
 
 impl Reply {
     pub(crate) fn of(text: impl Into<Vec<u8>>) -> Self {
@@ -149,7 +156,7 @@ impl Serving {
         }
     }
 
-    async fn answer(self, mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
+    async fn answer(self, mut stream: impl Stream + 'static) {
         let mut unread = Vec::new();
         while let Some(head) = read_head(&mut stream, &mut unread).await {
             let place = {
@@ -171,6 +178,9 @@ impl Serving {
                 if stream.write_all(piece).await.is_err() || stream.flush().await.is_err() {
                     return;
                 }
+            }
+            if let Some(goes_on) = &reply.goes_on {
+                return goes_on(Box::new(stream), unread).await;
             }
             if reply.closes {
                 let _ = stream.shutdown().await;

@@ -98,6 +98,14 @@ method = "GET"
 path = "/secrets/{name}"
 effect = "credential"
 page = "https://docs.acme.test/secrets"
+
+[[operation]]
+id = "live.open"
+method = "GET"
+path = "/live/{name}"
+upgrade = "websocket"
+effect = "write"
+page = "https://docs.acme.test/live"
 "#;
 
 /// A clock that moves when it is told to, and can hold the ledger's writer, which asks it for the time

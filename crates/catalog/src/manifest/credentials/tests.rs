@@ -202,3 +202,27 @@ proptest! {
         prop_assert!(found == gitlab.is_credential_query(&name));
     }
 }
+
+#[test]
+fn a_credential_in_a_subprotocol_is_seen_and_an_ordinary_one_is_none() {
+    let openai = tool("openai");
+    let core = "A".repeat(32);
+    for token in [
+        "openai-insecure-api-key.sk-x",
+        "OpenAI_Insecure.API-Key",
+        "base64url.bearer.authorization.k8s.io.abc",
+        "Bearer",
+        "token",
+        "access_token.x",
+        "header-eyJob3N0Ijoi",
+        &format!("sk-proj-{core}"),
+        &format!("key.sk-{core}"),
+    ] {
+        assert!(openai.is_credential_subprotocol(token), "{token}");
+    }
+    for token in
+        ["realtime", "openai-beta.realtime-v1", "graphql-transport-ws", "chat", "tokens", "v4.channel.k8s.io"]
+    {
+        assert!(!openai.is_credential_subprotocol(token), "{token}");
+    }
+}

@@ -57,6 +57,7 @@ impl Carriers<'_> {
     ) -> Result<Option<Presented>, Problem> {
         self.check_hops(headers)?;
         self.check_query(query)?;
+        self.check_subprotocols(headers)?;
         let mut filled: Option<(&HeaderName, &HeaderValue)> = None;
         for (name, value) in headers {
             if fields::is_rewriting(name.as_str()) {
@@ -104,6 +105,17 @@ impl Carriers<'_> {
             }
             Some(QueryFault::Override(name)) => Err(Problem::new(ProblemKind::BadRequest).at_field(name)),
         }
+    }
+
+    /// RFC 6455 §4.1: what a client offers to speak. Where it can set no other field, some put a key there.
+    fn check_subprotocols(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let is_harmless = |value: &HeaderValue| {
+            let mut tokens = value.to_str().into_iter().flat_map(|text| text.split(','));
+            value.to_str().is_ok()
+                && !tokens.any(|token| self.manifest.is_credential_subprotocol(token.trim()))
+        };
+        if offered.all(is_harmless) { Ok(()) } else { Err(second(&header::SEC_WEBSOCKET_PROTOCOL)) }
     }
 
     /// Only what the manifest calls harmless comes back from an agent.
