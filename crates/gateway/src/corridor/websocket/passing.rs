@@ -56,6 +56,8 @@ pub(super) struct Passing {
     down: Downward,
     standing: Arc<Mutex<Standing>>,
     closing: Closing,
+    /// None while it runs.
+    over: Option<Over>,
 }
 
 /// Why it is over.
@@ -95,7 +97,7 @@ impl Over {
 impl Passing {
     pub(super) fn new(up: Upward<Fresh>, down: Downward, bounds: Bounds, closing: Closing) -> Self {
         let standing = Standing { bounds, moved: Instant::now(), ended: None };
-        Self { up, down, standing: Arc::new(Mutex::new(standing)), closing }
+        Self { up, down, standing: Arc::new(Mutex::new(standing)), closing, over: None }
     }
 
     /// Runs it to its end. The agent's side stands once its 101 was written, `within` a bound.
@@ -118,9 +120,7 @@ impl Passing {
             }
         };
         let over = self.judged(over);
-        if matches!(over, Over::Ended(_)) {
-            self.closing.cut();
-        }
+        self.over = Some(over);
         let can_be_told = is_whole.load(Ordering::Relaxed) && self.down.is_between();
         let agent = from_agent.unsplit(to_agent);
         if !told(agent, over.close().filter(|_| can_be_told)).await {
@@ -128,17 +128,26 @@ impl Passing {
         }
     }
 
+    fn is_served(&self) -> bool {
+        lock(&self.standing).is_served()
+    }
+
     /// What ends a wake or a grant closes its connections too, and may be seen by that first.
     fn judged(&self, over: Over) -> Over {
         match over {
-            Over::ToolFailed if !lock(&self.standing).is_served() => Over::Ended(BodyError::Ended),
+            Over::ToolFailed | Over::AgentGone if !self.is_served() => Over::Ended(BodyError::Ended),
             over => over,
         }
     }
 }
 
 impl Drop for Passing {
+    /// Dropped while it runs, it ended with the connection around it.
     fn drop(&mut self) {
+        let over = self.over.unwrap_or_else(|| self.judged(Over::AgentGone));
+        if matches!(over, Over::Ended(_)) {
+            self.closing.cut();
+        }
         self.closing.close(self.down.masked());
     }
 }
