@@ -12,6 +12,7 @@
 //! | [`keys::calls`] | the gateway | seal and open durable calls at rest; no credential is among them |
 //! | [`keys::interception`] | the gateway | one name-constrained authority a tool, for its proxy door |
 //! | [`replica`] | the gateway's `attach` | an ephemeral key of one wake; opens its leases |
+//! | [`signature`] | keeper, gateway | whether an agent's key signed a text |
 //! | [`entropy`] | the program | the system's generator behind the domain's port |
 //!
 //! **Promises.** A [`Secret`] cannot be printed, cloned, compared or serialised, and its memory is wiped
@@ -32,6 +33,7 @@ mod lease;
 pub mod replica;
 pub mod seal;
 mod secret;
+pub mod signature;
 mod wrap;
 
 pub use error::CustodyError;

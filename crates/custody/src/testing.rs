@@ -61,6 +61,7 @@ pub(crate) fn binding() -> LeaseBinding {
         connection: id!(ConnectionId, 1),
         family: Some(id!(FamilyId, 1)),
         generation: 7,
+        request_sha256: None,
     }
 }
 

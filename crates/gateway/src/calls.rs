@@ -10,7 +10,8 @@
 //! and no end says `outcome-unknown`; so does who found a queued call whose intent the ledger has, which is what a
 //! restored database looks like.
 //!
-//! A call acts by the wake of its task that runs, and begins none. While there is none it waits, until its deadline.
+//! A call acts by the wake of its task that runs, and begins none. While there is none it waits, until its deadline, or
+//! goes on by the mandate that its agent gave it: the keeper gives one lease for it, once, and for these bytes only.
 
 mod asked;
 mod attempt;
@@ -23,15 +24,15 @@ mod worker;
 pub(crate) use asked::Asked;
 pub(crate) use ending::{Ending, ToolAnswer};
 pub use limits::CallLimits;
-pub(crate) use vault::{Kept, Settled};
+pub(crate) use vault::{Kept, Settled, Signed};
 pub(crate) use worker::work;
 
-use nightlatch_custody::CallKey;
+use nightlatch_custody::{CallKey, signature};
 use nightlatch_domain::{
-    call::{CallPlace, CallState, Progress, Terms, Turn},
+    call::{CallPlace, CallState, Mandate, Progress, Terms, Turn},
     clock::{Clock, Timestamp},
     exchange::Caller,
-    id::{CallId, TaskId, TenantId},
+    id::{CallId, InstallationId, TaskId, TenantId},
     ports::store::{Accepted, CallRow, CallStore, StoreError},
     problem::{Problem, ProblemKind},
 };
@@ -54,6 +55,8 @@ pub(crate) struct Calls {
     store: Arc<dyn CallStore>,
     vault: Vault,
     clock: Arc<dyn Clock>,
+    /// Whose keeper a mandate is for.
+    installation: InstallationId,
     pub(crate) limits: CallLimits,
     /// Those that are not final, by age.
     open: Mutex<BTreeMap<CallId, Open>>,
@@ -76,6 +79,8 @@ struct Open {
     tries: u32,
     /// An errand is under way, or it is not in the store yet.
     is_running: bool,
+    /// Until when it may go on by its agent's mandate; none once that was used.
+    mandate: Option<Timestamp>,
     /// Why it was not carried out so far.
     reason: Option<Problem>,
     /// Dropped with the end.
@@ -94,11 +99,13 @@ impl Calls {
         store: Arc<dyn CallStore>,
         key: CallKey,
         clock: Arc<dyn Clock>,
+        installation: InstallationId,
         limits: CallLimits,
     ) -> Self {
         let (open, stirred, settled) = (Mutex::default(), Notify::new(), Notify::new());
         let (ready, closing) = (watch::channel(false).0, watch::channel(false).0);
-        Self { store, vault: Vault::new(key), clock, limits, open, stirred, settled, ready, closing }
+        let vault = Vault::new(key);
+        Self { store, vault, clock, installation, limits, open, stirred, settled, ready, closing }
     }
 
     /// The call of a task by its key, if it has one.
@@ -139,6 +146,49 @@ impl Calls {
     /// As [`Calls::kept`].
     pub(crate) fn ending(&self, row: &CallRow) -> Result<Option<Ending>, Problem> {
         self.vault.open_ending(row)
+    }
+
+    /// What an agent signs so that a call may go on without it, but for the end, which it chooses.
+    pub(crate) fn mandate(&self, row: &CallRow, settled: &Settled, not_after: Timestamp) -> Mandate {
+        Mandate {
+            installation: self.installation,
+            tenant: row.place.tenant,
+            task: row.place.task,
+            grant: settled.grant,
+            connection: settled.connection,
+            call: row.place.call,
+            request_sha256: row.request_sha256.clone(),
+            not_after,
+        }
+    }
+
+    /// Keeps a mandate for a call, durably; a final call needs none any more. It is the keeper who acts on it: what is
+    /// looked at here is that an agent hears of a mistake while it is there.
+    ///
+    /// # Errors
+    /// [`ProblemKind::MandateRejected`], and as [`Calls::row`].
+    pub(crate) async fn give_mandate(&self, row: &CallRow, signed: Signed) -> Result<(), Problem> {
+        let mandate = self.mandate(row, &self.kept(row)?.settled, signed.not_after);
+        let rejected = || Problem::new(ProblemKind::MandateRejected);
+        let key = signature::decoded(&signed.public_key_spki).ok_or_else(rejected)?;
+        let by = signature::decoded(&signed.signature).ok_or_else(rejected)?;
+        let text = mandate.statement().ok_or_else(rejected)?;
+        if !mandate.is_timely(self.clock.now()) || !signature::is_signed(&text, &key, &by) {
+            return Err(rejected());
+        }
+        let sealed = self.vault.seal_mandate(row, &signed)?;
+        self.store.mandate_call(row.place, sealed).await.map_err(|error| unavailable(&error))?;
+        self.with(row.place.call, |open| open.mandate = Some(signed.not_after));
+        self.stirred.notify_one();
+        Ok(())
+    }
+
+    /// The mandate of a call, if it was given one.
+    ///
+    /// # Errors
+    /// As [`Calls::kept`].
+    pub(crate) fn signed(&self, row: &CallRow) -> Result<Option<Signed>, Problem> {
+        self.vault.open_mandate(row)
     }
 
     /// Keeps a call, durably, and queues it; the call that has this key already where there is one.
@@ -189,6 +239,7 @@ impl Calls {
             progress: Progress { attempts, not_before: settled.accepted_at },
             tries: attempts,
             is_running: is_held,
+            mandate: None,
             reason: None,
             told: watch::channel(CallState::Queued).0,
         };
@@ -259,7 +310,7 @@ impl Calls {
                 Turn::Now
                     if *of_task < self.limits.attempts_each_max
                         && all < self.limits.attempts_max
-                        && may_act(&one.caller) =>
+                        && (may_act(&one.caller) || one.mandate.is_some_and(|until| now < until)) =>
                 {
                     Errand::Try
                 }

@@ -46,7 +46,7 @@ use body::{Bounds, Downward};
 pub(crate) use body::{Counted, InBody, Lifeline, Pulse, Watched, upward};
 use brake::Braked;
 use confirm::Confirmed;
-pub(crate) use durable::{Durable, Mark, Right};
+pub(crate) use durable::{Durable, Given, Mark, Right};
 use forward::{Forwarded, Sending};
 use hold::Holding;
 use http::{HeaderMap, Response, StatusCode};
@@ -266,6 +266,8 @@ async fn passage(
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
     let shares = (share, braked);
+    let request_sha256 = durable.map(|durable| durable.request_sha256.to_owned());
+    let headers = (headers, request_sha256);
     let leaving = Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, began };
     corridor.leave(leaving).await
 }
@@ -277,7 +279,8 @@ struct Leaving {
     still: Result<(), Problem>,
     holding: Holding,
     recorded: Recorded,
-    headers: HeaderMap,
+    /// And SHA-256 of what it was made from, where it outlives its caller.
+    headers: (HeaderMap, Option<String>),
     body: InBody,
     switching: Option<Switching>,
     shares: (running::Admitted, Braked),
@@ -318,7 +321,7 @@ impl Corridor {
 
     async fn hold(&self, confirmed: &Confirmed, durable: Option<&Durable<'_>>) -> Result<Holding, Problem> {
         let exchange = &confirmed.resolved.exchange;
-        let right = durable.map(|durable| &durable.right);
+        let right = durable.map(|durable| durable.right);
         let held = hold::hold(&self.wakes, &self.running, exchange, confirmed.number, right).await;
         let held = held.map_err(|problem| problem.of_tool(&exchange.tool));
         if held.as_ref().is_err_and(|problem| problem.kind == ProblemKind::LeaseRefused) {
@@ -362,7 +365,10 @@ impl Corridor {
         let Confirmed { resolved, permit, .. } = confirmed;
         let exchange = &resolved.exchange;
         let prepared = match &still {
-            Ok(()) => attach::attach(&holding, permit, &recorded, exchange, &headers),
+            Ok(()) => {
+                let made_from = (&headers.0, headers.1.as_deref());
+                attach::attach(&holding, permit, &recorded, exchange, made_from)
+            }
             Err(problem) => Err(problem.clone()),
         };
         let mut closing = self.closing(exchange, recorded, began);

@@ -26,6 +26,7 @@ pub(crate) use moving::Moving;
 use nightlatch_custody::{CallKey, Interception};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
+    id::InstallationId,
     ports::{
         gateway_keeper::{Drains, KeeperForGateway},
         store::{CallStore, DirectoryStore},
@@ -79,6 +80,8 @@ pub struct Parts {
     pub key_sha256: String,
     /// Where durable calls are kept, and the key that they lie under.
     pub calls: (Arc<dyn CallStore>, CallKey),
+    /// Whose keeper it asks: what mandates are for.
+    pub installation: InstallationId,
     /// The bounds.
     pub limits: Limits,
     /// The limits of calls that the operator set, over those of `limits`.
@@ -114,7 +117,7 @@ impl Gateway {
         let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, .. } = parts;
         let (interception, key_sha256) = (parts.interception, parts.key_sha256);
         let (limits, names, (kept, call_key)) = (parts.limits, parts.names, parts.calls);
-        let calls = Calls::new(kept, call_key, Arc::clone(&clock), limits.calls);
+        let calls = Calls::new(kept, call_key, Arc::clone(&clock), parts.installation, limits.calls);
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
             keeper,

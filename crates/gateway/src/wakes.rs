@@ -12,6 +12,7 @@
 //! less than the margin (the task ends soon), or two are under way already, the newest serves until it ends.
 
 mod end;
+mod mandated;
 mod signing;
 mod sweep;
 
@@ -32,7 +33,7 @@ use nightlatch_domain::{
 use nightlatch_egress::Pool;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{Notify, broadcast, futures::Notified};
 
@@ -53,6 +54,8 @@ pub(crate) struct Awake {
     renews: End,
     /// The directory's number when the proof was asked for: a task that is put to sleep later ends it.
     began_after: u64,
+    /// SHA-256 of the one request that it is for, where it came of a mandate.
+    for_request: Option<String>,
     held: Mutex<Held>,
 }
 
@@ -104,6 +107,11 @@ impl Awake {
     /// How sure the keeper is.
     pub(crate) const fn assurance(&self) -> Assurance {
         self.assurance
+    }
+
+    /// The one request that it is for, where it came of a mandate.
+    pub(crate) fn for_request(&self) -> Option<&str> {
+        self.for_request.as_deref()
     }
 
     /// Runs `open` with the wake's key; none where the wake is over. Only `attach` calls this.
@@ -182,6 +190,8 @@ pub(crate) struct Wakes {
     began: Notify,
     /// By key, the newest last.
     live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
+    /// Those of one call each, for as long as the call runs. No other call finds them.
+    mandated: Mutex<Vec<Weak<Awake>>>,
     proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
     requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
     /// Challenges that an agent's own key is to sign, the last one of each.
@@ -210,6 +220,7 @@ impl Wakes {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
         let (signing, turns, began) = (Mutex::default(), Mutex::default(), Notify::new());
+        let mandated = Mutex::default();
         Self {
             keeper,
             clock,
@@ -220,6 +231,7 @@ impl Wakes {
             endings,
             began,
             live,
+            mandated,
             proofs,
             requests,
             signing,
@@ -329,7 +341,7 @@ impl Wakes {
         let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
         let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
         let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
-        Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, held })
+        Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, for_request: None, held })
     }
 
     async fn challenge(&self, caller: &Caller) -> Result<Challenge, KeeperRefusal> {
@@ -447,6 +459,8 @@ impl Wakes {
     }
 
     fn all(&self) -> Vec<Arc<Awake>> {
-        self.live().values().flatten().cloned().collect()
+        let mut all: Vec<_> = self.live().values().flatten().cloned().collect();
+        all.extend(self.mandated().iter().filter_map(Weak::upgrade));
+        all
     }
 }

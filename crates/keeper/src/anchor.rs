@@ -16,7 +16,10 @@ mod record;
 pub use record::{Head, Presentation};
 
 use crate::error::KeeperError;
-use nightlatch_domain::id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId};
+use nightlatch_domain::{
+    clock::Timestamp,
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId},
+};
 use record::{Facts, Identity, Record};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::{
@@ -179,6 +182,39 @@ impl AnchorLog {
     /// As [`AnchorLog::set_head`].
     pub fn end(&self, connection: ConnectionId) -> Result<(), KeeperError> {
         self.inner().append(Record::Ended { connection })
+    }
+
+    /// Anchors that a call's mandate is acted on, once: durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeeperError::MandateSpent`] where it was before, or could have been before this log began; otherwise as
+    /// [`AnchorLog::set_head`].
+    pub fn spend(&self, call: CallId, until: Timestamp) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        let is_new = {
+            let facts = inner.facts();
+            let is_known_time = facts.mandates_since.is_some_and(|since| since <= call.time());
+            is_known_time && !facts.mandates.contains_key(&call)
+        };
+        if !is_new {
+            return Err(KeeperError::MandateSpent);
+        }
+        inner.append(Record::Mandate { call, until })?;
+        inner.compact_if_worth_it()
+    }
+
+    /// From this time on the log has every mandate that is acted on: of older ones nobody knows.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn begin_mandates(&self, at: Timestamp) -> Result<(), KeeperError> {
+        self.inner().append(Record::MandatesSince { at })
+    }
+
+    /// Whether it is known since when the log has every mandate.
+    #[must_use]
+    pub fn has_mandates(&self) -> bool {
+        self.facts().mandates_since.is_some()
     }
 
     /// Takes a moved log over: from now on it vouches for nothing that it knew, and is this machine's.

@@ -37,6 +37,9 @@ pub enum KeeperError {
     /// The log could neither be written nor cut back; nothing is presented until the next start.
     #[error("the anchor log could not be written; make room on its disk, then start again")]
     AnchorPoisoned,
+    /// A mandate was acted on before, or is older than the log that would know.
+    #[error("the mandate was used before")]
+    MandateSpent,
     /// This generation stands in the log as presented.
     #[error("this generation was presented before")]
     PresentedBefore,

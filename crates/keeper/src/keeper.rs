@@ -8,6 +8,7 @@ use crate::{
     flights::outcome,
     lease,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
+    mandate,
     probe::{self, ProbeError, Probed},
     recover,
     spool::Spool,
@@ -64,6 +65,12 @@ impl Keeper {
     #[must_use]
     pub fn gateway_port(&self) -> Arc<dyn KeeperForGateway> {
         Arc::new(GatewayPort(Arc::clone(&self.core)))
+    }
+
+    /// Whose keeper it is.
+    #[must_use]
+    pub fn installation(&self) -> InstallationId {
+        self.core.installation.id
     }
 
     /// The port for control, likewise.
@@ -135,6 +142,7 @@ async fn answer_gateway(core: &Arc<Core>, request: GatewayRequest) -> Result<Gat
         GatewayRequest::Challenge { tenant, task } => wake::challenge(core, tenant, task),
         GatewayRequest::Wake(proof) => wake::wake(core, proof).await,
         GatewayRequest::Lease(request) => lease::lease(core, request).await,
+        GatewayRequest::Mandate(asked) => mandate::mandated(core, asked).await,
         GatewayRequest::Unauthorized { tenant, wake, connection, generation } => {
             lease::unauthorized(core, tenant, wake, connection, generation).await
         }

@@ -45,7 +45,36 @@ const YOUNG: Duration = Duration::from_secs(60);
 
 /// A credential for a connection, if everything that decides holds.
 pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
-    let before = permitted(core, &request).await?;
+    let live = || live(core, &request);
+    let (asked, found) = find(core, &request, &live).await?;
+    seal(core, &asked, &found, None).await.map(GatewayReply::Lease)
+}
+
+/// A credential for one call, and no other: `spend` is asked last, and makes durable that it was given. `holds` says
+/// whether the mandate still does.
+pub(crate) async fn lease_once(
+    core: &Arc<Core>,
+    request: &LeaseRequest,
+    request_sha256: String,
+    holds: impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
+    spend: impl Future<Output = Result<(), KeeperRefusal>>,
+) -> Result<Lease, KeeperRefusal> {
+    let (before, found) = find(core, request, &holds).await?;
+    spend.await?;
+    // The disk took a moment too.
+    let asked = permitted(core, request, &holds).await?;
+    if asked.connection != before.connection {
+        return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
+    }
+    seal(core, &asked, &found, Some(request_sha256)).await
+}
+
+async fn find(
+    core: &Arc<Core>,
+    request: &LeaseRequest,
+    holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
+) -> Result<(Asked, FoundCredential), KeeperRefusal> {
+    let before = permitted(core, request, holds).await?;
     let found = match before.connection.source {
         Source::Static => fixed(core, &before).await?,
         Source::Chain { chain } => {
@@ -54,16 +83,20 @@ pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<Gat
         }
     };
     // What was true when the wait for a refresh began need not be true at its end.
-    let asked = permitted(core, &request).await?;
+    let asked = permitted(core, request, holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
-    seal(core, &asked, &found).await.map(GatewayReply::Lease)
+    Ok((asked, found))
 }
 
 /// Everything that decides about a lease, read and verified afresh.
-async fn permitted(core: &Core, request: &LeaseRequest) -> Result<Asked, KeeperRefusal> {
-    let awake = live(core, request)?;
+async fn permitted(
+    core: &Core,
+    request: &LeaseRequest,
+    holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
+) -> Result<Asked, KeeperRefusal> {
+    let awake = holds()?;
     let grant = granted(core, &awake, request).await?;
     wake::may_act(core, awake.tenant(), awake.agent(), awake.task()).await?;
     let connection = core.store().connection(request.tenant, request.connection).await;
@@ -75,7 +108,7 @@ async fn permitted(core: &Core, request: &LeaseRequest) -> Result<Asked, KeeperR
         return Err(wake::refused(core, request.tenant, awake.task(), "connection-ended").await);
     }
     // Last, and without an await behind it: the rows took a moment to read.
-    let awake = live(core, request)?;
+    let awake = holds()?;
     Ok(Asked { awake, grant, connection })
 }
 
@@ -230,7 +263,12 @@ fn dies(core: &Core, view: &ChainView) -> bool {
 }
 
 /// Opens the secret and seals it to the wake's key. Where it may go comes from the seal that just opened.
-async fn seal(core: &Core, asked: &Asked, found: &FoundCredential) -> Result<Lease, KeeperRefusal> {
+async fn seal(
+    core: &Core,
+    asked: &Asked,
+    found: &FoundCredential,
+    request_sha256: Option<String>,
+) -> Result<Lease, KeeperRefusal> {
     let Ok(secret) = core.open(&found.kept) else {
         return Err(asked.unverified(core, "seal-broken").await);
     };
@@ -242,6 +280,7 @@ async fn seal(core: &Core, asked: &Asked, found: &FoundCredential) -> Result<Lea
         connection: asked.connection.id,
         family: context.family,
         generation: context.generation,
+        request_sha256,
     };
     let body = LeaseBody { hosts: context.hosts.clone(), chain: context.chain };
     let sealed = core.parts.keys.seal_lease(asked.awake.replica_key(), &binding, &body, &secret);

@@ -40,6 +40,7 @@ mod flights;
 mod keeper;
 mod lease;
 pub mod machine;
+mod mandate;
 mod pace;
 mod probe;
 mod recover;

@@ -39,6 +39,11 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
         let (installation, machine) = (core.installation.id, machine.to_owned());
         core.on_disk(move |core| core.anchor.settle_here(installation, &machine)).await?;
     }
+    // A log that begins, or that was copied, does not know which mandates were acted on before.
+    if log != Log::Own || !core.anchor.has_mandates() {
+        let now = core.now().wall;
+        core.on_disk(move |core| core.anchor.begin_mandates(now)).await?;
+    }
     replay_spool(core).await?;
     finish_attempts(core).await?;
     release_claims(core).await?;

@@ -8,6 +8,8 @@
 
 mod evidence;
 
+pub(crate) use evidence::sha256;
+
 use crate::{core::Core, machine::Moment};
 use nightlatch_domain::{
     clock::{Boot, Timestamp, random},
@@ -78,6 +80,21 @@ impl Awake {
     /// The gateway's key of this wake: the only one that a lease is sealed to.
     pub(crate) const fn replica_key(&self) -> &SealingKey {
         &self.replica_key
+    }
+
+    /// The wake of one call that goes on without its agent. It is none of [`Wakes`]: nothing can be asked for in it.
+    pub(crate) fn of_one_call(
+        (tenant, agent, task): (TenantId, PrincipalId, TaskId),
+        (binding, replica_key): (Binding, SealingKey),
+        granted: WakeGranted,
+        ends_boot: Boot,
+    ) -> Self {
+        Self { wake: granted.wake, tenant, agent, task, binding, replica_key, granted, ends_boot }
+    }
+
+    /// What the gateway was told of it.
+    pub(crate) const fn granted(&self) -> &WakeGranted {
+        &self.granted
     }
 
     /// When it must be proved again.

@@ -312,6 +312,8 @@ words! {
         TokenAnswered = "token-answered",
         /// The keeper refused a lease, because what is stored could not be verified.
         LeaseRefused = "lease-refused",
+        /// A call went on without its agent, by the agent's signed word for it.
+        MandateUsed = "mandate-used",
         /// A human was added.
         HumanAdded = "human-added",
         /// An agent was added.

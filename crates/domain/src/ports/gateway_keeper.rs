@@ -6,6 +6,7 @@
 
 use super::Boxed;
 use crate::{
+    call::Mandate,
     clock::Timestamp,
     id::{ChainId, ConnectionId, FamilyId, GrantId, TaskId, TenantId, TicketId, WakeId},
     principal::Binding,
@@ -37,6 +38,8 @@ pub enum GatewayRequest {
     Wake(WakeProof),
     /// A credential for one connection within a wake. → [`GatewayReply::Lease`]
     Lease(LeaseRequest),
+    /// A credential for one call that goes on without its agent. → [`GatewayReply::Mandated`]
+    Mandate(MandatedLease),
     /// The upstream answered 401 to a credential. → [`GatewayReply::Done`]
     Unauthorized {
         /// The tenant.
@@ -74,6 +77,13 @@ pub enum GatewayReply {
     Awake(WakeGranted),
     /// A lease.
     Lease(Lease),
+    /// A lease for one call, and the wake that is that call's alone.
+    Mandated {
+        /// Nothing else can be asked for in it.
+        wake: WakeGranted,
+        /// The lease.
+        lease: Lease,
+    },
     /// An agent's key was enrolled.
     Enrolled {
         /// The tenant.
@@ -164,6 +174,21 @@ pub struct LeaseRequest {
     pub patience_millis: u64,
 }
 
+/// A request for a credential on an agent's signed word for one call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MandatedLease {
+    /// What was signed.
+    pub mandate: Mandate,
+    /// The public key (SPKI, DER), base64url. Its SHA-256 is what was enrolled.
+    pub public_key_spki: String,
+    /// The signature over [`Mandate::statement`], base64url.
+    pub signature: String,
+    /// The gateway's ephemeral key for this one call: the lease is sealed to it.
+    pub replica_key: SealingKey,
+    /// How long the call can wait for a refresh, in milliseconds.
+    pub patience_millis: u64,
+}
+
 /// What kind of credential a lease holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -203,6 +228,9 @@ pub struct LeaseBinding {
     pub family: Option<FamilyId>,
     /// The generation.
     pub generation: u64,
+    /// SHA-256 of the one request that it is for, where it was given on a mandate, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
 }
 
 /// What is inside a lease. Serialised only inside `custody::seal`, read only in `attach`; the secret
@@ -228,6 +256,9 @@ pub enum KeeperRefusal {
     /// No such wake, or it is over: prove again.
     #[error("no such wake")]
     NotAwake,
+    /// The mandate is not signed by an enrolled key over this very call, not in its time, or was used before.
+    #[error("the mandate was not accepted")]
+    MandateRejected,
     /// The task may not act.
     #[error("the task has ended")]
     TaskEnded,
@@ -269,6 +300,7 @@ impl KeeperRefusal {
     pub const fn problem(&self) -> ProblemKind {
         match self {
             Self::ProofRejected | Self::Unverified | Self::NotAwake => ProblemKind::LeaseRefused,
+            Self::MandateRejected => ProblemKind::MandateRejected,
             Self::TaskEnded => ProblemKind::TaskEnded,
             Self::GrantEnded => ProblemKind::GrantEnded,
             Self::AgentDisabled => ProblemKind::AgentDisabled,

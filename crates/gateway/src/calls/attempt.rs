@@ -3,7 +3,7 @@
 use super::{Asked, Calls, Ending, Kept, ToolAnswer, limits::CallLimits, worker::not_sent};
 use crate::{
     answer::{OutBody, Told},
-    corridor::{self, Durable, Entry, InBody, Lifeline, Mark, Right, place_reference},
+    corridor::{self, Durable, Entry, Given, InBody, Lifeline, Mark, Right, place_reference},
     doors::local::Names,
     gateway::Shared,
     peer::{Peer, Through},
@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use nightlatch_domain::{
     call::{CallPlace, CallState, Report},
     exchange::Exchange,
-    ports::Boxed,
+    ports::{Boxed, store::CallRow},
     problem::{Problem, ProblemKind},
     tool::Effect,
 };
@@ -22,7 +22,7 @@ use nightlatch_ledger::facts::Source;
 use std::{
     net::Ipv4Addr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -45,8 +45,10 @@ pub(super) struct Tried {
 
 /// Tries a call that was marked `attempts` times so far.
 pub(super) async fn attempt(shared: &Shared, place: CallPlace, attempts: u32) -> Tried {
-    let kept = match shared.calls.row(place).await.and_then(|row| shared.calls.kept(&row)) {
-        Ok(kept) => kept,
+    let read = shared.calls.row(place).await;
+    let read = read.and_then(|row| Ok((shared.calls.kept(&row)?, right(shared, &row)?, row.request_sha256)));
+    let (kept, right, request_sha256) = match read {
+        Ok(read) => read,
         Err(problem) => return refused(problem, attempts),
     };
     let marking = Marking {
@@ -58,12 +60,13 @@ pub(super) async fn attempt(shared: &Shared, place: CallPlace, attempts: u32) ->
     };
     let gathered = match entry(shared, place, &kept) {
         Ok(entry) => {
-            let durable = Durable { right: Right::Wake, mark: &marking };
+            let durable = Durable { right: &right, request_sha256: &request_sha256, mark: &marking };
             let answer = corridor::walk_durably(&shared.corridor, &peer(&kept), entry, durable).await;
             gather(answer, &shared.calls.limits).await
         }
         Err(problem) => Gathered::Refused(problem),
     };
+    let gathered = let_go(shared, place, &right, gathered);
     let attempts = attempts + u32::from(marking.marked.load(Ordering::SeqCst));
     match gathered {
         Gathered::Answered(answer) => {
@@ -78,7 +81,38 @@ pub(super) async fn attempt(shared: &Shared, place: CallPlace, attempts: u32) ->
 }
 
 fn refused(problem: Problem, attempts: u32) -> Tried {
-    Tried { report: not_sent(&problem), ending: None, problem: Some(problem), attempts }
+    let report = match problem.kind {
+        // The call is not at fault: it waits for its agent.
+        ProblemKind::MandateRejected => Report::NotSent { retryable: true, retry_after: None },
+        _ => not_sent(&problem),
+    };
+    Tried { report, ending: None, problem: Some(problem), attempts }
+}
+
+/// The wake of its task that runs, or else the mandate that the call was given.
+fn right(shared: &Shared, row: &CallRow) -> Result<Right, Problem> {
+    let settled = shared.calls.kept(row)?.settled;
+    if shared.corridor.wakes.running(&settled.caller).is_some() {
+        return Ok(Right::Wake);
+    }
+    let Some(signed) = shared.calls.signed(row)? else { return Ok(Right::Wake) };
+    let mandate = shared.calls.mandate(row, &settled, signed.not_after);
+    let signed = (signed.public_key_spki, signed.signature);
+    Ok(Right::Mandate(Given { mandate, signed, used: OnceLock::new() }))
+}
+
+/// A mandate is good once: its wake ends with the try, and it is not tried again.
+fn let_go(shared: &Shared, place: CallPlace, right: &Right, gathered: Gathered) -> Gathered {
+    let Right::Mandate(given) = right else { return gathered };
+    let is_rejected =
+        matches!(&gathered, Gathered::Refused(problem) if problem.kind == ProblemKind::MandateRejected);
+    if let Some(awake) = given.used.get() {
+        shared.corridor.wakes.end(awake);
+    }
+    if is_rejected || given.used.get().is_some() {
+        shared.calls.with(place.call, |open| open.mandate = None);
+    }
+    gathered
 }
 
 /// The peer that was admitted when the call was accepted. Whether it still is, the corridor asks.

@@ -51,14 +51,18 @@ async fn look(calls: &Calls, row: CallRow) -> Option<CallPlace> {
     };
     let terms = kept.settled.terms();
     let is_once = !terms.repeatable;
+    // One that does not open is none: the call waits for its agent.
+    let mandate = calls.signed(&row).ok().flatten().map(|signed| signed.not_after);
     if row.state == CallState::Queued {
         calls.queue(place, kept.settled, row.attempts, false);
+        calls.with(place.call, |open| open.mandate = mandate);
         return is_once.then_some(place);
     }
     match terms.next(row.attempts, Report::Crashed, calls.clock.now()) {
         Next::Again { not_before } => {
             read(|| calls.store.requeue_call(place, row.attempts, not_before)).await;
             calls.queue(place, kept.settled, row.attempts, false);
+            calls.with(place.call, |open| open.mandate = mandate);
         }
         Next::Done | Next::Refused | Next::OutcomeUnknown => end(calls, place, &Ending::unknown(None)).await,
     }

@@ -43,6 +43,16 @@ impl Settled {
     }
 }
 
+/// A mandate as it was signed. What it is for is made anew from the call each time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Signed {
+    pub(crate) not_after: Timestamp,
+    /// The key (SPKI, DER), base64url.
+    pub(crate) public_key_spki: String,
+    /// Base64url.
+    pub(crate) signature: String,
+}
+
 /// A call as its seal has it.
 pub(crate) struct Kept {
     pub(crate) settled: Settled,
@@ -89,6 +99,23 @@ impl Vault {
             return Err(damaged());
         }
         Ok(Kept { settled, request: Bytes::copy_from_slice(request) })
+    }
+
+    /// # Errors
+    /// [`ProblemKind::Internal`].
+    pub(crate) fn seal_mandate(&self, row: &CallRow, signed: &Signed) -> Result<Wrapped, Problem> {
+        let plain = serde_json::to_vec(signed).map_err(|_| ProblemKind::Internal)?;
+        self.seal(row.place, &row.request_sha256, CallPart::Mandate, plain)
+    }
+
+    /// The mandate of a call, if it was given one.
+    ///
+    /// # Errors
+    /// As [`Vault::open_request`].
+    pub(crate) fn open_mandate(&self, row: &CallRow) -> Result<Option<Signed>, Problem> {
+        let Some(mandate) = &row.mandate else { return Ok(None) };
+        let plain = self.open(row, CallPart::Mandate, mandate)?;
+        Ok(Some(serde_json::from_slice(plain.expose()).map_err(|_| ProblemKind::Internal)?))
     }
 
     /// # Errors

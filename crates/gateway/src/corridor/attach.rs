@@ -36,13 +36,14 @@ pub(crate) fn attach(
     permit: Permit,
     recorded: &Recorded,
     exchange: &Exchange,
-    headers: &HeaderMap,
+    (headers, request_sha256): (&HeaderMap, Option<&str>),
 ) -> Result<Prepared, Problem> {
     let refused = || Problem::new(ProblemKind::LeaseRefused).of_tool(&exchange.tool);
     let kept = &holding.kept;
     if !permit.fits(exchange)
         || recorded.call() != exchange.call
         || !is_for(&kept.lease.binding, holding, exchange)
+        || !is_of_request(&kept.lease.binding, holding, request_sha256)
     {
         return Err(refused());
     }
@@ -65,6 +66,12 @@ fn is_for(binding: &LeaseBinding, holding: &Holding, exchange: &Exchange) -> boo
         && binding.wake == holding.awake.wake()
         && binding.grant == exchange.grant
         && binding.connection == exchange.connection
+}
+
+/// A lease that was given on a mandate is good for the one request that the agent signed, and says so in its seal.
+fn is_of_request(binding: &LeaseBinding, holding: &Holding, request_sha256: Option<&str>) -> bool {
+    let bound = binding.request_sha256.as_deref();
+    bound == holding.awake.for_request() && (bound.is_none() || bound == request_sha256)
 }
 
 /// The host of this call as the seal has it, in every fact.

@@ -1,7 +1,7 @@
 //! Hold: the call waits here for whatever it still needs: a wake, a lease, a refresh.
 //!
 //! The wait is bounded by the caller's patience. A keeper that forgot the wake (it restarted) is shown a
-//! new proof once. A lease of a generation that is being drained is given back, and another is asked for.
+//! new proof once. A call that goes on without its agent brings a mandate, which is good for one lease. A lease of a generation that is being drained is given back, and another is asked for.
 
 use super::durable::Right;
 use crate::{
@@ -35,11 +35,18 @@ pub(crate) async fn hold(
     applied: u64,
     right: Option<&Right>,
 ) -> Result<Holding, Problem> {
+    if let Some(Right::Mandate(given)) = right {
+        let (awake, kept) =
+            wakes.under_mandate(exchange, given).await.map_err(|refusal| problem(&refusal))?;
+        let entered = running.enter(&kept.lease.binding, kept.asked_after);
+        let entered = entered.map_err(|_| Problem::new(ProblemKind::CredentialPending).retry_after(1))?;
+        return Ok(Holding { awake, kept, entered });
+    }
     for _ in 0..TRIES {
         let awake = match right {
             None => wakes.awake(&exchange.caller, exchange.at, applied).await,
             // Nobody is on the line whose handshake could prove another.
-            Some(Right::Wake) => wakes.running(&exchange.caller).ok_or(KeeperRefusal::NotAwake),
+            Some(_) => wakes.running(&exchange.caller).ok_or(KeeperRefusal::NotAwake),
         };
         let awake = match awake {
             Err(KeeperRefusal::NotAwake) if right.is_some() => break,

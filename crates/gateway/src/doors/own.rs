@@ -8,6 +8,7 @@
 //! | `POST /v1/refusals` | admitted agents | what its companion refused on its own machine, for the ledger |
 //! | `POST /v1/calls` | admitted agents | a call that outlives its caller ([`calls`]) |
 //! | `GET /v1/calls/{id}`, `…/events` | the agent and task that asked | how it stands, once or as it goes on |
+//! | `PUT /v1/calls/{id}/mandate` | the same | the agent's signed word that it may go on without it |
 //!
 //! Whatever else begins with `/v1` is nothing here, and no tool has that name.
 

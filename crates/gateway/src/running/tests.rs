@@ -17,6 +17,7 @@ fn binding(generation: u64) -> LeaseBinding {
         connection: ConnectionId::new(at, [1; 10]),
         family: Some(FamilyId::new(at, [1; 10])),
         generation,
+        request_sha256: None,
     }
 }
 

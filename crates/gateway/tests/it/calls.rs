@@ -14,13 +14,13 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 
 /// What is asked for, of the world's tool.
-fn asked(actor: &Actor, method: &str, path: &str) -> String {
+pub(crate) fn asked(actor: &Actor, method: &str, path: &str) -> String {
     let reference = &actor.reference;
     let body = if method == "GET" { "" } else { r#","body":{"text":"hello"}"# };
     format!(r#"{{"tool":"acme","method":"{method}","path":"{path}","reference":"{reference}"{body}}}"#)
 }
 
-async fn send(world: &World, actor: &Actor, line: &str, fields: &[&str], body: &str) -> Answer {
+pub(crate) async fn send(world: &World, actor: &Actor, line: &str, fields: &[&str], body: &str) -> Answer {
     let length = format!("Content-Length: {}", body.len());
     let fields: Vec<&str> = fields.iter().copied().chain([length.as_str()]).collect();
     let mut wire = world.direct(actor).await;
@@ -28,21 +28,21 @@ async fn send(world: &World, actor: &Actor, line: &str, fields: &[&str], body: &
     wire.answer().await
 }
 
-async fn post(world: &World, actor: &Actor, key: &str, prefer: &str, body: &str) -> Answer {
+pub(crate) async fn post(world: &World, actor: &Actor, key: &str, prefer: &str, body: &str) -> Answer {
     let (key, prefer) = (format!("Idempotency-Key: \"{key}\""), format!("Prefer: {prefer}"));
     send(world, actor, "POST /v1/calls", &[&key, &prefer], body).await
 }
 
-async fn get(world: &World, actor: &Actor, location: &str) -> Answer {
+pub(crate) async fn get(world: &World, actor: &Actor, location: &str) -> Answer {
     send(world, actor, &format!("GET {location}"), &[], "").await
 }
 
-fn location(answer: &Answer) -> String {
+pub(crate) fn location(answer: &Answer) -> String {
     answer.field("location").unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 /// The call once it is final.
-async fn ended(world: &World, actor: &Actor, location: &str) -> serde_json::Value {
+pub(crate) async fn ended(world: &World, actor: &Actor, location: &str) -> serde_json::Value {
     let shown = std::cell::RefCell::new(serde_json::Value::Null);
     let is_final = || async {
         let now = get(world, actor, location).await.json();
@@ -54,19 +54,19 @@ async fn ended(world: &World, actor: &Actor, location: &str) -> serde_json::Valu
     shown.into_inner()
 }
 
-fn edit(world: &World, sql: &str) -> usize {
+pub(crate) fn edit(world: &World, sql: &str) -> usize {
     let database = Connection::open(world.folder.path().join("db.sqlite")).unwrap();
     database.busy_timeout(Duration::from_secs(5)).unwrap();
     database.execute(sql, []).unwrap()
 }
 
 /// Leases that are held are fresh no more: the next call asks for one.
-async fn stale_leases(world: &World) {
+pub(crate) async fn stale_leases(world: &World) {
     world.clock.forward(Duration::from_secs(700));
     world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
 }
 
-fn slug(problem: &serde_json::Value) -> &str {
+pub(crate) fn slug(problem: &serde_json::Value) -> &str {
     problem["type"].as_str().unwrap().rsplit('/').next().unwrap()
 }
 

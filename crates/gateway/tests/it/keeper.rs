@@ -3,12 +3,12 @@
 use nightlatch_custody::{KeeperKeys, Secret};
 use nightlatch_domain::{
     clock::{Clock, Timestamp},
-    id::{ConnectionId, FamilyId, TaskId, TenantId, WakeId},
+    id::{CallId, ConnectionId, FamilyId, TaskId, TenantId, WakeId},
     ports::{
         Boxed,
         gateway_keeper::{
             Challenge, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease,
-            LeaseBinding, LeaseBody, LeaseKind, LeaseRequest, WakeGranted, WakeProof,
+            LeaseBinding, LeaseBody, LeaseKind, LeaseRequest, MandatedLease, WakeGranted, WakeProof,
         },
         store::KeeperStore,
     },
@@ -19,7 +19,7 @@ use nightlatch_domain::{
 };
 use nightlatch_store::SqliteStore;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -71,13 +71,14 @@ pub(crate) struct FakeKeeper {
     awake: Mutex<HashMap<WakeId, (TaskId, SealingKey)>>,
     proved: Mutex<Option<WakeProof>>,
     drawn: Mutex<u8>,
+    spent: Mutex<HashSet<CallId>>,
 }
 
 impl FakeKeeper {
     pub(crate) fn new(keys: KeeperKeys, store: SqliteStore, clock: Arc<dyn Clock>) -> Self {
         let leases = Semaphore::new(Semaphore::MAX_PERMITS);
-        let (vault, knobs, asked, awake, proved, drawn) = Default::default();
-        Self { keys, store, clock, vault, knobs, asked, leases, awake, proved, drawn }
+        let (vault, knobs, asked, awake, proved, drawn, spent) = Default::default();
+        Self { keys, store, clock, vault, knobs, asked, leases, awake, proved, drawn, spent }
     }
 
     /// How often a kind of request came.
@@ -128,6 +129,7 @@ impl FakeKeeper {
                 self.leases.add_permits(1);
                 early.unwrap_or_else(|| self.lease(&asked))
             }
+            GatewayRequest::Mandate(asked) => self.mandated(&asked),
             GatewayRequest::Enrol { code_sha256, binding } => self.enrol(code_sha256, binding).await,
             GatewayRequest::Sleep { wake, .. } => {
                 self.awake.lock().unwrap().remove(&wake);
@@ -162,6 +164,35 @@ impl FakeKeeper {
     fn lease(&self, asked: &LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
         let awake = self.awake.lock().unwrap().get(&asked.wake).cloned();
         let (_, to) = awake.ok_or(KeeperRefusal::NotAwake)?;
+        Ok(GatewayReply::Lease(self.sealed(asked, &to, None)?))
+    }
+
+    /// One lease for each call; the signature is the real keeper's to judge.
+    fn mandated(&self, asked: &MandatedLease) -> Result<GatewayReply, KeeperRefusal> {
+        let mandate = &asked.mandate;
+        if !self.spent.lock().unwrap().insert(mandate.call) {
+            return Err(KeeperRefusal::MandateRejected);
+        }
+        let wake = WakeId::new(self.clock.now(), self.ten());
+        let request = LeaseRequest {
+            tenant: mandate.tenant,
+            wake,
+            grant: mandate.grant,
+            connection: mandate.connection,
+            patience_millis: 0,
+        };
+        let lease = self.sealed(&request, &asked.replica_key, Some(mandate.request_sha256.clone()))?;
+        let ends_at = self.clock.now().plus(Duration::from_secs(900));
+        let wake = WakeGranted { wake, assurance: Assurance::Signed, ends_at };
+        Ok(GatewayReply::Mandated { wake, lease })
+    }
+
+    fn sealed(
+        &self,
+        asked: &LeaseRequest,
+        to: &SealingKey,
+        request_sha256: Option<String>,
+    ) -> Result<Lease, KeeperRefusal> {
         let held =
             self.vault.lock().unwrap().get(&asked.connection).cloned().ok_or(KeeperRefusal::GrantEnded)?;
         let mut binding = LeaseBinding {
@@ -171,18 +202,19 @@ impl FakeKeeper {
             connection: asked.connection,
             family: held.family,
             generation: held.generation,
+            request_sha256,
         };
         let knobs = self.knobs.lock().unwrap();
         if let Some(rebind) = knobs.rebind {
             rebind(&mut binding);
         }
         let body = LeaseBody { hosts: held.hosts, chain: None };
-        let sealed = self.keys.seal_lease(&to, &binding, &body, &Secret::from_string(held.secret)).unwrap();
+        let sealed = self.keys.seal_lease(to, &binding, &body, &Secret::from_string(held.secret)).unwrap();
         if let Some(claim) = knobs.claim {
             claim(&mut binding);
         }
         let fresh_until = self.clock.now().plus(knobs.fresh_for.unwrap_or(Duration::from_secs(600)));
-        Ok(GatewayReply::Lease(Lease { sealed, binding, kind: LeaseKind::Static, fresh_until }))
+        Ok(Lease { sealed, binding, kind: LeaseKind::Static, fresh_until })
     }
 
     async fn enrol(&self, code_sha256: String, binding: Binding) -> Result<GatewayReply, KeeperRefusal> {
@@ -216,6 +248,7 @@ fn kind(request: &GatewayRequest) -> &'static str {
         GatewayRequest::Challenge { .. } => "challenge",
         GatewayRequest::Wake(_) => "wake",
         GatewayRequest::Lease(_) => "lease",
+        GatewayRequest::Mandate(_) => "mandate",
         GatewayRequest::Unauthorized { .. } => "unauthorized",
         GatewayRequest::Sleep { .. } => "sleep",
         GatewayRequest::Enrol { .. } => "enrol",

@@ -26,6 +26,7 @@ mod framing;
 mod identity;
 mod keeper;
 mod limits;
+mod mandated;
 mod missing;
 mod misuse;
 mod opened;

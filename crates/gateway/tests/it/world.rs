@@ -15,7 +15,7 @@ use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp, random},
     connection::{Connection, Source},
     grant::Grant,
-    id::{ConnectionId, GrantId, PrincipalId, TaskId, TenantId},
+    id::{ConnectionId, GrantId, InstallationId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, DirectoryStore, KeeperStore, NewConnection, ToolRow},
     principal::EnrolmentCode,
     sealed::Attestation,
@@ -228,6 +228,11 @@ pub(crate) struct World {
     rebuild: Rebuild,
 }
 
+/// Whose keeper a world's is.
+pub(crate) fn installation() -> InstallationId {
+    InstallationId::new(Timestamp::from_millis(1_795_302_000_000), [7; 10])
+}
+
 /// The gateway, but for the moment of a crash.
 pub(crate) struct Alive(Option<Arc<Gateway>>);
 
@@ -360,6 +365,7 @@ impl World {
                     interception: gateway_keys.interception().clone(),
                     key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
                     calls: (Arc::new(store.clone()), call_key),
+                    installation: installation(),
                     limits,
                     rules: twist.rules.clone(),
                     names: Vec::new(),

@@ -4,7 +4,11 @@
 //! writes and rot, not against forgers: whoever can write this file is the keeper's own user.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use nightlatch_domain::id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId};
+use nightlatch_domain::{
+    call::MANDATE_MAX,
+    clock::Timestamp,
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -55,6 +59,8 @@ pub(super) enum Record {
     Redeem { flow: FlowId, family: FamilyId },
     Static { connection: ConnectionId, generation: u64 },
     Ended { connection: ConnectionId },
+    Mandate { call: CallId, until: Timestamp },
+    MandatesSince { at: Timestamp },
     DistrustAll,
 }
 
@@ -88,6 +94,10 @@ pub(super) struct Facts {
     pub(super) redeems: BTreeMap<FamilyId, FlowId>,
     pub(super) statics: BTreeMap<ConnectionId, u64>,
     pub(super) ended: BTreeMap<ConnectionId, ()>,
+    /// Mandates that were acted on, and until when each is good.
+    pub(super) mandates: BTreeMap<CallId, Timestamp>,
+    /// Since when every one that was acted on is here.
+    pub(super) mandates_since: Option<Timestamp>,
 }
 
 impl Facts {
@@ -117,6 +127,10 @@ impl Facts {
                 self.statics.remove(&connection);
                 self.ended.insert(connection, ());
             }
+            Record::Mandate { call, until } => {
+                self.mandates.insert(call, until);
+            }
+            Record::MandatesSince { at } => self.mandates_since = Some(at),
             Record::DistrustAll => {
                 self.heads.clear();
                 self.redeems.clear();
@@ -137,6 +151,11 @@ impl Facts {
             statics.map(|(id, generation)| Record::Static { connection: *id, generation: *generation }),
         );
         records.extend(self.ended.keys().map(|connection| Record::Ended { connection: *connection }));
+        records.extend(self.mandates_since.map(|at| Record::MandatesSince { at }));
+        // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
+        let over = self.mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));
+        let kept = self.mandates.iter().filter(|(_, until)| over.is_none_or(|over| **until >= over));
+        records.extend(kept.map(|(call, until)| Record::Mandate { call: *call, until: *until }));
         records
     }
 

@@ -13,6 +13,7 @@ mod crash;
 mod enrolling;
 mod forged;
 mod leasing;
+mod mandates;
 mod provider;
 mod refreshing;
 mod signed;

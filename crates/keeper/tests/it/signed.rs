@@ -25,21 +25,21 @@ use nightlatch_domain::{
 };
 use std::{fmt::Write as _, time::Duration};
 
-enum Key {
+pub(crate) enum Key {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
 impl Key {
-    fn p256() -> Self {
+    pub(crate) fn p256() -> Self {
         Self::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
     }
 
-    fn ed25519() -> Self {
+    pub(crate) fn ed25519() -> Self {
         Self::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
-    fn spki(&self) -> Vec<u8> {
+    pub(crate) fn spki(&self) -> Vec<u8> {
         let der: PublicKeyX509Der<'_> = match self {
             Self::P256(key) => key.public_key().as_der().unwrap(),
             Self::Ed25519(key) => key.public_key().as_der().unwrap(),
@@ -47,11 +47,15 @@ impl Key {
         der.as_ref().to_vec()
     }
 
-    fn binding(&self) -> Binding {
-        Binding::Key { spki_sha256: sha256(&self.spki()) }
+    pub(crate) fn spki_sha256(&self) -> String {
+        sha256(&self.spki())
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    fn binding(&self) -> Binding {
+        Binding::Key { spki_sha256: self.spki_sha256() }
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
             Self::P256(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
             Self::Ed25519(key) => key.sign(message).as_ref().to_vec(),
@@ -108,7 +112,7 @@ async fn asked(world: &World, running: &Running) -> (WakeProof, Statement) {
 }
 
 /// Enrols a key for the world's task, by a code of its own.
-async fn enrol(world: &World, running: &Running, key: &Key) {
+pub(crate) async fn enrol(world: &World, running: &Running, key: &Key) {
     let code_sha256 = sha256(&key.spki());
     let code = EnrolmentCode {
         tenant: world.tenant,

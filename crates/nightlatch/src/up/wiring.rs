@@ -217,6 +217,7 @@ fn gateway(
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
         calls: (Arc::clone(&common.store) as _, call_key),
+        installation: keeper.installation(),
         limits,
         rules,
         names,

@@ -235,9 +235,18 @@ fn a_lease_opens_with_its_wakes_key_and_binding() {
 fn a_lease_with_any_other_binding_is_refused() {
     let (_folder, keys) = keeper();
     let replica = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
-    let LeaseBinding { tenant: _, wake: _, grant: _, connection: _, family: _, generation: _ } = binding();
+    let LeaseBinding {
+        tenant: _,
+        wake: _,
+        grant: _,
+        connection: _,
+        family: _,
+        generation: _,
+        request_sha256: _,
+    } = binding();
     for edited in [
         LeaseBinding { tenant: id!(TenantId, 2), ..binding() },
+        LeaseBinding { request_sha256: Some("0a".repeat(32)), ..binding() },
         LeaseBinding { wake: id!(WakeId, 2), ..binding() },
         LeaseBinding { grant: id!(GrantId, 2), ..binding() },
         LeaseBinding { connection: id!(ConnectionId, 2), ..binding() },

@@ -7,6 +7,8 @@
 //! | `GET /v1/calls/{id}` | how it stands |
 //! | `GET /v1/calls/{id}/events` | the same as server-sent events, until its end |
 //!
+//! | `PUT /v1/calls/{id}/mandate` | 204: the call may go on while its task sleeps, once. What is signed is `domain::call::Mandate`, whose parts the call names |
+//!
 //! A `POST` waits for the end as long as `Prefer: wait=N` says (RFC 7240 §4.3), and not at all with `respond-async`
 //! (§4.1). It answers as the corridor does: 200 with the tool's answer inside for a call that was carried out; the
 //! refusal as a problem; `outcome-unknown` as a problem; 202 with its place (`Location`) for one that goes on. What is
@@ -18,20 +20,22 @@ mod asking;
 mod events;
 mod shown;
 
+use super::{done, read};
 use crate::{
     answer::{self, OutBody},
-    calls::{Asked, Settled, same_request},
+    calls::{Asked, Settled, Signed, same_request},
     corridor::{self, Admitted, place_reference},
     gateway::Shared,
     peer::Peer,
 };
 use asking::Waits;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use nightlatch_domain::{
-    call::CallPlace,
+    call::{CallPlace, SignedMandate},
     clock::Timestamp,
     companion::CALLS_PATH,
     exchange::Caller,
@@ -52,6 +56,8 @@ pub(in crate::doors) enum Asks {
     Look(Option<CallId>),
     /// How one goes on.
     Events(Option<CallId>),
+    /// That one may go on without its agent.
+    Mandate(Option<CallId>),
 }
 
 /// Which of them a request is, by what follows the door's path.
@@ -64,6 +70,7 @@ pub(super) fn meant(method: &Method, rest: &str) -> Option<Asks> {
     match (method, below) {
         (&Method::GET, None) => Some(Asks::Look(id.parse().ok())),
         (&Method::GET, Some("events")) => Some(Asks::Events(id.parse().ok())),
+        (&Method::PUT, Some("mandate")) => Some(Asks::Mandate(id.parse().ok())),
         _ => None,
     }
 }
@@ -85,6 +92,18 @@ pub(super) async fn answer(
         Asks::Events(id) => {
             let place = own_place(shared, peer, id).await?;
             events::answer(shared, peer, place).await
+        }
+        Asks::Mandate(id) => {
+            own_place(shared, peer, id).await?;
+            let SignedMandate { not_after, signature } = read(body).await?;
+            // After the wait for the body: whoever was enrolled then may not be any more.
+            let place = own_place(shared, peer, id).await?;
+            // A local user has no key to sign with.
+            let key = peer.public_key.as_ref().ok_or(ProblemKind::NotSupported)?;
+            let signed = Signed { not_after, public_key_spki: URL_SAFE_NO_PAD.encode(key), signature };
+            let row = shared.calls.row(place).await?;
+            shared.calls.give_mandate(&row, signed).await?;
+            Ok(done())
         }
     }
 }

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -53,6 +53,17 @@ impl Agent {
         agent
     }
 
+    /// A signature of its key, ECDSA P-256 with SHA-256, ASN.1.
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        use aws_lc_rs::{
+            rand::SystemRandom,
+            signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair},
+        };
+        let der = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("a key");
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_der()).expect("a key");
+        key.sign(&SystemRandom::new(), message).expect("a signature").as_ref().to_vec()
+    }
+
     /// A GET with a reference as bearer token.
     pub(crate) async fn get(&self, path: &str, reference: &str) -> Answer {
         self.call(Method::GET, path, &[("authorization", &format!("Bearer {reference}"))], "").await
@@ -68,6 +79,32 @@ impl Agent {
     ) -> Answer {
         let mut line = self.connect().await;
         self.call_on(&mut line, method, path, headers, body).await
+    }
+
+    /// One call on a connection of its own, where the gateway may die at any moment: none where no whole answer came.
+    pub(crate) async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Option<Answer> {
+        let stream = TcpStream::connect(&self.gateway).await.ok()?;
+        let name = ServerName::try_from("127.0.0.1").expect("an address");
+        let stream = TlsConnector::from(self.tls.clone()).connect(name, stream).await.ok()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", self.gateway.as_str());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let (head, body) = sender.send_request(request).await.ok()?.into_parts();
+        let body = body.collect().await.ok()?.to_bytes();
+        let answer = Answer { status: head.status, headers: head.headers, body };
+        self.note(&answer.seen());
+        Some(answer)
     }
 
     /// A kept HTTP/1.1 connection.

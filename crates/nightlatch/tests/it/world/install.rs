@@ -132,6 +132,12 @@ impl Install {
         self.write("nightlatch.toml", &text);
     }
 
+    /// Another configuration, for the next `up`.
+    pub(crate) fn configure(&mut self, config: &str) {
+        config.clone_into(&mut self.config);
+        self.write_config();
+    }
+
     /// Starts `up` and waits until it answers.
     pub(crate) async fn up(&mut self) {
         self.spawn(&mut self.up_command());

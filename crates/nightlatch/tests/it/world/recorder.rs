@@ -30,8 +30,8 @@ impl Arrived {
     }
 }
 
-/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, and anything else with what
-/// arrived: a tool that repeats its caller's credential, as error pages and debug endpoints do.
+/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, `/slow/N` after a while, and anything else
+/// with what arrived: a tool that repeats its caller's credential, as error pages and debug endpoints do.
 pub(crate) struct Recorder {
     host: String,
     address: SocketAddr,
@@ -75,12 +75,12 @@ impl Recorder {
 
     /// The operator's configuration that reaches it.
     pub(crate) fn config(&self) -> String {
-        format!(
-            "[[map]]\nhost = \"{}\"\nto = \"{}\"\nroot = \"{}\"\n",
-            self.host,
-            self.address,
-            self.root.display()
-        )
+        self.config_at(&self.address.to_string())
+    }
+
+    /// The same, leading elsewhere.
+    pub(crate) fn config_at(&self, to: &str) -> String {
+        format!("[[map]]\nhost = \"{}\"\nto = \"{to}\"\nroot = \"{}\"\n", self.host, self.root.display())
     }
 
     /// A manifest for it.
@@ -116,6 +116,20 @@ effect = "read"
 page = "https://example.com/docs/bodies"
 
 [[operation]]
+id = "slow.get"
+method = "GET"
+path = "/slow/{{number}}"
+effect = "read"
+page = "https://example.com/docs/slow"
+
+[[operation]]
+id = "slow.post"
+method = "POST"
+path = "/slow/{{number}}"
+effect = "write"
+page = "https://example.com/docs/slow"
+
+[[operation]]
 id = "bodies.put"
 method = "PUT"
 path = "/large"
@@ -128,6 +142,12 @@ page = "https://example.com/docs/bodies"
 
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().expect("no test failed before").len()
+    }
+
+    /// How often a path was asked for.
+    pub(crate) fn count_of(&self, path: &str) -> usize {
+        let seen = self.seen.lock().expect("no test failed before");
+        seen.iter().filter(|arrived| arrived.target == path).count()
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -182,6 +202,10 @@ async fn answer(
     }
     seen.lock().expect("no test failed before").push(arrived.clone());
     let path = head.uri.path();
+    if path.starts_with("/slow/") {
+        // tidy: sleeps because it is a tool that takes its time.
+        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+    }
     let body = match path.strip_prefix("/large/").and_then(|bytes| bytes.parse::<u64>().ok()) {
         Some(bytes) => large(bytes),
         None if path == "/me" => whole(r#"{"id":"a1","login":"dana-account"}"#.to_owned()),

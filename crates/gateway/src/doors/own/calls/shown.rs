@@ -8,9 +8,9 @@ use crate::{
 };
 use http::{Response, StatusCode};
 use nightlatch_domain::{
-    call::{CallPlace, CallState},
+    call::{CallPlace, CallState, Mandate},
     clock::Timestamp,
-    id::CallId,
+    id::{CallId, ConnectionId, GrantId, InstallationId, TaskId, TenantId},
     ports::store::CallRow,
     problem::{Problem, ProblemBody},
 };
@@ -30,12 +30,35 @@ pub(super) struct Shown {
     ended_at: Option<Timestamp>,
     /// SHA-256 of the request as it came.
     request_sha256: String,
+    /// What is signed so that it may go on without its agent: to be ended with a time in `not_after`, or as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mandate: Option<ShownMandate>,
     /// What the tool answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<ShownAnswer>,
     /// Why it was not carried out, or is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemBody>,
+}
+
+#[derive(Serialize)]
+struct ShownMandate {
+    installation: InstallationId,
+    tenant: TenantId,
+    task: TaskId,
+    grant: GrantId,
+    connection: ConnectionId,
+    call: CallId,
+    request_sha256: String,
+    /// None as long as no mandate was given.
+    not_after: Option<Timestamp>,
+}
+
+impl ShownMandate {
+    fn of(mandate: Mandate, given: Option<Timestamp>) -> Self {
+        let Mandate { installation, tenant, task, grant, connection, call, request_sha256, .. } = mandate;
+        Self { installation, tenant, task, grant, connection, call, request_sha256, not_after: given }
+    }
 }
 
 #[derive(Serialize)]
@@ -66,7 +89,7 @@ impl ShownAnswer {
 }
 
 impl Shown {
-    fn of(row: &CallRow, settled: &Settled, ending: Option<Ending>) -> Self {
+    fn of(row: &CallRow, settled: &Settled, mandate: ShownMandate, ending: Option<Ending>) -> Self {
         let problem = ending.as_ref().and_then(|ending| ending.problem(row.place.call));
         Self {
             id: row.place.call,
@@ -77,6 +100,8 @@ impl Shown {
             deadline: settled.deadline,
             ended_at: row.ended_at,
             request_sha256: row.request_sha256.clone(),
+            // What is over needs none.
+            mandate: ending.is_none().then_some(mandate),
             problem: problem.as_ref().map(Problem::body),
             result: ending.and_then(|ending| match ending {
                 Ending::Done(answer) => Some(ShownAnswer::of(answer)),
@@ -88,8 +113,11 @@ impl Shown {
     /// A call as it is stored now.
     pub(super) async fn now(shared: &Shared, place: CallPlace) -> Result<Self, Problem> {
         let row = shared.calls.row(place).await?;
-        let (kept, ending) = (shared.calls.kept(&row)?, shared.calls.ending(&row)?);
-        Ok(Self::of(&row, &kept.settled, ending))
+        let (settled, ending) = (shared.calls.kept(&row)?.settled, shared.calls.ending(&row)?);
+        // One that does not open is none.
+        let given = shared.calls.signed(&row).ok().flatten().map(|signed| signed.not_after);
+        let mandate = shared.calls.mandate(&row, &settled, settled.deadline);
+        Ok(Self::of(&row, &settled, ShownMandate::of(mandate, given), ending))
     }
 
     pub(super) const fn state(&self) -> CallState {
