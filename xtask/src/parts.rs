@@ -24,6 +24,9 @@
 //!     "google": "http://127.0.0.1:10",
 //!     "microsoft": "http://127.0.0.1:11"
 //!   },
+//!   "websockets": {                             PyPI `websockets`: tests/parts/websockets/serve.py
+//!     "base": "http://127.0.0.1:12"
+//!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
 //!     "scripts": "…/agents/scripts",            what the tests have them do: tests/parts/agents
@@ -98,6 +101,11 @@ impl Places {
         self.scripts.join("git").join(script)
     }
 
+    /// A script of the WebSocket server.
+    fn websockets(&self, script: &str) -> PathBuf {
+        self.scripts.join("websockets").join(script)
+    }
+
     fn django(&self) -> PathBuf {
         self.scripts.join("django-oauth-toolkit")
     }
@@ -164,6 +172,7 @@ fn start_all(places: Places) -> Outcome<Running> {
     running.oidc()?;
     running.emulate()?;
     running.git()?;
+    running.websockets()?;
     running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
@@ -203,6 +212,13 @@ impl Running {
         let mut serve = Command::new(self.places.python());
         serve.arg(self.places.git("serve.py")).current_dir(&self.places.run);
         self.announced("git", &mut serve)
+    }
+
+    /// With the packages of the programs that are its clients.
+    fn websockets(&mut self) -> Outcome {
+        let mut serve = Command::new(self.places.agents().join("python"));
+        serve.arg("-B").arg(self.places.websockets("serve.py")).current_dir(&self.places.run);
+        self.announced("websockets", &mut serve)
     }
 
     /// No server: where the programs lie that the tests run as agents.
@@ -274,10 +290,15 @@ fn check(running: &Running) -> Outcome {
     let mut python = Command::new(places.python());
     python.arg(places.git("smoke.py")).args(["base", "admin"].map(|kind| running.address("git", kind)));
     machine::output(&mut python)?;
+    let mut python = Command::new(places.agents().join("python"));
+    python.arg("-B").arg(places.websockets("smoke.py")).arg(running.address("websockets", "base"));
+    machine::output(&mut python)?;
     machine::output(Command::new(places.agents().join("gh")).arg("--version"))?;
     let mut python = Command::new(places.agents().join("python"));
-    machine::output(python.args(["-c", "import aiohttp, google.oauth2.credentials, httpx, msal, requests"]))
-        .map(drop)
+    machine::output(
+        python.args(["-c", "import aiohttp, google.oauth2.credentials, httpx, msal, requests, websockets"]),
+    )
+    .map(drop)
 }
 
 /// Removes what earlier runs left that ended without a chance to tidy up.

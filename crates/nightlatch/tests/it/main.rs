@@ -28,4 +28,5 @@ mod streams;
 mod unchanged;
 mod users;
 mod walls;
+mod websockets;
 mod world;

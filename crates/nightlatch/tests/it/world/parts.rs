@@ -18,6 +18,9 @@ pub(crate) struct Parts {
     /// npm `emulate`.
     #[serde(default)]
     pub(crate) emulate: Emulate,
+    /// PyPI `websockets`.
+    #[serde(default)]
+    pub(crate) websockets: Websockets,
     /// Programs that know nothing of us.
     #[serde(default)]
     pub(crate) agents: Agents,
@@ -34,6 +37,11 @@ pub(crate) struct Emulate {
     pub(crate) github: String,
     pub(crate) google: String,
     pub(crate) microsoft: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Websockets {
+    pub(crate) base: String,
 }
 
 /// Folders of programs.

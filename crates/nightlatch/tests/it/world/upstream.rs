@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper::{Request, Response, StatusCode, body::Incoming, service::service_fn, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::PrivateKeyDer;
 use std::{
@@ -182,6 +182,7 @@ async fn serve(listener: std::net::TcpListener, acceptor: TlsAcceptor, line: Arc
             });
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
                 .await;
         });
     }
@@ -233,9 +234,20 @@ impl Line {
         *request.uri_mut() = target.parse().expect("a target");
         let stream = TcpStream::connect(server).await.expect("the real server listens");
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        sender.send_request(request).await
+        tokio::spawn(connection.with_upgrades());
+        let agents = hyper::upgrade::on(&mut request);
+        let mut answer = sender.send_request(request).await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            tokio::spawn(join(agents, hyper::upgrade::on(&mut answer)));
+        }
+        Ok(answer)
     }
+}
+
+/// Hands on, both ways, what follows a switch of protocols.
+async fn join(ours: OnUpgrade, servers: OnUpgrade) {
+    let (Ok(ours), Ok(servers)) = tokio::join!(ours, servers) else { return };
+    let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(ours), &mut TokioIo::new(servers)).await;
 }
 
 fn fixed(status: u16, kind: &str, body: Bytes) -> Response<BoxBody<Bytes, hyper::Error>> {
