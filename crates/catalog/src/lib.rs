@@ -30,6 +30,7 @@
 
 pub mod builtin;
 pub mod canonical;
+pub mod graphql;
 pub mod manifest;
 pub mod openapi;
 pub mod profile;

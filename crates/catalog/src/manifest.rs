@@ -36,6 +36,25 @@
 //! page = "https://docs.example.com/api/watch"
 //! ```
 //!
+//! A GraphQL endpoint is told apart by what its body asks for at the root ([`crate::graphql`]):
+//!
+//! ```toml
+//! [[operation]]
+//! id = "graphql"
+//! method = "POST"
+//! path = "/graphql"
+//! body = "graphql"
+//! effect = "admin"                              # of root fields that are not listed
+//! page = "https://docs.example.com/graphql"
+//!
+//! [[graphql]]
+//! id = "things.read"
+//! on = "query"                                  # or `mutation`; `endpoint = "…"` where it is not `graphql`
+//! field = ["thing", "things"]
+//! effect = "read"
+//! page = "https://docs.example.com/graphql/queries"
+//! ```
+//!
 //! What is said over a WebSocket is not read, so its effect is that of the worst that can be said. One that no
 //! operation lists is refused, whatever `safe_methods` says.
 
@@ -46,6 +65,7 @@ mod index;
 mod matching;
 mod read;
 mod resource;
+mod roots;
 mod template;
 
 pub use credentials::{
@@ -56,6 +76,7 @@ pub use environment::EnvironmentError;
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};
 pub use matching::MatchError;
 pub use resource::{GrantError, ResourceRule, ResourceTemplate};
+pub use roots::{BodyKind, Root};
 pub use template::{PathTemplate, TemplateError};
 
 pub(crate) use hosts::{Origin, path_prefix};
@@ -106,6 +127,8 @@ pub struct Manifest {
     pub accounts: Vec<Account>,
     /// What can be done.
     pub operations: Vec<Operation>,
+    /// What can be done at its GraphQL endpoints.
+    pub roots: Vec<Root>,
     /// Where it was taken from; none for one that a person wrote.
     pub source: Option<Provenance>,
     #[serde(skip)]
@@ -220,7 +243,9 @@ pub struct Operation {
     pub query: BTreeMap<String, String>,
     /// The protocol that it switches to; none where it is an ordinary call.
     pub upgrade: Option<Upgrade>,
-    /// What it does.
+    /// What stands in its body, where that says what is asked for.
+    pub body: Option<BodyKind>,
+    /// What it does; where its body says more, at the worst.
     pub effect: Effect,
     /// How bad it would be if it were seen.
     pub sensitivity: Sensitivity,
@@ -241,7 +266,19 @@ impl Manifest {
         self.hosts.iter().find(|host| host.route == route)
     }
 
-    /// The operation with this id.
+    /// Whether something that can be done has this id.
+    #[must_use]
+    pub fn lists(&self, id: &OperationId) -> bool {
+        self.operation(id).is_some() || self.roots.iter().any(|root| root.id == *id)
+    }
+
+    /// The ids of all that can be done, with the effect of each.
+    pub fn ids(&self) -> impl Iterator<Item = (&OperationId, Effect)> {
+        let operations = self.operations.iter().map(|operation| (&operation.id, operation.effect));
+        operations.chain(self.roots.iter().map(|root| (&root.id, root.effect)))
+    }
+
+    /// The operation with this id, as it stands in a request line.
     #[must_use]
     pub fn operation(&self, id: &OperationId) -> Option<&Operation> {
         self.operations.iter().find(|operation| operation.id == *id)

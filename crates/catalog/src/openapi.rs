@@ -167,6 +167,11 @@ pub fn by_effect(manifest: &Manifest) -> [(Effect, usize); 5] {
     Effect::ALL.map(|effect| (effect, count(effect)))
 }
 
+/// Whether a name by itself speaks of secrets: `createToken`, `rotate-key`.
+pub(crate) fn speaks_of_secrets(name: &str) -> bool {
+    effects::of_name("POST", name) == Effect::Credential
+}
+
 /// Every JSON text is YAML, and its reader is the quicker and the stricter one.
 fn read(text: &str, file: &str) -> Result<Value, OpenApiError> {
     if text.len() > DOCUMENT_LIMIT_BYTES {

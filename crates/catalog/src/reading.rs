@@ -126,6 +126,11 @@ impl<'d, 'v> Fields<'d, 'v> {
         self.span.clone()
     }
 
+    /// Notes what is wrong with the table as a whole.
+    pub(crate) fn fault(&self, message: impl Into<String>) {
+        self.source.fault(&self.span, message);
+    }
+
     /// A value that may be absent.
     pub(crate) fn optional(&mut self, key: &'static str) -> Option<Value<'d, 'v>> {
         self.known.push(key);

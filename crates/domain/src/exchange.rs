@@ -91,6 +91,15 @@ pub struct Exchange {
     pub host: BoundHost,
     /// What is asked for.
     pub target: Target,
-    /// What that means.
+    /// What that means. Where its body asks for several things, the one with the strictest effect.
     pub matched: Matched,
+    /// What its body asks for besides, each another operation. A decision is made on every one.
+    pub also: Vec<Matched>,
+}
+
+impl Exchange {
+    /// Everything that it asks for: at least one operation, the one with the strictest effect first.
+    pub fn every(&self) -> impl Iterator<Item = &Matched> {
+        std::iter::once(&self.matched).chain(&self.also)
+    }
 }

@@ -1,8 +1,10 @@
 //! The corridor: every call walks through the same rooms in the same order, whichever door it came in by.
 //!
 //! ```text
-//! admit ─► resolve ─► decide ─► brake ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
+//! admit ─► resolve ─► (read) ─► decide ─► brake ─► hold ─► record ─► attach ─► forward ─► scrub ─► record
 //! ```
+//!
+//! Only where the request line does not say what is asked for, the body does, and is read ([`read`]).
 //!
 //! Two short ways end before `resolve`: what is sent to a provider's token endpoint is answered here
 //! ([`token`]), and a host that no tool has is none of these rooms' business ([`reach`]).
@@ -25,6 +27,7 @@ mod durable;
 mod forward;
 mod hold;
 mod reach;
+mod read;
 mod record;
 mod resolve;
 mod scrub;
@@ -85,6 +88,8 @@ pub(crate) struct Corridor {
     pub(crate) limits: Limits,
     /// Notes that run beside the calls they are about.
     pub(crate) asides: Arc<Semaphore>,
+    /// Bodies that are held because a decision needs them.
+    pub(crate) readings: Arc<Semaphore>,
 }
 
 /// A call as a door hands it over.
@@ -253,6 +258,8 @@ async fn passage(
         Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved)),
     };
     trail.exchange = Some(resolved.exchange.clone());
+    let (resolved, body) = corridor.read(resolved, &headers, body).await?;
+    trail.exchange = Some(resolved.exchange.clone());
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
     let (braked, body) = corridor.brake(&admitted, &confirmed.resolved, &headers, body).await?;
@@ -262,7 +269,7 @@ async fn passage(
     if let Some(durable) = &durable {
         durable.mark.mark(&confirmed.resolved.exchange).await?;
     }
-    let recorded = record::intent(&corridor.ledger, &confirmed.resolved.exchange, &holding.awake).await?;
+    let recorded = record::intent(&corridor.ledger, &confirmed.resolved, &holding.awake).await?;
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
     let shares = (share, braked);

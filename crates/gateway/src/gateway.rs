@@ -132,6 +132,7 @@ impl Gateway {
         let follows = tokio::spawn(async move { fed.follow(store).await });
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
         let asides = Arc::new(Semaphore::new(limits.asides_max));
+        let readings = Arc::new(Semaphore::new(limits.readings_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let brakes = Arc::new(Brakes::new(&limits, parts.rules));
         let corridor = Corridor {
@@ -146,6 +147,7 @@ impl Gateway {
             entropy: Arc::clone(&entropy),
             limits,
             asides,
+            readings,
         };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();

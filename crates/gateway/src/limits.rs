@@ -43,6 +43,13 @@ pub struct Limits {
     pub head_within: Duration,
     /// A body that does not move, either way, because nobody sends or nobody reads. Long polls and thoughtful models pause for minutes.
     pub body_idle: Duration,
+    /// A body that must be read before a decision: a GraphQL query with all its fragments has a few KiB, and a long
+    /// text in a mutation fits many times.
+    pub read_max_bytes: usize,
+    /// How long such a body may take to come: it is a few packets.
+    pub read_within: Duration,
+    /// Such bodies at once: 32 MiB with the largest ones. Each is let go when its answer begins.
+    pub readings_max: usize,
     /// A connection to a tool, TLS included.
     pub connect_within: Duration,
     /// The head of a tool's answer: SDKs of language models wait for ten minutes by default.
@@ -110,6 +117,9 @@ impl Default for Limits {
             stranger_within: Duration::from_secs(10),
             head_within: Duration::from_secs(30),
             body_idle: Duration::from_secs(300),
+            read_max_bytes: 256 * 1024,
+            read_within: Duration::from_secs(10),
+            readings_max: 128,
             connect_within: Duration::from_secs(10),
             answer_within: Duration::from_secs(600),
             patience: Duration::from_secs(20),

@@ -43,6 +43,8 @@ pub(crate) fn intent(
         path: keys.digest(Of::Path, target.path.as_bytes()),
         query: target.query.as_ref().map(|query| keys.digest(Of::Query, query.as_bytes())),
         resource: matched.resource.as_ref().map(|resource| keys.digest(Of::Resource, resource.as_bytes())),
+        also: exchange.also.iter().map(|also| also.operation.clone()).collect(),
+        body: facts.body,
     }))
 }
 

@@ -38,12 +38,14 @@ impl HostName {
 }
 
 /// What an intent says besides the exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IntentFacts {
     /// The wake that the lease belongs to.
     pub wake: Option<WakeId>,
     /// How sure the keeper is of who woke.
     pub assurance: Option<Assurance>,
+    /// Keyed hash of the body, where it was read before it was decided.
+    pub body: Option<Digest>,
 }
 
 /// What came of a call.

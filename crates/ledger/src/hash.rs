@@ -74,7 +74,7 @@ impl LedgerKeys {
     /// The hash of the canonical head: host, target and what the catalogue made of it, as policy saw
     /// them. No header is part of an exchange, so no credential is.
     pub(crate) fn head(&self, exchange: &Exchange) -> Result<Digest, LedgerError> {
-        let seen = (&exchange.host, &exchange.target, &exchange.matched);
+        let seen = (&exchange.host, &exchange.target, &exchange.matched, &exchange.also);
         let bytes =
             serde_json::to_vec(&seen).map_err(|_| LedgerError::NotWritten(io::ErrorKind::InvalidData))?;
         Ok(self.digest(Of::Head, &bytes))

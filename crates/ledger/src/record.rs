@@ -175,6 +175,12 @@ pub struct Intent {
     /// Keyed hash of the resource, where one is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<Digest>,
+    /// What its body asks for besides the operation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<OperationId>,
+    /// Keyed hash of the body, where it was read before it was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Digest>,
 }
 
 /// What came of a call.

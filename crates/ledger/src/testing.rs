@@ -122,6 +122,7 @@ pub(crate) fn exchange(call: u8, effect: Effect) -> Exchange {
             resource: Some("acme/resource-canary".to_owned()),
             template: "/repos/{owner}/{repo}".to_owned(),
         },
+        also: Vec::new(),
     }
 }
 

@@ -197,15 +197,19 @@ impl Decider {
         Ok(Self { policies, authorizer: Authorizer::new(), cache: Cache::new(CACHE_MAX_ENTRIES) })
     }
 
-    /// Decides one call.
+    /// Decides one call: on everything that it asks for, and it is allowed where all of that is.
     ///
     /// # Errors
     /// [`Denied`], for whatever is not shown to be allowed.
     pub fn decide(&self, question: &Question<'_>) -> Result<Permit, Denied> {
-        let facts = Facts::of(question).ok_or(Denied::because(Reason::Missing))?;
-        let reads_time = self.slice(&facts).reads_time;
-        self.verdict(facts, question.now)?;
-        let until = if reads_time { question.now } else { question.changes_at() };
+        let mut until = question.changes_at();
+        for matched in question.exchange.every() {
+            let facts = Facts::of(question, matched).ok_or(Denied::because(Reason::Missing))?;
+            if self.slice(&facts).reads_time {
+                until = question.now;
+            }
+            self.verdict(facts, question.now)?;
+        }
         Ok(Permit { exchange: question.exchange.clone(), at: question.now, until })
     }
 

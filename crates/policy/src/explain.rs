@@ -24,7 +24,7 @@ impl Decider {
     /// Explains one decision. The cache is neither asked nor filled.
     #[must_use]
     pub fn explain(&self, question: &Question<'_>) -> Explanation {
-        let Some(facts) = Facts::of(question) else {
+        let Some(facts) = Facts::of(question, &question.exchange.matched) else {
             return Explanation {
                 denied: Some(Reason::Missing),
                 policies: Vec::new(),

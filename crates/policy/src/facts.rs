@@ -134,18 +134,17 @@ pub struct ConnectionFacts {
 }
 
 impl Facts {
-    /// The facts of a question; none where a row is missing. Time is turned into facts here, before the
+    /// The facts of a question about one of the things that the call asks for; none where a row is missing. Time is turned into facts here, before the
     /// cache is asked, so nothing remembered outlives an end.
-    pub(crate) fn of(question: &Question<'_>) -> Option<Self> {
+    pub(crate) fn of(question: &Question<'_>, matched: &Matched) -> Option<Self> {
         let exchange = question.exchange;
         let (agent, task) = (question.agent?, question.task?);
         let (grant, connection) = (question.grant?, question.connection?);
-        let matched = &exchange.matched;
         let covered = grant.covers(&matched.operation, matched.effect, matched.resource.as_deref());
         let bound =
             connection.hosts.contains(&exchange.host) && exchange.host.covers_path(&exchange.target.path);
         Some(Self {
-            asked: Asked::of(question),
+            asked: Asked::of(question, matched),
             agent: AgentFacts {
                 id: agent.id,
                 tenant: agent.tenant,
@@ -192,7 +191,7 @@ impl Facts {
 }
 
 impl Asked {
-    fn of(question: &Question<'_>) -> Self {
+    fn of(question: &Question<'_>, matched: &Matched) -> Self {
         let exchange = question.exchange;
         Self {
             tenant: exchange.caller.tenant,
@@ -203,7 +202,7 @@ impl Asked {
             tool: exchange.tool.clone(),
             host: exchange.host.host.clone(),
             method: exchange.target.method.clone(),
-            matched: exchange.matched.clone(),
+            matched: matched.clone(),
         }
     }
 }

@@ -77,7 +77,7 @@ impl Manifest {
                 self.listed(operation, template, &path)
             }
             _ if target.upgrade.is_some() => Err(MatchError::Upgrade),
-            _ if may_be_credential(&near, &path) => Ok(unlisted(Effect::Credential)),
+            _ if self.may_be_credential(&near, &path) => Ok(unlisted(Effect::Credential)),
             None if !is_doubtful && listed.is_empty() => {
                 Ok(unlisted(self.effect_of_unlisted(&target.method)))
             }
@@ -93,6 +93,13 @@ impl Manifest {
             Some((operation, operation.paths.get(template)?))
         };
         places.filter_map(candidate).collect()
+    }
+
+    /// Whether any server could take the path for one of an operation on secrets.
+    fn may_be_credential(&self, near: &[Candidate<'_>], path: &[Cow<'_, str>]) -> bool {
+        let folded = careless(path);
+        let mut secret = near.iter().filter(|(operation, _)| self.is_about_secrets(operation));
+        secret.any(|(_, template)| template.matched(path).is_some() || template.resembles(&folded))
     }
 
     fn listed(
@@ -218,13 +225,6 @@ impl Operation {
     fn excludes(&self, other: &Self) -> bool {
         self.query.iter().any(|(name, value)| other.query.get(name).is_some_and(|theirs| theirs != value))
     }
-}
-
-/// Whether any server could take the path for one of an operation of effect `credential`.
-fn may_be_credential(near: &[Candidate<'_>], path: &[Cow<'_, str>]) -> bool {
-    let folded = careless(path);
-    let mut secret = near.iter().filter(|(operation, _)| operation.effect == Effect::Credential);
-    secret.any(|(_, template)| template.matched(path).is_some() || template.resembles(&folded))
 }
 
 /// The candidate that is narrower than every other one.

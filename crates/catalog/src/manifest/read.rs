@@ -1,8 +1,8 @@
 //! TOML → manifest, with every finding at once.
 
 use super::{
-    Accept, Account, Host, HostPattern, Manifest, Operation, PathTemplate, Provenance, ResourceRule,
-    ResourceTemplate, environment, hosts, index::PathIndex,
+    Accept, Account, BodyKind, Host, HostPattern, Manifest, Operation, PathTemplate, Provenance,
+    ResourceRule, ResourceTemplate, environment, hosts, index::PathIndex, roots,
 };
 use crate::{
     canonical,
@@ -27,7 +27,7 @@ const SCHEMES: &[(&str, Scheme)] = &[("https", Scheme::Https), ("http", Scheme::
 
 const UPGRADES: &[(&str, Upgrade)] = &[("websocket", Upgrade::WebSocket)];
 
-const EFFECTS: &[(&str, Effect)] = &[
+pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("read", Effect::Read),
     ("write", Effect::Write),
     ("destructive", Effect::Destructive),
@@ -35,7 +35,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("credential", Effect::Credential),
 ];
 
-const SENSITIVITIES: &[(&str, Sensitivity)] =
+pub(super) const SENSITIVITIES: &[(&str, Sensitivity)] =
     &[("low", Sensitivity::Low), ("medium", Sensitivity::Medium), ("high", Sensitivity::High)];
 
 /// An operation, and where it stands in the file.
@@ -67,6 +67,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
     let hosts = all_hosts(source, fields);
     let accounts = each(fields.optional("account"), |value| account(value, &hosts));
     let operations = all_operations(source, fields, &hosts);
+    let roots = roots::read(source, fields, &operations);
     let provenance = fields.optional("source").and_then(|value| provenance(&value));
     Some(Manifest {
         name: name?,
@@ -85,6 +86,7 @@ fn manifest(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Manife
         accounts,
         index: PathIndex::new(&operations),
         operations,
+        roots,
         source: provenance,
     })
 }
@@ -391,6 +393,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
     let paths = each(fields.required("path"), |value| value.parsed(PathTemplate::parse));
     let query = fields.optional("query").map(|value| query(&value)).unwrap_or_default();
     let upgrade = fields.optional("upgrade").and_then(|value| upgrade(&value, &methods));
+    let body = fields.optional("body").and_then(|value| value.word(&[("graphql", BodyKind::Graphql)]));
     let effect = fields.required("effect").and_then(|value| value.word(EFFECTS));
     let sensitivity =
         fields.optional("sensitivity").and_then(|value| value.word(SENSITIVITIES)).unwrap_or_default();
@@ -419,6 +422,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
         paths,
         query,
         upgrade,
+        body,
         effect: effect?,
         sensitivity,
         resource,
@@ -442,7 +446,7 @@ fn is_under(path: &str, prefix: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn operation_id(value: &Value<'_, '_>) -> Option<OperationId> {
+pub(super) fn operation_id(value: &Value<'_, '_>) -> Option<OperationId> {
     let text = value.text()?;
     if is_operation_id(text) && !EFFECTS.iter().any(|(word, _)| *word == text) {
         return Some(OperationId(text.to_owned()));
@@ -544,7 +548,7 @@ fn clash(mine: &PathTemplate, theirs: &PathTemplate) -> String {
     )
 }
 
-fn each<T>(value: Option<Value<'_, '_>>, read: impl Fn(&Value<'_, '_>) -> Option<T>) -> Vec<T> {
+pub(super) fn each<T>(value: Option<Value<'_, '_>>, read: impl Fn(&Value<'_, '_>) -> Option<T>) -> Vec<T> {
     value.map(|value| value.one_or_more().iter().filter_map(read).collect()).unwrap_or_default()
 }
 
@@ -568,7 +572,7 @@ fn word(value: &Value<'_, '_>) -> Option<String> {
     sound.then(|| text.to_owned())
 }
 
-fn page(value: &Value<'_, '_>) -> Option<String> {
+pub(super) fn page(value: &Value<'_, '_>) -> Option<String> {
     let text = line(value)?;
     if text.starts_with("https://") && !text.contains(' ') {
         return Some(text);

@@ -157,7 +157,7 @@ impl Manifest {
         }
         for selector in &grant.operations {
             if let Selector::Operation(id) = selector {
-                self.operation(id).ok_or_else(|| self.unknown_operation(id))?;
+                self.lists(id).then_some(()).ok_or_else(|| self.unknown_operation(id))?;
             }
         }
         if grant.resource.is_all() {
@@ -167,7 +167,7 @@ impl Manifest {
     }
 
     fn unknown_operation(&self, id: &OperationId) -> GrantError {
-        let ids = self.operations.iter().map(|operation| operation.id.0.as_str());
+        let ids = self.ids().map(|(id, _)| id.0.as_str());
         let hint = match suggest::nearest(&id.0, ids) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("`nightlatch tool show {}` lists them", self.name),

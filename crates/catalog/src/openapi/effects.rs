@@ -247,6 +247,21 @@ pub(super) struct Said<'d> {
     pub(super) stated: Option<Effect>,
 }
 
+/// What a name alone says.
+pub(super) fn of_name(method: &str, id: &str) -> Effect {
+    let said = Said {
+        method,
+        id,
+        literals: Vec::new(),
+        variables: Vec::new(),
+        tags: Vec::new(),
+        summary: "",
+        scopes: Vec::new(),
+        stated: None,
+    };
+    said.effect()
+}
+
 impl Said<'_> {
     /// What it does, at the worst.
     pub(super) fn effect(&self) -> Effect {

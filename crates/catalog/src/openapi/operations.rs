@@ -150,6 +150,7 @@ impl<'d> Operations<'d> {
             methods: vec![item.method.clone()],
             paths: vec![held.template.clone()],
             query: held.query.clone(),
+            body: None,
             effect,
             sensitivity,
             resource: None,

@@ -146,6 +146,7 @@ impl Control {
                 .ok_or_else(|| ControlError::BadRequest(format!("the connection has no host `~{route}`")))?,
             target,
             matched,
+            also: Vec::new(),
         })
     }
 }

@@ -16,6 +16,7 @@ use nightlatch_domain::{
     task::Assurance,
 };
 use nightlatch_policy::Permit;
+use std::sync::Arc;
 
 /// A call that may leave, and by what it may.
 pub(crate) struct Confirmed {
@@ -71,6 +72,12 @@ impl Corridor {
             target: exchange.target.clone(),
         };
         let resolved = resolve::resolve(&admitted, &tables, addressed, headers, exchange.call, exchange.at)?;
+        let resolved = match &confirmed.resolved.read {
+            Some(read) => {
+                resolved.reading(Arc::clone(read)).map_err(|problem| problem.of_tool(&exchange.tool))?
+            }
+            None => resolved,
+        };
         if resolved.exchange != *exchange {
             let changed = Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool);
             return Err(changed.retry_after(1));

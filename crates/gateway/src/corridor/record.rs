@@ -4,7 +4,7 @@
 //! ledger cannot be written, the call is refused with that, whatever it would have been: a record that is
 //! dropped under load is a way in.
 
-use super::{body::Counted, brake::Braked, forward::Shown};
+use super::{body::Counted, brake::Braked, forward::Shown, resolve::Resolved};
 use crate::{
     peer::Peer,
     running::{Admitted, Entered},
@@ -30,9 +30,13 @@ use std::sync::Arc;
 
 /// # Errors
 /// [`ProblemKind::LedgerUnavailable`]: nothing may leave.
-pub(crate) async fn intent(ledger: &Ledger, exchange: &Exchange, awake: &Awake) -> Result<Recorded, Problem> {
-    let facts = IntentFacts { wake: Some(awake.wake()), assurance: Some(awake.assurance()) };
-    ledger.intent(exchange, facts).await.map_err(|_| unavailable())
+pub(crate) async fn intent(ledger: &Ledger, resolved: &Resolved, awake: &Awake) -> Result<Recorded, Problem> {
+    let facts = IntentFacts {
+        wake: Some(awake.wake()),
+        assurance: Some(awake.assurance()),
+        body: resolved.read.as_ref().map(|read| read.digest.clone()),
+    };
+    ledger.intent(&resolved.exchange, facts).await.map_err(|_| unavailable())
 }
 
 fn unavailable() -> Problem {

@@ -6,7 +6,7 @@
 
 mod carriers;
 
-use super::admit::Admitted;
+use super::{admit::Admitted, read::Read};
 use crate::{
     directory::{Named, Part, Tables},
     doors::Addressed,
@@ -35,6 +35,8 @@ pub(crate) struct Resolved {
     pub(crate) connection: Arc<Connection>,
     /// The field in which the reference stood. It goes no further.
     pub(crate) field: HeaderName,
+    /// Its body, where that had to be read.
+    pub(crate) read: Option<Arc<Read>>,
 }
 
 /// Why a call is no call.
@@ -104,8 +106,9 @@ pub(crate) fn resolve(
         host,
         target,
         matched,
+        also: Vec::new(),
     };
-    Ok(Resolved { exchange, manifest, task, grant, connection, field: presented.field })
+    Ok(Resolved { exchange, manifest, task, grant, connection, field: presented.field, read: None })
 }
 
 /// Which part of an origin a request means: at one tool, the narrowest that covers the path; among several

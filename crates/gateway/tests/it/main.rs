@@ -23,6 +23,7 @@ mod door;
 mod ending;
 mod frames;
 mod framing;
+mod graphql;
 mod identity;
 mod keeper;
 mod limits;

@@ -109,6 +109,7 @@ pub(crate) fn allowed() -> Case {
                 resource: Some("acme/site".into()),
                 template: "/repos/{owner}/{repo}".into(),
             },
+            also: Vec::new(),
         },
         agent: Agent {
             tenant,

@@ -202,7 +202,7 @@ fn linear_requests_are_told_apart() {
         &[
             ("", "POST /graphql", "graphql admin"),
             ("", "GET /graphql?query={viewer{id}}", "graphql admin"),
-            ("", "POST /GraphQL", "unlisted admin"),
+            ("", "POST /GraphQL", "unlisted credential"),
             ("", "POST /oauth/token", "oauth.token credential"),
             ("", "POST /oauth/revoke/", "unlisted credential"),
             ("", "POST /mcp", "unlisted admin"),

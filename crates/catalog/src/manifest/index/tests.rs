@@ -13,6 +13,7 @@ fn operation(number: usize, template: PathTemplate) -> Operation {
         methods: vec!["GET".into()],
         paths: vec![template],
         query: BTreeMap::new(),
+        body: None,
         effect: Effect::Read,
         sensitivity: Sensitivity::Medium,
         resource: None,
