@@ -39,6 +39,17 @@ pub enum RootType {
     Mutation,
 }
 
+impl RootType {
+    /// The word for it in documents and manifests.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Mutation => "mutation",
+        }
+    }
+}
+
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {

@@ -59,6 +59,7 @@
 //! operation lists is refused, whatever `safe_methods` says.
 
 mod credentials;
+mod difference;
 mod environment;
 mod hosts;
 mod index;
@@ -72,6 +73,7 @@ pub use credentials::{
     CREDENTIAL_HEADERS, CREDENTIAL_QUERY, CREDENTIAL_SUBPROTOCOLS, OVERRIDE_QUERY, QueryFault, folded,
     is_same_folded,
 };
+pub use difference::{Act, Difference};
 pub use environment::EnvironmentError;
 pub use hosts::{ChosenHost, ChosenHostError, HostError, HostPattern};
 pub use matching::MatchError;

@@ -19,7 +19,10 @@ pub use connections::{
 pub use ledger::{CallStory, LedgerRecord, LedgerVerdict};
 pub use policy::{Explain, Explanation, PolicyView};
 pub use server::{AlarmView, ApiProblem, HealthReport, IntakeKey, Ping, Stopping, TicketView};
-pub use tools::{AddTool, OperationView, ProfileSummary, ProfileView, ToolSummary, ToolView};
+pub use tools::{
+    ActView, AddTool, ChangedAct, GrantChange, OperationView, ProfileSummary, ProfileView, SourceView,
+    ToolDifference, ToolSummary, ToolView,
+};
 pub use work::{
     AddAgent, AddGrant, AgentView, EnrolmentIssued, EnrolmentView, GrantView, IssueEnrolment, OpenTask,
     TaskView, WakeView,

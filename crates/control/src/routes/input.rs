@@ -13,8 +13,8 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::{sync::Arc, time::Duration};
 
-/// The largest body: a manifest of two mebibytes is the largest thing that is sent, JSON escapes included.
-pub(crate) const BODY_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+/// The largest body: a manifest of eight mebibytes is the largest thing that is sent, JSON escapes included.
+pub(crate) const BODY_LIMIT_BYTES: usize = 16 * 1024 * 1024;
 /// How long a body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 

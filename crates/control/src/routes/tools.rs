@@ -1,8 +1,10 @@
 //! Tools and provider profiles, as the catalogue has them.
 
+pub(super) mod compare;
+
 use super::input::Input;
 use crate::{
-    api::{AddTool, OperationView, ProfileSummary, ProfileView, ToolSummary, ToolView},
+    api::{AddTool, OperationView, ProfileSummary, ProfileView, SourceView, ToolSummary, ToolView},
     control::Control,
     error::ControlError,
     find::missing,
@@ -13,10 +15,14 @@ use axum::{
 };
 use nightlatch_catalog::{
     builtin,
-    manifest::{Manifest, Operation},
+    manifest::{Manifest, Operation, Provenance, Root},
     profile::{Endpoint, Profile},
 };
-use nightlatch_domain::{ports::store::ToolRow, sealed::ClientAuth, tool::Name};
+use nightlatch_domain::{
+    ports::store::ToolRow,
+    sealed::ClientAuth,
+    tool::{Name, Sensitivity},
+};
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::sync::Arc;
 
@@ -46,7 +52,13 @@ pub(super) async fn add(
     let refuse = |error: &dyn std::fmt::Display| ControlError::BadFile(error.to_string());
     let manifest = Manifest::parse(&asked.file, &asked.manifest).map_err(|error| refuse(&error))?;
     let name = manifest.name.clone();
-    if control.store.tools(control.tenant.id).await?.iter().any(|row| row.name == name) {
+    let there = control.added_text(&name).await?;
+    let fingerprint = there.as_deref().map_or_else(|| compare::NOTHING.to_owned(), compare::fingerprint);
+    if asked.replaces.is_some_and(|replaces| replaces != fingerprint) {
+        let what = format!("`{name}` is not what it was when you looked; look at the difference again");
+        return Err(ControlError::BadRequest(what));
+    }
+    if there.is_some() {
         return control.replace_tool(manifest, asked.manifest).await;
     }
     let mut catalogue = control.catalogue().await?;
@@ -105,7 +117,8 @@ impl Control {
             docs: manifest.docs.clone(),
             scopes: manifest.scopes.clone(),
             needs_host: manifest.hosts.iter().any(|host| host.host.exact().is_none()),
-            operations: manifest.operations.iter().map(operation).collect(),
+            source: manifest.source.as_ref().map(source_view),
+            operations: operations(manifest),
             facts: serde_json::to_value(manifest).map_err(|_| ControlError::Internal)?,
             text: added,
         })
@@ -125,25 +138,58 @@ fn summary(manifest: &Manifest, profile: Option<&Profile>) -> ToolSummary {
         hosts: manifest.hosts.iter().map(|host| host.host.to_string()).collect(),
         connect: ways.iter().filter(|(there, _)| *there).map(|(_, way)| (*way).to_owned()).collect(),
         profile: manifest.profile.clone(),
-        operations: u32::try_from(manifest.operations.len()).unwrap_or(u32::MAX),
+        operations: u32::try_from(manifest.operations.len() + manifest.roots.len()).unwrap_or(u32::MAX),
+    }
+}
+
+fn source_view(source: &Provenance) -> SourceView {
+    SourceView {
+        kind: source.kind.clone(),
+        file: source.file.clone(),
+        title: source.title.clone(),
+        version: source.version.clone(),
+        sha256: source.sha256.clone(),
+    }
+}
+
+/// What a request line says, then what the root fields of a GraphQL body say.
+fn operations(manifest: &Manifest) -> Vec<OperationView> {
+    manifest.operations.iter().map(operation).chain(manifest.roots.iter().map(root)).collect()
+}
+
+const fn sensitivity(of: Sensitivity) -> &'static str {
+    match of {
+        Sensitivity::Low => "low",
+        Sensitivity::Medium => "medium",
+        Sensitivity::High => "high",
+    }
+}
+
+fn root(root: &Root) -> OperationView {
+    OperationView {
+        id: root.id.to_string(),
+        effect: root.effect.to_string(),
+        sensitivity: sensitivity(root.sensitivity).to_owned(),
+        methods: vec![root.on.as_str().to_owned()],
+        paths: root.fields.clone(),
+        resource: None,
+        page: root.page.clone(),
+        upgrade: None,
+        deprecated: false,
     }
 }
 
 fn operation(operation: &Operation) -> OperationView {
-    let sensitivity = match operation.sensitivity {
-        nightlatch_domain::tool::Sensitivity::Low => "low",
-        nightlatch_domain::tool::Sensitivity::Medium => "medium",
-        nightlatch_domain::tool::Sensitivity::High => "high",
-    };
     OperationView {
         id: operation.id.to_string(),
         effect: operation.effect.to_string(),
-        sensitivity: sensitivity.to_owned(),
+        sensitivity: sensitivity(operation.sensitivity).to_owned(),
         methods: operation.methods.clone(),
         paths: operation.paths.iter().map(ToString::to_string).collect(),
         upgrade: operation.upgrade.map(|upgrade| upgrade.as_str().to_owned()),
         resource: operation.resource.as_ref().map(|resource| resource.as_str().to_owned()),
         page: operation.page.clone(),
+        deprecated: operation.deprecated,
     }
 }
 

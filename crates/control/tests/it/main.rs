@@ -13,4 +13,5 @@ mod api;
 mod document;
 mod redirects;
 mod serving;
+mod tools;
 mod world;

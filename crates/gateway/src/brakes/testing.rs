@@ -44,5 +44,6 @@ pub(super) fn exchange(agent: u8, connection: u8) -> Exchange {
             resource: None,
             template: "/things".into(),
         },
+        also: Vec::new(),
     }
 }

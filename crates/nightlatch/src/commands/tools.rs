@@ -1,5 +1,7 @@
 //! `tool list|show|add|check` and `profile list|show|check`.
 
+mod import;
+
 use super::{Seat, text_of};
 use crate::{
     cli::{ProfileCommand, ToolCommand},
@@ -8,7 +10,7 @@ use crate::{
 };
 use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_control::{
-    api::{AddTool, OperationView, ProfileSummary, ProfileView, ToolSummary, ToolView},
+    api::{OperationView, ProfileSummary, ProfileView, SourceView, ToolSummary, ToolView},
     client::segment,
 };
 use serde::Serialize;
@@ -32,15 +34,7 @@ pub(super) async fn run(seat: &Seat, command: ToolCommand) -> Result<(), Failure
             let view: ToolView = seat.client()?.get(&format!("/v1/tools/{}", segment(tool.as_str()))).await?;
             seat.output.result(&view, show)
         }
-        ToolCommand::Add { file } => {
-            let request = AddTool { manifest: text_of(&file)?, file: file.display().to_string() };
-            let view: ToolView = seat.client()?.post("/v1/tools", &request).await?;
-            seat.output.result(&view, |view| {
-                format!("added {} ({} operations)", view.tool.name, view.tool.operations)
-            })?;
-            seat.output.next(format!("next: nightlatch connect {}", view.tool.name));
-            Ok(())
-        }
+        ToolCommand::Add(asked) => import::run(seat, asked).await,
         ToolCommand::Check { file } => {
             let manifest =
                 Manifest::parse(&file.display().to_string(), &text_of(&file)?).map_err(bad_file)?;
@@ -97,6 +91,7 @@ fn show(view: &ToolView) -> String {
         ("tool", tool.name.to_string()),
         ("title", tool.title.clone()),
         ("docs", view.docs.clone()),
+        ("source", or_dash(view.source.as_ref().map(source).as_ref())),
         ("connect by", tool.connect.join(", ")),
         ("hosts", tool.hosts.join(", ")),
         ("profile", or_dash(tool.profile.as_ref())),
@@ -118,6 +113,12 @@ fn show(view: &ToolView) -> String {
 fn request(operation: &OperationView) -> String {
     let upgrade = operation.upgrade.as_ref().map(|upgrade| format!(" ({upgrade})")).unwrap_or_default();
     format!("{}{upgrade} {}", operation.methods.join(","), operation.paths.join(" "))
+}
+
+fn source(source: &SourceView) -> String {
+    let title = [source.title.as_deref(), source.version.as_deref()];
+    let title: Vec<&str> = title.into_iter().flatten().collect();
+    format!("{} ({}, SHA-256 {})", title.join(" "), source.file, source.sha256)
 }
 
 fn list_profiles(profiles: &[ProfileSummary]) -> String {

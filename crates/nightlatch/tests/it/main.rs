@@ -19,6 +19,7 @@ mod faults;
 mod first_call;
 mod forged;
 mod hostile;
+mod imported;
 mod oauth;
 mod proxy;
 mod references;

@@ -2,6 +2,7 @@
 
 use crate::case::{Case, HOUR, NOW, allowed, at, decider, name};
 use nightlatch_domain::{
+    exchange::Matched,
     id::{ConnectionId, GrantId, PrincipalId, TaskId, TenantId},
     principal::AgentStatus,
     problem::ProblemKind,
@@ -45,6 +46,24 @@ fn a_permit_fits_the_very_call_and_no_other() {
         let mut other = allowed();
         spoil(&mut other);
         assert!(!permit.fits(&other.exchange));
+    }
+}
+
+/// A second thing that a call asks for, beside `repos.update`.
+fn asked_besides(case: &mut Case, id: &str, effect: Effect) {
+    let other = Matched { operation: OperationId(id.into()), effect, ..case.exchange.matched.clone() };
+    case.exchange.also.push(other);
+}
+
+#[test]
+fn everything_that_a_call_asks_for_must_be_allowed() {
+    let mut case = allowed();
+    asked_besides(&mut case, "repos.get", Effect::Read);
+    assert!(case.decide(&decider(&[])).is_ok());
+    let forbid = r#"forbid (principal, action == Action::"read", resource in Tool::"github");"#;
+    assert_eq!(case.decide(&decider(&[forbid])).unwrap_err().reason, Reason::Forbidden);
+    for effect in [Effect::Destructive, Effect::Admin, Effect::Credential] {
+        assert_eq!(refused(|case| asked_besides(case, "other", effect)), Reason::NotCovered, "{effect}");
     }
 }
 
