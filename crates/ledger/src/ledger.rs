@@ -278,12 +278,12 @@ impl Ledger {
         read::tail(&self.inner.folder, limit, filter)
     }
 
-    /// Those of these calls that have an intent. Reads files: not on a thread that serves.
+    /// Those of these calls that have an intent, and no outcome which says that nothing left. Reads files: not on a thread that serves.
     ///
     /// # Errors
     /// [`LedgerError::File`] or [`LedgerError::Unreadable`].
-    pub fn intended(&self, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
-        read::intended(&self.inner.folder, calls)
+    pub fn perhaps_sent(&self, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
+        read::perhaps_sent(&self.inner.folder, calls)
     }
 
     /// What happened since then that a human should hear of, oldest first; of each name the last 64.

@@ -5,13 +5,14 @@
 
 use crate::{
     LedgerError,
-    record::{Entry, EventName, Kind, Record},
+    record::{Entry, EventName, Kind, Outcome, Record},
     recover::first_seq,
     segments::{SEGMENT_MAX_BYTES, Segment, failed, list},
 };
 use nightlatch_domain::{
     clock::Timestamp,
     id::{CallId, TenantId},
+    problem::ProblemKind,
 };
 use std::{collections::BTreeSet, fs::File, io::Read, ops::ControlFlow, path::Path, time::Duration};
 
@@ -111,21 +112,26 @@ pub fn of_call(folder: &Path, call: CallId) -> Result<Vec<Record>, LedgerError> 
     Ok(found)
 }
 
-/// Those of these calls that have an intent. Goes back as far as the oldest of them, by the time in its id.
+/// Those of these calls that may have been sent: they have an intent, and no outcome says that nothing left. Goes back
+/// as far as the oldest of them, by the time in its id.
 ///
 /// # Errors
 /// [`LedgerError::File`] or [`LedgerError::Unreadable`].
-pub fn intended(folder: &Path, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
-    let (Some(oldest), mut found) = (calls.iter().map(CallId::time).min(), BTreeSet::new()) else {
-        return Ok(BTreeSet::new());
-    };
+pub fn perhaps_sent(folder: &Path, calls: &BTreeSet<CallId>) -> Result<BTreeSet<CallId>, LedgerError> {
+    let (mut unsent, mut found) = (BTreeSet::new(), BTreeSet::new());
+    let Some(oldest) = calls.iter().map(CallId::time).min() else { return Ok(found) };
     for segment in list(folder)?.iter().rev() {
         let flow = segment_backwards(segment, &mut |segment, line| {
             let record = parse(segment, line)?;
-            if let Entry::Intent(intent) = &record.entry
-                && calls.contains(&intent.call)
-            {
-                found.insert(intent.call);
+            match &record.entry {
+                // From the end: an outcome is met before its intent.
+                Entry::Outcome(outcome) if calls.contains(&outcome.call) && says_unsent(outcome) => {
+                    unsent.insert(outcome.intent);
+                }
+                Entry::Intent(intent) if calls.contains(&intent.call) && !unsent.contains(&record.seq) => {
+                    found.insert(intent.call);
+                }
+                _ => {}
             }
             // A clock that was set back a little in between must not end the search.
             let is_before = record.at < oldest.minus(SLACK);
@@ -136,6 +142,11 @@ pub fn intended(folder: &Path, calls: &BTreeSet<CallId>) -> Result<BTreeSet<Call
         }
     }
     Ok(found)
+}
+
+fn says_unsent(outcome: &Outcome) -> bool {
+    let problem = outcome.problem.as_deref().and_then(ProblemKind::of_slug);
+    outcome.status.is_none() && problem.is_some_and(|problem| !problem.perhaps_sent())
 }
 
 /// The last `limit` alarms since then, oldest first.

@@ -2,7 +2,7 @@
 //!
 //! A mark without an end is a crash: what may not be repeated ends as unknown. A queued call was never marked, if the
 //! database is the one that was written; a restored or edited one may say so of a call that was sent. The ledger
-//! knows: an intent of a call that counts as queued ends it as unknown too.
+//! knows: an intent of a call that counts as queued ends it as unknown too, unless its outcome says that nothing left.
 
 use super::{Calls, Ending, worker::end};
 use crate::gateway::Shared;
@@ -31,7 +31,7 @@ pub(super) async fn recover(shared: &Shared) {
         }
     }
     let unsent: BTreeSet<CallId> = queued.iter().copied().map(|place| place.call).collect();
-    for call in intended(shared, unsent).await {
+    for call in perhaps_sent(shared, unsent).await {
         if let Some(place) = queued.iter().find(|place| place.call == call) {
             end(calls, *place, &Ending::unknown(None)).await;
         }
@@ -69,13 +69,13 @@ async fn look(calls: &Calls, row: CallRow) -> Option<CallPlace> {
     None
 }
 
-/// Those of these calls that the ledger has an intent of. Where it cannot be read, all of them may have one.
-async fn intended(shared: &Shared, calls: BTreeSet<CallId>) -> BTreeSet<CallId> {
+/// Those of these calls that were perhaps sent, by the ledger. Where it cannot be read, all of them may have been.
+async fn perhaps_sent(shared: &Shared, calls: BTreeSet<CallId>) -> BTreeSet<CallId> {
     if calls.is_empty() {
         return calls;
     }
     let (ledger, asked) = (shared.corridor.ledger.clone(), calls.clone());
-    let found = tokio::task::spawn_blocking(move || ledger.intended(&asked)).await;
+    let found = tokio::task::spawn_blocking(move || ledger.perhaps_sent(&asked)).await;
     match found {
         Ok(Ok(found)) => found,
         _ => {

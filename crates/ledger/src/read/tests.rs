@@ -1,10 +1,10 @@
 //! Records are found from the end, over all files, and a line that is being written is no record.
 
-use super::{Filter, alarms, of_call, record, tail};
+use super::{Filter, alarms, of_call, perhaps_sent, record, tail};
 use crate::{
-    LedgerError,
+    LedgerError, Recorded,
     disk::{Disk, Folder},
-    facts::{EventFacts, FindingFacts, IntentFacts},
+    facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts},
     record::{Entry, EventName, FindingKind, Kind},
     recover::beginning,
     testing::{entry, exchange, id, keys},
@@ -13,6 +13,7 @@ use crate::{
 use nightlatch_domain::{
     clock::Timestamp,
     id::{CallId, TenantId},
+    problem::ProblemKind,
     tool::Effect,
 };
 use std::{fs::OpenOptions, io::Write};
@@ -116,4 +117,30 @@ fn a_folder_that_is_missing_is_an_error_and_not_an_empty_ledger() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("none");
     assert!(matches!(tail(&missing, 1, &Filter::default()), Err(LedgerError::File(..))));
+}
+
+fn outcome(call: u8, intent: u64, status: Option<u16>, problem: Option<ProblemKind>) -> Entry {
+    let recorded = Recorded { tenant: id!(TenantId, 1), call: id!(CallId, call), seq: intent };
+    crate::entries::outcome(&recorded, OutcomeFacts { status, problem, ..OutcomeFacts::default() })
+}
+
+#[test]
+fn a_call_was_perhaps_sent_unless_each_outcome_says_that_nothing_left() {
+    let unreachable = Some(ProblemKind::UpstreamUnreachable);
+    let folder = ledger(vec![
+        intent(1), // 1: no outcome
+        intent(2), // 2: answered
+        outcome(2, 2, Some(200), None),
+        intent(3), // 4: not sent
+        outcome(3, 4, None, unreachable),
+        intent(4), // 6: not sent, then nobody knows
+        outcome(4, 6, None, unreachable),
+        intent(4), // 8
+        outcome(4, 8, None, Some(ProblemKind::UpstreamTimeout)),
+        intent(5), // 10: nobody asks
+    ]);
+    let asked = [1, 2, 3, 4, 6].map(|call| id!(CallId, call)).into();
+    let found = perhaps_sent(folder.path(), &asked).unwrap();
+    assert_eq!(found, [1, 2, 4].map(|call| id!(CallId, call)).into());
+    assert!(perhaps_sent(folder.path(), &[].into()).unwrap().is_empty());
 }
