@@ -20,6 +20,7 @@ mod rivals;
 
 use crate::machine::{Fault, Outcome};
 
+pub(crate) use child::Child;
 pub(crate) use icount::check as icount;
 
 /// Rounds of a whole run, and of one that only shows that everything works.

@@ -8,6 +8,7 @@ mod arrows;
 mod attacks;
 mod bans;
 mod bench;
+mod fuzz;
 mod licence;
 mod machine;
 mod parts;
@@ -32,7 +33,9 @@ usage: cargo xtask <what>
   parts check       start them, prove that they are what the tests take them for, end them
   bench corridor    what a call costs beside nginx, HAProxy, Envoy and mitmproxy [--rounds N | --quick]
   bench icount      instructions of each phase of a call under callgrind, and what changed
-  peers install     install the proxies that ours is held against; prints where each lies";
+  peers install     install the proxies that ours is held against; prints where each lies
+  peers framing     what nginx, HAProxy and Envoy make of our corpus of framing; writes `docs/framing.md`
+  fuzz [TARGET]     fuzz what reads bytes from outside, each target for a minute [--seconds N]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -58,6 +61,8 @@ fn dispatch(words: &[String]) -> Outcome {
         ["bench", "corridor", rest @ ..] => bench::corridor(rest),
         ["bench", "icount"] => bench::icount(),
         ["peers", "install"] => peers::show(),
+        ["peers", "framing"] => machine::stage("peers: framing", peers::framing),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["parts", "check"] => parts::start().map(drop),
         _ => Err(Fault::one(USAGE)),
     }

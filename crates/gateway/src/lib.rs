@@ -39,6 +39,8 @@ mod doors;
 mod error;
 mod fields;
 mod flight;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gateway;
 mod interception;
 pub mod limits;

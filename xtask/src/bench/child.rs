@@ -26,7 +26,7 @@ pub(super) fn pinned(core: usize, program: &Path) -> Command {
 
 /// A child process that is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     name: String,
     process: Process,
     log: PathBuf,
@@ -34,7 +34,7 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts a command; what it says goes to `NAME.log` in `folder`.
-    pub(super) fn start(name: &str, command: &mut Command, folder: &Path) -> Outcome<Self> {
+    pub(crate) fn start(name: &str, command: &mut Command, folder: &Path) -> Outcome<Self> {
         let log = folder.join(format!("{name}.log"));
         let failed = |error| Fault::one(format!("bench: cannot start `{name}`: {error}"));
         let file = File::create(&log).map_err(failed)?;
@@ -45,7 +45,7 @@ impl Child {
     }
 
     /// Waits until `ready` says so.
-    pub(super) fn until(&mut self, ready: impl Fn() -> bool) -> Outcome {
+    pub(crate) fn until(&mut self, ready: impl Fn() -> bool) -> Outcome {
         let begun = machine::moment();
         while !ready() {
             let ended = !matches!(self.process.try_wait(), Ok(None));

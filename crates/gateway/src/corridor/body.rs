@@ -150,12 +150,7 @@ impl Body for Upward {
                 Poll::Pending
             };
         };
-        // A frame of no length, of which HTTP/2 has as many as one likes, is no movement.
-        if !matches!(&frame, Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty)) {
-            self.standstill.moved();
-        } else if self.standstill.is_over(context) {
-            return Poll::Ready(Some(Err(BodyError::Idle)));
-        }
+        self.standstill.moved();
         Poll::Ready(match frame {
             None => {
                 self.counted.complete();

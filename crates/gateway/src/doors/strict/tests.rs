@@ -215,6 +215,33 @@ async fn at_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Outp
 }
 
 #[test]
+fn a_chunk_is_a_plain_size_and_so_many_bytes_and_nothing_stands_behind_the_last() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let said = |body: &str| {
+        let came = read(&[head.as_bytes(), body.as_bytes()]);
+        (came.passed.len() - head.len(), came.fault)
+    };
+    assert_eq!(said("3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"), (28, None));
+    for (body, passed, fault) in [
+        ("3;a\r\n", 1, Fault::Chunk),
+        ("3 \r\n", 1, Fault::Chunk),
+        ("03\r\n", 1, Fault::Chunk),
+        ("00\r\n", 1, Fault::Chunk),
+        ("\r\n", 0, Fault::Chunk),
+        ("3\n", 1, Fault::Chunk),
+        ("3\r\r\n", 2, Fault::Chunk),
+        ("1\r\naa", 4, Fault::Chunk),
+        ("1\r\na\n", 4, Fault::Chunk),
+        ("1234567890abcdef\r\n", 15, Fault::Chunk),
+        ("0\r\n\n", 3, Fault::Chunk),
+        ("0\r\n\r\r", 4, Fault::Chunk),
+        ("0\r\nX-Sum: 1\r\n\r\n", 3, Fault::Trailers),
+    ] {
+        assert_eq!(said(body), (passed, Some(fault)), "{body:?}");
+    }
+}
+
+#[test]
 fn what_stands_for_a_fault_comes_through_from_nobody() {
     for stand_in in ["REFUSED * HTTP/1.1\r\n\r\n", "REFUSED * HTTP/1.1\r\nHost: a.test\r\n\r\n"] {
         assert_eq!(read(&[stand_in.as_bytes()]).fault, Some(Fault::Target));
