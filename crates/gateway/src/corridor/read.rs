@@ -55,7 +55,9 @@ impl Corridor {
         let whole = Limited::new(body, self.limits.read_max_bytes).collect();
         let broken = || Problem::new(ProblemKind::BadRequest).at_field("body");
         let bytes = match timeout(self.limits.read_within, whole).await.map_err(|_| broken())? {
-            Ok(gathered) => gathered.to_bytes(),
+            // Trailers are refused wherever a body streams, too.
+            Ok(gathered) if gathered.trailers().is_none() => gathered.to_bytes(),
+            Ok(_) => return Err(Problem::new(ProblemKind::BadRequest).at_field("trailer")),
             Err(error) if error.is::<LengthLimitError>() => return Err(ProblemKind::TooLarge.into()),
             Err(_) => return Err(broken()),
         };
