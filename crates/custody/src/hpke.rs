@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Intake,
     /// From the keeper to the gateway's key of one wake.
     Lease,
+    /// Beside a lease: what must not come back.
+    Windows,
 }
 
 impl Purpose {
@@ -35,6 +37,7 @@ impl Purpose {
         match self {
             Self::Intake => b"nightlatch intake v1",
             Self::Lease => b"nightlatch lease v1",
+            Self::Windows => b"nightlatch windows v1",
         }
     }
 }

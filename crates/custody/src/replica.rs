@@ -72,6 +72,15 @@ impl ReplicaKey {
         lease::decode(&self.recipient.open(Purpose::Lease, &lease.sealed, &aad)?)
     }
 
+    /// The keyed windows that came with a lease.
+    ///
+    /// # Errors
+    /// As [`ReplicaKey::open_lease`].
+    pub fn open_windows(&self, lease: &Lease) -> Result<Secret, CustodyError> {
+        let aad = lease::associated(&lease.binding).map_err(|_| CustodyError::Refused)?;
+        self.recipient.open(Purpose::Windows, &lease.windows, &aad)
+    }
+
     /// Opens a lease and wraps its secret for the calls to come.
     ///
     /// # Errors
@@ -134,7 +143,13 @@ mod tests {
         let (_folder, keys) = keeper();
         let secret = Secret::from_string(secret.to_owned());
         let sealed = keys.seal_lease(replica.sealing_key(), &binding(), &body(), &secret).unwrap();
-        Lease { sealed, binding: binding(), kind: LeaseKind::Bearer, fresh_until: Timestamp::from_millis(9) }
+        Lease {
+            windows: sealed.clone(),
+            sealed,
+            binding: binding(),
+            kind: LeaseKind::Bearer,
+            fresh_until: Timestamp::from_millis(9),
+        }
     }
 
     fn replica() -> ReplicaKey {

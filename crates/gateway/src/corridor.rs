@@ -64,11 +64,11 @@ use nightlatch_domain::{
 use nightlatch_egress::{AnswerBody, Destination, Pool, PoolKey};
 use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
 use nightlatch_policy::Decider;
+use nightlatch_scrub::{Masks, Scrubber};
 pub(crate) use reach::{Look, Opening, Reach, Way};
 use record::{Alarm, Closing, Noticed, Trail};
 use resolve::{Resolved, Unresolved};
 pub(crate) use resolve::{part_of, place_reference};
-use scrub::{ScrubSet, Scrubber};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use websocket::Offer;
@@ -474,7 +474,7 @@ impl Corridor {
         &self,
         answer: Response<AnswerBody>,
         resolved: &Resolved,
-        scrub: ScrubSet,
+        scrub: Masks,
         bounds: Bounds,
         mut closing: Closing,
     ) -> Response<OutBody> {

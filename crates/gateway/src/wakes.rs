@@ -31,6 +31,7 @@ use nightlatch_domain::{
     task::Assurance,
 };
 use nightlatch_egress::Pool;
+use nightlatch_scrub::WindowSet;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
@@ -62,6 +63,8 @@ pub(crate) struct Awake {
 /// A lease, sealed, and the last drain that the keeper knew of when it was asked for it.
 pub(crate) struct Kept {
     pub(crate) lease: Lease,
+    /// What must not come back, once it was opened. It goes with the lease.
+    windows: OnceLock<Arc<WindowSet>>,
     pub(crate) asked_after: u64,
     stale: End,
     /// The lease as the first call left it.
@@ -69,6 +72,10 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
+    fn new(lease: Lease, asked_after: u64, stale: End) -> Self {
+        Self { lease, windows: OnceLock::new(), asked_after, stale, rewrapped: OnceLock::new() }
+    }
+
     /// What the lease says, and its secret. Only `attach` calls this.
     ///
     /// # Errors
@@ -82,6 +89,16 @@ impl Kept {
             }
         };
         Ok((&rewrapped.body, key.open(rewrapped)?))
+    }
+
+    /// What must not come back: opened by the first call, kept for the others. None where it does not open. Only
+    /// `attach` calls this.
+    pub(crate) fn windows(&self, key: &ReplicaKey) -> Option<Arc<WindowSet>> {
+        if let Some(windows) = self.windows.get() {
+            return Some(Arc::clone(windows));
+        }
+        let opened = WindowSet::decode(key.open_windows(&self.lease).ok()?.expose())?;
+        Some(Arc::clone(self.windows.get_or_init(|| Arc::new(opened))))
     }
 }
 
@@ -401,7 +418,7 @@ impl Wakes {
         match self.ask(GatewayRequest::Lease(request)).await? {
             GatewayReply::Lease(lease) => {
                 let stale = End::new(lease.fresh_until, asked);
-                let kept = Arc::new(Kept { lease, asked_after, stale, rewrapped: OnceLock::new() });
+                let kept = Arc::new(Kept::new(lease, asked_after, stale));
                 awake.keep(grant, &kept);
                 Ok(kept)
             }

@@ -15,8 +15,10 @@ use crate::{
     refresh::{Wanted, refresh, wait_secs},
     schedule,
     wake::{self, Awake, unavailable},
+    windows,
 };
 use nightlatch_catalog::profile::OldAccess;
+use nightlatch_custody::Secret;
 use nightlatch_domain::{
     chain::ChainState,
     clock::Timestamp,
@@ -35,6 +37,7 @@ use nightlatch_domain::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
 
 /// No caller holds a request open longer than this.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
@@ -46,8 +49,8 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// A credential for a connection, if everything that decides holds.
 pub(crate) async fn lease(core: &Arc<Core>, request: LeaseRequest) -> Result<GatewayReply, KeeperRefusal> {
     let live = || live(core, &request);
-    let (asked, found) = find(core, &request, &live).await?;
-    seal(core, &asked, &found, None).await.map(GatewayReply::Lease)
+    let (asked, ready) = find(core, &request, &live).await?;
+    seal(core, &asked, &ready, None).map(GatewayReply::Lease)
 }
 
 /// A credential for one call, and no other: `spend` is asked last, and makes durable that it was given. `holds` says
@@ -59,21 +62,21 @@ pub(crate) async fn lease_once(
     holds: impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
     spend: impl Future<Output = Result<(), KeeperRefusal>>,
 ) -> Result<Lease, KeeperRefusal> {
-    let (before, found) = find(core, request, &holds).await?;
+    let (before, ready) = find(core, request, &holds).await?;
     spend.await?;
     // The disk took a moment too.
     let asked = permitted(core, request, &holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
-    seal(core, &asked, &found, Some(request_sha256)).await
+    seal(core, &asked, &ready, Some(request_sha256))
 }
 
 async fn find(
     core: &Arc<Core>,
     request: &LeaseRequest,
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
-) -> Result<(Asked, FoundCredential), KeeperRefusal> {
+) -> Result<(Asked, Ready), KeeperRefusal> {
     let before = permitted(core, request, holds).await?;
     let found = match before.connection.source {
         Source::Static => fixed(core, &before).await?,
@@ -82,12 +85,16 @@ async fn find(
             rotating(core, &before, chain, Instant::now() + patience).await?
         }
     };
+    let Ok(secret) = core.open(&found.kept) else {
+        return Err(before.unverified(core, "seal-broken").await);
+    };
+    let windows = windows::windows(core, &before.connection, &secret).await?;
     // What was true when the wait for a refresh began need not be true at its end.
     let asked = permitted(core, request, holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
-    Ok((asked, found))
+    Ok((asked, Ready { found, secret, windows }))
 }
 
 /// Everything that decides about a lease, read and verified afresh.
@@ -126,6 +133,13 @@ impl Asked {
     async fn unverified(&self, core: &Core, reason: &'static str) -> KeeperRefusal {
         wake::refused(core, self.awake.tenant(), self.awake.task(), reason).await
     }
+}
+
+/// A credential that was opened, and what must not come back of its connection.
+struct Ready {
+    found: FoundCredential,
+    secret: Secret,
+    windows: Zeroizing<Vec<u8>>,
 }
 
 /// A stored credential that was found to be this connection's, still closed.
@@ -262,16 +276,15 @@ fn dies(core: &Core, view: &ChainView) -> bool {
     core.profile(&view.chain.provider).is_none_or(|profile| profile.old_access == OldAccess::Dies)
 }
 
-/// Opens the secret and seals it to the wake's key. Where it may go comes from the seal that just opened.
-async fn seal(
+/// Seals the secret to the wake's key, and what must not come back beside it. Where it may go comes from the seal
+/// that just opened.
+fn seal(
     core: &Core,
     asked: &Asked,
-    found: &FoundCredential,
+    ready: &Ready,
     request_sha256: Option<String>,
 ) -> Result<Lease, KeeperRefusal> {
-    let Ok(secret) = core.open(&found.kept) else {
-        return Err(asked.unverified(core, "seal-broken").await);
-    };
+    let Ready { found, secret, windows } = ready;
     let context = &found.kept.1;
     let binding = LeaseBinding {
         tenant: asked.awake.tenant(),
@@ -283,10 +296,11 @@ async fn seal(
         request_sha256,
     };
     let body = LeaseBody { hosts: context.hosts.clone(), chain: context.chain };
-    let sealed = core.parts.keys.seal_lease(asked.awake.replica_key(), &binding, &body, &secret);
-    let sealed = sealed.map_err(|_| KeeperRefusal::ProofRejected)?;
+    let (keys, to) = (&core.parts.keys, asked.awake.replica_key());
+    let sealed = keys.seal_lease(to, &binding, &body, secret).map_err(|_| KeeperRefusal::ProofRejected)?;
+    let windows = keys.seal_windows(to, &binding, windows).map_err(|_| KeeperRefusal::ProofRejected)?;
     let fresh_until = found.good_until.min(asked.awake.ends_at()).min(asked.grant.expires_at);
-    Ok(Lease { sealed, binding, kind: found.kind, fresh_until })
+    Ok(Lease { sealed, windows, binding, kind: found.kind, fresh_until })
 }
 
 /// A tool answered 401. An agent can provoke that as it likes, so a refresh follows only where the current

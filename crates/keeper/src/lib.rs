@@ -20,7 +20,8 @@
 //! waits for it. What may have been presented, and was not answered, is *uncertain*: nothing is presented
 //! again, and a human is asked. A provider's final no latches, and costs no further call. A lease follows
 //! only from a wake that was verified here, a grant, a task and an agent that bear the keeper's word, and a
-//! secret that opened with the context of the very row that was asked for; its hosts come from that seal.
+//! secret that opened with the context of the very row that was asked for; its hosts come from that seal. With
+//! it go hashes of every other secret of the connection that may still live, so that none comes back unseen.
 //!
 //! **Never.** No error path deletes a credential. No lock and no transaction is held while a provider is
 //! waited for. No row of the database is believed for what it says about itself. No secret in a log, an
@@ -50,6 +51,7 @@ pub mod spool;
 mod timer;
 pub mod token;
 mod wake;
+mod windows;
 
 pub use crate::core::{KeeperConfig, KeeperParts, Unwatched, Watch};
 pub use error::KeeperError;

@@ -86,7 +86,7 @@ impl Decoder {
         Self { reader, came: 0, gave: 0 }
     }
 
-    /// Takes the next piece. [`Decoder::next`] has given all of the one before by then.
+    /// Takes the next piece. [`Decoder::take`] has given all of the one before by then.
     pub fn push(&mut self, piece: Bytes) {
         self.came = self.came.saturating_add(piece.len() as u64);
         self.reader.feed().piece = piece;
@@ -101,7 +101,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`CodingError`]; then nothing more is given.
-    pub fn next(&mut self) -> Result<Option<Bytes>, CodingError> {
+    pub fn take(&mut self) -> Result<Option<Bytes>, CodingError> {
         let mut piece = vec![0; PIECE_BYTES];
         let count = match self.reader.read(&mut piece) {
             Ok(0) => return Ok(None),

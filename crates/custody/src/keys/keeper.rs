@@ -133,6 +133,19 @@ impl KeeperKeys {
         seal(to, Purpose::Lease, &lease::associated(binding)?, &plain)
     }
 
+    /// Seals what must not come back with a lease's answers, to the same key and bound to the same `binding`.
+    ///
+    /// # Errors
+    /// [`CustodyError::BadRecipient`] where `to` is no key.
+    pub fn seal_windows(
+        &self,
+        to: &SealingKey,
+        binding: &LeaseBinding,
+        windows: &[u8],
+    ) -> Result<Sealed, CustodyError> {
+        seal(to, Purpose::Windows, &lease::associated(binding)?, windows)
+    }
+
     /// A keyed hash by which the same secret is recognised when it is brought in twice; says nothing
     /// about it to anyone without the key.
     #[must_use]

@@ -205,6 +205,9 @@ pub struct Lease {
     /// A serialised [`LeaseBody`] that only the wake's key opens. The associated data is
     /// [`LeaseBinding`] in JSON.
     pub sealed: Sealed,
+    /// What must not come back: the keyed windows of every secret of the connection that may still live. Sealed
+    /// like the credential, under the same associated data, and apart from it: it is opened once a lease.
+    pub windows: Sealed,
     /// What it is bound to.
     pub binding: LeaseBinding,
     /// What kind of credential it is.

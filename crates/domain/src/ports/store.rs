@@ -272,6 +272,8 @@ pub trait KeeperStore: Send + Sync {
     fn next_due(&self) -> Stored<'_, Option<Timestamp>>;
     /// One chain with all that a refresh needs.
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>>;
+    /// The generations that are stored of a chain, of every family that it had, newest first, at most `limit`.
+    fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>>;
     /// The chain of an account, if one exists.
     fn chain_of_account(
         &self,
@@ -342,6 +344,13 @@ pub trait KeeperStore: Send + Sync {
     fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>>;
     /// The newest static secret of a connection.
     fn static_secret(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<StaticSecret>>;
+    /// The static secrets that are stored of a connection, newest first, at most `limit`.
+    fn static_secrets(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        limit: u32,
+    ) -> Stored<'_, Vec<StaticSecret>>;
     /// Marks a connection removed and deletes its secrets; a chain's only with its last connection.
     fn remove_connection(&self, tenant: TenantId, connection: ConnectionId, at: Timestamp) -> Stored<'_, ()>;
     /// Raises a ticket for a connection unless one of its kind is open; answers the one that is.

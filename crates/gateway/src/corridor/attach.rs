@@ -5,7 +5,7 @@
 //! must stand in the seal, whatever the directory says, and the lease must be the one that this wake, this
 //! grant and this connection were given. The agent chooses neither the place nor the form of the secret.
 
-use super::{hold::Holding, scrub::ScrubSet};
+use super::hold::Holding;
 use crate::fields;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
@@ -19,12 +19,13 @@ use nightlatch_domain::{
 use nightlatch_egress::Destination;
 use nightlatch_ledger::Recorded;
 use nightlatch_policy::Permit;
+use nightlatch_scrub::{Masks, Needles};
 
 /// A head that carries a credential, and where it may go.
 pub(crate) struct Prepared {
     pub(crate) head: request::Parts,
     pub(crate) to: Destination,
-    pub(crate) scrub: ScrubSet,
+    pub(crate) scrub: Masks,
 }
 
 /// # Errors
@@ -47,18 +48,19 @@ pub(crate) fn attach(
     {
         return Err(refused());
     }
-    let opened = holding.awake.with_key(|key| kept.open(key));
+    let opened = holding.awake.with_key(|key| (kept.open(key), kept.windows(key)));
     // The wake ended while the call was held: over a fresh connection it may be proved again.
     let over = || Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool).retry_after(1);
     let opened = opened.ok_or_else(over)?;
-    let (body, secret) = opened.map_err(|_| refused())?;
+    let (Ok((body, secret)), Some(windows)) = opened else { return Err(refused()) };
     drop(permit);
     let host = sealed_host(body, exchange)
         .ok_or_else(|| Problem::new(ProblemKind::DestinationDenied).of_tool(&exchange.tool))?;
     let to = Destination::try_from(host).map_err(|_| refused())?;
     let mut head = written(exchange, headers).ok_or_else(refused)?;
-    let scrub = place(&mut head.headers, &host.placement, secret).ok_or_else(refused)?;
-    Ok(Prepared { head, to, scrub })
+    let rendered = place(&mut head.headers, &host.placement, &secret).ok_or_else(refused)?;
+    let needles = Needles::of(secret.expose(), rendered.as_ref().map(Secret::expose));
+    Ok(Prepared { head, to, scrub: Masks::new(windows, needles) })
 }
 
 fn is_for(binding: &LeaseBinding, holding: &Holding, exchange: &Exchange) -> bool {
@@ -115,20 +117,20 @@ fn uri(target: &Target) -> Option<Uri> {
     text.parse().ok()
 }
 
-/// Renders the secret where the seal says, and gives what must not come back.
-fn place(headers: &mut HeaderMap, placement: &Placement, secret: Secret) -> Option<ScrubSet> {
-    let mut needles = Vec::new();
+/// Renders the secret where the seal says, and gives what it was rendered as where that hides it.
+fn place(headers: &mut HeaderMap, placement: &Placement, secret: &Secret) -> Option<Option<Secret>> {
+    let mut hidden = None;
     let (name, rendered) = match placement {
-        Placement::Bearer => (header::AUTHORIZATION, prefixed(b"Bearer ", &secret)),
+        Placement::Bearer => (header::AUTHORIZATION, prefixed(b"Bearer ", secret)),
         Placement::Basic { user } => {
-            let pair = prefixed(format!("{user}:").as_bytes(), &secret);
+            let pair = prefixed(format!("{user}:").as_bytes(), secret);
             let encoded = Secret::from_string(STANDARD.encode(pair.expose()));
             let rendered = prefixed(b"Basic ", &encoded);
-            needles.push(encoded);
+            hidden = Some(encoded);
             (header::AUTHORIZATION, rendered)
         }
         Placement::Header { name, prefix } => {
-            (name.parse::<HeaderName>().ok()?, prefixed(prefix.as_bytes(), &secret))
+            (name.parse::<HeaderName>().ok()?, prefixed(prefix.as_bytes(), secret))
         }
     };
     let mut value = HeaderValue::from_bytes(rendered.expose()).ok()?;
@@ -136,8 +138,7 @@ fn place(headers: &mut HeaderMap, placement: &Placement, secret: Secret) -> Opti
     value.set_sensitive(true);
     // Whatever the agent put there is replaced: there is one value, and it is ours.
     headers.insert(name, value);
-    needles.push(secret);
-    Some(ScrubSet::new(needles))
+    Some(hidden)
 }
 
 fn prefixed(prefix: &[u8], secret: &Secret) -> Secret {

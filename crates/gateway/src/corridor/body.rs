@@ -3,7 +3,7 @@
 //! One piece is in hand at a time, either way, so memory stays flat whatever passes. A body that breaks
 //! off breaks off on the other side too: half of something is never made to look whole.
 
-use super::{record::Closing, scrub::Scrubber};
+use super::record::Closing;
 use crate::{error::BodyError, wakes::Awake};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use nightlatch_domain::id::GrantId;
 use nightlatch_egress::{AnswerBody, SendBody};
 use nightlatch_ledger::BodyDigest;
+use nightlatch_scrub::Scrubber;
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},

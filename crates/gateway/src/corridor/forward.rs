@@ -5,7 +5,7 @@
 //! nobody knows. An answer that scrub could not read (a coding of content or transfer, a switch of
 //! protocols that nobody asked for, or one that agrees to more than was offered) is refused whole.
 
-use super::{attach::Prepared, scrub::ScrubSet, websocket::Offer};
+use super::{attach::Prepared, scrub, websocket::Offer};
 use crate::{fields, limits::Limits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use nightlatch_catalog::manifest::Manifest;
@@ -17,6 +17,7 @@ use nightlatch_domain::{
 use nightlatch_egress::{
     AnswerBody, Answered, EgressError, Fault, Pool, PoolKey, SendBody, Switched, Timeouts,
 };
+use nightlatch_scrub::Masks;
 
 /// What goes after the head.
 pub(crate) enum Sending {
@@ -125,7 +126,7 @@ pub(crate) fn shown(
     headers: &HeaderMap,
     method: &str,
     manifest: &Manifest,
-    scrub: &ScrubSet,
+    masks: &Masks,
 ) -> Shown {
     let named = fields::connection_named(headers).unwrap_or_default();
     let mut kept = HeaderMap::with_capacity(headers.len());
@@ -141,7 +142,7 @@ pub(crate) fn shown(
             kept.insert(header::CONTENT_LENGTH, length.clone());
         });
     }
-    let (head, masked) = scrub.head(&kept);
+    let (head, masked) = scrub::head(masks, &kept);
     Shown { head, masked, cookies: dropped }
 }
 

@@ -22,7 +22,7 @@ mod handshake;
 mod passing;
 mod upward;
 
-use super::{Corridor, body::Bounds, forward, record::Closing, resolve::Resolved, scrub::ScrubSet};
+use super::{Corridor, body::Bounds, forward, record::Closing, resolve::Resolved};
 use crate::{
     answer::{self, OutBody},
     gateway::Tunnels,
@@ -33,6 +33,7 @@ pub(super) use handshake::Offer;
 use http::{HeaderValue, Response};
 use hyper::upgrade::OnUpgrade;
 use nightlatch_egress::Switched;
+use nightlatch_scrub::Masks;
 use passing::{Fresh, Passing};
 use std::sync::Arc;
 use upward::Upward;
@@ -56,7 +57,7 @@ impl Corridor {
         switching: Switching,
         (agreed, protocol): (Response<Switched>, Option<HeaderValue>),
         resolved: &Resolved,
-        (scrub, bounds): (ScrubSet, Bounds),
+        (scrub, bounds): (Masks, Bounds),
         mut closing: Closing,
     ) -> Response<OutBody> {
         let Switching { key, protocols: _, upgrade, tunnels } = switching;

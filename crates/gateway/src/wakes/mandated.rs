@@ -12,7 +12,7 @@ use nightlatch_domain::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 impl Wakes {
@@ -60,7 +60,7 @@ impl Wakes {
         self.watch_mandated(&awake);
         // Whoever gave the mandate ends the wake.
         let _ = given.used.set(Arc::clone(&awake));
-        Ok((awake, Arc::new(Kept { lease, asked_after, stale, rewrapped: OnceLock::new() })))
+        Ok((awake, Arc::new(Kept::new(lease, asked_after, stale))))
     }
 
     fn watch_mandated(&self, awake: &Arc<Awake>) {

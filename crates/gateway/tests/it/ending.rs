@@ -24,7 +24,7 @@ fn endless(world: &World) -> Arc<Notify> {
     world.tool.answers(move |seen| match seen.line().contains("/stream") {
         true => Reply {
             pieces: vec![
-                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_vec(),
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nfirst\n\r\n".to_vec(),
                 b"4\r\nlast\r\n0\r\n\r\n".to_vec(),
             ],
             gate: Some(Arc::clone(&held)),
@@ -40,7 +40,7 @@ async fn stream(world: &World, actor: &Actor) -> crate::client::Wire {
     let mut wire = world.connect(actor).await;
     wire.write(world.request("GET /acme/stream", &[&World::bearer(actor)])).await;
     assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
-    assert_eq!(wire.chunk().await.unwrap(), b"first");
+    assert_eq!(wire.chunk().await.unwrap(), b"first\n");
     wire
 }
 

@@ -17,6 +17,7 @@ use nightlatch_domain::{
     task::Assurance,
     tool::BoundHost,
 };
+use nightlatch_scrub::{Sought, WindowSet, set::KEY_BYTES};
 use nightlatch_store::SqliteStore;
 use std::{
     collections::{HashMap, HashSet},
@@ -30,6 +31,8 @@ use tokio::sync::Semaphore;
 pub(crate) struct Vaulted {
     pub(crate) hosts: Vec<BoundHost>,
     pub(crate) secret: String,
+    /// What else must not come back.
+    pub(crate) others: Vec<String>,
     pub(crate) family: Option<FamilyId>,
     pub(crate) generation: u64,
 }
@@ -209,12 +212,16 @@ impl FakeKeeper {
             rebind(&mut binding);
         }
         let body = LeaseBody { hosts: held.hosts, chain: None };
+        let others = held.others.iter().map(|secret| Sought::Other(secret.as_bytes()));
+        let sought: Vec<_> = [Sought::Held(held.secret.as_bytes())].into_iter().chain(others).collect();
+        let set = WindowSet::of(&[7; KEY_BYTES], &sought).0.encode();
+        let windows = self.keys.seal_windows(to, &binding, &set).unwrap();
         let sealed = self.keys.seal_lease(to, &binding, &body, &Secret::from_string(held.secret)).unwrap();
         if let Some(claim) = knobs.claim {
             claim(&mut binding);
         }
         let fresh_until = self.clock.now().plus(knobs.fresh_for.unwrap_or(Duration::from_secs(600)));
-        Ok(Lease { sealed, binding, kind: LeaseKind::Static, fresh_until })
+        Ok(Lease { sealed, windows, binding, kind: LeaseKind::Static, fresh_until })
     }
 
     async fn enrol(&self, code_sha256: String, binding: Binding) -> Result<GatewayReply, KeeperRefusal> {

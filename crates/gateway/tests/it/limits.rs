@@ -83,7 +83,7 @@ async fn closing_waits_for_what_runs_and_no_longer_than_its_bound() {
     let gate = Arc::new(Notify::new());
     let held = Arc::clone(&gate);
     world.tool.answers(move |_| {
-        let first = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n".to_vec();
+        let first = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nfirst\n\r\n".to_vec();
         let last = b"4\r\nlast\r\n0\r\n\r\n".to_vec();
         Reply { pieces: vec![first, last], gate: Some(Arc::clone(&held)), ..Reply::default() }
     });
@@ -91,7 +91,7 @@ async fn closing_waits_for_what_runs_and_no_longer_than_its_bound() {
     for wire in &mut running {
         wire.write(world.request("GET /acme/stream", &[&World::bearer(&world.alice)])).await;
         assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
-        assert_eq!(wire.chunk().await.unwrap(), b"first");
+        assert_eq!(wire.chunk().await.unwrap(), b"first\n");
     }
     world.close();
     let [one, other] = &mut running;

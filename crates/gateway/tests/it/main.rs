@@ -35,6 +35,7 @@ mod own;
 mod paced;
 mod passing;
 mod proxied;
+mod reflection;
 mod standing;
 mod streams;
 mod tokens;

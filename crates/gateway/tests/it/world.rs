@@ -626,8 +626,13 @@ impl World {
     /// A connection of a tool, and a grant of it to an actor; gives the reference.
     pub(crate) async fn granted(&self, actor: &Actor, tool: &str, hosts: Vec<BoundHost>) -> String {
         let (now, id) = (self.clock.now(), ConnectionId::new(self.clock.now(), ten()));
-        let vaulted =
-            Vaulted { hosts: hosts.clone(), secret: other_secret(tool), family: None, generation: 1 };
+        let vaulted = Vaulted {
+            hosts: hosts.clone(),
+            secret: other_secret(tool),
+            others: Vec::new(),
+            family: None,
+            generation: 1,
+        };
         self.keeper.vault.lock().unwrap().insert(id, vaulted);
         let connection = Connection {
             tenant: self.tenant,

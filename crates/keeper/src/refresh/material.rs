@@ -10,7 +10,7 @@ use nightlatch_custody::{CustodyError, Secret};
 use nightlatch_domain::{
     chain::Client,
     ports::store::ChainView,
-    sealed::{ClientAuth, SealContext, SecretKind},
+    sealed::{ClientAuth, SealContext, SecretKind, Wrapped},
 };
 use nightlatch_egress::Destination;
 
@@ -101,6 +101,12 @@ impl Registered {
         whole.extend_from_slice(client_id.as_bytes());
         whole.extend_from_slice(secret);
         Ok(Secret::new(whole))
+    }
+
+    /// The secret of a stored registration, for whoever only must know it when it is seen.
+    pub(crate) fn secret_of(core: &Core, kept: &(Wrapped, SealContext)) -> Option<Secret> {
+        let auth = kept.1.client_auth?;
+        Self::read(&core.open(kept).ok()?, auth)?.secret
     }
 
     fn read(opened: &Secret, auth: ClientAuth) -> Option<Self> {

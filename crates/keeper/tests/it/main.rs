@@ -17,4 +17,5 @@ mod mandates;
 mod provider;
 mod refreshing;
 mod signed;
+mod windows;
 mod world;

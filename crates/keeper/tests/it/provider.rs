@@ -47,6 +47,8 @@ struct State {
     next: u32,
     expires_in: u64,
     probe_status: Option<u16>,
+    /// Tokens have a random part, as real ones do.
+    are_random: bool,
     last_form: HashMap<String, String>,
     last_authorization: Option<String>,
 }
@@ -91,6 +93,11 @@ impl Provider {
 
     pub(crate) fn access_life(&self, secs: u64) {
         self.with(|state| state.expires_in = secs);
+    }
+
+    /// From now on its tokens have a random part.
+    pub(crate) fn gives_random_tokens(&self) {
+        self.with(|state| state.are_random = true);
     }
 
     pub(crate) fn probe_answers(&self, status: Option<u16>) {
@@ -211,7 +218,8 @@ fn me(request: &Request<Incoming>, state: &Mutex<State>) -> Response<Full<Bytes>
     }
     let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let token = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    if let Some(account) = token.strip_prefix("key-") {
+    if let Some(key) = token.strip_prefix("key-") {
+        let account = key.split('_').next().unwrap();
         return json(StatusCode::OK, format!(r#"{{"id":"{account}","login":"{account}@example.com"}}"#));
     }
     match state.access.get(token) {
@@ -256,15 +264,33 @@ fn exchange(form: &HashMap<String, String>, keeps_refresh: bool, state: &mut Sta
     }
 }
 
+/// The token of that number: the same each time, and with its random part unlike any other.
+pub(crate) fn token(kind: &str, number: u32, is_random: bool) -> String {
+    let begins = format!("canary-{kind}-{number}");
+    if !is_random {
+        return begins;
+    }
+    let characters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let seed = begins.bytes().fold(7u64, |sum, byte| sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte));
+    let random = (0..32u64).map(|at| {
+        let mixed = (seed ^ at)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(23)
+            .wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        char::from(characters[usize::try_from((mixed >> 32) % 62).unwrap()])
+    });
+    format!("{begins}_{}", random.collect::<String>())
+}
+
 fn give(state: &mut State, family: u32, with_refresh: bool) -> String {
     state.next += 1;
     let (number, life) = (state.next, state.expires_in);
-    let access = format!("canary-access-{number}");
+    let access = token("access", number, state.are_random);
     let account = state.accounts[&family].clone();
     state.access.insert(access.clone(), (account, family));
     let mut body = serde_json::json!({"access_token": access, "token_type": "Bearer", "expires_in": life});
     if with_refresh {
-        let refresh = format!("canary-refresh-{number}");
+        let refresh = token("refresh", number, state.are_random);
         state.refresh.insert(refresh.clone(), (family, false));
         body["refresh_token"] = refresh.into();
     }

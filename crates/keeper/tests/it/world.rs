@@ -592,6 +592,8 @@ pub(crate) struct Opened {
     pub(crate) lease: Lease,
     pub(crate) body: LeaseBody,
     pub(crate) secret: Secret,
+    /// What must not come back.
+    pub(crate) windows: Secret,
 }
 
 impl std::fmt::Debug for Opened {
@@ -613,7 +615,8 @@ impl Woken {
         match running.gateway.ask(GatewayRequest::Lease(request)).await? {
             GatewayReply::Lease(lease) => {
                 let (body, secret) = self.replica.open_lease(&lease).unwrap();
-                Ok(Opened { lease, body, secret })
+                let windows = self.replica.open_windows(&lease).unwrap();
+                Ok(Opened { lease, body, secret, windows })
             }
             other => panic!("{other:?}"),
         }

@@ -54,13 +54,13 @@ fn through(coding: Coding, pieces: &[&[u8]]) -> Result<Vec<u8>, CodingError> {
     let (mut decoder, mut out) = (Decoder::new(coding), Vec::new());
     for piece in pieces {
         decoder.push(Bytes::copy_from_slice(piece));
-        while let Some(piece) = decoder.next()? {
+        while let Some(piece) = decoder.take()? {
             assert!(piece.len() <= PIECE_BYTES);
             out.extend_from_slice(&piece);
         }
     }
     decoder.end();
-    while let Some(piece) = decoder.next()? {
+    while let Some(piece) = decoder.take()? {
         out.extend_from_slice(&piece);
     }
     Ok(out)

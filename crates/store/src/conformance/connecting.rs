@@ -252,6 +252,9 @@ pub async fn the_newest_static_secret_counts(place: &dyn Place) {
     assert_eq!(put(2).await, Err(StoreError::Exists("static_secret")));
     let newest = world.keeper.static_secret(world.tenant, connection.id).await.unwrap();
     assert_eq!(newest, Some(world.secret(connection.id, 2)));
+    let all = world.keeper.static_secrets(world.tenant, connection.id, 9).await.unwrap();
+    assert_eq!(all.iter().map(|secret| secret.generation).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(world.keeper.static_secrets(world.tenant, connection.id, 1).await.unwrap(), all[..1]);
     assert!(world.control.tickets(world.tenant).await.unwrap().is_empty());
 }
 

@@ -391,6 +391,10 @@ pub async fn generations_go_only_when_consumed_and_dead(place: &dyn Place) {
         answers.push(kept(attempt).await);
     }
     assert_eq!(answers, [true, false, true, true, true], "the answers that made generations 2 to 6");
+    let stored = world.keeper.generations(world.tenant, on.chain, 9).await.unwrap();
+    let numbers: Vec<_> = stored.iter().map(|generation| generation.number).collect();
+    assert_eq!(numbers, [6, 5, 4, 2]);
+    assert_eq!(world.keeper.generations(world.tenant, on.chain, 2).await.unwrap(), stored[..2]);
     assert_eq!(world.keeper.heads().await.unwrap(), [(world.tenant, on.family, 6)]);
     assert_eq!(world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap().head.number, 6);
 }

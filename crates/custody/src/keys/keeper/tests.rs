@@ -219,7 +219,14 @@ fn a_key_under_another_keys_id_is_not_sealed_to() {
 fn lease(keys: &KeeperKeys, replica: &ReplicaKey) -> Lease {
     let sealed =
         keys.seal_lease(replica.sealing_key(), &binding(), &body(), &secret("access-canary")).unwrap();
-    Lease { sealed, binding: binding(), kind: LeaseKind::Bearer, fresh_until: Timestamp::from_millis(9) }
+    let windows = keys.seal_windows(replica.sealing_key(), &binding(), b"hashes").unwrap();
+    Lease {
+        sealed,
+        windows,
+        binding: binding(),
+        kind: LeaseKind::Bearer,
+        fresh_until: Timestamp::from_millis(9),
+    }
 }
 
 #[test]
@@ -229,6 +236,7 @@ fn a_lease_opens_with_its_wakes_key_and_binding() {
     let (opened, credential) = replica.open_lease(&lease(&keys, &replica)).unwrap();
     assert_eq!(opened, body());
     assert_eq!(credential.expose(), b"access-canary");
+    assert_eq!(replica.open_windows(&lease(&keys, &replica)).unwrap().expose(), b"hashes");
 }
 
 #[test]
@@ -256,6 +264,7 @@ fn a_lease_with_any_other_binding_is_refused() {
     ] {
         let moved = Lease { binding: edited.clone(), ..lease(&keys, &replica) };
         assert!(refused(replica.open_lease(&moved)), "{edited:?}");
+        assert!(refused(replica.open_windows(&moved)), "{edited:?}");
     }
 }
 
@@ -271,14 +280,16 @@ fn a_lease_of_another_wake_is_refused() {
 }
 
 #[test]
-fn what_was_sealed_for_the_intake_is_no_lease() {
+fn what_was_sealed_for_the_intake_is_no_lease_and_windows_are_none_either() {
     let replica = ReplicaKey::generate(&SystemEntropy::new()).unwrap();
     let (_folder, keys) = keeper();
     let genuine = lease(&keys, &replica);
     let aad = crate::lease::associated(&binding()).unwrap();
     let plain = crate::lease::encode(&body(), &secret("forged")).unwrap();
     let sealed = seal::to(replica.sealing_key(), &aad, &Secret::new(plain.to_vec())).unwrap();
-    assert!(refused(replica.open_lease(&Lease { sealed, ..genuine })));
+    assert!(refused(replica.open_lease(&Lease { sealed, ..genuine.clone() })));
+    let swapped = Lease { sealed: genuine.windows.clone(), windows: genuine.sealed.clone(), ..genuine };
+    assert!(refused(replica.open_lease(&swapped)) && refused(replica.open_windows(&swapped)));
 }
 
 #[test]

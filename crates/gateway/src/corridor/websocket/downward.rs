@@ -9,11 +9,9 @@
 //! The payload of a control frame is scrubbed by itself.
 
 use super::frame::{Event, Fault, Frames, Head, Opcode, Side};
-use crate::corridor::{
-    body::Counted,
-    scrub::{ScrubSet, Scrubber},
-};
+use crate::corridor::body::Counted;
 use bytes::{Bytes, BytesMut};
+use nightlatch_scrub::{Masks, Scrubber};
 
 /// Why no further frame passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,11 +45,11 @@ struct Leaving {
 }
 
 impl Downward {
-    pub(super) fn new(set: ScrubSet, counted: Counted) -> Self {
+    pub(super) fn new(masks: Masks, counted: Counted) -> Self {
         Self {
             frames: Frames::new(Side::Tool),
-            messages: Scrubber::new(set.clone()),
-            controls: Scrubber::new(set),
+            messages: Scrubber::new(masks.clone()),
+            controls: Scrubber::new(masks),
             leaving: Leaving { opcode: Opcode::Continuation, held: 0, lacks: None },
             counted,
         }

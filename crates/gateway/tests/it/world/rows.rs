@@ -67,7 +67,13 @@ pub(super) async fn people(
         removed_at: None,
     };
     store.put_connection(NewConnection { connection, tokens: None, secret: None }).await.unwrap();
-    let vaulted = Vaulted { hosts: confirmed(plain), secret: SECRET.into(), family: None, generation: 1 };
+    let vaulted = Vaulted {
+        hosts: confirmed(plain),
+        secret: SECRET.into(),
+        others: Vec::new(),
+        family: None,
+        generation: 1,
+    };
     keeper.vault.lock().unwrap().insert(id, vaulted);
     (tenant, human, id)
 }

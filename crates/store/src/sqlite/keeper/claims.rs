@@ -73,6 +73,20 @@ pub(super) fn chain(at: &Database, tenant: TenantId, id: ChainId) -> Result<Opti
     record::one(at, "chain", sql, params![Word(&tenant), Word(&id)], rows::chain)
 }
 
+/// The generations of a chain, of every family that it had, newest first.
+pub(super) fn generations(
+    at: &Database,
+    tenant: TenantId,
+    chain: ChainId,
+    limit: u32,
+) -> Result<Vec<Generation>, StoreError> {
+    let sql = "SELECT generation.* FROM generation JOIN family
+             ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
+         WHERE family.tenant_id = ?1 AND family.chain_id = ?2
+         ORDER BY generation.created_at DESC, generation.number DESC LIMIT ?3";
+    record::all(at, "generation", sql, params![Word(&tenant), Word(&chain), limit], rows::generation)
+}
+
 /// The connections of a chain that were not removed, oldest first.
 pub(super) fn living_connections(
     at: &Database,

@@ -16,7 +16,7 @@ use super::{
     rows,
 };
 use nightlatch_domain::{
-    chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep},
+    chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,
     connection::{Connection, StaticSecret},
     grant::Grant,
@@ -50,6 +50,10 @@ impl KeeperStore for SqliteStore {
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {
         self.engine.read(move |at| claims::view(at, tenant, chain))
+    }
+
+    fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>> {
+        self.engine.read(move |at| claims::generations(at, tenant, chain, limit))
     }
 
     fn chain_of_account(
@@ -202,6 +206,20 @@ impl KeeperStore for SqliteStore {
                  ORDER BY generation DESC LIMIT 1";
             let key = params![Word(&tenant), Word(&connection)];
             record::one(at, "static_secret", sql, key, rows::static_secret)
+        })
+    }
+
+    fn static_secrets(
+        &self,
+        tenant: TenantId,
+        connection: ConnectionId,
+        limit: u32,
+    ) -> Stored<'_, Vec<StaticSecret>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2
+                 ORDER BY generation DESC LIMIT ?3";
+            let key = params![Word(&tenant), Word(&connection), limit];
+            record::all(at, "static_secret", sql, key, rows::static_secret)
         })
     }
 

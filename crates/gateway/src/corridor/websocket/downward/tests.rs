@@ -4,17 +4,18 @@
 use super::{Downward, Stopped};
 use crate::corridor::{
     body::Counted,
-    scrub::ScrubSet,
     websocket::frame::{Event, Fault, Frames, Head, Opcode, Side},
 };
 use bytes::{BufMut as _, BytesMut};
-use nightlatch_custody::Secret;
+use nightlatch_scrub::{Masks, Needles, WindowSet};
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
+use std::sync::Arc;
 
 const SECRET: &str = "CANARY-s3cr3t-0123456789-abcdefghij";
 
 fn downward() -> Downward {
-    Downward::new(ScrubSet::new(vec![Secret::new(SECRET.as_bytes().to_vec())]), Counted::undigested())
+    let needles = Needles::new(vec![SECRET.as_bytes().to_vec().into()]);
+    Downward::new(Masks::new(Arc::new(WindowSet::empty()), needles), Counted::undigested())
 }
 
 fn frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8> {

@@ -1,0 +1,165 @@
+//! Reflection: a tool sends back what it was sent, or what else it knows, in whatever form. Nothing of it reaches
+//! the agent: whole, in slices, encoded, in any part of an answer, cut anywhere.
+
+use crate::{
+    upstream::Reply,
+    world::{SECRET, World},
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use nightlatch_ledger::record::{Entry, FindingKind};
+
+/// A token of an earlier generation that still lives.
+const EARLIER: &str = "acme_9Kd2fQx7LmZ4vT1sB8nR6wYc3HjP5uGaEo0i";
+/// The refresh token of the connection, hexadecimal.
+const REFRESH: &str = "a3bf4f1b2b0b822cd15d6c15b0f00a089f86d081884c7d659a2feaa0c55ad015";
+
+fn spelled(secret: &str, each: impl Fn(u8) -> String) -> String {
+    secret.bytes().map(each).collect()
+}
+
+/// A text in every form that is sought, with a name.
+fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let text = |text: String| text.into_bytes();
+    let aligned = |before: &str| STANDARD.encode(format!("{before}{secret}"));
+    vec![
+        ("plain", text(secret.to_owned())),
+        ("base64", text(aligned(""))),
+        ("base64, one byte on", text(aligned("a"))),
+        ("base64, two bytes on", text(aligned("ab"))),
+        ("base64url", text(URL_SAFE_NO_PAD.encode(secret))),
+        ("hexadecimal", text(spelled(secret, |byte| format!("{byte:02x}")))),
+        ("hexadecimal, upper case", text(spelled(secret, |byte| format!("{byte:02X}")))),
+        ("percent", text(spelled(secret, |byte| format!("%{byte:02x}")))),
+        ("percent, upper case", text(spelled(secret, |byte| format!("%{byte:02X}")))),
+        ("JSON", text(spelled(secret, |byte| format!("\\u{byte:04x}")))),
+        ("UTF-16LE", secret.bytes().flat_map(|byte| [byte, 0]).collect()),
+        ("UTF-16BE", secret.bytes().flat_map(|byte| [0, byte]).collect()),
+    ]
+}
+
+/// Whether a stretch of eight bytes of one text stands in the other.
+fn shows(text: &[u8], secret: &[u8]) -> bool {
+    secret.windows(8).any(|part| text.windows(8).any(|window| window == part))
+}
+
+fn answering(
+    status: &'static str,
+    fields: &'static str,
+    body: Vec<u8>,
+) -> impl Fn(&crate::upstream::Seen) -> Reply {
+    move |_| {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{fields}\r\n", body.len());
+        Reply::of([head.as_bytes(), &body].concat())
+    }
+}
+
+async fn masked_in_the_ledger(world: &World) {
+    let is_found = || async {
+        let records = world.records().await;
+        let masked =
+            |entry: &Entry| matches!(entry, Entry::Finding(own) if own.finding == FindingKind::SecretMasked);
+        records.iter().any(|record| masked(&record.entry))
+    };
+    world.eventually("a finding that a secret was masked", is_found).await;
+}
+
+#[tokio::test]
+pub(crate) async fn the_secret_and_a_slice_of_it_are_masked_in_every_form() {
+    let world = World::new().await;
+    for secret in [SECRET, &SECRET[9..9 + 18]] {
+        for (form, spelled) in forms(secret) {
+            let text = [b"<", spelled.as_slice(), b">"].concat();
+            world.tool.answers(answering("200 OK", "", text.clone()));
+            let answer = world.call(&world.alice, "GET /acme/echo", &[]).await;
+            assert_eq!(answer.body.len(), text.len(), "{form}");
+            // Of base64 a character at either end belongs to its neighbour too, of UTF-16 the zeros stay.
+            assert!(!shows(&answer.body, &spelled), "{form}: {:?}", answer.text());
+            assert_eq!((answer.body[0], answer.body[text.len() - 1]), (b'<', b'>'));
+        }
+    }
+    masked_in_the_ledger(&world).await;
+    world.no_canary_at_rest();
+}
+
+#[tokio::test]
+pub(crate) async fn what_is_split_over_chunks_is_masked_in_every_form() {
+    let world = World::new().await;
+    for (form, spelled) in forms(SECRET) {
+        let chunked = spelled.chunks(7).flat_map(|part| {
+            [format!("{:x}\r\n", part.len()).into_bytes(), part.to_vec(), b"\r\n".to_vec()].concat()
+        });
+        let body: Vec<u8> = chunked.chain(*b"3\r\nend\r\n0\r\n\r\n").collect();
+        world.tool.answers(move |_| {
+            Reply::of([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", body.as_slice()].concat())
+        });
+        let answer = world.call(&world.alice, "GET /acme/echo", &[]).await;
+        assert!(
+            !shows(&answer.body, &spelled) && answer.body.ends_with(b"end"),
+            "{form}: {:?}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+pub(crate) async fn an_earlier_token_and_the_refresh_token_are_masked_too() {
+    let world = World::new().await;
+    world.tool.answers(answering("200 OK", "", format!("{EARLIER} {REFRESH}").into_bytes()));
+    let answer = world.call(&world.alice, "GET /acme/echo", &[]).await;
+    assert_eq!(answer.text(), format!("{EARLIER} {REFRESH}"), "nobody said that they are secrets");
+    world.reseal(|sealed| {
+        sealed.others = vec![EARLIER.to_owned(), REFRESH.to_owned()];
+        sealed.generation = 2;
+    });
+    // Another agent's lease is sealed after that.
+    let mallory = world.call(&world.mallory, "GET /acme/echo", &[]).await;
+    assert_eq!(
+        mallory.text(),
+        format!("acme_{} {}", "*".repeat(EARLIER.len() - 5), "*".repeat(REFRESH.len()))
+    );
+    for (form, spelled) in forms(&EARLIER[5..]) {
+        world.tool.answers(answering("200 OK", "", spelled.clone()));
+        let answer = world.call(&world.mallory, "GET /acme/echo", &[]).await;
+        assert!(!shows(&answer.body, &spelled), "{form}: {:?}", answer.text());
+    }
+}
+
+#[tokio::test]
+pub(crate) async fn location_cookies_other_fields_and_error_bodies_are_masked() {
+    let world = World::new().await;
+    let percent = spelled(SECRET, |byte| format!("%{byte:02X}"));
+    let coded = STANDARD.encode(SECRET);
+    let fields = format!(
+        "Location: https://api.acme.test/?k={percent}\r\nSet-Cookie: lang={SECRET}\r\nX-{SECRET}: 1\r\nX-Echo: {coded}\r\n"
+    );
+    let body = format!("{{\"error\":\"{SECRET}\"}}");
+    world.tool.answers(move |_| {
+        Reply::of(format!("HTTP/1.1 500 Oops\r\ncontent-length: {}\r\n{fields}\r\n{body}", body.len()))
+    });
+    let answer = world.call(&world.alice, "GET /acme/echo", &[]).await;
+    let stars = |count: usize| "*".repeat(count);
+    assert_eq!((answer.status, answer.text()), (500, format!("{{\"error\":\"{}\"}}", stars(SECRET.len()))));
+    assert_eq!(answer.field("location"), Some(format!("https://api.acme.test/?k={}", stars(percent.len()))));
+    assert_eq!(answer.field("set-cookie"), Some(format!("lang={}", stars(SECRET.len()))));
+    assert!(!answer.head.to_lowercase().contains("canary"), "{}", answer.head);
+    assert!(!shows(answer.head.as_bytes(), coded.as_bytes()), "{}", answer.head);
+    masked_in_the_ledger(&world).await;
+}
+
+#[tokio::test]
+pub(crate) async fn an_event_that_holds_the_secret_is_masked_and_not_held_back() {
+    let world = World::new().await;
+    let event = format!("data: {SECRET}\n\n");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let first = format!("{head}{:x}\r\n{event}\r\n", event.len());
+    // The stream goes on: nothing more comes, and it does not end.
+    world.tool.answers(move |_| Reply::of(first.clone()));
+    let mut wire = world.connect(&world.alice).await;
+    wire.write(world.request("GET /acme/events", &[&World::bearer(&world.alice)])).await;
+    let shown = format!("data: {}\n\n", "*".repeat(SECRET.len()));
+    assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(wire.chunk().await.unwrap(), shown.as_bytes());
+}
