@@ -1,9 +1,13 @@
 //! What callers can cause as often as they like is written one by one up to a budget, then counted.
 //!
 //! Pure: time is an argument. An unproved caller is its source, an admitted one its agent and task. Refusals
-//! have one budget, events one for each name. A window begins with the first record of its purse; in it, so many are written as they come; what comes
-//! after them is counted by owner and word, and each count is one record when its own window ends. Both
-//! maps are bounded: who finds no room in them is counted among the others.
+//! have one budget, events one for each name. A window begins with the first record of its purse; in it, so
+//! many are written as they come; what comes after them is counted by owner and word, and each count is one
+//! record when its own window ends.
+//!
+//! Who finds no room is counted among the others. Sources cost nothing to make (127/8 has sixteen million), so
+//! whoever proved nothing has room beside the admitted, and never theirs; of those there are no more than a
+//! human enrolled, each with a few purses and words.
 
 use crate::{
     facts::{EventFacts, Source},
@@ -27,10 +31,12 @@ pub(crate) const UNPROVED_WRITTEN_MAX: u32 = 5;
 pub(crate) const ADMITTED_WRITTEN_MAX: u32 = 60;
 /// One message may tell of so many alike and no more: its number is the word of whoever was refused.
 pub(crate) const TOLD_MAX: u64 = 10_000;
-/// Purses that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
+/// Purses of the unproved that are told apart. Full, this is 5 × 1 024 records of some 300 bytes a minute.
 pub(crate) const OWNERS_MAX: usize = 1024;
-/// Counts that are told apart.
+/// Counts of the unproved that are told apart.
 pub(crate) const COUNTS_MAX: usize = 4096;
+/// Purses, and counts, of admitted tasks: more than anybody enrols, at some hundred bytes each.
+pub(crate) const ADMITTED_MAX: usize = 65_536;
 
 /// Whose records they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +90,13 @@ struct Spent {
 /// The budgets of all owners, and what is being counted.
 #[derive(Default)]
 pub(crate) struct Budget {
+    unproved: Share<OWNERS_MAX, COUNTS_MAX>,
+    admitted: Share<ADMITTED_MAX, ADMITTED_MAX>,
+}
+
+/// The room of one kind of owner.
+#[derive(Default)]
+struct Share<const PURSES: usize, const COUNTS: usize> {
     spent: HashMap<Purse, Spent>,
     counts: HashMap<(Owner, Word), Tally>,
 }
@@ -91,23 +104,19 @@ pub(crate) struct Budget {
 impl Budget {
     /// Whether a record that tells of `count` alike may be written by itself. If not, all of them were counted.
     pub(crate) fn spend(&mut self, owner: Owner, word: Word, count: u64, now: Timestamp, boot: Boot) -> bool {
-        let (owner, purse) = self.known(owner, word, boot);
-        let limit = match owner {
-            Owner::Admitted(..) => ADMITTED_WRITTEN_MAX,
-            Owner::Unproved(_) | Owner::Others => UNPROVED_WRITTEN_MAX,
-        };
-        let spent = self.spent.entry(purse).or_insert(Spent { since: boot, written: 0 });
-        if spent.written < limit {
-            spent.written += 1;
-            return true;
+        let tally = Tally { since: boot, first: now, last: now, count };
+        match owner {
+            Owner::Admitted(..) => self.admitted.spend(owner, word, tally, ADMITTED_WRITTEN_MAX),
+            Owner::Unproved(_) | Owner::Others => {
+                self.unproved.spend(owner, word, tally, UNPROVED_WRITTEN_MAX)
+            }
         }
-        self.add(Count { owner, word, tally: Tally { since: boot, first: now, last: now, count } });
-        false
     }
 
     /// The counts whose window has ended.
     pub(crate) fn due(&mut self, boot: Boot) -> Vec<Count> {
-        self.spent.retain(|_, spent| boot.since(spent.since) < WINDOW);
+        self.unproved.begin_anew(boot);
+        self.admitted.begin_anew(boot);
         self.take(|tally| boot.since(tally.since) >= WINDOW)
     }
 
@@ -119,8 +128,35 @@ impl Budget {
     /// Counts that could not be written.
     pub(crate) fn put_back(&mut self, counts: Vec<Count>) {
         for count in counts {
-            self.add(count);
+            match count.owner {
+                Owner::Admitted(..) => self.admitted.add(count),
+                Owner::Unproved(_) | Owner::Others => self.unproved.add(count),
+            }
         }
+    }
+
+    fn take(&mut self, which: impl Fn(&Tally) -> bool + Copy) -> Vec<Count> {
+        let mut taken = self.unproved.take(which);
+        taken.extend(self.admitted.take(which));
+        taken
+    }
+}
+
+impl<const PURSES: usize, const COUNTS: usize> Share<PURSES, COUNTS> {
+    fn spend(&mut self, owner: Owner, word: Word, tally: Tally, written_max: u32) -> bool {
+        let (owner, purse) = self.known(owner, word, tally.since);
+        let limit = if owner == Owner::Others { UNPROVED_WRITTEN_MAX } else { written_max };
+        let spent = self.spent.entry(purse).or_insert(Spent { since: tally.since, written: 0 });
+        if spent.written < limit {
+            spent.written += 1;
+            return true;
+        }
+        self.add(Count { owner, word, tally });
+        false
+    }
+
+    fn begin_anew(&mut self, boot: Boot) {
+        self.spent.retain(|_, spent| boot.since(spent.since) < WINDOW);
     }
 
     fn known(&mut self, owner: Owner, word: Word, boot: Boot) -> (Owner, Purse) {
@@ -131,16 +167,12 @@ impl Budget {
             }
             return (owner, purse);
         }
-        if self.spent.len() < OWNERS_MAX {
-            (owner, purse)
-        } else {
-            (Owner::Others, word.purse(Owner::Others))
-        }
+        if self.spent.len() < PURSES { (owner, purse) } else { (Owner::Others, word.purse(Owner::Others)) }
     }
 
     fn add(&mut self, count: Count) {
         let mut key = (count.owner, count.word);
-        if self.counts.len() >= COUNTS_MAX && !self.counts.contains_key(&key) {
+        if self.counts.len() >= COUNTS && !self.counts.contains_key(&key) {
             key.0 = Owner::Others;
         }
         match self.counts.entry(key) {

@@ -2,7 +2,8 @@
 //!
 //! What must be recorded is queued at once, before the returned future is polled: a caller that goes
 //! away cannot take an outcome with it. The queue needs no bound of its own, because what fills it is
-//! bounded: intents by [`INTENTS_MAX`], outcomes by their intents, refusals by their budget.
+//! bounded: intents by [`INTENTS_MAX`], outcomes by their intents, refusals by their budget, and ways out
+//! without a credential by the pace that the gateway gives each task.
 
 use crate::{
     LedgerError, LedgerKeys,

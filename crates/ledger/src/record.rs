@@ -392,7 +392,7 @@ impl EventName {
 
     /// Whether an agent can cause it as often as it likes and a number says enough: then it has a budget, one
     /// for each name. A permission is never counted, however often it is given: what was reached, and when, is
-    /// what the record is for, and each costs its agent a place and a dial.
+    /// what the record is for. So it is the gateway that paces them, for each task.
     #[must_use]
     pub const fn is_provoked(self) -> bool {
         matches!(self, Self::ReferenceMisused | Self::LeaseRefused | Self::TaskWoke | Self::TokenAnswered)

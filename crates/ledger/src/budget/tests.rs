@@ -112,7 +112,7 @@ fn however_many_sources_there_are_memory_and_records_are_bounded_and_every_one_i
     let calls = 200_000u32;
     let written = (0..calls).filter(|n| spend(&mut budget, source(n % 50_000), NOT_ADMITTED, 1)).count();
     assert!(written <= (OWNERS_MAX + 1) * UNPROVED_WRITTEN_MAX as usize);
-    assert!(budget.spent.len() <= OWNERS_MAX + 1 && budget.counts.len() <= COUNTS_MAX + 1);
+    assert!(budget.unproved.spent.len() <= OWNERS_MAX + 1 && budget.unproved.counts.len() <= COUNTS_MAX + 1);
     let rest: Vec<_> = budget.rest().iter().map(super::Count::entry).collect();
     assert_eq!(total(&rest) + written as u64, u64::from(calls));
 }
@@ -123,11 +123,34 @@ fn more_counts_than_can_be_told_apart_are_counted_together() {
     let (now, boot) = at(1);
     for n in 0..COUNTS_MAX as u32 + 100 {
         let tally = super::Tally { since: boot, first: now, last: now, count: 1 };
-        budget.add(super::Count { owner: source(n), word: NOT_ADMITTED, tally });
+        budget.unproved.add(super::Count { owner: source(n), word: NOT_ADMITTED, tally });
     }
-    assert!(budget.counts.len() <= COUNTS_MAX + 1);
+    assert!(budget.unproved.counts.len() <= COUNTS_MAX + 1);
     let rest: Vec<_> = budget.rest().iter().map(super::Count::entry).collect();
     assert_eq!(total(&rest), COUNTS_MAX as u64 + 100);
+}
+
+#[test]
+fn however_many_strangers_there_are_an_admitted_agents_refusals_and_alarms_bear_its_name() {
+    let mut budget = Budget::default();
+    for n in 0..COUNTS_MAX as u32 + 1 {
+        for _ in 0..=UNPROVED_WRITTEN_MAX {
+            spend(&mut budget, source(n), NOT_ADMITTED, 0);
+        }
+    }
+    let words = [Word::Problem(ProblemKind::ReferenceUnknown), Word::Event(EventName::ReferenceMisused)];
+    for word in words {
+        let written = (0..ADMITTED_WRITTEN_MAX + 7).filter(|_| spend(&mut budget, agent(1), word, 0)).count();
+        assert_eq!(written, ADMITTED_WRITTEN_MAX as usize, "{word:?}: its budget went to strangers");
+    }
+    let rest: Vec<_> = budget.rest().iter().map(super::Count::entry).collect();
+    let of_agent = |entry: &&Entry| match entry {
+        Entry::Refusal(refusal) => refusal.agent == Some(id!(PrincipalId, 1)),
+        Entry::Event(event) => event.agent == Some(id!(PrincipalId, 1)),
+        _ => false,
+    };
+    let own: Vec<Entry> = rest.iter().filter(of_agent).cloned().collect();
+    assert_eq!((own.len(), total(&own)), (2, 14), "what was counted of it");
 }
 
 #[test]
