@@ -14,18 +14,20 @@ use crate::{
     config::{EgressConfig, Map},
     destination::Destination,
     error::EgressError,
+    lookups::{Asker, LookupLimits, Lookups},
     resolve::Resolve,
     stream::Stream,
     tls::{Alpn, Trust},
 };
 use nightlatch_domain::{
     clock::{Boot, Clock},
+    id::{PrincipalId, TenantId},
     tool::Scheme,
 };
 use rustls::pki_types::ServerName;
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -55,6 +57,15 @@ enum Carries {
     Nothing,
 }
 
+impl Carries {
+    const fn of(asker: Asker) -> Self {
+        match asker {
+            Asker::Keeper | Asker::Tool => Self::Credential,
+            Asker::Agent(..) => Self::Nothing,
+        }
+    }
+}
+
 /// A connection, ready for its first byte.
 #[derive(Debug)]
 pub struct Connected {
@@ -69,7 +80,7 @@ pub struct Connected {
 /// Makes connections.
 pub struct Connector {
     config: EgressConfig,
-    resolver: Arc<dyn Resolve>,
+    lookups: Lookups,
     pub(crate) clock: Arc<dyn Clock>,
     trust: Trust,
 }
@@ -78,10 +89,11 @@ impl Connector {
     /// A connector under the operator's configuration.
     #[must_use]
     pub fn new(config: EgressConfig, resolver: Arc<dyn Resolve>, clock: Arc<dyn Clock>) -> Self {
-        Self { config, resolver, trust: Trust::new(Arc::clone(&clock)), clock }
+        let lookups = Lookups::new(resolver, LookupLimits::default());
+        Self { config, lookups, trust: Trust::new(Arc::clone(&clock)), clock }
     }
 
-    /// Connects to a destination, TLS included, before `deadline`.
+    /// Connects to a tool's destination, TLS included, before `deadline`.
     ///
     /// # Errors
     /// Any [`EgressError`] of which [`EgressError::nothing_was_sent`] holds.
@@ -91,14 +103,30 @@ impl Connector {
         alpn: Alpn,
         deadline: Boot,
     ) -> Result<Connected, EgressError> {
-        let left = deadline.since(self.clock.boot());
-        let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
-        timeout(left, self.connect_unhurried(to, alpn)).await.map_err(late)?
+        self.connect_for(Asker::Tool, to, alpn, deadline).await
     }
 
-    async fn connect_unhurried(&self, to: &Destination, alpn: Alpn) -> Result<Connected, EgressError> {
+    /// The same, for whoever asks.
+    pub(crate) async fn connect_for(
+        &self,
+        asker: Asker,
+        to: &Destination,
+        alpn: Alpn,
+        deadline: Boot,
+    ) -> Result<Connected, EgressError> {
+        let left = deadline.since(self.clock.boot());
+        let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
+        timeout(left, self.connect_unhurried(asker, to, alpn)).await.map_err(late)?
+    }
+
+    async fn connect_unhurried(
+        &self,
+        asker: Asker,
+        to: &Destination,
+        alpn: Alpn,
+    ) -> Result<Connected, EgressError> {
         let map = self.config.map_of(to.host());
-        let addresses = self.judged_addresses(to, map, Carries::Credential).await?;
+        let addresses = self.judged_addresses(asker, to, map).await?;
         let (socket, peer) = dial(to, &addresses).await?;
         if to.scheme() == Scheme::Http {
             return Ok(Connected { stream: Stream::Plain(socket), protocol: Protocol::Http1, peer });
@@ -130,8 +158,13 @@ impl Connector {
     ///
     /// # Errors
     /// As [`Connector::connect`].
-    pub async fn connect_open(&self, to: &Destination, deadline: Boot) -> Result<Stream, EgressError> {
-        let socket = self.connect_bare(to, deadline).await?;
+    pub async fn connect_open(
+        &self,
+        agent: (TenantId, PrincipalId),
+        to: &Destination,
+        deadline: Boot,
+    ) -> Result<Stream, EgressError> {
+        let socket = self.connect_bare(agent, to, deadline).await?;
         if to.scheme() == Scheme::Http {
             return Ok(Stream::Plain(socket));
         }
@@ -141,65 +174,61 @@ impl Connector {
         Ok(Stream::Tls(timeout(left, secured).await.map_err(late)??))
     }
 
-    /// Connects without TLS, before `deadline`, for what carries no credential of ours: a tunnel in which the
+    /// Connects `agent` without TLS, before `deadline`, for what carries no credential of ours: a tunnel in which the
     /// agent speaks TLS itself, or plain HTTP of its own. Only public addresses that are not this machine's are
     /// good, and what the operator opened to agents; the rule that plain HTTP stays on this machine, which
     /// protects credentials, has nothing to protect here.
     ///
     /// # Errors
     /// As [`Connector::connect`].
-    pub async fn connect_bare(&self, to: &Destination, deadline: Boot) -> Result<TcpStream, EgressError> {
+    pub async fn connect_bare(
+        &self,
+        (tenant, agent): (TenantId, PrincipalId),
+        to: &Destination,
+        deadline: Boot,
+    ) -> Result<TcpStream, EgressError> {
         let left = deadline.since(self.clock.boot());
         let late = |_| EgressError::ConnectTimeout(to.host().to_owned());
         let unhurried = async {
             let map = self.config.map_of(to.host());
-            let addresses = self.judged_addresses(to, map, Carries::Nothing).await?;
+            let addresses = self.judged_addresses(Asker::Agent(tenant, agent), to, map).await?;
             self.dial_elsewhere(to, map, &addresses).await
         };
         timeout(left, unhurried).await.map_err(late)?
     }
 
-    /// Dials, and lets go of what turns out to be this machine: which addresses are its own only the kernel
-    /// knows, and it chooses the same address for both ends of such a connection (RFC 6724 §5, rule 1).
+    /// Dials, unless one of the addresses is this machine's own.
     async fn dial_elsewhere(
         &self,
         to: &Destination,
         map: Option<&Map>,
         addresses: &[SocketAddr],
     ) -> Result<TcpStream, EgressError> {
-        let (socket, peer) = dial(to, addresses).await?;
-        let unreachable =
-            |error: io::Error| EgressError::Unreachable { host: to.host().to_owned(), kind: error.kind() };
-        let is_own = socket.local_addr().map_err(unreachable)?.ip() == peer.ip();
-        if is_own && !self.is_named(to, map, peer.ip(), Carries::Nothing) {
-            return Err(EgressError::OwnAddress { host: to.host().to_owned(), address: peer.ip() });
+        let is_named = |address| self.is_named(to, map, address, Carries::Nothing);
+        if let Some(own) = addresses.iter().find(|peer| !is_named(peer.ip()) && is_own(**peer)) {
+            return Err(EgressError::OwnAddress { host: to.host().to_owned(), address: own.ip() });
         }
-        Ok(socket)
+        Ok(dial(to, addresses).await?.0)
     }
 
     /// The addresses that may be dialled: those of the map, of the literal, or of the resolver.
     async fn judged_addresses(
         &self,
+        asker: Asker,
         to: &Destination,
         map: Option<&Map>,
-        carries: Carries,
     ) -> Result<Vec<SocketAddr>, EgressError> {
+        let carries = Carries::of(asker);
         if let Some(map) = map {
             let judged = self.judge(to, Some(map), map.to().ip(), carries)?;
             return Ok(vec![SocketAddr::new(judged, map.to().port())]);
         }
         let found = match to.literal() {
             Some(literal) => vec![literal],
-            None => self.resolve(to.host()).await?,
+            None => self.lookups.resolve(asker, to.host()).await?,
         };
         let judge = |address| Ok(SocketAddr::new(self.judge(to, None, address, carries)?, to.port()));
         found.into_iter().map(judge).collect()
-    }
-
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, EgressError> {
-        let unresolved = |kind| EgressError::Unresolved { host: host.to_owned(), kind };
-        let found = self.resolver.resolve(host).await.map_err(|error| unresolved(error.kind()))?;
-        if found.is_empty() { Err(unresolved(io::ErrorKind::NotFound)) } else { Ok(found) }
     }
 
     /// Whether the operator named this address for that destination, and for what is to be carried there.
@@ -231,6 +260,20 @@ impl Connector {
         }
         Err(EgressError::Forbidden { host: to.host().to_owned(), address, class })
     }
+}
+
+/// Whether an address is this machine's: that only the kernel knows, and it chooses the same address for both
+/// ends of such a connection (RFC 6724 §5, rule 1). It is asked with a datagram socket that sends nothing, so
+/// that not even a handshake reaches what listens here.
+fn is_own(peer: SocketAddr) -> bool {
+    let any: IpAddr =
+        if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let chosen = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(peer)?;
+        socket.local_addr()
+    });
+    // Where no way leads there, the dial says so.
+    chosen.is_ok_and(|local| local.ip() == peer.ip())
 }
 
 /// Dials the judged addresses in turn.

@@ -53,6 +53,9 @@ pub enum EgressError {
         /// What the resolver said.
         kind: std::io::ErrorKind,
     },
+    /// Whoever asks has so many names looked up that no further one is. Nothing was written.
+    #[error("`{0}` was not looked up: too many lookups are waited for already; try again when one has ended")]
+    LookupsFull(String),
     /// No address of the host took the connection.
     #[error("`{host}` could not be reached ({kind})")]
     Unreachable {
@@ -124,6 +127,7 @@ impl EgressError {
             | Self::OwnAddress { .. }
             | Self::Forbidden { .. } => Fault::Refused,
             Self::Unresolved { .. }
+            | Self::LookupsFull(_)
             | Self::Unreachable { .. }
             | Self::Tls { .. }
             | Self::NoRoots

@@ -15,6 +15,7 @@ use crate::{
     connect::{Connector, Protocol},
     destination::Destination,
     error::EgressError,
+    lookups::Asker,
     outgoing::origin_form,
     stream::Stream,
     tls::Alpn,
@@ -108,7 +109,7 @@ impl Connector {
         to: &Destination,
         deadline: Boot,
     ) -> Result<FreshConnection, EgressError> {
-        let connected = self.connect(to, Alpn::Http1, deadline).await?;
+        let connected = self.connect_for(Asker::Keeper, to, Alpn::Http1, deadline).await?;
         let failed =
             |reason: &str| EgressError::Tls { host: to.host().to_owned(), reason: reason.to_owned() };
         if connected.protocol != Protocol::Http1 {

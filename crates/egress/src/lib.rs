@@ -7,6 +7,7 @@
 //! **Promises.**
 //! - Every address in a resolver's answer is judged by its class ([`address`]); one that nobody allowed
 //!   refuses the whole answer. What is dialled is one of the judged addresses, at each connection anew.
+//! - A lookup has a place, and no name that an agent chose takes one of tools or keeper (`lookups`).
 //! - A host is a plain name, or an address in the one form in which it prints ([`destination`]).
 //! - TLS 1.2 or 1.3 with the server's name checked under the system's roots, or under the map's own and
 //!   no other ([`tls`]). Plain HTTP only to loopback, and only where the operator named the host.
@@ -23,6 +24,7 @@ mod connect;
 pub mod destination;
 mod error;
 mod fresh;
+mod lookups;
 mod outgoing;
 mod pool;
 mod resolve;

@@ -1,13 +1,16 @@
 //! Names to addresses. A seam, so that a test can be a hostile name server.
 
-use nightlatch_domain::ports::Boxed;
-use std::{io, net::IpAddr};
+use std::{
+    io,
+    net::{IpAddr, ToSocketAddrs as _},
+};
 
 /// Turns a host name into addresses. It is asked anew for every connection; what it says is trusted
 /// for nothing: the caller checks every address and dials one of the very addresses that it checked.
 pub trait Resolve: Send + Sync {
-    /// All addresses of `host`, in the order in which they are to be tried.
-    fn resolve<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<IpAddr>>>;
+    /// All addresses of `host`, in the order in which they are to be tried. It blocks for as long as it takes:
+    /// whoever asks has a thread for it (`lookups`).
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
 /// The system's own resolver (`getaddrinfo`): it knows `/etc/hosts` and the operator's search rules.
@@ -15,10 +18,7 @@ pub trait Resolve: Send + Sync {
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str) -> Boxed<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((host, 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
     }
 }

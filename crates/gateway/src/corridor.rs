@@ -40,6 +40,7 @@ use crate::{
     directory::Directory,
     doors::Addressed,
     limits::Limits,
+    pace::Pace,
     peer::Peer,
     running::{self, Running},
     wakes::{Awake, Wakes},
@@ -57,7 +58,7 @@ use http_body_util::BodyExt as _;
 use nightlatch_domain::{
     clock::{Clock, Entropy, Timestamp},
     exchange::{Exchange, Upgrade},
-    id::{CallId, GrantId},
+    id::{CallId, GrantId, TaskId, TenantId},
     ports::gateway_keeper::GatewayRequest,
     problem::{Problem, ProblemKind},
 };
@@ -90,6 +91,8 @@ pub(crate) struct Corridor {
     pub(crate) asides: Arc<Semaphore>,
     /// Bodies that are held because a decision needs them.
     pub(crate) readings: Arc<Semaphore>,
+    /// How often each task is let go where no tool is.
+    pub(crate) openings: Pace<(TenantId, TaskId)>,
 }
 
 /// A call as a door hands it over.

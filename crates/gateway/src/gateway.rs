@@ -15,6 +15,7 @@ use crate::{
     error::GatewayError,
     interception::Standing,
     limits::Limits,
+    pace::Pace,
     peer::{Peer, Through},
     running::Running,
     wakes::Wakes,
@@ -135,6 +136,7 @@ impl Gateway {
         let readings = Arc::new(Semaphore::new(limits.readings_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let brakes = Arc::new(Brakes::new(&limits, parts.rules));
+        let openings = Pace::new(limits.openings_at_once, limits.opening_every);
         let corridor = Corridor {
             directory,
             decider,
@@ -148,6 +150,7 @@ impl Gateway {
             limits,
             asides,
             readings,
+            openings,
         };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();

@@ -44,6 +44,7 @@ pub mod fuzzing;
 mod gateway;
 mod interception;
 pub mod limits;
+mod pace;
 mod peer;
 mod running;
 pub mod tls;

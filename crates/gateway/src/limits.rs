@@ -34,6 +34,11 @@ pub struct Limits {
     pub tunnels_each_max: usize,
     /// Calls of one agent at once: twice the 256 streams of one connection.
     pub calls_each_max: usize,
+    /// Ways to hosts that no tool has, of one task at once. Each is a record of its own in the ledger; a browser's page
+    /// opens a hundred.
+    pub openings_at_once: u32,
+    /// And how often one more: two a second are some 80 MB of records a day.
+    pub opening_every: Duration,
     /// A TLS handshake: two round trips; slower than this is somebody who holds sockets open.
     pub handshake_within: Duration,
     /// A connection of nobody that asks nothing, and the end of one that was refused. An enrolment is one
@@ -113,6 +118,8 @@ impl Default for Limits {
             tunnels_max: 2048,
             tunnels_each_max: 512,
             calls_each_max: 512,
+            openings_at_once: 512,
+            opening_every: Duration::from_millis(500),
             handshake_within: Duration::from_secs(10),
             stranger_within: Duration::from_secs(10),
             head_within: Duration::from_secs(30),

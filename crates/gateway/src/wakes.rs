@@ -16,13 +16,13 @@ mod mandated;
 mod signing;
 mod sweep;
 
-use crate::{flight::Flights, limits::Limits, running::Running};
+use crate::{flight::Flights, limits::Limits, pace::Pace, running::Running};
 use end::{End, Moment};
 use nightlatch_custody::{CustodyError, ReplicaKey, Rewrapped, Secret};
 use nightlatch_domain::{
-    clock::{Boot, Clock, Entropy, Timestamp},
+    clock::{Clock, Entropy, Timestamp},
     exchange::{Caller, Exchange},
-    id::{GrantId, TaskId, TenantId, WakeId},
+    id::{GrantId, PrincipalId, TaskId, TenantId, WakeId},
     ports::gateway_keeper::{
         Challenge, Evidence, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal, Lease, LeaseBody,
         LeaseRequest, WakeProof,
@@ -114,6 +114,11 @@ impl Awake {
     /// Its id.
     pub(crate) const fn wake(&self) -> WakeId {
         self.wake
+    }
+
+    /// Whose it is.
+    pub(crate) const fn agent(&self) -> (TenantId, PrincipalId) {
+        (self.caller.tenant, self.caller.agent)
     }
 
     /// Its tenant.
@@ -213,8 +218,8 @@ pub(crate) struct Wakes {
     requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
     /// Challenges that an agent's own key is to sign, the last one of each.
     signing: Mutex<HashMap<WakeKey, Offered>>,
-    /// Until when each key has used up its turns to ask for them.
-    turns: Mutex<HashMap<WakeKey, Boot>>,
+    /// How often each key asks for them.
+    turns: Pace<WakeKey>,
 }
 
 /// A challenge that was handed out, and the key that its wake's leases will be sealed to.
@@ -236,8 +241,8 @@ impl Wakes {
     ) -> Self {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
-        let (signing, turns, began) = (Mutex::default(), Mutex::default(), Notify::new());
-        let mandated = Mutex::default();
+        let (signing, mandated, began) = (Mutex::default(), Mutex::default(), Notify::new());
+        let turns = Pace::new(signing::TURNS_AT_ONCE, signing::TURN_EVERY);
         Self {
             keeper,
             clock,

@@ -1,6 +1,6 @@
 //! Proves that no address is dialled that the operator or the Internet did not give out.
 
-use crate::world::{HOST, Names, Server, Silent, connector, eventually, http, https, mapped};
+use crate::world::{HOST, Names, Server, Silent, agent, connector, eventually, http, https, mapped};
 use nightlatch_egress::{Allow, Alpn, EgressConfig, EgressError, Fault, Map};
 use std::sync::{Arc, atomic::Ordering};
 
@@ -166,7 +166,7 @@ async fn a_bare_connection_is_judged_by_address_like_any_other() {
     for address in special {
         for to in [https(HOST, 443), http(HOST, 80)] {
             let (connector, hand) = connector(EgressConfig::default(), Names::saying(&[&[address]]));
-            let refused = connector.connect_bare(&to, hand.after(1000)).await.unwrap_err();
+            let refused = connector.connect_bare(agent(1), &to, hand.after(1000)).await.unwrap_err();
             assert!(matches!(refused, EgressError::Forbidden { .. }), "{address}: {refused}");
         }
     }
@@ -180,7 +180,7 @@ async fn what_the_operator_opened_for_tools_is_not_open_to_agents() {
     for config in [EgressConfig { maps: vec![map], ..EgressConfig::default() }, allow] {
         for to in [https(HOST, server.at.port()), http(HOST, server.at.port())] {
             let (connector, hand) = connector(config.clone(), Names::saying(&[&["127.0.0.1"]]));
-            let refused = connector.connect_bare(&to, hand.after(9000)).await.unwrap_err();
+            let refused = connector.connect_bare(agent(1), &to, hand.after(9000)).await.unwrap_err();
             assert!(matches!(refused, EgressError::Forbidden { .. }), "{refused}");
         }
     }
@@ -194,11 +194,11 @@ async fn what_the_operator_allows_to_agents_is_open_to_them_for_that_host_and_ad
     let config = EgressConfig { allows: vec![allow], ..EgressConfig::default() };
     let (connector, hand) =
         connector(config, Names::saying(&[&["127.0.0.1"], &["127.0.0.2"], &["127.0.0.1"]]));
-    assert!(connector.connect_bare(&https(HOST, server.at.port()), hand.after(9000)).await.is_ok());
-    let elsewhere = connector.connect_bare(&https(HOST, server.at.port()), hand.after(9000)).await;
+    assert!(connector.connect_bare(agent(1), &https(HOST, server.at.port()), hand.after(9000)).await.is_ok());
+    let elsewhere = connector.connect_bare(agent(1), &https(HOST, server.at.port()), hand.after(9000)).await;
     assert!(matches!(elsewhere, Err(EgressError::Forbidden { .. })));
     let other = https("other.example", server.at.port());
-    assert!(connector.connect_bare(&other, hand.after(9000)).await.is_err());
+    assert!(connector.connect_bare(agent(1), &other, hand.after(9000)).await.is_err());
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_bare_connection_goes_where_the_operator_maps_agents_and_sends_nothing
         let config = EgressConfig { maps: vec![map], ..EgressConfig::default() };
         let (connector, hand) = connector(config, Names::saying(&[]));
         let before = server.came();
-        let socket = connector.connect_bare(&to, hand.after(9000)).await.unwrap();
+        let socket = connector.connect_bare(agent(1), &to, hand.after(9000)).await.unwrap();
         assert_eq!(socket.peer_addr().unwrap(), server.at);
         eventually(|| server.came() == before + 1).await;
     }

@@ -8,6 +8,7 @@
 )]
 
 mod destinations;
+mod lookups;
 mod once;
 mod pooled;
 mod switched;

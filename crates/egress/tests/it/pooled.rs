@@ -251,19 +251,14 @@ async fn a_call_that_waits_for_its_answer_is_cut_and_not_repeated() {
     assert_eq!((server.came(), read.load(Ordering::SeqCst)), (1, 1));
 }
 
-/// A resolver that answers when it is told to.
-struct Gate(tokio::sync::Semaphore, AtomicUsize);
+/// A resolver that answers when somebody meets it.
+struct Gate(std::sync::Barrier, AtomicUsize);
 
 impl nightlatch_egress::Resolve for Gate {
-    fn resolve<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> nightlatch_domain::ports::Boxed<'a, std::io::Result<Vec<std::net::IpAddr>>> {
+    fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
         self.1.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async {
-            drop(self.0.acquire().await);
-            Ok(vec!["127.0.0.1".parse().unwrap()])
-        })
+        self.0.wait();
+        Ok(vec!["127.0.0.1".parse().unwrap()])
     }
 }
 
@@ -278,7 +273,7 @@ async fn a_grant_that_is_closed_while_its_connection_is_made_sends_nothing() {
         }
     })
     .await;
-    let gate = Arc::new(Gate(tokio::sync::Semaphore::new(0), AtomicUsize::new(0)));
+    let gate = Arc::new(Gate(std::sync::Barrier::new(2), AtomicUsize::new(0)));
     let allow = nightlatch_egress::Allow::new(HOST, "127.0.0.1").unwrap();
     let config = nightlatch_egress::EgressConfig { allows: vec![allow], ..Default::default() };
     let (connector, _) = connector(config, Arc::<Gate>::clone(&gate));
@@ -289,7 +284,7 @@ async fn a_grant_that_is_closed_while_its_connection_is_made_sends_nothing() {
     });
     eventually(|| gate.1.load(Ordering::SeqCst) == 1).await;
     pool.close_grant(key(1).tenant, key(1).grant);
-    gate.0.add_permits(1);
+    gate.0.wait();
     let refused = waiting.await.unwrap().unwrap_err();
     assert!(matches!(refused, EgressError::Closed) && refused.nothing_was_sent());
     assert_eq!(read.load(Ordering::SeqCst), 0);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Full};
 use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp},
-    ports::Boxed,
+    id::{PrincipalId, TenantId},
     tool::Scheme,
 };
 use nightlatch_egress::{Connector, Destination, EgressConfig, Map, Resolve, SendBody, tls};
@@ -71,11 +71,11 @@ impl Names {
 }
 
 impl Resolve for Names {
-    fn resolve<'a>(&'a self, _: &'a str) -> Boxed<'a, io::Result<Vec<IpAddr>>> {
+    fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().unwrap();
         let answer = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
-        Box::pin(async move { Ok(answer.unwrap_or_default()) })
+        Ok(answer.unwrap_or_default())
     }
 }
 
@@ -83,9 +83,17 @@ impl Resolve for Names {
 pub(crate) struct Silent;
 
 impl Resolve for Silent {
-    fn resolve<'a>(&'a self, _: &'a str) -> Boxed<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(std::future::pending())
+    fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        loop {
+            std::thread::park();
+        }
     }
+}
+
+/// An agent of the one tenant.
+pub(crate) fn agent(number: u8) -> (TenantId, PrincipalId) {
+    let at = Timestamp::from_millis(NOW_MILLIS);
+    (TenantId::new(at, [1; 10]), PrincipalId::new(at, [number; 10]))
 }
 
 pub(crate) fn https(host: &str, port: u16) -> Destination {

@@ -121,7 +121,8 @@ impl Corridor {
     }
 
     /// Opens the way to a host, if it still may be opened: that is asked again here, after every wait, and
-    /// recorded last. Nothing goes out before, not even the question where the host is.
+    /// recorded last. Nothing goes out before, not even the question where the host is. Its task has a pace: no
+    /// such record is ever folded into a count, and nobody fills the disk.
     ///
     /// # Errors
     /// As [`Corridor::reach`]; the keeper's refusal of a wake; [`ProblemKind::TooManyCalls`];
@@ -145,6 +146,7 @@ impl Corridor {
             },
             Way::Look(look) => self.looks(peer, origin, look)?,
         }
+        self.openings.take_turn((caller.tenant, caller.task), self.clock.boot())?;
         let facts = EventFacts {
             tenant: Some(caller.tenant),
             call: Some(call),

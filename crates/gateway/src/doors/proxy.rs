@@ -113,7 +113,7 @@ async fn begin(
             Reach::Bound(_) => Way::Intercepted(to),
             Reach::Open => {
                 let opening = corridor.opening(peer, &to, call, &corridor::Way::Unbound).await?;
-                let socket = open::dial(corridor, &to).await?;
+                let socket = open::dial(corridor, &to, &opening.awake).await?;
                 Way::Spliced { to, socket, opening }
             }
         }

@@ -11,6 +11,7 @@ use nightlatch_domain::{
     exchange::Caller,
     id::WakeId,
     ports::gateway_keeper::{Evidence, KeeperRefusal},
+    problem::Problem,
     task::Assurance,
 };
 use std::{
@@ -22,9 +23,9 @@ use std::{
 const WAKES_EACH_MAX: usize = 2;
 
 /// Challenges that a key may ask for at once: its side starts anew, or was cut off, or was put to sleep.
-const TURNS_AT_ONCE: u32 = 6;
+pub(super) const TURNS_AT_ONCE: u32 = 6;
 /// And how often one more: each signed wake is a row at the keeper, and serves for an hour.
-const TURN_EVERY: Duration = Duration::from_secs(10);
+pub(super) const TURN_EVERY: Duration = Duration::from_secs(10);
 
 /// What is to be signed, as far as the gateway knows it.
 pub(crate) struct ToSign {
@@ -38,18 +39,9 @@ impl Wakes {
     /// A key's turn to ask for a challenge.
     ///
     /// # Errors
-    /// How much too early it is.
-    pub(crate) fn take_turn(&self, caller: &Caller) -> Result<(), Duration> {
-        let now = self.clock.boot();
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, used_until| *used_until > now);
-        let used_until = turns.entry(WakeKey::of(caller)).or_insert(now);
-        let early = used_until.since(now).saturating_sub(TURN_EVERY * (TURNS_AT_ONCE - 1));
-        if !early.is_zero() {
-            return Err(early);
-        }
-        *used_until = used_until.plus(TURN_EVERY);
-        Ok(())
+    /// As [`Pace`](crate::pace::Pace) says.
+    pub(crate) fn take_turn(&self, caller: &Caller) -> Result<(), Problem> {
+        self.turns.take_turn(WakeKey::of(caller), self.clock.boot())
     }
 
     /// A challenge for an admitted caller. An earlier one of the same key is good no more.

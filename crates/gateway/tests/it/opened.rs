@@ -131,6 +131,29 @@ async fn what_was_opened_and_stands_still_is_cut() {
 }
 
 #[tokio::test]
+async fn a_task_opens_many_ways_at_once_and_then_one_at_a_time() {
+    let limits = Limits { openings_at_once: 3, opening_every: Duration::from_secs(10), ..Limits::default() };
+    let world = opened(limits).await;
+    world.set_egress(&world.mallory, Egress::Open).await;
+    let open = |actor| world.tunnel(actor, "evil.test:443", false);
+    for _ in 0..3 {
+        open(&world.alice).await.unwrap();
+    }
+    // A request in plain HTTP has no other pace.
+    let mut wire = world.direct(&world.alice).await;
+    wire.write("GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n").await;
+    let refused = wire.answer().await;
+    assert_eq!((refused.status, refused.problem().as_str()), (429, "too-many-calls"));
+    assert_eq!(refused.field("retry-after").as_deref(), Some("10"));
+    assert_eq!(open(&world.alice).await.err().unwrap().problem(), "too-many-calls");
+    assert_eq!(recorded(&world).await.len(), 3, "what was not opened was recorded as if it were");
+    open(&world.mallory).await.unwrap();
+    world.clock.forward(Duration::from_secs(10));
+    open(&world.alice).await.unwrap();
+    assert!(open(&world.alice).await.is_err());
+}
+
+#[tokio::test]
 async fn no_record_no_wake_no_way_out() {
     let world = open().await;
     world.keeper.knobs.lock().unwrap().hangs = false;

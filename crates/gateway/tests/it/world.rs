@@ -174,8 +174,8 @@ impl Clock for Hand {
 struct Nowhere;
 
 impl Resolve for Nowhere {
-    fn resolve<'a>(&'a self, _: &'a str) -> nightlatch_domain::ports::Boxed<'a, io::Result<Vec<IpAddr>>> {
-        Box::pin(async { Err(io::ErrorKind::NotFound.into()) })
+    fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 

@@ -12,14 +12,12 @@ use nightlatch_domain::{
     ports::gateway_keeper::Evidence,
     problem::{Problem, ProblemKind},
 };
-use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 pub(super) async fn challenge(shared: &Shared, peer: &Peer) -> Result<Response<OutBody>, Problem> {
     let caller = shared.corridor.admitted(peer)?.caller;
     let _place = place(shared)?;
-    let paced = shared.corridor.wakes.take_turn(&caller);
-    paced.map_err(|early| Problem::new(ProblemKind::TooManyCalls).retry_after(seconds(early)))?;
+    shared.corridor.wakes.take_turn(&caller)?;
     let applied = shared.corridor.directory.tables().number();
     let to_sign = shared.corridor.wakes.to_sign(&caller, applied).await;
     let to_sign = to_sign.map_err(|refusal| Problem::new(refusal.problem()))?;
@@ -57,9 +55,4 @@ pub(super) async fn signed(
 fn place(shared: &Shared) -> Result<SemaphorePermit<'_>, Problem> {
     let place = shared.waking.try_acquire();
     place.map_err(|_| Problem::new(ProblemKind::TooManyCalls).retry_after(1))
-}
-
-/// Whole seconds, and never too few.
-fn seconds(span: Duration) -> u64 {
-    u64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }

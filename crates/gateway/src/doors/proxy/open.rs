@@ -67,7 +67,12 @@ impl NoWay {
     /// told alike: an agent learns nothing of what names mean in the networks around us. That nobody answered
     /// is what came of the way that was recorded; that we would not go is a refusal.
     fn unreached(error: &EgressError) -> Self {
-        let told = Problem::new(ProblemKind::UpstreamUnreachable).retry_after(2);
+        let kind = match error {
+            // That names of its own are not answered is its own affair.
+            EgressError::LookupsFull(_) => ProblemKind::TooManyCalls,
+            _ => ProblemKind::UpstreamUnreachable,
+        };
+        let told = Problem::new(kind).retry_after(2);
         let is_refused = error.fault() == Fault::Refused;
         let denied = || Problem::new(ProblemKind::DestinationDenied).at_field("target");
         Self { recorded: is_refused.then(denied), told }
@@ -116,9 +121,9 @@ pub(super) async fn pass(corridor: &Corridor, peer: &Peer, asked: Asked) -> Resp
 ///
 /// # Errors
 /// [`NoWay`].
-pub(super) async fn dial(corridor: &Corridor, to: &Destination) -> Result<TcpStream, NoWay> {
+pub(super) async fn dial(corridor: &Corridor, to: &Destination, awake: &Awake) -> Result<TcpStream, NoWay> {
     let deadline = corridor.clock.boot().plus(corridor.limits.connect_within);
-    let socket = corridor.pool.connector().connect_bare(to, deadline).await;
+    let socket = corridor.pool.connector().connect_bare(awake.agent(), to, deadline).await;
     socket.map_err(|error| NoWay::unreached(&error))
 }
 
@@ -133,7 +138,7 @@ async fn passed(corridor: &Corridor, peer: &Peer, asked: Asked) -> Result<Respon
         () = over(&opening.awake) => {
             return Err(NoWay::after(Problem::new(ProblemKind::CredentialPending).retry_after(1)));
         }
-        connected = connected(corridor, &asked.to) => connected?,
+        connected = connected(corridor, &asked.to, &opening.awake) => connected?,
     };
     let request = written(corridor, asked).map_err(NoWay::after)?;
     let unknown = || NoWay::after(Problem::new(ProblemKind::OutcomeUnknown));
@@ -159,13 +164,17 @@ async fn over(awake: &Awake) {
 }
 
 /// A connection to the host, with TLS where it speaks that.
-async fn connected(corridor: &Corridor, to: &Destination) -> Result<(SendRequest<SendBody>, Driver), NoWay> {
+async fn connected(
+    corridor: &Corridor,
+    to: &Destination,
+    awake: &Awake,
+) -> Result<(SendRequest<SendBody>, Driver), NoWay> {
     let limits = &corridor.limits;
     let deadline = corridor.clock.boot().plus(limits.connect_within);
     let stream: Stream = corridor
         .pool
         .connector()
-        .connect_open(to, deadline)
+        .connect_open(awake.agent(), to, deadline)
         .await
         .map_err(|error| NoWay::unreached(&error))?;
     let mut builder = http1::Builder::new();
@@ -219,4 +228,31 @@ fn shown(answer: Response<Incoming>, kept: Kept, corridor: &Corridor) -> Respons
         }
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that an agent is told apart what it may do about it, and nothing else.
+
+    use super::NoWay;
+    use nightlatch_domain::problem::ProblemKind;
+    use nightlatch_egress::{EgressError, address::AddressClass};
+
+    #[test]
+    fn too_many_lookups_are_told_as_such_and_every_other_way_that_fails_alike() {
+        let host = || "evil.test".to_owned();
+        let (address, class) = ([10, 0, 0, 1].into(), AddressClass::Private);
+        for (error, told, recorded) in [
+            (EgressError::LookupsFull(host()), ProblemKind::TooManyCalls, None),
+            (EgressError::ConnectTimeout(host()), ProblemKind::UpstreamUnreachable, None),
+            (
+                EgressError::Forbidden { host: host(), address, class },
+                ProblemKind::UpstreamUnreachable,
+                Some(ProblemKind::DestinationDenied),
+            ),
+        ] {
+            let no_way = NoWay::unreached(&error);
+            assert_eq!((no_way.told.kind, no_way.recorded.map(|problem| problem.kind)), (told, recorded));
+        }
+    }
 }
