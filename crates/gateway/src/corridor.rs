@@ -235,6 +235,15 @@ pub(crate) async fn note_refusal(
     problem
 }
 
+/// Records that a peer had a tunnel and asked nothing in it. That is queued before this returns.
+pub(crate) fn note_unasked(corridor: &Corridor, peer: &Peer, call: CallId, to: Option<&Destination>) {
+    // Who is nobody by now has been refused as such.
+    if let Ok(admitted) = admit::admit(peer, &corridor.directory.tables()) {
+        let trail = Trail { caller: Some(admitted.caller), to: to.cloned(), ..Trail::default() };
+        record::unasked(&corridor.ledger, call, &trail);
+    }
+}
+
 async fn passage(
     corridor: &Corridor,
     peer: &Peer,

@@ -69,6 +69,13 @@ pub(crate) async fn refusal(
     if written.is_ok() { problem } else { unavailable() }
 }
 
+/// Records that nothing was asked. Nobody is there to wait for it.
+pub(crate) fn unasked(ledger: &Ledger, call: CallId, trail: &Trail) {
+    if let Some(caller) = &trail.caller {
+        drop(ledger.refusal(caller, facts(call, trail, ProblemKind::BadRequest)));
+    }
+}
+
 fn facts(call: CallId, trail: &Trail, problem: ProblemKind) -> RefusalFacts {
     let exchange = trail.exchange.as_ref();
     RefusalFacts {

@@ -165,6 +165,8 @@ async fn bytes_that_are_not_tls_end_the_tunnel() {
 #[tokio::test]
 async fn a_tunnel_leads_to_a_tools_host_at_its_port_and_nowhere_else() {
     let world = World::new().await;
+    // A tunnel that ends unused is a record of its own.
+    let mut stand = Vec::new();
     for in_stream in [false, true] {
         for (authority, status, problem) in [
             (EVIL.to_owned() + ":443", 403, "egress-denied"),
@@ -190,8 +192,9 @@ async fn a_tunnel_leads_to_a_tools_host_at_its_port_and_nowhere_else() {
             assert_eq!((refused.status, refused.problem().as_str()), (status, problem), "{authority}");
             world.holds(&world.alice, before, &refused).await;
         }
-        assert!(world.tunnel(&world.alice, AUTHORITY, in_stream).await.is_ok());
-        assert!(world.tunnel(&world.alice, "API.acme.test:443", in_stream).await.is_ok());
+        for authority in [AUTHORITY, "API.acme.test:443"] {
+            stand.push(world.tunnel(&world.alice, authority, in_stream).await.unwrap());
+        }
     }
 }
 
@@ -381,6 +384,28 @@ async fn a_tunnel_that_says_nothing_ends() {
         assert!(silent.is_closed().await, "before TLS");
         let mut idle = inside(&world, in_stream, HOST).await;
         assert!(idle.is_closed().await, "after TLS");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_before_a_request_leaves_a_record_of_its_host() {
+    let world = World::new().await;
+    for in_stream in [false, true] {
+        for leaves in [true, false] {
+            let before = world.decisions().await.len();
+            let tunnel = world.tunnel(&world.alice, AUTHORITY, in_stream).await.unwrap();
+            if leaves {
+                drop(tunnel);
+            } else {
+                // It trusts the tool itself, and not whoever stands for it.
+                let distrusting = trusting(&world.tool.root, &["http/1.1"], world.clock.time());
+                assert!(tunnel.secured(distrusting, HOST).await.is_err());
+            }
+            refused_once(&world, before, "bad-request").await;
+            let decisions = world.decisions().await;
+            let Entry::Refusal(refusal) = &decisions.last().unwrap().entry else { panic!("{decisions:?}") };
+            assert_eq!(refusal.host.as_deref(), Some(HOST));
+        }
     }
 }
 

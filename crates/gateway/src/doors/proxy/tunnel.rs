@@ -25,7 +25,10 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
@@ -37,6 +40,15 @@ pub(super) enum Way {
     PlainHttp,
     /// To a host that no tool has.
     Spliced { to: Destination, socket: TcpStream, opening: Opening },
+}
+
+impl Way {
+    const fn host(&self) -> Option<&Destination> {
+        match self {
+            Self::Intercepted(to) | Self::Spliced { to, .. } => Some(to),
+            Self::PlainHttp => None,
+        }
+    }
 }
 
 /// A tunnel that was granted. Its place, and its part in what keeps the connection busy, end with it.
@@ -60,12 +72,23 @@ pub(super) fn run(tunnel: Tunnel) -> Boxed<'static, ()> {
     Box::pin(async move {
         // By name, each of them: what an async block does not name it does not keep.
         let Tunnel { shared, peer, way, upgrade, ends, mut endings, place: _place, busy: _busy } = tunnel;
-        let inside = Inside { shared: &shared, peer: &peer, ends: &ends };
+        let to = way.host().cloned();
+        let inside = Inside {
+            shared: &shared,
+            peer: &peer,
+            ends: &ends,
+            to: to.as_ref(),
+            is_settled: AtomicBool::new(false),
+        };
         let begun = tokio::select! {
             // Over HTTP/1.1 the connection around it is no more, and nobody else hears of it.
             () = slept(&mut endings, peer.binding.as_ref()) => return,
             begun = inside.begin(way, upgrade) => begun,
         };
+        if begun.is_some() {
+            inside.settle();
+        }
+        drop(inside);
         match begun {
             None => {}
             Some(Begun::Plain(stream)) => {
@@ -92,11 +115,16 @@ enum Begun {
     Spliced { stream: Inner, first: Vec<u8>, socket: TcpStream, opening: Opening },
 }
 
-/// What a tunnel has on this side.
+/// What a tunnel has on this side. Where it ends before anything was asked in it, and was not refused, that is
+/// recorded when this goes, however it ends: whoever looks which hosts there are leaves a trace, too.
 struct Inside<'a> {
     shared: &'a Arc<Shared>,
     peer: &'a Arc<Peer>,
     ends: &'a Ends,
+    /// The host that it was asked for.
+    to: Option<&'a Destination>,
+    /// Whether it was refused, or came about.
+    is_settled: AtomicBool,
 }
 
 impl Inside<'_> {
@@ -209,9 +237,28 @@ impl Inside<'_> {
 
     /// Records that the tunnel was refused after it stood.
     async fn refuse(&self, problem: Problem) -> Problem {
-        let at = self.shared.corridor.clock.now();
-        let Ok(noise) = random(self.shared.entropy.as_ref()) else { return problem };
-        corridor::note_refusal(&self.shared.corridor, self.peer, CallId::new(at, noise), problem, None).await
+        self.settle();
+        let Some(call) = self.call() else { return problem };
+        corridor::note_refusal(&self.shared.corridor, self.peer, call, problem, self.to).await
+    }
+
+    fn settle(&self) {
+        self.is_settled.store(true, Ordering::Relaxed);
+    }
+
+    fn call(&self) -> Option<CallId> {
+        let noise = random(self.shared.entropy.as_ref()).ok()?;
+        Some(CallId::new(self.shared.corridor.clock.now(), noise))
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled.load(Ordering::Relaxed)
+            && let Some(call) = self.call()
+        {
+            corridor::note_unasked(&self.shared.corridor, self.peer, call, self.to);
+        }
     }
 }
 
