@@ -124,7 +124,7 @@ impl Companion {
         let [front, _] = &self.work;
         front.abort();
         // A gateway that is gone holds nobody up.
-        let _ = timeout(CLOSE_WITHIN, self.reports.tell(&self.line)).await;
+        let _ = timeout(CLOSE_WITHIN, self.reports.tell_the_rest(&self.line)).await;
     }
 }
 

@@ -201,14 +201,17 @@ impl Line {
 
     /// Proves the wake anew where that is due and a connection stands.
     pub(crate) async fn renew(&self) {
-        let standing = {
-            let state = self.state.lock().await;
-            let current = state.current.as_ref().filter(|current| !current.sender.is_closed());
-            current.map(|current| (current.sender.clone(), current.number))
-        };
-        if let Some((sender, number)) = standing {
+        let number = self.state.lock().await.current.as_ref().map(|current| current.number);
+        if let Some((sender, number)) = self.standing().await.zip(number) {
             self.prove(sender, number).await;
         }
+    }
+
+    /// The connection that stands, if one does.
+    pub(crate) async fn standing(&self) -> Option<Sender> {
+        let state = self.state.lock().await;
+        let current = state.current.as_ref().filter(|current| !current.sender.is_closed());
+        current.map(|current| current.sender.clone())
     }
 
     /// Forgets that a proof was refused: something changed.

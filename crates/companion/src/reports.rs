@@ -1,9 +1,10 @@
 //! What was refused at the local listener, told to the gateway so that it stands in the ledger.
 //!
 //! Whoever is refused here chooses how often, so what is told is a count: one message a reason at each look,
-//! however many there were. What could not be told is told later.
+//! however many there were. What could not be told is told later. Telling makes no connection, since nothing dials
+//! for a task that sleeps; only at the end, when there is no later, it does.
 
-use crate::line::Line;
+use crate::line::{Line, Sender};
 use http::Method;
 use nightlatch_domain::companion::{LocalRefusal, LocalRefusals, REFUSALS_PATH};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,12 +25,23 @@ impl Reports {
         add(self.count(reason), 1);
     }
 
-    /// Tells what there is.
+    /// Tells what there is, if a connection stands.
     pub(crate) async fn tell(&self, line: &Line) {
+        if let Some(sender) = line.standing().await {
+            self.tell_over(line, Some(sender)).await;
+        }
+    }
+
+    /// Tells what is left at the end.
+    pub(crate) async fn tell_the_rest(&self, line: &Line) {
+        self.tell_over(line, line.standing().await).await;
+    }
+
+    async fn tell_over(&self, line: &Line, sender: Option<Sender>) {
         let _telling = self.telling.lock().await;
         for reason in [LocalRefusal::ProxyPassword, LocalRefusal::PeerUid] {
             let count = self.count(reason).swap(0, Ordering::Relaxed);
-            if count > 0 && !told(line, LocalRefusals { reason, count }).await {
+            if count > 0 && !told(line, sender.clone(), LocalRefusals { reason, count }).await {
                 add(self.count(reason), count);
             }
         }
@@ -43,9 +55,12 @@ impl Reports {
     }
 }
 
-async fn told(line: &Line, refusals: LocalRefusals) -> bool {
+async fn told(line: &Line, sender: Option<Sender>, refusals: LocalRefusals) -> bool {
     let Ok(body) = serde_json::to_vec(&refusals) else { return false };
-    let answer = line.ask(Method::POST, REFUSALS_PATH, body).await;
+    let answer = match sender {
+        Some(sender) => line.ask_over(sender, Method::POST, REFUSALS_PATH, body).await,
+        None => line.ask(Method::POST, REFUSALS_PATH, body).await,
+    };
     answer.is_ok_and(|answer| answer.success().is_ok())
 }
 

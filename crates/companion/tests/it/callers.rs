@@ -1,9 +1,9 @@
 //! Proves that only who shows the run's password, or is a process of its user, gets a tunnel, and that everybody
 //! else is counted and told to the gateway.
 
-use crate::world::{PASSWORD, World, eventually, limits, password};
+use crate::world::{PASSWORD, World, eventually, limits, password, stays};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use nightlatch_companion::Guard;
+use nightlatch_companion::{Guard, Link};
 use nightlatch_domain::companion::{LocalRefusal, LocalRefusals};
 
 fn basic(password: &str) -> String {
@@ -47,6 +47,7 @@ async fn without_the_password_there_is_a_challenge_and_no_tunnel() {
 #[tokio::test]
 async fn refusals_are_told_as_counts_and_not_one_by_one() {
     let world = World::with(password(), limits()).await;
+    world.companion.wake().await.unwrap();
     for _ in 0..40 {
         world.asked(&connect("")).await;
     }
@@ -58,12 +59,25 @@ async fn refusals_are_told_as_counts_and_not_one_by_one() {
 #[tokio::test]
 async fn what_could_not_be_told_is_told_when_the_gateway_is_back() {
     let world = World::with(password(), limits()).await;
+    world.companion.wake().await.unwrap();
     world.gateway.seen().refuses = Some(http::StatusCode::SERVICE_UNAVAILABLE);
     world.asked(&connect("")).await;
     world.asked(&connect("")).await;
     eventually("it was tried", || world.gateway.seen().refused > 1).await;
     world.gateway.seen().refuses = None;
     eventually("both are told", || told(&world, LocalRefusal::ProxyPassword) == 2).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_makes_no_connection_and_is_told_over_the_next_one() {
+    let world = World::with(password(), limits()).await;
+    world.asked(&connect("")).await;
+    assert!(stays(&world.companion, std::time::Duration::from_millis(300)).await, "it dialled by itself");
+    assert_eq!(*world.companion.link().borrow(), Link::Idle);
+    let mut program = world.program().await;
+    program.send(&connect(&basic(PASSWORD))).await;
+    assert!(program.head().await.starts_with("HTTP/1.1 200 "));
+    eventually("it is told", || told(&world, LocalRefusal::ProxyPassword) == 1).await;
 }
 
 #[tokio::test]
@@ -87,6 +101,7 @@ async fn a_process_of_the_named_user_gets_a_tunnel_and_no_other() {
     let answer = world.asked(&connect("")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("peer-refused"), "{answer}");
     assert!(world.gateway.seen().tunnels.is_empty());
+    world.companion.wake().await.unwrap();
     eventually("it is told", || told(&world, LocalRefusal::PeerUid) == 1).await;
 }
 
@@ -105,6 +120,7 @@ async fn another_users_crowd_takes_no_place() {
     let own = rustix::process::geteuid().as_raw();
     let limits = nightlatch_companion::Limits { heads_max: 1, ..limits() };
     let world = World::with(Guard { password: None, peer_uid: Some(own + 1) }, limits).await;
+    world.companion.wake().await.unwrap();
     // None of them leaves by itself; with a place of its own each would hold it for a second.
     let mut crowd = Vec::new();
     for _ in 0..30 {
