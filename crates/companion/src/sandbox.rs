@@ -11,8 +11,8 @@
 //!
 //! **Not held.** A kernel fault; another program of the same user that is asked to help from the working folder (a hook
 //! that a human runs there later); what a shell's start-up files hold in clear; a credential file outside the known
-//! places; a hidden *file* (not folder) that is written anew outside while the program runs; a Unix socket that another
-//! program of the user opens in a place that is shown, once the walls stand.
+//! places; a Unix socket that another program of the user opens in a place that is shown, once the walls stand. What
+//! comes to lie in a known place later is not seen; where the home folder cannot be made anew, that is [`Advice`] too.
 //!
 //! No step needs `unsafe`: what must happen between `fork` and `exec` happens in a stage of its own, which is this
 //! program started again (`stage`).
@@ -101,7 +101,7 @@ pub enum Advice {
     Unconfined,
     /// TCP is open.
     Network,
-    /// TCP is open to one port number.
+    /// TCP is open to one port number, and listens where the kernel chooses.
     NetworkByPort,
     /// Unix sockets by path.
     Sockets,
@@ -123,6 +123,12 @@ pub enum Advice {
     HiddenBelow,
     /// Unix sockets that come later.
     LateSockets,
+    /// Unix sockets that lie among more than was looked at.
+    UnseenSockets,
+    /// Credentials that come later.
+    LateCredentials,
+    /// This very program, which lies in the working folder.
+    OwnProgram,
     /// The memory of other processes.
     Memory,
     /// Modes, owners, times and attributes of files.
@@ -140,9 +146,11 @@ impl fmt::Display for Advice {
             Self::Unconfined => {
                 "nothing is enforced without the sandbox; files, network, sockets and other processes: only advisory"
             }
-            Self::Network => "network: TCP connections around the proxy are not stopped",
+            Self::Network => {
+                "network: TCP connections around the proxy, and listening for others, are not stopped"
+            }
             Self::NetworkByPort => {
-                "network: TCP connections to the proxy's port number at other addresses are not stopped"
+                "network: TCP connections to the proxy's port number at other addresses, and listening at a port that the kernel chooses, are not stopped"
             }
             Self::Sockets => "sockets: Docker, D-Bus, ssh-agent and the like can be connected to",
             Self::Processes => {
@@ -163,6 +171,15 @@ impl fmt::Display for Advice {
             }
             Self::LateSockets => {
                 "sockets: one that another program of yours opens below your home folder from now on can be connected to"
+            }
+            Self::UnseenSockets => {
+                "sockets: there is more below your home folder than was looked at; one that lies deep in it can be connected to"
+            }
+            Self::LateCredentials => {
+                "files: credentials that come to lie below your home or the working folder from now on can be read"
+            }
+            Self::OwnProgram => {
+                "files: `nightlatch` itself lies in the working folder, and the program can put another in its place"
             }
             Self::Memory => "processes: the memory and the environment of your other processes can be read",
             Self::Modes => "files: modes, times and attributes of all of your files can be changed",

@@ -4,7 +4,8 @@
 //!   it typed would be run by the user's own shell, outside, once the program has ended.
 //! - `keyctl`, `add_key`, `request_key` reach the keyrings of the user's session, which namespaces do not divide.
 //! - Sockets of families that network namespaces do not divide either (vsock reaches the host of a virtual machine),
-//!   and internet sockets of other protocols than TCP, UDP and ICMP: Landlock's rule for TCP does not see MPTCP.
+//!   and internet sockets of other protocols than TCP, UDP and ICMP, and of other types than theirs (one of them is
+//!   SCTP without naming it): Landlock's rules for TCP see neither MPTCP nor SCTP.
 //! - `MSG_FASTOPEN`, which connects without `connect`, where Landlock looks.
 //! - `io_uring`, which makes sockets without any of these calls.
 //! - `kill` of the own process group, where Landlock does not keep signals inside: the group is shared with `run` and
@@ -27,7 +28,8 @@ const FAMILIES: [u64; 4] = [1, INTERNET[0], INTERNET[1], 16];
 const INTERNET: [u64; 2] = [2, 10];
 /// linux/in.h: the default, ICMP, TCP, UDP, ICMPv6.
 const PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
-/// linux/net.h: `SOCK_DGRAM` among the bits of a socket's type that are not flags.
+/// linux/net.h: `SOCK_STREAM`, `SOCK_DGRAM`, `SOCK_RAW` among the bits of a socket's type that are not flags.
+const TYPES: [u64; 3] = [1, DATAGRAM, 3];
 const DATAGRAM: u64 = 2;
 const TYPE_MASK: u64 = 0xf;
 /// linux/socket.h.
@@ -118,9 +120,10 @@ fn no_such_protocol(proxied: bool) -> Result<Rules, BackendError> {
         let mut other = none_of(2, &PROTOCOLS)?;
         other.push(is(0, family)?);
         sockets.push(rule(other)?);
-        if proxied {
-            let datagram = condition(1, SeccompCmpOp::MaskedEq(TYPE_MASK), DATAGRAM)?;
-            sockets.push(rule(vec![is(0, family)?, datagram])?);
+        let other = (0..=TYPE_MASK).filter(|kind| !TYPES.contains(kind));
+        for kind in other.chain(proxied.then_some(DATAGRAM)) {
+            let kind = condition(1, SeccompCmpOp::MaskedEq(TYPE_MASK), kind)?;
+            sockets.push(rule(vec![is(0, family)?, kind])?);
         }
     }
     let mut rules = Rules::new();

@@ -5,7 +5,8 @@
 //! itself is not. Such a folder can be passed through and not listed, and what is made in it later is not seen.
 //!
 //! What Landlock does not stop is told to the user as advice only: connecting to a Unix socket by its path, TCP to the
-//! companion's port number at another address, the list of processes, and on older kernels TCP and abstract sockets.
+//! companion's port number at another address, listening at a port that the kernel chooses, the list of processes,
+//! and on older kernels TCP and abstract sockets.
 
 use super::hidden::COVERED;
 use landlock::{
@@ -30,7 +31,7 @@ pub(super) struct Fence {
     pub(super) writable: Vec<PathBuf>,
     /// May be read and written in place: devices, the kernel's view of the program's own processes.
     pub(super) devices: Vec<PathBuf>,
-    /// TCP ports that may be connected to.
+    /// TCP ports that may be connected to. None may be listened at.
     pub(super) ports: Vec<u16>,
 }
 
@@ -53,7 +54,7 @@ pub(super) struct Holds {
     pub(super) files: bool,
     /// Files that are cut short without being opened for writing.
     pub(super) truncation: bool,
-    /// TCP connections, by port.
+    /// TCP connections, by port, and ports that are listened at by number.
     pub(super) tcp: bool,
     /// Abstract Unix sockets and signals.
     pub(super) scopes: bool,
@@ -65,7 +66,7 @@ impl Holds {
         let strict = || Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let files = strict().handle_access(AccessFs::from_all(ABI::V1)).and_then(Ruleset::create).is_ok();
         let truncation = strict().handle_access(AccessFs::Truncate).and_then(Ruleset::create).is_ok();
-        let tcp = strict().handle_access(AccessNet::ConnectTcp).and_then(Ruleset::create).is_ok();
+        let tcp = strict().handle_access(AccessNet::from_all(ABI::V4)).and_then(Ruleset::create).is_ok();
         let scopes =
             strict().scope(Scope::AbstractUnixSocket | Scope::Signal).and_then(Ruleset::create).is_ok();
         Self { files, truncation, tcp, scopes }
@@ -73,15 +74,21 @@ impl Holds {
 }
 
 impl Fence {
-    /// This machine but `hidden` and what other programs share with everybody. The home folder and what is writable
-    /// may lie in the latter; where they hold something hidden, nothing new can be made beside it.
-    pub(super) fn around(home: &Path, hidden: &[PathBuf], writable: &[&Path], ports: Vec<u16>) -> Self {
+    /// This machine but what is `unread`, which need not be there yet, and what other programs share with everybody.
+    /// The home folder and what is writable may lie in the latter; where that holds something `hidden`, nothing new
+    /// can be made beside it.
+    pub(super) fn around(
+        home: &Path,
+        (unread, hidden): (&[PathBuf], &[PathBuf]),
+        writable: &[&Path],
+        ports: Vec<u16>,
+    ) -> Self {
         let shared = COVERED.iter().chain(&["/dev", "/proc"]).map(PathBuf::from);
-        let closed: Vec<PathBuf> = hidden.iter().cloned().chain(shared).collect();
+        let closed: Vec<PathBuf> = unread.iter().cloned().chain(shared).collect();
         let mut fence = Self { ports, ..Self::default() };
         beside(Path::new("/"), &closed, &mut fence.readable);
         if COVERED.iter().any(|folder| home.starts_with(folder)) {
-            beside(home, hidden, &mut fence.readable);
+            beside(home, unread, &mut fence.readable);
         }
         writable.iter().for_each(|folder| beside(folder, hidden, &mut fence.writable));
         fence.devices = DEVICES.iter().map(PathBuf::from).collect();
@@ -115,7 +122,7 @@ impl Fence {
             | AccessFs::Truncate;
         let ruleset = Ruleset::default()
             .handle_access(all)?
-            .handle_access(AccessNet::ConnectTcp)?
+            .handle_access(AccessNet::from_all(NEWEST))?
             .scope(Scope::AbstractUnixSocket | Scope::Signal)?
             .create()?
             .add_rules(path_beneath_rules(&self.readable, read))?
@@ -186,7 +193,9 @@ mod tests {
     fn what_is_hidden_in_a_writable_folder_is_not_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let (root, hidden) = (folder.path(), home(folder.path()));
-        let fence = Fence::around(Path::new("/nonexistent"), &hidden, &[&root.join("home")], vec![1]);
+        let unread = [hidden.as_slice(), &[root.join("home/project/later")]].concat();
+        let home = [root.join("home")];
+        let fence = Fence::around(Path::new("/nonexistent"), (&unread, &hidden), &[&home[0]], vec![1]);
         for paths in [&fence.writable, &fence.readable, &fence.devices] {
             assert!(paths.iter().all(|path| {
                 !hidden.iter().any(|hidden| hidden.starts_with(path) || path.starts_with(hidden))

@@ -8,7 +8,7 @@ use super::{
     refusal::Refusal,
     signals::Heard,
     stage,
-    walls::Walls,
+    walls::{House, Walls},
     wire::{Line, Live},
 };
 use rustix::process::{Pid, Signal, getpid, kill_process, set_child_subreaper};
@@ -91,16 +91,34 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
     } else if hidden.iter().any(|path| path.starts_with(&work)) {
         advice.push(Advice::HiddenBelow);
     }
+    let coming = hidden::coming(&home, &plan.configuration, &plan.hidden);
+    let own_program = own_program(&work);
     if !plan.confined {
         advice.push(Advice::Unconfined);
         return beside(place, Strength::None, advice, None);
     }
-    let sockets = hidden::sockets(&home, &work, &hidden, &mounts);
-    let walls =
-        Walls { home, work, identity, scratch: plan.scratch.clone(), hidden: hidden.clone(), sockets };
+    let (sockets, all_looked_at) = hidden::sockets(&home, &work, &hidden, &mounts);
+    let house = House::of(&home, &work, coming.clone());
+    let later_ones_show = house.is_none() || coming.iter().any(|path| path.starts_with(&work));
+    let walls = Walls {
+        home,
+        house,
+        work,
+        identity,
+        scratch: plan.scratch.clone(),
+        hidden: hidden.clone(),
+        kept: own_program.clone(),
+        sockets,
+    };
     match namespaces(walls) {
         Ok((listener, line, stage)) => {
             advice.push(Advice::LateSockets);
+            if !all_looked_at {
+                advice.push(Advice::UnseenSockets);
+            }
+            if later_ones_show {
+                advice.push(Advice::LateCredentials);
+            }
             if rustix::process::geteuid().is_root() {
                 advice.push(Advice::Root);
             }
@@ -109,10 +127,19 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, SandboxError> {
         }
         Err(Refusal { why, never: true }) => {
             advice.push(Advice::NoNamespaces(why));
-            weak(plan, place, &hidden, advice)
+            if own_program.is_some() {
+                advice.push(Advice::OwnProgram);
+            }
+            weak(plan, place, (&hidden, &coming), advice)
         }
         Err(Refusal { why, never: false }) => Err(SandboxError::Walls(why)),
     }
+}
+
+/// This very program, where it lies in the working folder: the user will start it again, outside of the walls.
+fn own_program(work: &Path) -> Option<PathBuf> {
+    let program = std::env::current_exe().and_then(|path| path.canonicalize()).ok()?;
+    program.starts_with(work).then_some(program)
 }
 
 /// Whether a folder, named from the home folder on, is one in which programs keep what they do by.
@@ -168,7 +195,7 @@ fn raised(line: &Line, walls: Walls) -> Result<TcpListener, Refusal> {
 fn weak(
     plan: &Plan,
     place: Place,
-    hidden: &[PathBuf],
+    (hidden, coming): (&[PathBuf], &[PathBuf]),
     mut advice: Vec<Advice>,
 ) -> Result<Prepared, SandboxError> {
     let holds = Holds::here();
@@ -185,7 +212,11 @@ fn weak(
     if !holds.scopes {
         advice.push(Advice::Signals);
     }
-    let fence = Fence::around(&place.home, hidden, &[&place.work, &plan.scratch], Vec::new());
+    if coming.iter().any(|path| path.starts_with(&place.work)) {
+        advice.push(Advice::LateCredentials);
+    }
+    let unread = [hidden, coming].concat();
+    let fence = Fence::around(&place.home, (&unread, hidden), &[&place.work, &plan.scratch], Vec::new());
     beside(place, Strength::Weak, advice, Some(fence))
 }
 

@@ -6,14 +6,17 @@
 //!
 //! 1. the writable folders and the harmless devices are taken hold of as mounts of their own;
 //! 2. a `/dev` with those devices alone, a `/proc` of this namespace's processes alone;
-//! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the writable folders go back to their places, and the home
-//!    folder where it lay in one of those;
-//! 4. everything else becomes read-only, and is asked whether it did;
+//! 3. empty folders over `/tmp`, `/var/tmp`, `/run`; the home folder is made anew of what may be seen of it
+//!    (`house`), or goes back to its place where it lay in one of those; the writable folders go back to theirs;
+//! 4. everything else becomes read-only, and is asked whether it did; so does this very program, where it lies in
+//!    the working folder;
 //! 5. empty folders and the null device over what is hidden, wherever it lies, also below a writable folder, and
 //!    whatever other mounts show it too; the folders above it become mounts, which cannot be renamed.
 //!
 //! The program has no capability in this namespace, and a namespace that it makes for itself gets these mounts
 //! locked: neither can take a cover off (mount_namespaces(7)).
+
+mod house;
 
 use super::{
     hidden::COVERED,
@@ -21,6 +24,7 @@ use super::{
     orders::Identity,
     refusal::{self, Refusal},
 };
+pub(super) use house::House;
 use rustix::{
     fs::{CWD, StatVfsMountFlags, statvfs},
     io::Errno,
@@ -56,6 +60,8 @@ const OF_THE_MACHINE: &[&str] = &["/proc/sys", "/proc/sysrq-trigger", "/proc/irq
 pub(super) struct Walls {
     /// The home folder, which is shown where it lies.
     pub(super) home: PathBuf,
+    /// How it is made anew; where it is not, it is covered in parts.
+    pub(super) house: Option<House>,
     /// The working folder.
     pub(super) work: PathBuf,
     /// Which folder that is.
@@ -64,6 +70,8 @@ pub(super) struct Walls {
     pub(super) scratch: PathBuf,
     /// What is not to be seen, by its real name.
     pub(super) hidden: Vec<PathBuf>,
+    /// What stays as it is although it lies in the working folder: the user starts it again, outside.
+    pub(super) kept: Option<PathBuf>,
     /// Unix sockets that others listen on, and pipes that they read.
     pub(super) sockets: Vec<PathBuf>,
 }
@@ -96,24 +104,29 @@ pub(super) fn raise(walls: &Walls) -> Result<(), Refused> {
     let covered: Vec<&Path> = COVERED.map_paths();
     // The home folder first: the others may lie in it.
     let home = Some(walls.home.as_path()).filter(|home| within(home, &covered) && home.is_dir());
-    let folders = home.into_iter().chain(writable).map(|path| Ok((path, taken(path)?)));
+    let house = walls.house.as_ref().map(|house| Ok((house, taken(&walls.home)?))).transpose()?;
+    let as_it_is = home.filter(|_| house.is_none());
+    let folders = as_it_is.into_iter().chain(writable).map(|path| Ok((path, taken(path)?)));
     let folders = folders.collect::<Result<Vec<_>, Refused>>()?;
     let devices = DEVICES.iter().map(|name| Ok((*name, taken(&Path::new("/dev").join(name))?)));
     let devices = devices.collect::<Result<Vec<_>, Refused>>()?;
-    let (above, beside): (Vec<&str>, Vec<&str>) = COVERED
-        .iter()
-        .filter(|path| !path.starts_with("/dev"))
-        .partition(|path| folders.iter().any(|(folder, _)| folder.starts_with(path)));
+    let (above, beside): (Vec<&str>, Vec<&str>) =
+        COVERED.iter().filter(|path| !path.starts_with("/dev")).partition(|path| {
+            folders.iter().any(|(folder, _)| folder.starts_with(path)) || walls.home.starts_with(path)
+        });
     above.into_iter().try_for_each(|path| cover(Path::new(path)))?;
     own_devices(devices)?;
     own_processes()?;
+    house.iter().try_for_each(|(house, tree)| house.build(&walls.home, tree))?;
     folders.iter().try_for_each(|(path, tree)| put_back(path, tree))?;
     beside.into_iter().try_for_each(|path| cover(Path::new(path)))?;
     same(&walls.work, walls.identity)?;
     read_only(&writable, home)?;
     let hidden = walls.hidden.iter().map(|path| (path, Identity::of(path).ok())).collect::<Vec<_>>();
-    let pinned = between(&walls.hidden, &walls.work);
+    let fixed: Vec<PathBuf> = walls.hidden.iter().chain(&walls.kept).cloned().collect();
+    let pinned = between(&fixed, &walls.work);
     pinned.iter().try_for_each(|path| mount_bind(path, path).map_err(refused("cannot pin", path)))?;
+    walls.kept.iter().try_for_each(|path| keep(path))?;
     walls.hidden.iter().try_for_each(|path| hide(path))?;
     walls.sockets.iter().try_for_each(|path| blind(path))?;
     hidden.into_iter().try_for_each(|(path, identity)| unseen(path, identity))
@@ -141,6 +154,16 @@ fn between(hidden: &[PathBuf], work: &Path) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
+}
+
+/// A file that is neither written to nor replaced: a mount cannot be renamed.
+fn keep(path: &Path) -> Result<(), Refused> {
+    mount_bind(path, path).map_err(refused("cannot pin", path))?;
+    // What the remount must say again, the table alone tells.
+    let lost = |source| Refused { step: "cannot close", path: path.to_owned(), source };
+    let table = mounts::read(&fs::read("/proc/self/mountinfo").map_err(lost)?).unwrap_or_default();
+    let mount = table.iter().rfind(|mount| mount.point == path);
+    close(mount.ok_or_else(|| lost(io::ErrorKind::NotFound.into()))?)
 }
 
 /// What was to be hidden is not what lies there now.

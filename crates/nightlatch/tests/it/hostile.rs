@@ -94,6 +94,7 @@ const WORTH_REFUSING: &[&str] = &[
     "victims-port",
     "socket vsock",
     "socket mptcp",
+    "socket of-another-type",
     "ring-of-calls",
     "typing-into-the-terminal",
     "keyring",
@@ -336,6 +337,10 @@ const ATTEMPTS: &str = r#"
     try uncovered unshare --user --map-root-user --mount bash -c "umount '$HOME/.ssh' || umount -l '$data'; mount -o remount,rw,bind / && touch /planted || holds '$HOME/.ssh/id_ed25519'"
     try 'socket vsock' creates 40 1 0
     try 'socket mptcp' creates 2 1 262
+    # SCTP, by type alone. A kernel without it says so by another number than the walls do.
+    for family in 2 10; do
+        try 'socket of-another-type' perl -e 'socket(my $s, shift, 5, 0) and exit 0; exit($!{EPROTONOSUPPORT} ? 1 : 0)' $family
+    done
     case $(uname -m) in
         x86_64) ring=425 keys=250 x32=$((0x40000000 | 41)) ;;
         *) ring=425 keys=219 x32=-1 ;;

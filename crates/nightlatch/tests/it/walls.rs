@@ -200,6 +200,90 @@ async fn a_hidden_place_stays_where_it_is_hidden() {
     assert!(err(&output).contains("the working folder holds configuration"), "{}", err(&output));
 }
 
+/// A place that is not there yet when the walls are raised, or is replaced afterwards, is hidden as well.
+#[tokio::test]
+async fn what_comes_to_lie_in_a_known_place_later_is_not_seen() {
+    let (_recorder, house) = household("api.later.test").await;
+    for name in ["home/.netrc", "home/.ssh/id", "home/.config/htop/htoprc", "home/notes"] {
+        house.write(name, "before");
+    }
+    let places =
+        ".netrc .ssh/id .aws/credentials .config/gh/hosts.yml .local/share/nightlatch/api.token new-file";
+    let script = format!(
+        "echo ready; until test -e go; do sleep 0.1; done; cd ~; cat {places} 2>/dev/null; \
+         cat notes .config/htop/htoprc && ls -A .config"
+    );
+    let mut run = house.begin(&[], &script);
+    let mut printed = BufReader::new(run.stdout.take().expect("piped"));
+    let mut first = String::new();
+    printed.read_line(&mut first).expect("it prints");
+    assert_eq!(first, "ready\n");
+    fs::remove_dir_all(house.path("home/.ssh")).unwrap();
+    fs::remove_file(house.path("home/.netrc")).unwrap();
+    for place in places.split(' ') {
+        house.write(&format!("home/{place}"), "hidden");
+    }
+    house.write("home/project/go", "");
+    let mut rest = String::new();
+    printed.read_to_string(&mut rest).expect("it ends");
+    let status = run.wait().expect("it ends");
+    assert_eq!((status.code(), rest.as_str()), (Some(0), "beforebeforehtop\n"));
+    // Where the home folder cannot be made anew, that is said.
+    let mut command = house.command(Machine::AsItIs, &["run", "--", "true"]);
+    let output = command.current_dir(house.home()).output().unwrap();
+    assert!(err(&output).contains("files: credentials that come to lie below your home"), "{}", err(&output));
+    let output = house.run(Machine::AsItIs, &[], "true");
+    assert!(!err(&output).contains("files: credentials"), "{}", err(&output));
+}
+
+/// The README's own way: built in the working folder, and started from there.
+#[tokio::test]
+async fn nightlatch_itself_is_not_replaced_where_it_lies_in_the_working_folder() {
+    let (_recorder, house) = household("api.own-program.test").await;
+    let built = house.project().join("target/release");
+    fs::create_dir_all(&built).unwrap();
+    fs::copy(house.binary(), built.join("nightlatch")).unwrap();
+    chown_all(&house.project());
+    let script = "cd target/release; echo evil > nightlatch; echo evil > other && mv -f other nightlatch; rm -f nightlatch; \
+        cd ../..; mv target/release moved; mv target moved; echo made > target/release/made && echo made";
+    for machine in BOTH {
+        let whole = fs::read(built.join("nightlatch")).unwrap();
+        let command = house.command(machine, &["run", "--", "bash", "-c", script]);
+        let words: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        let own = |word: &std::ffi::OsStr| {
+            if word == house.binary() { built.join("nightlatch").into_os_string() } else { word.to_owned() }
+        };
+        let mut started = Command::new(command.get_program());
+        started.args(words.iter().map(|word| own(word)));
+        started.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = started.current_dir(house.project()).stdin(Stdio::null()).output().unwrap();
+        let said = err(&output);
+        if machine == Machine::AsItIs {
+            assert_eq!(out(&output), "made\n", "{said}");
+            assert!(fs::read(built.join("nightlatch")).is_ok_and(|now| now == whole), "another lies there");
+        } else {
+            assert!(said.contains("`nightlatch` itself lies in the working folder"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_listens_is_reached_by_nobody_outside() {
+    let (_recorder, house) = household("api.listening.test").await;
+    let script = "perl -MSocket -e 'socket(my $s, 2, 1, 0) or exit 6; bind($s, pack_sockaddr_in(0, INADDR_ANY)) or exit 7; \
+        listen($s, 1) or exit 8; print \"listens\\n\"'";
+    // It is the only one in its network.
+    let output = house.run(Machine::AsItIs, &[], script);
+    assert_eq!(out(&output), "listens\n", "{}", err(&output));
+    let output = house.run(Machine::WithoutNamespaces, &[], script);
+    let said = err(&output);
+    if said.contains("and listening for others, are not stopped") {
+        return;
+    }
+    assert_eq!((output.status.code(), out(&output).as_str()), (Some(7), ""), "{said}");
+    assert!(said.contains("listening at a port that the kernel chooses"), "{said}");
+}
+
 #[tokio::test]
 async fn what_is_hidden_is_hidden_in_every_mount_of_it() {
     let (_recorder, house) = household("api.mounts.test").await;
