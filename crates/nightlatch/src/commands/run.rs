@@ -84,11 +84,13 @@ pub(super) async fn run(seat: &Seat, asked: Run, umask: Mode) -> Result<(), Fail
     }
     let session = Session::open(client, &asked, prepared.strength).await?;
     let watcher = Watcher::start(place.root(), session.act(&asked), session.task.id)?;
-    let hooks = Hooks::of(&std::env::current_dir()?);
+    let hooks = Hooks::of(&std::env::current_dir()?, &home());
     let played = session.play(prepared, &asked, &scratch).await;
     // Whatever came of it, the task does not stay open.
     let closed = session.close(&asked).await;
-    watcher.dismiss();
+    if closed.is_ok() {
+        watcher.dismiss();
+    }
     hooks.tell();
     if matches!(played, Ok(Ended::Killed(BAD_CALL))) {
         hint("nightlatch: the sandbox ends programs that are not this machine's own kind (32 bits)");
@@ -104,8 +106,13 @@ pub(super) async fn run(seat: &Seat, asked: Run, umask: Mode) -> Result<(), Fail
     }
 }
 
+/// The user's home folder; one that is not there where nobody says.
+fn home() -> PathBuf {
+    variable("HOME").map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from)
+}
+
 fn plan(place: &Place, asked: &Run, scratch: &Scratch, umask: Mode) -> Result<Plan, Failure> {
-    let home = variable("HOME").map_or_else(|| PathBuf::from("/nonexistent"), PathBuf::from);
+    let home = home();
     let named = CREDENTIALS_AT.iter().filter_map(|name| variable(name));
     // A list of files, as in `PATH`.
     let clusters = variable("KUBECONFIG").unwrap_or_default();
