@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 use zeroize::Zeroizing;
@@ -194,11 +194,22 @@ impl Place {
     }
 }
 
-/// Writes a file that appears whole or not at all.
+/// Writes a file for this user alone that appears whole or not at all.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), PlaceError> {
+    write_with_mode(path, bytes, 0o600)
+}
+
+/// The same with other permission bits. Others may be able to write to the folder, so the draft is made and never
+/// opened: what lies in its place is taken away, and no link there is followed (open(2), `O_EXCL`).
+pub(crate) fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), PlaceError> {
     let fresh = path.with_extension("fresh");
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&fresh, path)?;
@@ -247,9 +258,13 @@ pub(crate) fn program(pid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, PlaceError};
+    use super::{Place, PlaceError, write_with_mode};
     use nightlatch_custody::entropy::SystemEntropy;
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+        path::Path,
+    };
 
     fn place(folder: &tempfile::TempDir) -> Place {
         let place = Place::of(Some(folder.path().join("data"))).unwrap();
@@ -293,6 +308,23 @@ mod tests {
         assert_eq!(fs::read(place.path("api.token")).unwrap(), first);
         fs::write(place.path("api.token"), &first[..40]).unwrap();
         assert!(matches!(place.token(), Err(PlaceError::BadToken(_))));
+    }
+
+    #[test]
+    fn a_file_that_is_written_whole_follows_no_link_and_has_its_mode_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("trust.pem"), folder.path().join("other"));
+        fs::write(&other, "other").unwrap();
+        chmod(&other, 0o600);
+        for place in ["trust.fresh", "trust.pem"] {
+            symlink(&other, folder.path().join(place)).unwrap();
+        }
+        write_with_mode(&path, b"certificates", 0o644).unwrap();
+        assert_eq!((fs::read(&path).unwrap().as_slice(), path.is_symlink()), (&b"certificates"[..], false));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&other)), (0o644, 0o600));
+        assert_eq!(fs::read(&other).unwrap(), b"other");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

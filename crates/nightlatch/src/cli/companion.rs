@@ -15,14 +15,16 @@ In a CI job, with the code as a masked variable:
   nightlatch companion --gateway nightlatch.internal:8443 --gateway-key \"$GATEWAY_KEY\" \\
     --code-from-env ENROL_CODE --key agent.key --listen 127.0.0.1:8080 --trust-file trust.pem &
 
-As a sidecar in compose, where both containers share one network and `state` is a volume:
+As a sidecar in compose, where both containers share one network. The key has a volume of its own:
   agent:
     network_mode: service:companion
-    environment: { HTTPS_PROXY: http://127.0.0.1:8080, SSL_CERT_FILE: /state/trust.pem }
+    environment: { HTTPS_PROXY: http://127.0.0.1:8080, SSL_CERT_FILE: /trust/trust.pem }
+    volumes: [ \"trust:/trust:ro\" ]
   companion:
     command: nightlatch companion --gateway nightlatch.internal:8443 --gateway-key sha256//…
-      --code-file /run/secrets/code --key /state/agent.key --listen 127.0.0.1:8080
-      --trust-file /state/trust.pem --peer-uid 1000
+      --code-file /run/secrets/code --key /key/agent.key --listen 127.0.0.1:8080
+      --trust-file /trust/trust.pem --peer-uid 1000
+    volumes: [ \"key:/key\", \"trust:/trust\" ]
 
 The key is made here and stays in its file; an enrolled key needs no code when it starts again. A
 key belongs to one task: for another task, another file.

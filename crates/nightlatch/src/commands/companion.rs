@@ -4,12 +4,7 @@
 //! waiting cannot mend (another key at the gateway, a code that is void) ends it with a sentence.
 
 use super::{Seat, secrets, text_of, trust};
-use crate::{
-    cli::Companion as Asked,
-    error::Failure,
-    output::hint,
-    place::{PlaceError, write_whole},
-};
+use crate::{cli::Companion as Asked, error::Failure, output::hint, place::write_with_mode};
 use nightlatch_companion::{
     Address, Companion, CompanionError, Config, GatewayKey, Guard, Identity, Limits, Link, Password,
 };
@@ -18,9 +13,7 @@ use nightlatch_domain::id::TaskId;
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 use serde::Serialize;
 use std::{
-    fs::{self, Permissions},
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -172,10 +165,7 @@ fn code(asked: &Asked) -> Result<Secret, Failure> {
 /// Writes the bundle, for others to read: it holds certificates and no secret.
 fn write_trust(asked: &Asked, authorities: &str) -> Result<(), Failure> {
     let Some(path) = &asked.trust_file else { return Ok(()) };
-    write_whole(path, &trust::bundle(authorities))?;
-    let open = fs::set_permissions(path, Permissions::from_mode(0o644));
-    open.map_err(|source| PlaceError::File { path: path.clone(), source })?;
-    Ok(())
+    Ok(write_with_mode(path, &trust::bundle(authorities), 0o644)?)
 }
 
 /// Looks from time to time whether the tools of the task are others. Only over a connection that stands: asking
