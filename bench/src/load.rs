@@ -3,6 +3,7 @@
 //! ```text
 //! {"open": TARGET}                                  → {"opened": connections}
 //! {"ask": {"target", "times"}}                      → {"requests", "failed", "bytes"}: one after another
+//! {"freshen": {"target"}}                           → {"anew"}: asks once over each, anew where the other side closed
 //! {"closed": {"target", "millis"}}                  → {"requests", "failed", "bytes"}
 //! {"paced": {"target", "rate", "millis"}}           → {"requests", "failed", "p50_us", "p99_us"}
 //! {"hold": {"target", "connections"}}               → {"held"}: connections that ask nothing
@@ -75,6 +76,7 @@ impl Load {
                 self.0.remove(name);
                 Ok(json!({}))
             }
+            "freshen" => self.asked(name)?.freshen().await,
             "ask" => Ok(self.asked(name)?.ask(number("times")?).await.shown()),
             "closed" => Ok(self.asked(name)?.closed(Duration::from_millis(number("millis")?)).await?.shown()),
             "paced" => {
@@ -111,6 +113,19 @@ impl Asked {
             tally.count(self.target.ask(caller).await);
         }
         tally
+    }
+
+    /// A connection that asked nothing for long may have been closed, which is no fault and no part of a slice.
+    async fn freshen(&mut self) -> Result<Value, Fault> {
+        let mut anew = 0;
+        for caller in &mut self.callers {
+            if self.target.ask(caller).await.is_err() {
+                *caller = self.target.connect().await?;
+                self.target.ask(caller).await?;
+                anew += 1;
+            }
+        }
+        Ok(json!({ "anew": anew }))
     }
 
     async fn closed(&mut self, span: Duration) -> Result<Tally, Fault> {

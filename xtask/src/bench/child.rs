@@ -18,8 +18,9 @@ const LOG_LINES: usize = 20;
 
 /// A program, started: on one core, with room for descriptors, killed by the kernel when we end however we end.
 pub(super) fn pinned(core: usize, program: &Path) -> Command {
-    let mut command = Command::new("prlimit");
-    command.args(["--nofile=65536:65536", "--", "taskset", "--cpu-list"]).arg(core.to_string());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n \"$(ulimit -H -n)\" && exec \"$@\"", "sh"]);
+    command.args(["taskset", "--cpu-list"]).arg(core.to_string());
     command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
     command
 }

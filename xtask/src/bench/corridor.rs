@@ -78,9 +78,9 @@ struct Found {
     idle_kib_each: f64,
 }
 
-pub(super) fn run(rounds: usize) -> Outcome {
+pub(super) fn run(rounds: usize, profile: &str) -> Outcome {
     let peers = machine::stage("bench: peers", peers::install)?;
-    let programs = machine::stage("bench: build", build)?;
+    let programs = machine::stage("bench: build", || build(profile))?;
     let folder = Folder::make()?;
     let core = last_core()?;
     let identity = folder.0.join("identity");
@@ -105,7 +105,7 @@ pub(super) fn run(rounds: usize) -> Outcome {
     found.idle_kib_each = machine::stage("bench: idle agents", || idle(&mut stage, &folder.0.join("idle")))?;
     let results = results(&found, rounds);
     print(&found, &results)?;
-    write(&results)
+    if profile == "dist" { write(&results) } else { Ok(()) }
 }
 
 struct Programs {
@@ -113,13 +113,16 @@ struct Programs {
     bench: PathBuf,
 }
 
-fn build() -> Outcome<Programs> {
+fn build(profile: &str) -> Outcome<Programs> {
     let root = machine::root()?;
     let mut cargo = machine::cargo();
-    cargo.args(["build", "--locked", "--profile", "dist", "-p", "nightlatch", "-p", "nightlatch-bench"]);
+    cargo.args(["build", "--locked", "--profile", profile, "-p", "nightlatch", "-p", "nightlatch-bench"]);
     machine::run(cargo.current_dir(&root))?;
     let target = machine::variable("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(Programs { nightlatch: target.join("dist/nightlatch"), bench: target.join("dist/nightlatch-bench") })
+    Ok(Programs {
+        nightlatch: target.join(profile).join("nightlatch"),
+        bench: target.join(profile).join("nightlatch-bench"),
+    })
 }
 
 /// A folder of this run, removed with it.
@@ -204,7 +207,7 @@ fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {
         all.push(streams(target("ours-stream", socket, stream), whose));
         let gateway = format!("tcp:{}", ours.gateway);
         let identity = Some(scene.identity.to_owned());
-        let over_tls = get(&format!("/benchtls{things}"), &ours.gateway, &ours.secure);
+        let over_tls = get(&format!("/benchtls{things}"), &ours.authority(), &ours.secure);
         let over_tls = Target { identity: identity.clone(), ..target("ours-tls", gateway.clone(), over_tls) };
         all.push(calls(over_tls, whose));
         for (name, is_http2) in [("ours-tunnel-h1", false), ("ours-tunnel-h2", true)] {
@@ -228,6 +231,7 @@ impl Stage {
     /// A slice, and the processor time that it cost.
     fn slice(&mut self, one: &Measured, paced: bool) -> Outcome<(Slice, u64)> {
         let cpu = |stage: &Self| stage.child(one.whose).map_or(Ok(0), Child::cpu_nanos);
+        self.load.freshen(&one.target.name)?;
         let before = cpu(self)?;
         let slice = match paced {
             false => self.load.closed(&one.target.name, SLICE_MILLIS)?,
@@ -284,7 +288,8 @@ fn idle(stage: &mut Stage, identity: &Path) -> Outcome<f64> {
     ours.enrol_key(identity)?;
     let request = format!(
         "GET /bench/things/7 HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
-        ours.gateway, ours.plain
+        ours.authority(),
+        ours.plain
     );
     let target = Target {
         name: "idle".to_owned(),

@@ -112,6 +112,11 @@ impl Load {
         self.carry_out(&target.name, &json!({ "open": facts })).map(drop)
     }
 
+    /// Asks once over each connection, opened anew where it was closed meanwhile.
+    pub(super) fn freshen(&mut self, target: &str) -> Outcome {
+        self.carry_out(target, &json!({ "freshen": { "target": target } })).map(drop)
+    }
+
     /// Every connection asks as soon as it was answered, for so long.
     pub(super) fn closed(&mut self, target: &str, millis: u64) -> Outcome<Slice> {
         self.slice(target, &json!({ "closed": { "target": target, "millis": millis } }))

@@ -73,6 +73,11 @@ impl Ours {
         self.folder.join("gateway.sock")
     }
 
+    /// The TLS listener by the name that the load gives it in its handshake.
+    pub(super) fn authority(&self) -> String {
+        self.gateway.replace("127.0.0.1", "localhost")
+    }
+
     fn awaited(&mut self) -> Outcome {
         let (program, folder) = (self.program.clone(), self.folder.clone());
         self.child.until(|| {
@@ -180,11 +185,20 @@ fn configuration(scene: &Scene<'_>, folder: &Path, gateway: &str, redirect: u16)
         "[gateway]\nlisten = \"{gateway}\"\nsocket = \"{}\"\nown_user = true\n\n\
          [redirect]\nlisten = \"127.0.0.1:{redirect}\"\n\n\
          [[map]]\nhost = \"{HOST}\"\nto = \"{}\"\nroot = \"{}\"\n\n\
-         [[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n",
+         [[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n\n{}",
         socket.display(),
         scene.https,
         root.display(),
+        unlimited(),
     )
+}
+
+/// An agent that calls as fast as it can is a loop to the ordinary limits: they are counted, and never reached.
+fn unlimited() -> String {
+    let limit = |of: &str| {
+        format!("[[limit]]\nof = \"{of}\"\nper_second = 1000000\nburst = 1000000\nat_once = 65536\n\n")
+    };
+    ["agent", "task", "connection", "tool"].map(limit).concat()
 }
 
 /// A manifest of the upstream, as an operator would write it.
