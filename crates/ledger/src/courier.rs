@@ -2,15 +2,23 @@
 //!
 //! Waking a thread is a system call and a switch, far more than an entry costs. Calls that run at once queue their
 //! entries within one turn; the courier lets that turn end and hands over all of them, so that many entries cost one
-//! waking, and one entry alone waits no longer than the turn. What was queued lies in memory until then, as it did in
-//! the channel: nothing has been promised of it. If the runtime ends, or never was, each command goes by itself.
+//! waking, and one entry alone waits no longer than the turn. What nobody waits for (an outcome, a finding) waits for
+//! the next bundle, or [a moment](LINGER): it costs no waking of its own while calls come. What was queued lies in
+//! memory until then, as it did in the channel: nothing has been promised of it. If the runtime ends, or never was,
+//! each command goes by itself.
 
 use crate::pen::{Command, held};
-use std::sync::{
-    Arc, Mutex, Weak,
-    mpsc::{SendError, Sender},
+use std::{
+    sync::{
+        Arc, Mutex, Weak,
+        mpsc::{SendError, Sender},
+    },
+    time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
+
+/// How long what nobody waits for may lie here. A crash in this time loses it, and its intent says that it happened.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// The writing thread has ended.
 pub(crate) struct Gone;
@@ -18,7 +26,29 @@ pub(crate) struct Gone;
 /// Where commands are left for the writing thread.
 pub(crate) struct Desk {
     waiting: Mutex<Waiting>,
-    called: Arc<Notify>,
+    bells: Arc<Bells>,
+}
+
+/// What calls the courier.
+#[derive(Default)]
+struct Bells {
+    /// Somebody waits.
+    now: Notify,
+    /// Nobody does.
+    soon: Notify,
+}
+
+impl Bells {
+    async fn rung(&self) {
+        let soon = async {
+            self.soon.notified().await;
+            sleep(LINGER).await;
+        };
+        tokio::select! {
+            () = self.now.notified() => {}
+            () = soon => {}
+        }
+    }
 }
 
 struct Waiting {
@@ -32,11 +62,11 @@ impl Desk {
     /// A desk before that thread, served by a task of this runtime for as long as it lives.
     pub(crate) fn open(to: Sender<Vec<Command>>) -> Arc<Self> {
         let waiting = Mutex::new(Waiting { commands: Vec::new(), to, is_served: true });
-        let desk = Arc::new(Self { waiting, called: Arc::default() });
-        let (called, round) = (Arc::clone(&desk.called), Round(Arc::downgrade(&desk)));
+        let desk = Arc::new(Self { waiting, bells: Arc::default() });
+        let (bells, round) = (Arc::clone(&desk.bells), Round(Arc::downgrade(&desk)));
         tokio::spawn(async move {
             loop {
-                called.notified().await;
+                bells.rung().await;
                 // To the end of the line: whoever else is ready queues first.
                 tokio::task::yield_now().await;
                 let Some(desk) = round.0.upgrade() else { return };
@@ -48,19 +78,29 @@ impl Desk {
         desk
     }
 
-    /// Leaves a command; it goes over in the order in which it came.
+    /// Leaves a command that somebody waits for; it goes over in the order in which it came.
     ///
     /// # Errors
     /// [`Gone`], where nobody will carry it out.
     pub(crate) fn leave(&self, command: Command) -> Result<(), Gone> {
+        self.put(command, &self.bells.now)
+    }
+
+    /// Leaves a command that nobody waits for, in the same order.
+    ///
+    /// # Errors
+    /// As [`Desk::leave`].
+    pub(crate) fn leave_aside(&self, command: Command) -> Result<(), Gone> {
+        self.put(command, &self.bells.soon)
+    }
+
+    fn put(&self, command: Command, bell: &Notify) -> Result<(), Gone> {
         let mut waiting = held(&self.waiting);
         waiting.commands.push(command);
         if !waiting.is_served {
             return waiting.hand_over();
         }
-        if waiting.commands.len() == 1 {
-            self.called.notify_one();
-        }
+        bell.notify_one();
         Ok(())
     }
 }
@@ -80,7 +120,7 @@ impl Waiting {
 impl Drop for Desk {
     fn drop(&mut self) {
         let _ = held(&self.waiting).hand_over();
-        self.called.notify_one();
+        self.bells.now.notify_one();
     }
 }
 
@@ -121,6 +161,20 @@ mod tests {
         assert!(bundles(&commands).is_empty(), "it waits for the turn to end");
         let bundle = tokio::task::spawn_blocking(move || commands.recv().unwrap()).await.unwrap();
         assert_eq!(bundle.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_goes_with_the_next_that_is_waited_for_or_by_itself() {
+        let (to, commands) = channel();
+        let desk = Desk::open(to);
+        let aside = || desk.leave_aside(Command::Head(oneshot::channel().0)).is_ok();
+        assert!(aside() && aside() && leave(&desk));
+        let (bundle, commands) =
+            tokio::task::spawn_blocking(move || (commands.recv().unwrap(), commands)).await.unwrap();
+        assert_eq!(bundle.len(), 3);
+        assert!(aside());
+        let bundle = tokio::task::spawn_blocking(move || commands.recv().unwrap()).await.unwrap();
+        assert_eq!(bundle.len(), 1);
     }
 
     #[test]

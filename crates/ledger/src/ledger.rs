@@ -193,7 +193,7 @@ impl Ledger {
         recorded: Recorded,
         facts: OutcomeFacts,
     ) -> Boxed<'static, Result<(), LedgerError>> {
-        self.write(entries::outcome(&recorded, facts), false)
+        self.write_aside(entries::outcome(&recorded, facts))
     }
 
     /// Records that a call of an admitted agent was not made: one by one up to the task's budget a
@@ -238,7 +238,7 @@ impl Ledger {
     /// # Errors
     /// Any of writing.
     pub fn finding(&self, facts: FindingFacts) -> Boxed<'static, Result<(), LedgerError>> {
-        self.write(entries::finding(facts), false)
+        self.write_aside(entries::finding(facts))
     }
 
     /// Records that something happened, and waits until that is on the disk (the misuse of a reference: until
@@ -322,26 +322,34 @@ impl Ledger {
     }
 
     fn write(&self, entry: Entry, durable: bool) -> Boxed<'static, Result<(), LedgerError>> {
-        let queued = self.inner.queue(entry, durable);
-        Box::pin(async move {
-            timeout(DISK_DEADLINE, queued?)
-                .await
-                .map_err(|_| LedgerError::TimedOut)?
-                .map_err(|_| LedgerError::Closed)?
-                .map(|_| ())
-        })
+        Box::pin(written(self.inner.queue(entry, durable)))
+    }
+
+    /// The same for what is said after it happened: as a rule nobody waits for it.
+    fn write_aside(&self, entry: Entry) -> Boxed<'static, Result<(), LedgerError>> {
+        Box::pin(written(self.inner.queue_aside(entry)))
     }
 }
 
+type Queued = Result<oneshot::Receiver<Result<u64, LedgerError>>, LedgerError>;
+
+async fn written(queued: Queued) -> Result<(), LedgerError> {
+    let answered = timeout(DISK_DEADLINE, queued?).await.map_err(|_| LedgerError::TimedOut)?;
+    answered.map_err(|_| LedgerError::Closed)?.map(|_| ())
+}
+
 impl Inner {
-    fn queue(
-        &self,
-        entry: Entry,
-        durable: bool,
-    ) -> Result<oneshot::Receiver<Result<u64, LedgerError>>, LedgerError> {
+    fn queue(&self, entry: Entry, durable: bool) -> Queued {
         let (reply, written) = oneshot::channel();
         let write = Command::Write(Box::new(Write { entry, durable, reply }));
         self.desk.leave(write).map_err(|Gone| LedgerError::Closed)?;
+        Ok(written)
+    }
+
+    fn queue_aside(&self, entry: Entry) -> Queued {
+        let (reply, written) = oneshot::channel();
+        let write = Command::Write(Box::new(Write { entry, durable: false, reply }));
+        self.desk.leave_aside(write).map_err(|Gone| LedgerError::Closed)?;
         Ok(written)
     }
 
