@@ -269,9 +269,9 @@ async fn passage(
         Ok(resolved) => resolved,
         Err(unresolved) => return Err(corridor.unresolved(&admitted, call, unresolved)),
     };
-    trail.exchange = Some(resolved.exchange.clone());
+    trail.exchange = Some(Arc::clone(&resolved.exchange));
     let (resolved, body) = corridor.read(resolved, &headers, body).await?;
-    trail.exchange = Some(resolved.exchange.clone());
+    trail.exchange = Some(Arc::clone(&resolved.exchange));
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
     let (braked, body) = corridor.brake(&admitted, &confirmed.resolved, &headers, body).await?;
@@ -332,10 +332,10 @@ impl Corridor {
         let resolved = resolve::resolve(&admitted, &tables, addressed, headers, call, at);
         let resolved =
             resolved.map_err(|unresolved| Box::new(self.unresolved(&admitted, call, unresolved)))?;
-        trail.exchange = Some(resolved.exchange.clone());
+        trail.exchange = Some(Arc::clone(&resolved.exchange));
         let assurance = self.wakes.assurance(&admitted.caller);
         let confirmed = self.decide(&admitted, resolved, assurance, (tables.number(), at), trail);
-        Ok(confirmed.map_err(boxed)?.resolved.exchange)
+        Ok(Arc::unwrap_or_clone(confirmed.map_err(boxed)?.resolved.exchange))
     }
 
     async fn hold(&self, confirmed: &Confirmed, durable: Option<&Durable<'_>>) -> Result<Holding, Problem> {

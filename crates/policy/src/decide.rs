@@ -20,6 +20,7 @@ use nightlatch_domain::{
     tool::{BoundHost, OperationId},
 };
 use quick_cache::sync::Cache;
+use std::sync::Arc;
 
 /// Remembered decisions: at about 1 KiB each, some MiB. Calls of one task repeat few keys.
 const CACHE_MAX_ENTRIES: usize = 8192;
@@ -117,7 +118,7 @@ impl Denied {
 ///
 /// ```compile_fail,E0451
 /// use nightlatch_domain::{clock::Timestamp, exchange::Exchange};
-/// fn forged(exchange: Exchange, at: Timestamp) -> nightlatch_policy::Permit {
+/// fn forged(exchange: std::sync::Arc<Exchange>, at: Timestamp) -> nightlatch_policy::Permit {
 ///     nightlatch_policy::Permit { exchange, at, until: at }
 /// }
 /// ```
@@ -128,7 +129,7 @@ impl Denied {
 /// ```
 #[derive(Debug)]
 pub struct Permit {
-    exchange: Exchange,
+    exchange: Arc<Exchange>,
     at: Timestamp,
     until: Timestamp,
 }
@@ -136,25 +137,25 @@ pub struct Permit {
 impl Permit {
     /// The call.
     #[must_use]
-    pub const fn call(&self) -> CallId {
+    pub fn call(&self) -> CallId {
         self.exchange.call
     }
 
     /// The grant that it happens under.
     #[must_use]
-    pub const fn grant(&self) -> GrantId {
+    pub fn grant(&self) -> GrantId {
         self.exchange.grant
     }
 
     /// The operation.
     #[must_use]
-    pub const fn operation(&self) -> &OperationId {
+    pub fn operation(&self) -> &OperationId {
         &self.exchange.matched.operation
     }
 
     /// The host that it may go to.
     #[must_use]
-    pub const fn host(&self) -> &BoundHost {
+    pub fn host(&self) -> &BoundHost {
         &self.exchange.host
     }
 
@@ -174,7 +175,8 @@ impl Permit {
     /// Whether this is the call that was decided on, in every fact of its head.
     #[must_use]
     pub fn fits(&self, exchange: &Exchange) -> bool {
-        self.exchange == *exchange
+        // The very same is not compared, field by field.
+        std::ptr::eq(&*self.exchange, exchange) || *self.exchange == *exchange
     }
 }
 
@@ -210,7 +212,7 @@ impl Decider {
             }
             self.verdict(facts, question.now)?;
         }
-        Ok(Permit { exchange: question.exchange.clone(), at: question.now, until })
+        Ok(Permit { exchange: Arc::clone(question.exchange), at: question.now, until })
     }
 
     /// Everything that is in force, as text: schema, the house's policies, the files'.

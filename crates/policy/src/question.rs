@@ -8,6 +8,7 @@ use nightlatch_domain::{
     principal::Agent,
     task::{Assurance, Task},
 };
+use std::sync::Arc;
 
 /// How well the agent's process is shut in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,8 +36,8 @@ impl Sandbox {
 /// One question. A row that the gateway did not find is `None`, and the answer then is no.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// The call.
-    pub exchange: &'a Exchange,
+    /// The call, which the permit goes on to hold.
+    pub exchange: &'a Arc<Exchange>,
     /// The row of the agent that admission proved.
     pub agent: Option<&'a Agent>,
     /// The row of the task that admission proved.

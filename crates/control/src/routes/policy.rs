@@ -87,7 +87,7 @@ impl Control {
         catalogue: &Catalogue,
         asked: &Explain,
     ) -> Result<Explanation, ControlError> {
-        let exchange = self.exchange(scene, catalogue, asked)?;
+        let exchange = Arc::new(self.exchange(scene, catalogue, asked)?);
         let question = Question {
             exchange: &exchange,
             agent: Some(scene.agent),

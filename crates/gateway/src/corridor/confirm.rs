@@ -78,7 +78,7 @@ impl Corridor {
             }
             None => resolved,
         };
-        if resolved.exchange != *exchange {
+        if *resolved.exchange != **exchange {
             let changed = Problem::new(ProblemKind::CredentialPending).of_tool(&exchange.tool);
             return Err(changed.retry_after(1));
         }

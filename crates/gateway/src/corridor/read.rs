@@ -78,8 +78,9 @@ impl Resolved {
         let mut asked = self.manifest.roots_asked(&self.exchange.matched, &asked).into_iter();
         // There is at least one field.
         let strictest = asked.next().ok_or(ProblemKind::Internal)?;
-        self.exchange.matched = strictest;
-        self.exchange.also = asked.collect();
+        let also = asked.collect();
+        let exchange = Arc::make_mut(&mut self.exchange);
+        (exchange.matched, exchange.also) = (strictest, also);
         self.read = Some(read);
         Ok(self)
     }

@@ -48,7 +48,7 @@ fn unavailable() -> Problem {
 pub(crate) struct Trail {
     pub(crate) caller: Option<Caller>,
     pub(crate) tool: Option<Name>,
-    pub(crate) exchange: Option<Exchange>,
+    pub(crate) exchange: Option<Arc<Exchange>>,
     pub(crate) denied: Option<Denied>,
     /// Where it was to go, where the caller named that and no tool has it.
     pub(crate) to: Option<Destination>,

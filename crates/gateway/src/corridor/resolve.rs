@@ -28,7 +28,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// What a call is, with the rows that say so.
 pub(crate) struct Resolved {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) task: Arc<Task>,
     pub(crate) grant: Arc<Grant>,
@@ -108,6 +108,7 @@ pub(crate) fn resolve(
         matched,
         also: Vec::new(),
     };
+    let exchange = Arc::new(exchange);
     Ok(Resolved { exchange, manifest, task, grant, connection, field: presented.field, read: None })
 }
 

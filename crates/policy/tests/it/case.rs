@@ -13,6 +13,10 @@ use nightlatch_domain::{
     tool::{BoundHost, Effect, Name, OperationId, Placement, Scheme, Sensitivity},
 };
 use nightlatch_policy::{Decider, Denied, Permit, Question, Sandbox};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 pub(crate) const NOW: i64 = 1_795_302_000_000;
 pub(crate) const HOUR: i64 = 3_600_000;
@@ -36,7 +40,7 @@ pub(crate) fn decider(texts: &[&str]) -> Decider {
 
 /// The rows of one call.
 pub(crate) struct Case {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Shared,
     pub(crate) agent: Agent,
     pub(crate) task: Task,
     pub(crate) grant: Grant,
@@ -45,10 +49,32 @@ pub(crate) struct Case {
     pub(crate) sandbox: Sandbox,
 }
 
+/// A call that a test can still change.
+pub(crate) struct Shared(Arc<Exchange>);
+
+impl Shared {
+    fn new(exchange: Exchange) -> Self {
+        Self(Arc::new(exchange))
+    }
+}
+
+impl Deref for Shared {
+    type Target = Exchange;
+    fn deref(&self) -> &Exchange {
+        &self.0
+    }
+}
+
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Exchange {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 impl Case {
     pub(crate) fn question(&self) -> Question<'_> {
         Question {
-            exchange: &self.exchange,
+            exchange: &self.exchange.0,
             agent: Some(&self.agent),
             task: Some(&self.task),
             grant: Some(&self.grant),
@@ -88,7 +114,7 @@ pub(crate) fn allowed() -> Case {
     let connection = ConnectionId::new(at(1), [6; 10]);
     let text: GrantText = "github:write@acme/*".parse().unwrap();
     Case {
-        exchange: Exchange {
+        exchange: Shared::new(Exchange {
             call: CallId::new(at(2), [7; 10]),
             at: at(NOW),
             caller: Caller { tenant, agent, task, binding: Binding::Uid { uid: 1000 } },
@@ -110,7 +136,7 @@ pub(crate) fn allowed() -> Case {
                 template: "/repos/{owner}/{repo}".into(),
             },
             also: Vec::new(),
-        },
+        }),
         agent: Agent {
             tenant,
             id: agent,
