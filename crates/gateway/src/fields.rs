@@ -120,9 +120,17 @@ pub(crate) fn is_of_hop(name: &str) -> bool {
 #[must_use]
 pub(crate) fn goes_on(name: &HeaderName) -> bool {
     let name = name.as_str();
-    let held = HELD_BACK.contains(&name) || HELD_BACK_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let first = name.as_bytes().first();
+    let begins = |prefix: &&str| prefix.as_bytes().first() == first && name.starts_with(prefix);
+    let held = is_in(HELD_BACK, name) || HELD_BACK_PREFIXES.iter().any(begins);
     let spelled = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    spelled && !held && !HOP_BY_HOP.contains(&name) && (name.contains('-') || PLAIN.contains(&name))
+    spelled && !held && !is_in(HOP_BY_HOP, name) && (name.contains('-') || is_in(PLAIN, name))
+}
+
+/// Whether a name is listed. Names are compared where they begin alike: this is asked of every field of every call.
+fn is_in(list: &[&str], name: &str) -> bool {
+    let first = name.as_bytes().first();
+    list.iter().any(|own| own.as_bytes().first() == first && *own == name)
 }
 
 /// Fields of an answer that never reach the agent: alternative services would lead it past us, transport
@@ -133,7 +141,7 @@ pub(crate) fn comes_back(name: &HeaderName) -> bool {
     let name = name.as_str();
     let ours = name.starts_with("nightlatch-") || name.starts_with("proxy-");
     !ours
-        && !HOP_BY_HOP.contains(&name)
+        && !is_in(HOP_BY_HOP, name)
         && !matches!(
             name,
             "alt-svc" | "clear-site-data" | "set-cookie" | "set-cookie2" | "strict-transport-security"
