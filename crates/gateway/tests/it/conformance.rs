@@ -80,6 +80,7 @@ macro_rules! claims {
             confirming::what_ends_while_the_intent_is_being_written_ends_the_call,
             confirming::a_change_of_something_else_ends_no_call,
             standing::an_answer_that_nobody_reads_is_cut,
+            events::an_echoed_secret_in_an_event_is_masked_over_chunks_and_no_event_waits_for_the_next,
             websocket::messages_pass_both_ways_with_the_exact_credential,
             websocket::an_unsound_handshake_is_refused_by_its_field,
             websocket::one_that_no_manifest_lists_is_not_supported,

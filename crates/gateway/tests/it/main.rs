@@ -21,6 +21,7 @@ mod conformance;
 mod destination;
 mod door;
 mod ending;
+mod events;
 mod frames;
 mod framing;
 mod graphql;
