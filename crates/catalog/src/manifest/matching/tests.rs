@@ -389,6 +389,10 @@ fn a_plain_call_is_no_websocket_and_none_makes_it_doubtful() {
     for plain in ["/", "/x", "/x/", "/X.json"] {
         assert_eq!(found(&tool, "GET", plain), ("unlisted".to_owned(), Effect::Read), "{plain}");
     }
+    let live = manifest("safe_methods = true", &[operation("watch", "GET", "/live", "write", BY_WEBSOCKET)]);
+    for near in ["/live", "/Live", "/live/", "/live.json"] {
+        assert_eq!(found(&live, "GET", near), ("unlisted".to_owned(), Effect::Read), "{near}");
+    }
     let only = manifest("", &[operation("watch", "GET", "/live", "write", BY_WEBSOCKET)]);
     assert_eq!(found(&only, "GET", "/live"), ("unlisted".to_owned(), Effect::Admin));
 }
