@@ -1,12 +1,15 @@
 //! The anchor log refuses a second presentation, survives a torn tail, and notices that it was moved.
 
-use super::{AnchorLog, Found, Head, Presentation};
+use super::{
+    AnchorLog, Found, Head, Presentation,
+    record::{Facts, Record},
+};
 use crate::error::KeeperError;
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
 };
-use std::{fs, io::Write, path::Path};
+use std::{fs, io::Write, path::Path, time::Duration};
 
 macro_rules! id {
     ($kind:ident, $number:expr) => {
@@ -171,4 +174,19 @@ fn whoever_asks_the_log_does_not_wait_for_its_disk() {
         drop(writing);
         assert_eq!(answer, Ok((Some(head(2)), false)));
     });
+}
+
+#[test]
+fn mandates_that_may_still_be_good_outlive_a_compaction() {
+    let (at, day) = (Timestamp::from_millis(1_800_000_000_000), Duration::from_secs(24 * 3600));
+    let call = |noise| CallId::new(at, [noise; 10]);
+    let mut facts = Facts::default();
+    facts.apply(Record::MandatesSince { at });
+    facts.apply(Record::Mandate { call: call(1), until: at });
+    facts.apply(Record::Mandate { call: call(2), until: at.plus(day) });
+    facts.apply(Record::Mandate { call: call(3), until: at.plus(day + Duration::from_millis(1)) });
+    let mut again = Facts::default();
+    facts.compact().into_iter().for_each(|record| again.apply(record));
+    assert_eq!(again.mandates_since, Some(at));
+    assert_eq!(again.mandates.into_keys().collect::<Vec<_>>(), [call(2), call(3)]);
 }
