@@ -84,3 +84,27 @@ pub(crate) fn name_call(headers: &mut HeaderMap, call: CallId) {
         headers.insert(CALL, id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_plain_http;
+    use nightlatch_domain::problem::{Problem, ProblemKind};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_refusal_names_it_is_one_answer_and_its_head_holds_nothing_of_it(
+            kind in prop::sample::select(ProblemKind::ALL),
+            field in "(\\PC|\r|\n|\"|\\\\){0,24}",
+        ) {
+            let answer = in_plain_http(&Problem::new(kind).at_field(field.clone()));
+            let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+            let (head, body) = answer.split_at(end);
+            let read: serde_json::Value = serde_json::from_slice(body).unwrap();
+            prop_assert_eq!(read["field"].as_str(), Some(field.as_str()));
+            let length = format!("content-length: {}\r\n", body.len());
+            let head = String::from_utf8(head.to_vec()).unwrap();
+            prop_assert!(head.contains(&length) && head.lines().count() == 6, "{}", head);
+        }
+    }
+}

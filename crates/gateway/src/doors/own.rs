@@ -24,8 +24,9 @@ use crate::{
     gateway::Shared,
     peer::Peer,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use nightlatch_domain::{
     clock::Timestamp,
@@ -111,9 +112,17 @@ async fn answered(
 
 /// A small body in JSON. Unknown and repeated keys are refused by the reader.
 async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Problem> {
-    let gathered = timeout(BODY_WITHIN, Limited::new(body, BODY_MAX_BYTES).collect()).await;
-    let bytes = gathered.map_err(|_| ProblemKind::BadRequest)?.map_err(|_| ProblemKind::TooLarge)?.to_bytes();
+    let bytes = whole(body, BODY_MAX_BYTES, BODY_WITHIN).await?;
     serde_json::from_slice(&bytes).map_err(|_| Problem::new(ProblemKind::BadRequest).at_field("body"))
+}
+
+/// A body to its end, within a length and a time. One that breaks off is not taken for a long one.
+async fn whole(body: Incoming, max_bytes: usize, within: Duration) -> Result<Bytes, Problem> {
+    match timeout(within, Limited::new(body, max_bytes).collect()).await {
+        Ok(Ok(gathered)) => Ok(gathered.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ProblemKind::TooLarge.into()),
+        Ok(Err(_)) | Err(_) => Err(Problem::new(ProblemKind::BadRequest).at_field("body")),
+    }
 }
 
 /// An answer that is nobody else's.

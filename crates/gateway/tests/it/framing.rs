@@ -155,6 +155,23 @@ pub(crate) async fn requests_that_come_byte_by_byte_are_the_same_requests() {
 }
 
 #[tokio::test]
+async fn a_body_for_ourselves_that_breaks_off_is_not_taken_for_a_long_one() {
+    let world = World::new().await;
+    for (body, problem) in
+        [("3;a\r\n{}\r\n0\r\n\r\n", "bad-request"), ("0\r\nX-Sum: 1\r\n\r\n", "bad-request")]
+    {
+        let before = world.decisions().await.len();
+        let mut wire = world.direct(&world.alice).await;
+        let head = world.request("POST /v1/refusals", &["Transfer-Encoding: chunked"]);
+        wire.write(format!("{head}{body}{}", smuggled(&world))).await;
+        let answer = wire.answer().await;
+        assert_eq!((answer.problem().as_str(), answer.json()["field"].as_str()), (problem, Some("body")));
+        assert!(wire.is_closed().await);
+        assert_eq!((world.tool.count(), world.decisions().await.len()), (0, before + 1));
+    }
+}
+
+#[tokio::test]
 async fn whoever_is_nobody_is_told_of_a_fault_and_closed() {
     let world = World::new().await;
     let mut wire = world.dial(None).connect().await.unwrap();

@@ -32,7 +32,6 @@ use asking::Waits;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use nightlatch_domain::{
     call::{CallPlace, SignedMandate},
@@ -45,7 +44,6 @@ use nightlatch_domain::{
     tool::Effect,
 };
 use std::sync::Arc;
-use tokio::time::timeout;
 
 /// What is asked here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +221,5 @@ async fn own_place(shared: &Shared, peer: &Peer, id: Option<CallId>) -> Result<C
 
 async fn gathered(shared: &Shared, body: Incoming) -> Result<Bytes, Problem> {
     let limits = &shared.calls.limits;
-    let whole = Limited::new(body, limits.request_max_bytes).collect();
-    let gathered = timeout(limits.request_within, whole).await;
-    Ok(gathered.map_err(|_| ProblemKind::BadRequest)?.map_err(|_| ProblemKind::TooLarge)?.to_bytes())
+    super::whole(body, limits.request_max_bytes, limits.request_within).await
 }
