@@ -249,6 +249,9 @@ pub struct Operation {
     pub body: Option<BodyKind>,
     /// What it does; where its body says more, at the worst.
     pub effect: Effect,
+    /// Whether its answer shows no secret, where its effect is `credential`: it says that a key is gone, and no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub answers_no_secret: bool,
     /// How bad it would be if it were seen.
     pub sensitivity: Sensitivity,
     /// The resource that it names, made of the path's variables.

@@ -21,6 +21,7 @@ mod admit;
 mod attach;
 mod body;
 mod brake;
+mod coding;
 mod confirm;
 mod decide;
 mod durable;
@@ -32,6 +33,7 @@ mod record;
 mod resolve;
 mod scrub;
 mod token;
+mod wash;
 mod websocket;
 
 use crate::{
@@ -53,25 +55,28 @@ use confirm::Confirmed;
 pub(crate) use durable::{Durable, Given, Mark, Right};
 use forward::{Forwarded, Sending};
 use hold::Holding;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use nightlatch_domain::{
     clock::{Clock, Entropy, Timestamp},
     exchange::{Exchange, Upgrade},
     id::{CallId, GrantId, TaskId, TenantId},
     ports::gateway_keeper::GatewayRequest,
     problem::{Problem, ProblemKind},
+    tool::Effect,
 };
 use nightlatch_egress::{AnswerBody, Destination, Pool, PoolKey};
 use nightlatch_ledger::{Ledger, Recorded, facts::EventFacts};
 use nightlatch_policy::Decider;
-use nightlatch_scrub::{Masks, Scrubber};
+use nightlatch_scrub::{Masks, coding::Coding, reveal::Detector};
 pub(crate) use reach::{Look, Opening, Reach, Way};
 use record::{Alarm, Closing, Noticed, Trail};
 use resolve::{Resolved, Unresolved};
 pub(crate) use resolve::{part_of, place_reference};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use wash::{Coded, Wash};
 use websocket::Offer;
 pub(crate) use websocket::Switching;
 
@@ -89,6 +94,8 @@ pub(crate) struct Corridor {
     pub(crate) limits: Limits,
     /// Notes that run beside the calls they are about.
     pub(crate) asides: Arc<Semaphore>,
+    /// Places for decoders whose window is large.
+    pub(crate) large_windows: Arc<Semaphore>,
     /// Bodies that are held because a decision needs them.
     pub(crate) readings: Arc<Semaphore>,
     /// How often each task is let go where no tool is.
@@ -394,7 +401,7 @@ impl Corridor {
         closing.shares = Some(shares);
         let Holding { awake, kept, entered } = holding;
         closing.entered = Some(entered);
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(problem) => {
                 if still.is_ok() && problem.kind != ProblemKind::CredentialPending {
@@ -404,6 +411,8 @@ impl Corridor {
             }
         };
         let scrub = prepared.scrub.clone();
+        let asked = coding::asked(&headers.0, self.large_windows.available_permits() > 0);
+        prepared.head.headers.insert(header::ACCEPT_ENCODING, asked);
         let key = PoolKey { tenant: exchange.caller.tenant, grant: exchange.grant, wake: awake.wake() };
         let sending = match &switching {
             None => Ok(Sending::Body(upward(body, closing.sent.clone(), self.limits.body_idle))),
@@ -440,8 +449,26 @@ impl Corridor {
                 generation: binding.generation,
             });
         }
+        let coded = match self.coded(&answer, exchange) {
+            Ok(coded) => coded,
+            Err(problem) => return Err(told(closing, problem)),
+        };
         let bounds = self.bounds(awake, exchange.grant);
-        Ok(self.show(answer, &resolved, scrub, bounds, closing))
+        Ok(self.show((answer, coded), &resolved, scrub, bounds, closing))
+    }
+
+    /// What takes the coding off an answer's body; none where it has none, or no body.
+    fn coded(&self, answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<Option<Coded>, Problem> {
+        let coding = coding::of(answer.status(), answer.headers()).ok().flatten();
+        let Some(coding) = coding.filter(|_| !answer.body().is_end_stream()) else { return Ok(None) };
+        let window = match coding {
+            Coding::Brotli => {
+                let place = Arc::clone(&self.large_windows).try_acquire_owned();
+                Some(place.map_err(|_| forward::unreadable(exchange, "content-encoding"))?)
+            }
+            Coding::Gzip | Coding::Deflate => None,
+        };
+        Ok(Some(Coded::new(coding, window)))
     }
 
     /// Tells the keeper that a credential was refused. It decides what that means; nobody waits for it.
@@ -484,17 +511,26 @@ impl Corridor {
     /// The tool's answer as the agent may see it.
     fn show(
         &self,
-        answer: Response<AnswerBody>,
+        (answer, coded): (Response<AnswerBody>, Option<Coded>),
         resolved: &Resolved,
-        scrub: Masks,
+        masks: Masks,
         bounds: Bounds,
         mut closing: Closing,
     ) -> Response<OutBody> {
         let (head, body) = answer.into_parts();
         let method = resolved.exchange.target.method.as_str();
-        let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, &scrub);
+        let is_coded = head.headers.contains_key(header::CONTENT_ENCODING);
+        let about = (&masks, is_coded);
+        let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, about);
         closing.note(head.status, &shown);
-        let body = Downward::new(body, Scrubber::new(scrub), bounds, closing);
+        let wash = match resolved.exchange.matched.effect {
+            Effect::Credential => Wash::withholding(coded, masks),
+            _ => {
+                let detector = wash::is_text(&head.headers);
+                Wash::new(coded, masks, detector.then(|| Detector::new(self.limits.detected_bytes)))
+            }
+        };
+        let body = Downward::new(body, wash, bounds, closing);
         let lifeline = body.lifeline();
         let mut answer = Response::new(body.boxed_unsync());
         *answer.status_mut() = head.status;

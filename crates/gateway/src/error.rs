@@ -25,6 +25,12 @@ pub(crate) enum BodyError {
     /// The wake or the grant under which it ran ended.
     #[error("what the body ran under has ended")]
     Ended,
+    /// It is in no coding that can be read, or expands too far.
+    #[error("the body's coding is broken, or it expands beyond the limit")]
+    Coding,
+    /// It shows a new secret, or is too long to be looked through, and was to show none.
+    #[error("the answer was withheld: it was to show no secret")]
+    Revealing,
     /// Trailers came (RFC 9110 §6.5), which no phase has looked at.
     #[error("trailers are refused: send every field in the head")]
     Trailers,

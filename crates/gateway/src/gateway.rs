@@ -133,6 +133,7 @@ impl Gateway {
         let follows = tokio::spawn(async move { fed.follow(store).await });
         let watches = tokio::spawn(Arc::clone(&wakes).watch(watched));
         let asides = Arc::new(Semaphore::new(limits.asides_max));
+        let large_windows = Arc::new(Semaphore::new(limits.large_windows_max));
         let readings = Arc::new(Semaphore::new(limits.readings_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let brakes = Arc::new(Brakes::new(&limits, parts.rules));
@@ -149,6 +150,7 @@ impl Gateway {
             entropy: Arc::clone(&entropy),
             limits,
             asides,
+            large_windows,
             readings,
             openings,
         };

@@ -100,6 +100,12 @@ pub struct Limits {
     pub repeat_body_max_bytes: usize,
     /// Notes to ledger and keeper that run beside the calls they are about; further ones are waited for.
     pub asides_max: usize,
+    /// Answers in a coding whose window may be 16 MiB (brotli), at once: half a gigabyte. Beyond, that coding is not
+    /// asked for.
+    pub large_windows_max: usize,
+    /// How much of a text is looked through for new secrets. An answer that hands one out is short; looking costs
+    /// about as much as copying.
+    pub detected_bytes: usize,
     /// Calls that outlive their caller.
     pub calls: CallLimits,
 }
@@ -148,6 +154,8 @@ impl Default for Limits {
             failing_tasks_max: 1024,
             repeat_body_max_bytes: 256 * 1024,
             asides_max: 256,
+            large_windows_max: 32,
+            detected_bytes: 256 * 1024,
             calls: CallLimits::default(),
         }
     }

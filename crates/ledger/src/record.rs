@@ -277,6 +277,8 @@ words! {
     FindingKind {
         /// A living secret of the connection stood in the answer and was masked.
         SecretMasked = "secret-masked",
+        /// What has the shape of a secret, and is none of the connection's, stood in the answer. It passed: it is the tool's own.
+        SecretRevealed = "secret-revealed",
         /// A cookie of the tool was not handed on.
         CookieDropped = "cookie-dropped",
         /// The tool answered 401 to a credential that should be good.

@@ -35,6 +35,9 @@ pub(super) const EFFECTS: &[(&str, Effect)] = &[
     ("credential", Effect::Credential),
 ];
 
+/// What can be said of an answer.
+const ANSWERS: &[(&str, ())] = &[("no-secret", ())];
+
 pub(super) const SENSITIVITIES: &[(&str, Sensitivity)] =
     &[("low", Sensitivity::Low), ("medium", Sensitivity::Medium), ("high", Sensitivity::High)];
 
@@ -395,6 +398,7 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
     let upgrade = fields.optional("upgrade").and_then(|value| upgrade(&value, &methods));
     let body = fields.optional("body").and_then(|value| value.word(&[("graphql", BodyKind::Graphql)]));
     let effect = fields.required("effect").and_then(|value| value.word(EFFECTS));
+    let answers_no_secret = fields.optional("answer").is_some_and(|value| answers_no_secret(&value, effect));
     let sensitivity =
         fields.optional("sensitivity").and_then(|value| value.word(SENSITIVITIES)).unwrap_or_default();
     let resource = fields.optional("resource").and_then(|value| resource(&value, &paths));
@@ -424,12 +428,21 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
         upgrade,
         body,
         effect: effect?,
+        answers_no_secret,
         sensitivity,
         resource,
         page: page?,
         exercised,
         deprecated,
     })
+}
+
+/// What an answer holds is said only of operations that could show a secret.
+fn answers_no_secret(value: &Value<'_, '_>, effect: Option<Effect>) -> bool {
+    if effect.is_some_and(|effect| effect != Effect::Credential) {
+        value.fault("`answer` is said of an operation whose effect is `credential`, and of no other");
+    }
+    value.word(ANSWERS).is_some()
 }
 
 /// RFC 6455 §4.1: the method of the request must be GET.

@@ -145,6 +145,7 @@ impl<'d> Operations<'d> {
             item.operation.get("externalDocs").and_then(|docs| docs.get("url")).and_then(Value::as_str);
         let sensitivity = if effect >= Effect::Admin { Sensitivity::High } else { Sensitivity::Medium };
         Operation {
+            answers_no_secret: false,
             id: OperationId(self.ids.take(called, &item.method, item.path)),
             route: String::new(),
             methods: vec![item.method.clone()],

@@ -3,7 +3,7 @@
 //! One piece is in hand at a time, either way, so memory stays flat whatever passes. A body that breaks
 //! off breaks off on the other side too: half of something is never made to look whole.
 
-use super::record::Closing;
+use super::{record::Closing, wash::Wash};
 use crate::{error::BodyError, wakes::Awake};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -11,7 +11,6 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use nightlatch_domain::id::GrantId;
 use nightlatch_egress::{AnswerBody, SendBody};
 use nightlatch_ledger::BodyDigest;
-use nightlatch_scrub::Scrubber;
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -183,7 +182,9 @@ pub(crate) struct Downward(Arc<Mutex<Passing>>);
 struct Passing {
     /// None once it was ended from beside.
     body: Option<AnswerBody>,
-    scrubber: Scrubber,
+    wash: Wash,
+    /// The tool has said all.
+    drained: bool,
     over: bool,
     /// Why it was ended from beside, until the reader has been told.
     ended: Option<BodyError>,
@@ -205,10 +206,11 @@ pub(crate) struct Bounds {
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl Downward {
-    pub(crate) fn new(body: AnswerBody, scrubber: Scrubber, bounds: Bounds, closing: Closing) -> Self {
+    pub(super) fn new(body: AnswerBody, wash: Wash, bounds: Bounds, closing: Closing) -> Self {
         let mut passing = Passing {
             body: Some(body),
-            scrubber,
+            wash,
+            drained: false,
             over: false,
             ended: None,
             closing,
@@ -242,7 +244,10 @@ impl Passing {
     /// Gives what the scrubber had held back, once.
     fn finish(&mut self) -> Polled {
         self.over = true;
-        let rest = self.scrubber.finish();
+        let rest = match self.wash.finish() {
+            Ok(rest) => rest,
+            Err(error) => return self.ends_with(error),
+        };
         self.closing.received().add(&rest);
         self.close(true);
         Poll::Ready((!rest.is_empty()).then(|| Ok(Frame::data(rest))))
@@ -252,37 +257,45 @@ impl Passing {
         if complete {
             self.closing.received().complete();
         }
-        self.closing.close(self.scrubber.masked());
+        let (masked, revealed) = self.wash.noticed();
+        self.closing.noticed.revealed = revealed;
+        self.closing.close(masked);
     }
 
-    /// One piece of data; none where all of it is held back.
-    fn pass(&mut self, data: Bytes) -> Option<Frame<Bytes>> {
-        let certain = self.scrubber.push(data);
+    /// One piece of data that is certain.
+    fn pass(&mut self, certain: Bytes) -> Frame<Bytes> {
         self.closing.received().add(&certain);
         if self.is_end_stream() {
             self.close(true);
         }
-        (!certain.is_empty()).then(|| Frame::data(certain))
+        Frame::data(certain)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         if let Some(error) = self.ended.take() {
             return Poll::Ready(Some(Err(error)));
         }
-        while let (false, Some(body)) = (self.over, &mut self.body) {
+        while !self.over && self.body.is_some() {
+            match self.wash.take() {
+                Ok(Some(certain)) => return Poll::Ready(Some(Ok(self.pass(certain)))),
+                Ok(None) if self.drained => return self.finish(),
+                Ok(None) => {}
+                Err(error) => return self.ends_with(error),
+            }
+            let Some(body) = &mut self.body else { break };
             let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
                 self.reader = Some(context.waker().clone());
                 return Poll::Pending;
             };
             self.moved = Instant::now();
-            let passed = match frame {
-                None => return self.finish(),
+            match frame {
+                None => {
+                    self.drained = true;
+                    self.wash.end();
+                }
                 Some(Err(_)) => return self.ends_with(BodyError::BrokeOff),
                 // Trailers of an answer are nothing that any phase has looked at: they end here.
-                Some(Ok(frame)) => frame.into_data().ok().and_then(|data| self.pass(data)),
-            };
-            if let Some(frame) = passed {
-                return Poll::Ready(Some(Ok(frame)));
+                Some(Ok(frame)) => frame.into_data().into_iter().for_each(|data| self.wash.push(data)),
             }
         }
         Poll::Ready(None)
@@ -290,15 +303,15 @@ impl Passing {
 
     /// What was ended from beside never looks as if it had come to its end.
     fn is_end_stream(&self) -> bool {
-        let is_passed = self.scrubber.is_empty() && self.body.as_ref().is_some_and(Body::is_end_stream);
+        let is_passed = self.wash.is_empty() && self.body.as_ref().is_some_and(Body::is_end_stream);
         self.ended.is_none() && (self.over || is_passed)
     }
 
     /// Masks have the length of what they cover, so a length that was announced still holds.
     fn size_hint(&self) -> SizeHint {
         let mut hint = SizeHint::new();
-        let Some(body) = &self.body else { return hint };
-        let (inner, held) = (body.size_hint(), self.scrubber.held_len());
+        let (Some(body), Some(held)) = (&self.body, self.wash.held_len()) else { return hint };
+        let inner = body.size_hint();
         hint.set_lower(inner.lower().saturating_add(held));
         if let Some(upper) = inner.upper() {
             hint.set_upper(upper.saturating_add(held));

@@ -43,7 +43,7 @@ impl Corridor {
                 trail.denied = Some(denied);
                 problem
             })?;
-        decide::refuse_new_secrets(&resolved.exchange)?;
+        decide::refuse_new_secrets(&resolved.exchange, &resolved.manifest)?;
         Ok(Confirmed { resolved, permit, number, assurance })
     }
 

@@ -1,6 +1,7 @@
 //! Decide: may it, for this task, now? Asks `policy`; holds nothing of its own.
 
 use super::{admit::Admitted, resolve::Resolved};
+use nightlatch_catalog::manifest::Manifest;
 use nightlatch_domain::{
     clock::Timestamp,
     exchange::Exchange,
@@ -33,15 +34,20 @@ pub(crate) fn decide(
 }
 
 /// An answer of effect `credential` holds a new secret. Before those are made references it must not come
-/// into being: nobody here could keep it from the agent.
+/// into being: nobody here could keep it from the agent. Allowed, where it is granted by its id, is what the manifest
+/// says shows none; its answer is held to that ([`super::wash`]).
 ///
 /// # Errors
-/// [`ProblemKind::NotSupported`], whatever was granted.
-pub(crate) fn refuse_new_secrets(exchange: &Exchange) -> Result<(), Problem> {
+/// [`ProblemKind::NotSupported`], whatever else was granted.
+pub(crate) fn refuse_new_secrets(exchange: &Exchange, manifest: &Manifest) -> Result<(), Problem> {
+    let shows_none = || {
+        let operation = manifest.operation(&exchange.matched.operation);
+        operation.is_some_and(|own| own.effect == Effect::Credential && own.answers_no_secret)
+    };
     match exchange.matched.effect {
-        Effect::Credential => {
+        Effect::Credential if !shows_none() => {
             Err(Problem::new(ProblemKind::NotSupported).of_tool(&exchange.tool).at_field("effect"))
         }
-        Effect::Read | Effect::Write | Effect::Destructive | Effect::Admin => Ok(()),
+        Effect::Credential | Effect::Read | Effect::Write | Effect::Destructive | Effect::Admin => Ok(()),
     }
 }

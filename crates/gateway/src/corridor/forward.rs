@@ -2,10 +2,10 @@
 //!
 //! Nothing is followed and nothing is repeated: a redirect is handed back, and what may have been sent is
 //! never sent again. What the agent is told of a failure says which of the two it was: nothing was sent, or
-//! nobody knows. An answer that scrub could not read (a coding of content or transfer, a switch of
+//! nobody knows. An answer that scrub could not read (some codings of content, any of transfer, a switch of
 //! protocols that nobody asked for, or one that agrees to more than was offered) is refused whole.
 
-use super::{attach::Prepared, scrub, websocket::Offer};
+use super::{attach::Prepared, coding, scrub, websocket::Offer};
 use crate::{fields, limits::Limits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use nightlatch_catalog::manifest::Manifest;
@@ -80,9 +80,7 @@ fn failure(error: &EgressError) -> Problem {
 
 /// Refuses an answer whose bytes scrub could not read.
 fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Problem> {
-    let plain = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-    let coded = !answer.headers().get_all(header::CONTENT_ENCODING).iter().all(plain);
-    let field = if coded {
+    let field = if coding::of(answer.status(), answer.headers()).is_err() {
         "content-encoding"
     } else if !is_chunked_at_most(answer.headers()) {
         "transfer-encoding"
@@ -96,7 +94,7 @@ fn check(answer: &Response<AnswerBody>, exchange: &Exchange) -> Result<(), Probl
 }
 
 /// An answer whose bytes nobody here could read, by the field that says so.
-fn unreadable(exchange: &Exchange, field: &str) -> Problem {
+pub(super) fn unreadable(exchange: &Exchange, field: &str) -> Problem {
     // It has been carried out; only a read leaves nothing behind.
     let kind = match exchange.matched.effect {
         Effect::Read => ProblemKind::NotSupported,
@@ -126,7 +124,7 @@ pub(crate) fn shown(
     headers: &HeaderMap,
     method: &str,
     manifest: &Manifest,
-    masks: &Masks,
+    (masks, is_coded): (&Masks, bool),
 ) -> Shown {
     let named = fields::connection_named(headers).unwrap_or_default();
     let mut kept = HeaderMap::with_capacity(headers.len());
@@ -141,6 +139,9 @@ pub(crate) fn shown(
         headers.get_all(header::CONTENT_LENGTH).iter().take(1).for_each(|length| {
             kept.insert(header::CONTENT_LENGTH, length.clone());
         });
+    }
+    if is_coded {
+        coding::uncoded(&mut kept);
     }
     let (head, masked) = scrub::head(masks, &kept);
     Shown { head, masked, cookies: dropped }

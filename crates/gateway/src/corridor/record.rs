@@ -152,6 +152,7 @@ pub(crate) struct Noticed {
     pub(crate) cookies: u64,
     pub(crate) rejected: u64,
     pub(crate) cut: u64,
+    pub(crate) revealed: u64,
 }
 
 /// Everything that lives exactly as long as a call that left: its record, and its place in every count.
@@ -218,13 +219,14 @@ impl Closing {
     }
 
     fn findings(&self) {
-        let Noticed { masked, cookies, rejected, cut } = self.noticed;
+        let Noticed { masked, cookies, rejected, cut, revealed } = self.noticed;
         let (tenant, call, connection) = self.of;
         let kinds = [
             (FindingKind::SecretMasked, masked),
             (FindingKind::CookieDropped, cookies),
             (FindingKind::CredentialRejected, rejected),
             (FindingKind::AnswerCut, cut),
+            (FindingKind::SecretRevealed, revealed),
         ];
         for (finding, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
             let facts =

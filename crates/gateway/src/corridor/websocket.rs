@@ -64,7 +64,7 @@ impl Corridor {
         let (head, tool) = agreed.into_parts();
         let exchange = &resolved.exchange;
         let method = exchange.target.method.as_str();
-        let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, &scrub);
+        let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, (&scrub, false));
         closing.note(head.status, &shown);
         let mut answer = Response::new(answer::whole(Bytes::new()));
         *answer.status_mut() = head.status;

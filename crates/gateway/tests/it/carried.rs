@@ -11,6 +11,7 @@ use nightlatch_domain::{
     principal::Binding,
     tool::{Effect, OperationId},
 };
+use nightlatch_ledger::record::{Entry, FindingKind};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -60,6 +61,39 @@ pub(crate) async fn a_new_secret_does_not_come_into_being_whatever_was_granted()
         assert_eq!(answer.problem(), told);
     }
     assert_eq!((world.tool.count(), world.keeper.count("wake"), world.keeper.count("lease")), (0, 0, 0));
+}
+
+/// What revokes a secret shows none, where its manifest says so: then it is allowed by its id, and held to that.
+#[tokio::test]
+pub(crate) async fn what_shows_no_secret_is_allowed_by_its_id_and_its_answer_is_held_to_that() {
+    let world = World::new().await;
+    world.tool.answers(|_| Reply::ok("{\"revoked\":true}"));
+    let revoke = ["Content-Length: 0"];
+    for by in [Selector::Effect(Effect::Admin), Selector::Effect(Effect::Destructive)] {
+        world.set_grant(&world.alice, |grant| grant.operations = vec![by]).await;
+        let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
+        assert_eq!(answer.problem(), "policy-denied");
+    }
+    assert_eq!(world.tool.count(), 0);
+    let by_id = vec![Selector::Operation(OperationId("secrets.revoke".into()))];
+    world.set_grant(&world.alice, |grant| grant.operations = by_id).await;
+    let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
+    assert_eq!((answer.status, answer.text().as_str(), answer.whole), (200, "{\"revoked\":true}", true));
+    assert_eq!(world.call(&world.alice, "GET /acme/secrets/x", &[]).await.problem(), "policy-denied");
+    // A tool that rotates where it says that it revokes.
+    world.tool.answers(|_| Reply::ok("{\"revoked\":true,\"access_token\":\"minted-anew-0123\"}"));
+    let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
+    assert!(!answer.whole && answer.body.is_empty(), "{answer:?}");
+    let long = format!("{{\"revoked\":\"{}\"}}", "-".repeat(70_000));
+    world.tool.answers(move |_| Reply::ok(&long));
+    let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
+    assert!(!answer.whole && answer.body.is_empty());
+    let revealed = || async {
+        let records = world.records().await;
+        let of = |entry: &Entry| matches!(entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed);
+        records.iter().filter(|record| of(&record.entry)).count() == 1
+    };
+    world.eventually("a finding that a secret was revealed", revealed).await;
 }
 
 #[tokio::test]

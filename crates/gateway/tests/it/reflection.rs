@@ -9,7 +9,12 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use flate2::{
+    Compression,
+    write::{GzEncoder, ZlibEncoder},
+};
 use nightlatch_ledger::record::{Entry, FindingKind};
+use std::io::Write as _;
 
 /// A token of an earlier generation that still lives.
 const EARLIER: &str = "acme_9Kd2fQx7LmZ4vT1sB8nR6wYc3HjP5uGaEo0i";
@@ -162,4 +167,125 @@ pub(crate) async fn an_event_that_holds_the_secret_is_masked_and_not_held_back()
     let shown = format!("data: {}\n\n", "*".repeat(SECRET.len()));
     assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
     assert_eq!(wire.chunk().await.unwrap(), shown.as_bytes());
+}
+
+/// RFC 7932 by hand: what brotli is where nothing is compressed.
+fn brotli(text: &[u8]) -> Vec<u8> {
+    // A window of 16 bits; one block that is not the last, its length less one in 16 bits, not compressed.
+    let bits = (u32::try_from(text.len()).unwrap() - 1) << 4 | 1 << 20;
+    let head = bits.to_le_bytes();
+    // The last block, and it is empty.
+    [&head[..3], text, &[0b11]].concat()
+}
+
+fn compressed(coding: &str, text: &[u8]) -> Vec<u8> {
+    match coding {
+        "gzip" => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        }
+        "deflate" => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(text).unwrap();
+            encoder.finish().unwrap()
+        }
+        _ => brotli(text),
+    }
+}
+
+#[tokio::test]
+pub(crate) async fn a_compressed_echo_is_read_masked_and_handed_on_as_it_is() {
+    let world = World::new().await;
+    let text = format!("{{\"you sent\":\"{SECRET}\",\"pad\":\"{}\"}}", "-".repeat(5000));
+    for coding in ["gzip", "deflate", "br"] {
+        let body = compressed(coding, text.as_bytes());
+        let fields = format!(
+            "Content-Encoding: {coding}\r\nETag: \"1\"\r\nContent-MD5: xx\r\nDigest: sha-256=xx\r\nRepr-Digest: sha-256=:xx:\r\nContent-Digest: sha-256=:xx:\r\nAccept-Ranges: bytes\r\nX-Kept: 1\r\n"
+        );
+        world.tool.take();
+        world.tool.answers(move |_| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{fields}\r\n", body.len());
+            let whole = [head.as_bytes(), &body].concat();
+            Reply { pieces: whole.chunks(11).map(<[u8]>::to_vec).collect(), ..Reply::default() }
+        });
+        let accepts = format!("Accept-Encoding: zstd, {coding}");
+        let answer = world.call(&world.alice, "GET /acme/echo", &[&accepts]).await;
+        assert_eq!(world.tool.take()[0].all("accept-encoding"), [coding]);
+        assert_eq!(answer.text(), text.replace(SECRET, &"*".repeat(SECRET.len())), "{coding}");
+        assert!(answer.whole);
+        for gone in [
+            "content-encoding",
+            "etag",
+            "content-md5",
+            "digest",
+            "repr-digest",
+            "content-digest",
+            "accept-ranges",
+        ] {
+            assert_eq!(answer.field(gone), None, "{gone}");
+        }
+        assert_eq!(answer.field("x-kept").as_deref(), Some("1"));
+    }
+    world.tool.answers(|_| Reply::ok("fine"));
+    world.call(&world.alice, "GET /acme/echo", &[]).await;
+    assert_eq!(world.tool.take()[0].all("accept-encoding"), ["identity"], "who asks for none gets none");
+    masked_in_the_ledger(&world).await;
+}
+
+#[tokio::test]
+pub(crate) async fn a_coding_that_is_broken_or_explodes_ends_and_does_not_look_whole() {
+    let world = World::new().await;
+    let whole = compressed("gzip", &[0; 64 * 1024 * 1024]);
+    let half = whole[..whole.len() / 2].to_vec();
+    for body in [b"plain after all".to_vec(), whole, half] {
+        world.tool.answers(answering("200 OK", "Content-Encoding: gzip\r\n", body));
+        let answer = world.call(&world.alice, "GET /acme/echo", &["Accept-Encoding: gzip"]).await;
+        assert!(!answer.whole && answer.body.len() < 32 * 1024 * 1024, "{}", answer.body.len());
+    }
+    world.still_serves(&world.alice).await;
+}
+
+#[tokio::test]
+pub(crate) async fn an_event_in_a_coding_reaches_its_reader_before_the_next_one_is_written() {
+    let world = World::new().await;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(format!("data: {SECRET}\n\n").as_bytes()).unwrap();
+    encoder.flush().unwrap();
+    let event = encoder.get_ref().clone();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
+    let first = [head.as_bytes(), format!("{:x}\r\n", event.len()).as_bytes(), &event, b"\r\n"].concat();
+    world.tool.answers(move |_| Reply::of(first.clone()));
+    let mut wire = world.connect(&world.alice).await;
+    wire.write(world.request("GET /acme/events", &["Accept-Encoding: gzip", &World::bearer(&world.alice)]))
+        .await;
+    assert!(wire.head().await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(wire.chunk().await.unwrap(), format!("data: {}\n\n", "*".repeat(SECRET.len())).as_bytes());
+}
+
+#[tokio::test]
+pub(crate) async fn a_new_secret_in_an_answer_is_a_finding_and_passes() {
+    let world = World::new().await;
+    // Put together here, so that nobody who searches this file for secrets finds one.
+    let new = format!("ghp_{}", "0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R");
+    let body = format!("{{\"token\":\"{new}\",\"refresh_token\":\"abcdefgh12345678\"}}");
+    let shown = body.clone();
+    world.tool.answers(move |_| Reply::with("201 Created", &["Content-Type: application/json"], &body));
+    let answer = world.call(&world.alice, "POST /acme/keys", &["Content-Length: 0"]).await;
+    assert_eq!((answer.status, answer.text()), (201, shown.clone()));
+    let counted = || async {
+        world.records().await.iter().any(|record| {
+            matches!(&record.entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed && own.count == 2)
+        })
+    };
+    world.eventually("a finding that two secrets were revealed", counted).await;
+    let written = serde_json::to_string(&world.records().await).unwrap();
+    assert!(!written.contains(&new) && !written.contains("abcdefgh12345678"));
+    // In what is no text nothing is looked for.
+    let before = world.records().await.len();
+    world.tool.answers(move |_| Reply::with("200 OK", &["Content-Type: image/png"], &shown));
+    world.call(&world.alice, "GET /acme/picture", &[]).await;
+    world.eventually("the outcome", || async { world.records().await.len() > before + 1 }).await;
+    let revealed = world.records().await.iter().filter(|record| matches!(&record.entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed)).count();
+    assert_eq!(revealed, 1);
 }

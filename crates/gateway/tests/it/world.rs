@@ -93,6 +93,14 @@ key = { kind = "header", name = "x-acme-key", prefix = "key=" }
 accepts = [{ kind = "bearer" }]
 
 [[operation]]
+id = "secrets.revoke"
+method = "DELETE"
+path = "/secrets/{name}"
+effect = "credential"
+answer = "no-secret"
+page = "https://docs.acme.test/secrets"
+
+[[operation]]
 id = "secrets.show"
 method = "GET"
 path = "/secrets/{name}"

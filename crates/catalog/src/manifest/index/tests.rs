@@ -15,6 +15,7 @@ fn operation(number: usize, template: PathTemplate) -> Operation {
         query: BTreeMap::new(),
         body: None,
         effect: Effect::Read,
+        answers_no_secret: false,
         sensitivity: Sensitivity::Medium,
         resource: None,
         page: String::new(),
