@@ -10,6 +10,7 @@ mod policy;
 pub(crate) mod schema;
 mod server;
 mod tools;
+mod watch;
 mod work;
 
 pub use connections::{
@@ -23,6 +24,7 @@ pub use tools::{
     ActView, AddTool, ChangedAct, GrantChange, OperationView, ProfileSummary, ProfileView, SourceView,
     ToolDifference, ToolSummary, ToolView,
 };
+pub use watch::{AgentTotal, LimitMet, LiveCallView, LiveReport, Metrics, ToolTotal};
 pub use work::{
     AddAgent, AddGrant, AgentView, EnrolmentIssued, EnrolmentView, GrantView, IssueEnrolment, OpenTask,
     TaskView, WakeView,

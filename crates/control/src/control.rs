@@ -12,6 +12,7 @@ use nightlatch_domain::{
     ports::{
         Boxed,
         control_keeper::{ControlReply, ControlRequest, KeeperForControl, Statement},
+        sight::Sight,
         store::ControlStore,
     },
     principal::{Human, Tenant},
@@ -20,7 +21,7 @@ use nightlatch_domain::{
 };
 use nightlatch_ledger::Ledger;
 use nightlatch_policy::Decider;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 /// How long a command waits until the gateway has taken a change over.
@@ -30,6 +31,24 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 pub trait Settled: Send + Sync {
     /// Answers as soon as the gateway decides on everything that was stored before this was called.
     fn settled(&self) -> Boxed<'_, ()>;
+}
+
+/// What only the database knows, for the metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The connections, by how they are.
+    pub connections: BTreeMap<String, u64>,
+    /// Tickets that wait for a human.
+    pub tickets_open: u64,
+}
+
+/// Everything that is counted, as text.
+pub trait Exposition: Send + Sync {
+    /// As OpenMetrics 1.0.
+    ///
+    /// # Errors
+    /// Where the text cannot be written.
+    fn openmetrics(&self, standing: &Standing) -> Result<String, std::fmt::Error>;
 }
 
 /// Where the other listeners are, as they were bound.
@@ -59,6 +78,10 @@ pub struct Parts {
     pub keeper: Arc<dyn KeeperForControl>,
     /// The gateway's directory.
     pub settled: Arc<dyn Settled>,
+    /// The gateway's calls, as they may be seen.
+    pub sight: Arc<dyn Sight>,
+    /// What is counted.
+    pub exposition: Arc<dyn Exposition>,
     /// Policy.
     pub decider: Arc<Decider>,
     /// The ledger.
@@ -86,6 +109,8 @@ pub struct Control {
     pub(crate) store: Arc<dyn ControlStore>,
     pub(crate) keeper: Arc<dyn KeeperForControl>,
     settled: Arc<dyn Settled>,
+    pub(crate) sight: Arc<dyn Sight>,
+    pub(crate) exposition: Arc<dyn Exposition>,
     pub(crate) decider: Arc<Decider>,
     pub(crate) ledger: Arc<Ledger>,
     catalogue: Catalogue,
@@ -108,6 +133,8 @@ impl Control {
             store: parts.store,
             keeper: parts.keeper,
             settled: parts.settled,
+            sight: parts.sight,
+            exposition: parts.exposition,
             decider: parts.decider,
             ledger: parts.ledger,
             catalogue: parts.catalogue,
@@ -129,6 +156,11 @@ impl Control {
     /// The redirect listener's pages.
     pub fn redirects(self: &Arc<Self>) -> axum::Router {
         crate::oauth::router(Arc::clone(self))
+    }
+
+    /// The metrics over plain HTTP, for a listener that is called `own` (`127.0.0.1:9464`).
+    pub fn metrics(self: &Arc<Self>, own: String) -> axum::Router {
+        axum::Router::new().fallback(crate::routes::watch::face).with_state((Arc::clone(self), own))
     }
 
     pub(crate) fn ping(&self) -> Ping {

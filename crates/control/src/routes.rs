@@ -10,14 +10,15 @@ mod policy;
 mod server;
 mod tasks;
 mod tools;
+pub(crate) mod watch;
 
 use crate::{
     api::{
         AddAgent, AddClientRequest, AddConnection, AddGrant, AddTool, AgentView, BeginFlowRequest, CallStory,
         ClientView, Connected, ConnectionView, EnrolmentIssued, Explain, Explanation, FlowStarted, FlowView,
-        GrantView, HealthReport, IntakeKey, IssueEnrolment, LedgerRecord, LedgerVerdict, OpenTask,
-        PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView, RedirectView, Removed, Stopping,
-        TaskView, TestResult, ToolDifference, ToolSummary, ToolView, schema::Described,
+        GrantView, HealthReport, IntakeKey, IssueEnrolment, LedgerRecord, LedgerVerdict, LiveReport, Metrics,
+        OpenTask, PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView, RedirectView, Removed,
+        Stopping, TaskView, TestResult, ToolDifference, ToolSummary, ToolView, schema::Described,
     },
     control::Control,
 };
@@ -101,6 +102,8 @@ fn of_server() -> Vec<Route> {
             get(server::intake),
         ),
         entry::<HealthReport>("get", "/v1/health", "health", "How everything is", get(server::health)),
+        entry::<LiveReport>("get", "/v1/live", "live", "What runs now, and what there was", get(watch::live)),
+        entry::<Metrics>("get", "/v1/metrics", "metrics", "The metrics", get(watch::metrics)),
     ]
 }
 

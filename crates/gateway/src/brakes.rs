@@ -23,7 +23,7 @@ mod rules;
 mod said;
 mod shares;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::limits::Limits;
 use http::{HeaderMap, HeaderName};

@@ -45,6 +45,7 @@ use crate::{
     pace::Pace,
     peer::Peer,
     running::{self, Running},
+    sight::{Phase, Seen, Sight},
     wakes::{Awake, Wakes},
 };
 pub(crate) use admit::Admitted;
@@ -88,6 +89,7 @@ pub(crate) struct Corridor {
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) running: Arc<Running>,
     pub(crate) brakes: Arc<Brakes>,
+    pub(crate) sight: Arc<Sight>,
     pub(crate) pool: Pool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -164,7 +166,8 @@ async fn walk_on(
     entry: Entry,
     durable: Option<Durable<'_>>,
 ) -> Response<OutBody> {
-    let (call, mut trail) = (entry.call, Trail::default());
+    let call = entry.call;
+    let mut trail = Trail { seen: Some(corridor.sight.begins(call)), ..Trail::default() };
     match passage(corridor, peer, entry, durable, &mut trail).await {
         Ok(answer) => answer,
         Err(refused) => answer_refused(corridor, peer, call, trail, refused).await,
@@ -194,13 +197,20 @@ async fn answer_refused(
     corridor: &Corridor,
     peer: &Peer,
     call: CallId,
-    trail: Trail,
+    mut trail: Trail,
     refused: Refused,
 ) -> Response<OutBody> {
+    let seen = trail.seen.take();
     let mut problem = match refused.is_recorded {
         true => refused.problem,
         false => record::refusal(&corridor.ledger, peer, call, trail, refused.problem).await,
     };
+    match seen {
+        Some(seen) => seen.refused(&problem),
+        // What left has its end noted with its outcome.
+        None if refused.is_recorded => {}
+        None => corridor.sight.refused_at_door(&problem),
+    }
     // Only now: what is written for a foreign reference and not for an unknown one delays neither answer.
     drop(refused.alarm);
     problem.call = Some(call);
@@ -238,6 +248,7 @@ pub(crate) async fn note_refusal(
     let caller = admit::admit(peer, &corridor.directory.tables()).ok().map(|admitted| admitted.caller);
     let trail = Trail { caller, to: to.cloned(), ..Trail::default() };
     let mut problem = record::refusal(&corridor.ledger, peer, call, trail, problem).await;
+    corridor.sight.refused_at_door(&problem);
     problem.call = Some(call);
     problem
 }
@@ -278,23 +289,28 @@ async fn passage(
     };
     trail.exchange = Some(Arc::clone(&resolved.exchange));
     let (resolved, body) = corridor.read(resolved, &headers, body).await?;
-    trail.exchange = Some(Arc::clone(&resolved.exchange));
+    trail.is(&resolved.exchange);
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
+    trail.enters(Phase::Brake);
     let (braked, body) = corridor.brake(&admitted, &confirmed.resolved, &headers, body).await?;
+    trail.enters(Phase::Hold);
     let holding = corridor.hold(&confirmed, durable.as_ref()).await?;
     let assurance = holding.awake.assurance();
     corridor.confirm(peer, &headers, &mut confirmed, assurance, trail)?;
     if let Some(durable) = &durable {
         durable.mark.mark(&confirmed.resolved.exchange).await?;
     }
+    trail.enters(Phase::Record);
     let recorded = record::intent(&corridor.ledger, &confirmed.resolved, &holding.awake).await?;
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
-    let shares = (share, braked);
+    trail.enters(Phase::Forward);
     let request_sha256 = durable.map(|durable| durable.request_sha256.to_owned());
     let headers = (headers, request_sha256);
-    let leaving = Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, began };
+    let (shares, seen) = ((share, braked), trail.seen.take());
+    let leaving =
+        Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, seen, began };
     corridor.leave(leaving).await
 }
 
@@ -310,6 +326,7 @@ struct Leaving {
     body: InBody,
     switching: Option<Switching>,
     shares: (running::Admitted, Braked),
+    seen: Option<Seen>,
     began: nightlatch_domain::clock::Boot,
 }
 
@@ -386,7 +403,7 @@ impl Corridor {
 
     /// From here on the ledger has its intent, and whatever happens is its outcome.
     async fn leave(&self, leaving: Leaving) -> Result<Response<OutBody>, Refused> {
-        let Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, began } =
+        let Leaving { confirmed, still, holding, recorded, headers, body, switching, shares, seen, began } =
             leaving;
         let Confirmed { resolved, permit, .. } = confirmed;
         let exchange = &resolved.exchange;
@@ -398,7 +415,7 @@ impl Corridor {
             Err(problem) => Err(problem.clone()),
         };
         let mut closing = self.closing(exchange, recorded, began);
-        closing.shares = Some(shares);
+        (closing.shares, closing.seen) = (Some(shares), seen);
         let Holding { awake, kept, entered } = holding;
         closing.entered = Some(entered);
         let mut prepared = match prepared {
@@ -425,6 +442,7 @@ impl Corridor {
         let answer = match (forwarded, switching) {
             (Ok(Forwarded::Answer(answer)), _) => answer,
             (Ok(Forwarded::Switched(answer, protocol)), Some(switching)) => {
+                closing.enters(Phase::Answer);
                 let said = Said::read(answer.status(), answer.headers(), self.clock.now());
                 self.brakes.heard(exchange, said, self.clock.boot());
                 let bounds = self.bounds(awake, exchange.grant);
@@ -436,6 +454,7 @@ impl Corridor {
             }
             (Err(problem), _) => return Err(told(closing, problem)),
         };
+        closing.enters(Phase::Answer);
         let said = Said::read(answer.status(), answer.headers(), self.clock.now());
         self.brakes.heard(exchange, said, self.clock.boot());
         if answer.status() == StatusCode::UNAUTHORIZED {
@@ -501,6 +520,7 @@ impl Corridor {
             recorded: Some(recorded),
             entered: None,
             shares: None,
+            seen: None,
         }
     }
 

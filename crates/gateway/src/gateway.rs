@@ -18,6 +18,7 @@ use crate::{
     pace::Pace,
     peer::{Peer, Through},
     running::Running,
+    sight::Sight,
     wakes::Wakes,
 };
 pub(crate) use attendance::Running as Busy;
@@ -145,6 +146,7 @@ impl Gateway {
             wakes,
             running,
             brakes,
+            sight: Arc::default(),
             pool,
             clock,
             entropy: Arc::clone(&entropy),
@@ -167,6 +169,12 @@ impl Gateway {
     #[must_use]
     pub fn drains(&self) -> Arc<dyn Drains> {
         Arc::clone(&self.shared.corridor.running) as Arc<dyn Drains>
+    }
+
+    /// What can be seen of its calls.
+    #[must_use]
+    pub fn sight(&self) -> Arc<Sight> {
+        Arc::clone(&self.shared.corridor.sight)
     }
 
     /// The directory, for whoever must know that a change is in effect here.

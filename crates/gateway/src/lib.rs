@@ -16,6 +16,7 @@
 //! | [`directory`] | what a decision needs, in memory, fed by the change feed |
 //! | `wakes` | proofs, wakes, sealed leases, and their end |
 //! | [`brakes`] | how often, how many at once, when a provider asked to wait, and not again for the same reason |
+//! | [`sight`] | what can be seen of the calls, while they run and in numbers after |
 //! | `running` | which calls use which generation; the keeper's drain |
 //! | [`tls`] | client certificates that are proved by signature and admitted by key |
 //! | [`limits`] | everything that an outsider can grow, and how far |
@@ -47,6 +48,7 @@ pub mod limits;
 mod pace;
 mod peer;
 mod running;
+pub mod sight;
 pub mod tls;
 mod wakes;
 

@@ -125,6 +125,25 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// How every connection is, what waits for you, what went wrong
     #[command(after_help = "Examples:\n  nightlatch health\n  nightlatch health --json")]
     Health,
+    /// What runs now, and how much: calls, rates, limits that were met
+    #[command(after_help = "\
+Examples:
+  nightlatch top                  (drawn anew each second; Ctrl-C ends it)
+  nightlatch top --once
+  nightlatch top --json           (one look)")]
+    Top {
+        /// Print what is there once
+        #[arg(long)]
+        once: bool,
+    },
+    /// The metrics, as OpenMetrics text
+    #[command(after_help = "\
+Examples:
+  nightlatch metrics
+  nightlatch metrics | grep calls_total
+
+`[metrics] listen = \"127.0.0.1:9464\"` in nightlatch.toml answers the same at http://127.0.0.1:9464/metrics.")]
+    Metrics,
     /// What became of one call, and why
     #[command(
         after_help = "Examples:\n  nightlatch why call_01K…\n\nThe id stands in each answer of the gateway as `nightlatch-call`."

@@ -16,6 +16,7 @@ mod session;
 mod stop;
 mod tasks;
 mod tools;
+mod top;
 mod trust;
 
 use crate::{
@@ -78,6 +79,8 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Policy(command) => policy::run(&seat, command).await,
         Command::Ledger(command) => ledger::run(&seat, command).await,
         Command::Health => health::run(&seat).await,
+        Command::Top { once } => top::run(&seat, once).await,
+        Command::Metrics => top::metrics(&seat).await,
         Command::Why { call } => ledger::why(&seat, &call).await,
     }
 }

@@ -24,13 +24,14 @@ use toml::{
 pub(crate) const FILE: &str = "nightlatch.toml";
 
 /// Tables and the keys that they know; the root's name is empty.
-const KEYS: [(&str, &[&str]); 7] = [
-    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit"]),
+const KEYS: [(&str, &[&str]); 8] = [
+    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics"]),
     ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
     ("map", &["host", "to", "root", "open"]),
     ("allow", &["host", "address", "open"]),
+    ("metrics", &["listen"]),
     ("limit", &["of", "name", "per_second", "burst", "at_once"]),
 ];
 
@@ -46,6 +47,9 @@ const FIRST: &str = "\
 #
 # [redirect]                      # registered at providers: change it before the first login
 # listen = \"127.0.0.1:8444\"
+#
+# [metrics]                       # for collectors on this machine; plain HTTP, so loopback only
+# listen = \"127.0.0.1:9464\"
 #
 # [[map]]                         # a real host name that is answered elsewhere
 # host = \"api.example.com\"
@@ -109,6 +113,8 @@ pub(crate) struct Config {
     pub(crate) refresh_timer: bool,
     /// What may be reached beyond the public internet.
     pub(crate) egress: EgressConfig,
+    /// Where metrics are read; nowhere where it is not said.
+    pub(crate) metrics: Option<SocketAddr>,
     /// How often tools may be called, and by whom.
     pub(crate) limits: Vec<Rule>,
 }
@@ -119,6 +125,7 @@ struct Raw {
     gateway: Gateway,
     redirect: Listener,
     keeper: Keeper,
+    metrics: Listener,
     map: Vec<RawMap>,
     allow: Vec<RawAllow>,
     limit: Vec<Spanned<limit::Raw>>,
@@ -190,8 +197,11 @@ impl Config {
         let table = DeTable::parse(text).map_err(|error| at(text, error.span(), error.message()))?;
         known(text, "", table.get_ref())?;
         let raw: Raw = toml::from_str(text).map_err(|error| at(text, error.span(), error.message()))?;
-        let redirect =
-            raw.redirect.listen.map_or_else(|| Ok(local(8444)), |listen| loopback(text, &listen))?;
+        let redirect = raw
+            .redirect
+            .listen
+            .map_or_else(|| Ok(local(8444)), |listen| loopback(text, "redirect", &listen))?;
+        let metrics = raw.metrics.listen.map(|listen| loopback(text, "metrics", &listen)).transpose()?;
         let socket = raw.gateway.socket.as_ref().map(|socket| outside(text, socket, folder)).transpose()?;
         Ok(Self {
             socket,
@@ -199,6 +209,7 @@ impl Config {
             gateway: raw.gateway.listen.unwrap_or_else(|| local(8443)),
             names: raw.gateway.names,
             redirect,
+            metrics,
             refresh_timer: raw.keeper.refresh_timer != Some(Switch::Off),
             egress: EgressConfig {
                 maps: raw.map.iter().map(|map| map.read(folder)).collect::<Result<_, _>>()?,
@@ -236,13 +247,13 @@ const fn local(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
-fn loopback(text: &str, listen: &Spanned<SocketAddr>) -> Result<SocketAddr, ConfigError> {
+fn loopback(text: &str, name: &str, listen: &Spanned<SocketAddr>) -> Result<SocketAddr, ConfigError> {
     let address = *listen.get_ref();
     if address.ip().is_loopback() {
         return Ok(address);
     }
     let message = format!(
-        "`[redirect] listen` is plain HTTP and must be a loopback address: write `127.0.0.1:{}`",
+        "`[{name}] listen` is plain HTTP and must be a loopback address: write `127.0.0.1:{}`",
         address.port()
     );
     Err(at(text, Some(listen.span()), &message))
@@ -401,5 +412,8 @@ mod tests {
             assert!(said.starts_with("nightlatch.toml:2: ") && said.contains("loopback"), "{said}");
         }
         assert!(parse("[redirect]\nlisten = \"[::1]:8444\"\n").is_ok());
+        let said = refusal("[metrics]\nlisten = \"0.0.0.0:9464\"\n");
+        assert!(said.contains("`[metrics] listen`") && said.contains("loopback"), "{said}");
+        assert!(parse("[metrics]\nlisten = \"127.0.0.1:9464\"\n").unwrap().metrics.is_some());
     }
 }

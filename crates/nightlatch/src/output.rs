@@ -21,6 +21,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether a program asks.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints a result: as JSON, or as `text` writes it for a person.
     pub(crate) fn result<T: Serialize>(
         self,

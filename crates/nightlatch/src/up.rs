@@ -7,6 +7,7 @@
 mod first;
 mod listen;
 mod log;
+mod metrics;
 mod operator;
 mod wiring;
 
@@ -19,7 +20,7 @@ use rustix::process::{
 };
 use std::sync::Arc;
 use tokio::{
-    net::UnixListener,
+    net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -71,6 +72,10 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
     let redirects = listen::tcp(config.redirect).await?;
     let socket = config.socket.clone();
     let users = socket.as_deref().map(listen::unix).transpose()?;
+    let collectors = match config.metrics {
+        Some(address) => Some(listen::tcp(address).await?),
+        None => None,
+    };
     let addresses = (gateway.local_addr()?, redirects.local_addr()?);
     let (stop, stopped) = watch::channel(false);
     let house = House::build(place, config, addresses, stop.clone()).await?;
@@ -83,11 +88,11 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
         addresses.1
     ));
     let (of_api, of_redirects) = (Arc::clone(&house.control), Arc::clone(&house.control));
-    let (until_api, until_redirects) = (stopped.clone(), stopped.clone());
+    let (until_api, until_redirects, until_collected) = (stopped.clone(), stopped.clone(), stopped.clone());
     let faces = async {
         let api = server::serve(api, Control::api(&of_api), until_api);
         let redirects = server::serve(redirects, Control::redirects(&of_redirects), until_redirects);
-        tokio::join!(api, redirects)
+        tokio::join!(api, redirects, collected(collectors, &house.control, until_collected))
     };
     let (_, served) = tokio::join!(faces, house.serve_gateway(gateway, users, stopped));
     let _ = std::fs::remove_file(place.path("run/api.sock"));
@@ -95,6 +100,15 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
     house.close().await;
     hint("nightlatch has stopped");
     served
+}
+
+/// Answers collectors of metrics, where the operator says so.
+async fn collected(listener: Option<TcpListener>, control: &Arc<Control>, until: watch::Receiver<bool>) {
+    let Some((listener, own)) = listener.and_then(|own| own.local_addr().ok().map(|at| (own, at))) else {
+        return;
+    };
+    hint(format!("metrics are read at http://{own}/metrics"));
+    server::serve(listener, control.metrics(own.to_string()), until).await;
 }
 
 /// The API's socket. A file that a dead process left is in the way of nobody: the folder is held.

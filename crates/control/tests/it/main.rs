@@ -14,4 +14,5 @@ mod document;
 mod redirects;
 mod serving;
 mod tools;
+mod watching;
 mod world;

@@ -2,7 +2,7 @@
 //! gateway: the keeper vouches and opens with real keys, and writes down what it is asked.
 
 use nightlatch_catalog::builtin::Catalogue;
-use nightlatch_control::{ApiKey, Client, Control, Facts, Parts, Settled, server};
+use nightlatch_control::{ApiKey, Client, Control, Exposition, Facts, Parts, Settled, Standing, server};
 use nightlatch_custody::{KeeperKeys, entropy::SystemEntropy, seal};
 use nightlatch_domain::{
     chain::FlowOutcome,
@@ -15,10 +15,12 @@ use nightlatch_domain::{
             AddStatic, ControlRefusal, ControlReply, ControlRequest, FinishFlow, Intake, KeeperForControl,
             Statement, intake_context,
         },
+        sight::{LiveCall, Sight, Total},
         store::{ControlStore, KeeperStore, LedgerStore, NewConnection},
     },
     principal::{Agent, AgentStatus, Human, RiskTier, Tenant},
     sealed::{Attestation, SealContext, Sealed, SecretKind},
+    tool::Name,
 };
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_policy::Decider;
@@ -179,6 +181,8 @@ pub(crate) struct TestGateway {
     pub(crate) holds: AtomicBool,
     pub(crate) asked: Notify,
     pub(crate) released: Notify,
+    /// What is under way.
+    pub(crate) calls: Mutex<Vec<LiveCall>>,
 }
 
 impl Settled for TestGateway {
@@ -202,6 +206,7 @@ pub(crate) struct World {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) client: Client,
     pub(crate) redirects: String,
+    pub(crate) metrics: String,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -233,6 +238,8 @@ impl World {
             store: store.clone(),
             keeper: keeper.clone(),
             settled: gateway.clone(),
+            sight: gateway.clone(),
+            exposition: gateway.clone(),
             decider: Arc::new(Decider::new(&[]).unwrap()),
             ledger: ledger.clone(),
             catalogue: Catalogue::builtin().unwrap(),
@@ -251,9 +258,24 @@ impl World {
         });
         let socket = folder.path().join("api.sock");
         tokio::spawn(server::serve(UnixListener::bind(&socket).unwrap(), control.api(), stopped.clone()));
-        tokio::spawn(server::serve(listener, control.redirects(), stopped));
+        tokio::spawn(server::serve(listener, control.redirects(), stopped.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let metrics = listener.local_addr().unwrap().to_string();
+        tokio::spawn(server::serve(listener, control.metrics(metrics.clone()), stopped));
         let client = Client::new(&socket, ApiKey::new(TOKEN), clock.clone(), entropy);
-        Self { folder, tenant: tenant.id, clock, keeper, gateway, store, ledger, client, redirects, stop }
+        Self {
+            folder,
+            tenant: tenant.id,
+            clock,
+            keeper,
+            gateway,
+            store,
+            ledger,
+            client,
+            redirects,
+            metrics,
+            stop,
+        }
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -281,6 +303,32 @@ impl World {
         let body = serde_json::json!({ "agent": "laptop", "for_secs": 3600 });
         let task: serde_json::Value = self.client.post("/v1/tasks", &body).await.unwrap();
         task["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What a gateway of a test has under way, and counted.
+impl Sight for TestGateway {
+    fn live(&self, tenant: TenantId) -> Vec<LiveCall> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|call| call.tenant == tenant).cloned().collect()
+    }
+
+    fn by_tool(&self, _: TenantId) -> Vec<(Name, Total)> {
+        vec![("github".parse().unwrap(), Total { calls: 3, refused: 1 })]
+    }
+
+    fn by_agent(&self, _: TenantId) -> Vec<(PrincipalId, Total)> {
+        self.calls.lock().unwrap().iter().map(|call| (call.agent, Total { calls: 3, refused: 1 })).collect()
+    }
+
+    fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        vec![("agent.at_once", 0), ("tool.at_once", 2)]
+    }
+}
+
+impl Exposition for TestGateway {
+    fn openmetrics(&self, standing: &Standing) -> Result<String, std::fmt::Error> {
+        Ok(format!("# {standing:?}\n# EOF\n"))
     }
 }
 

@@ -3,10 +3,12 @@
 //! The futures are boxed `std` futures, so this room needs no runtime. No clear secret crosses a port.
 //! - [`gateway_keeper`]: the gateway asks the keeper for wakes and leases;
 //! - [`control_keeper`]: control hands the keeper what a human typed, and rows to vouch for;
+//! - [`sight`]: what the gateway lets be seen of its calls;
 //! - [`store`]: what each plane may read and write, one trait a plane.
 
 pub mod control_keeper;
 pub mod gateway_keeper;
+pub mod sight;
 pub mod store;
 
 use std::{future::Future, pin::Pin};

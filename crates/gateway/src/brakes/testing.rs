@@ -10,12 +10,12 @@ use nightlatch_domain::{
 
 const AT: Timestamp = Timestamp::from_millis(1);
 
-pub(super) fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
 /// A call of an agent, in a task of the same number, with a connection of the tool `acme`.
-pub(super) fn exchange(agent: u8, connection: u8) -> Exchange {
+pub(crate) fn exchange(agent: u8, connection: u8) -> Exchange {
     Exchange {
         call: CallId::new(AT, [1; 10]),
         at: AT,

@@ -8,6 +8,7 @@ use super::{body::Counted, brake::Braked, forward::Shown, resolve::Resolved};
 use crate::{
     peer::Peer,
     running::{Admitted, Entered},
+    sight::{Phase, Seen},
     wakes::Awake,
 };
 use http::StatusCode;
@@ -52,6 +53,25 @@ pub(crate) struct Trail {
     pub(crate) denied: Option<Denied>,
     /// Where it was to go, where the caller named that and no tool has it.
     pub(crate) to: Option<Destination>,
+    /// The call as others see it, until it leaves.
+    pub(crate) seen: Option<Seen>,
+}
+
+impl Trail {
+    /// It is known what the call is.
+    pub(crate) fn is(&mut self, exchange: &Arc<Exchange>) {
+        self.exchange = Some(Arc::clone(exchange));
+        if let Some(seen) = &mut self.seen {
+            seen.is(exchange);
+        }
+    }
+
+    /// The call goes on to another room.
+    pub(crate) fn enters(&mut self, phase: Phase) {
+        if let Some(seen) = &mut self.seen {
+            seen.enters(phase);
+        }
+    }
 }
 
 /// Records a refusal, and gives what the agent is told: the same, or that nothing can be recorded.
@@ -170,6 +190,7 @@ pub(crate) struct Closing {
     pub(crate) recorded: Option<Recorded>,
     pub(crate) entered: Option<Entered>,
     pub(crate) shares: Option<(Admitted, Braked)>,
+    pub(crate) seen: Option<Seen>,
 }
 
 impl Closing {
@@ -182,6 +203,13 @@ impl Closing {
         self.status = Some(status.as_u16());
         self.noticed.masked += shown.masked;
         self.noticed.cookies += shown.cookies;
+    }
+
+    /// The call goes on to another room.
+    pub(crate) fn enters(&mut self, phase: Phase) {
+        if let Some(seen) = &mut self.seen {
+            seen.enters(phase);
+        }
     }
 
     /// The body stood still for too long and is cut.
@@ -197,6 +225,9 @@ impl Closing {
         let facts = self.facts();
         if let Some((_, braked)) = self.shares.take() {
             braked.ended(&facts, self.sent.with(|tally| tally.complete), self.clock.boot());
+        }
+        if let Some(seen) = self.seen.take() {
+            seen.ended(facts.status, facts.problem, (facts.sent_bytes, facts.received_bytes));
         }
         drop(self.ledger.outcome(recorded, facts));
         self.findings();

@@ -4,7 +4,11 @@
 //! database that is not empty would be a new one), the ledger before anyone who writes it, the keeper before
 //! the gateway that asks it. One circle is closed late: the keeper asks the gateway to let calls finish.
 
-use super::{first, operator};
+use super::{
+    first,
+    metrics::{Exposed, Meters, Refreshes},
+    operator,
+};
 use crate::{adapters::SystemClock, config::Config, error::Failure, place::Place};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nightlatch_catalog::builtin::Catalogue;
@@ -20,7 +24,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Directory, Gateway, Limits, brakes::Rule, tls::server_config};
-use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, Unwatched};
+use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_policy::Decider;
 use nightlatch_store::SqliteStore;
@@ -87,18 +91,34 @@ impl House {
         let catalogue = Arc::new(catalogue);
         let common = Common { clock, entropy, store, ledger, catalogue, decider, connector };
         let drains = Arc::new(LateDrains::default());
-        let keeper =
-            keeper(place, keeper_keys, config.refresh_timer, &common, Arc::clone(&drains) as _).await?;
+        let refreshes = Arc::new(Refreshes::default());
+        let pool = Pool::new(Arc::clone(&common.connector), PoolLimits::default());
+        let keeper = keeper(
+            place,
+            keeper_keys,
+            config.refresh_timer,
+            &common,
+            (Arc::clone(&drains) as _, refreshes.clone()),
+        )
+        .await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
-        let gateway = gateway((config.names, config.limits), (&gateway_keys, call_key), &keeper, &common);
+        let gateway =
+            gateway((config.names, config.limits), pool.clone(), (&gateway_keys, call_key), &keeper, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
+        let meters = Meters { sight: gateway.sight(), pool, refreshes };
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
         let control = control(
             &common,
             &keeper,
             &gateway,
-            Outside { own_profiles, token, stop, facts: facts(addresses, gateway_keys.tls(), warnings) },
+            Outside {
+                own_profiles,
+                token,
+                stop,
+                facts: facts(addresses, gateway_keys.tls(), warnings),
+                meters,
+            },
         );
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
         Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, tls, own_uid })
@@ -169,7 +189,7 @@ async fn keeper(
     keys: KeeperKeys,
     refresh_timer: bool,
     common: &Common,
-    drains: Arc<dyn Drains>,
+    (drains, watch): (Arc<dyn Drains>, Arc<Refreshes>),
 ) -> Result<Keeper, Failure> {
     let config = KeeperConfig {
         state_folder: Place::state()?,
@@ -186,7 +206,7 @@ async fn keeper(
         clock: Arc::clone(&common.clock),
         entropy: Arc::clone(&common.entropy),
         drains,
-        watch: Arc::new(Unwatched),
+        watch,
     };
     Keeper::start(config, parts).await.map_err(start)
 }
@@ -198,6 +218,7 @@ fn machine() -> String {
 
 fn gateway(
     (names, rules): (Vec<String>, Vec<Rule>),
+    pool: Pool,
     (keys, call_key): (&GatewayKeys, CallKey),
     keeper: &Keeper,
     common: &Common,
@@ -211,7 +232,7 @@ fn gateway(
         keeper: keeper.gateway_port(),
         decider: Arc::clone(&common.decider),
         ledger: common.ledger.clone(),
-        pool: Pool::new(Arc::clone(&common.connector), PoolLimits::default()),
+        pool,
         clock: clock(),
         entropy: Arc::clone(&common.entropy),
         interception: keys.interception().clone(),
@@ -230,6 +251,7 @@ struct Outside {
     token: nightlatch_control::ApiKey,
     stop: watch::Sender<bool>,
     facts: Facts,
+    meters: Meters,
 }
 
 async fn control(
@@ -254,6 +276,8 @@ async fn control(
         store: Arc::clone(&common.store) as _,
         keeper: port,
         settled: Arc::new(applied),
+        sight: gateway.sight(),
+        exposition: Arc::new(Exposed(Arc::new(outside.meters))),
         decider: Arc::clone(&common.decider),
         ledger: Arc::new(common.ledger.clone()),
         catalogue: Catalogue::clone(&common.catalogue),

@@ -29,5 +29,6 @@ mod streams;
 mod unchanged;
 mod users;
 mod walls;
+mod watching;
 mod websockets;
 mod world;

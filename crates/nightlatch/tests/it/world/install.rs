@@ -284,6 +284,12 @@ impl Install {
 
 impl Drop for Install {
     fn drop(&mut self) {
+        if self.up.is_some() && !std::thread::panicking() {
+            // What they print is noted, so every test's secrets are looked for in it.
+            for watching in [&["metrics"][..], &["top", "--once"], &["top", "--json"]] {
+                self.run(watching);
+            }
+        }
         self.kill();
         if !std::thread::panicking() {
             let found = self.findings();
