@@ -27,7 +27,7 @@ pub use tools::{
 pub use watch::{AgentTotal, LimitMet, LiveCallView, LiveReport, Metrics, ToolTotal};
 pub use work::{
     AddAgent, AddGrant, AgentView, EnrolmentIssued, EnrolmentView, GrantView, IssueEnrolment, OpenTask,
-    TaskView, WakeView,
+    SpentView, TaskView, WakeView,
 };
 
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,7 @@
 //! ([`Selector`]) and the resource ([`ResourcePattern`]), and the reading of the whole.
 
 use crate::{
+    budget::Budget,
     clock::Timestamp,
     id::{ConnectionId, GrantId, TaskId, TenantId},
     reference::Reference,
@@ -225,6 +226,9 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// When it was taken back, if it was.
     pub revoked_at: Option<Timestamp>,
+    /// How much it is good for in all; without an end where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// The keeper's word that control handed this row over as it stands.
     pub attestation: Attestation,
 }

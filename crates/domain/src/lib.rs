@@ -12,6 +12,7 @@
 //! **Never.** No dependency but serde and thiserror; no secret in the clear; no formatted string
 //! where a caller could be shown something that a provider or an agent wrote.
 
+pub mod budget;
 pub mod call;
 pub mod chain;
 pub mod clock;

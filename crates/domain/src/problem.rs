@@ -114,6 +114,9 @@ problems! {
     /// The same request failed for the same reason before.
     RepeatedFailure = "repeated-failure", 429, Policy, false, "the same request keeps failing for the same reason",
         "Do not send it again as it is: repeating this will fail for the same reason. Read the earlier answer and change the request, or tell your human. Nothing was sent.";
+    /// What the grant was good for is used up.
+    BudgetExhausted = "budget-exhausted", 403, Policy, false, "the budget of this grant is used up",
+        "Do not retry and do not look for another way. What this grant was good for is used up, and nothing was sent. Tell your human: a new grant with a new budget (`nightlatch grant add … --budget …`) is theirs to give.";
     /// A human must connect the account again.
     ReauthRequired = "reauth-required", 424, Upstream, false, "a human must reconnect the account",
         "Do not retry and do not look for another way. The provider ended this connection; its human was asked, and the same reference will work again afterwards. Sleep until then.";

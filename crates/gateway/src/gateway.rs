@@ -31,7 +31,7 @@ use nightlatch_domain::{
     id::InstallationId,
     ports::{
         gateway_keeper::{Drains, KeeperForGateway},
-        store::{CallStore, DirectoryStore},
+        store::{BudgetStore, CallStore, DirectoryStore},
     },
     principal::Binding,
 };
@@ -86,6 +86,8 @@ pub struct Parts {
     pub installation: InstallationId,
     /// The bounds.
     pub limits: Limits,
+    /// What grants with a budget have spent.
+    pub budgets: Arc<dyn BudgetStore>,
     /// The limits of calls that the operator set, over those of `limits`.
     pub rules: Vec<Rule>,
     /// Host names, besides the loopback ones, under which callers may speak to the listeners.
@@ -137,7 +139,7 @@ impl Gateway {
         let large_windows = Arc::new(Semaphore::new(limits.large_windows_max));
         let readings = Arc::new(Semaphore::new(limits.readings_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
-        let brakes = Arc::new(Brakes::new(&limits, parts.rules));
+        let brakes = Arc::new(Brakes::new(&limits, parts.rules, parts.budgets));
         let openings = Pace::new(limits.openings_at_once, limits.opening_every);
         let corridor = Corridor {
             directory,

@@ -8,7 +8,7 @@ mod companion;
 pub(crate) use companion::Companion;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use nightlatch_domain::{grant::GrantText, task::Egress, tool::Name};
+use nightlatch_domain::{budget::Budget, grant::GrantText, task::Egress, tool::Name};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Exit codes, at the end of the program's own help.
@@ -579,7 +579,10 @@ Examples:
   nightlatch grant add --task triage github
   nightlatch grant add --task triage 'github/main:write@acme/*'
   nightlatch grant add --task triage 'slack:chat.postMessage' --for 2h
+  nightlatch grant add --task triage github:write --budget calls=100,writes=5,bytes=1G
 
+A budget is how much the grant is good for in all, until a human is asked again. Bytes are those of bodies,
+both ways, with K, M, G or T for powers of 1024.
 It prints the reference, which the agent puts where the tool expects its own credential.";
 
 #[derive(Debug, Subcommand)]
@@ -595,6 +598,9 @@ pub(crate) enum GrantCommand {
         /// How long it may last; as long as its task where it is absent
         #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
         lasts: Option<Duration>,
+        /// How much it is good for in all: `calls=100,writes=5,bytes=1G`
+        #[arg(long, value_name = "BUDGET")]
+        budget: Option<Budget>,
     },
     /// List the grants with their references, newest first
     #[command(after_help = "Examples:\n  nightlatch grant list\n  nightlatch grant list --task triage")]

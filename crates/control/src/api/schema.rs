@@ -5,6 +5,7 @@
 
 use super::OneTime;
 use nightlatch_domain::{
+    budget::Budget,
     clock::Timestamp,
     grant::GrantText,
     id::{
@@ -105,6 +106,7 @@ plain! {
     String => { "type": "string" };
     OneTime => { "type": "string", "format": "password" };
     Name => { "type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,39}$" };
+    Budget => { "type": "string", "format": "budget" };
     GrantText => { "type": "string", "format": "grant" };
     bool => { "type": "boolean" };
     u16 => { "type": "integer", "minimum": 0, "maximum": 65535 };

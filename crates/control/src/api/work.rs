@@ -2,6 +2,7 @@
 
 use super::{OneTime, schema::dto};
 use nightlatch_domain::{
+    budget::Budget,
     clock::Timestamp,
     grant::GrantText,
     id::{ConnectionId, EnrolmentId, GrantId, PrincipalId, TaskId, WakeId},
@@ -136,6 +137,18 @@ dto! {
         grant: GrantText,
         /// How long it may last; as long as its task where it is absent.
         for_secs: Option<u64>,
+        /// How much it is good for: `calls=100,writes=5,bytes=1G`; without an end where it is absent.
+        budget: Option<Budget>,
+    }
+
+    /// What a grant with a budget has spent.
+    SpentView {
+        /// Calls that left for the tool.
+        calls: u64,
+        /// Those of them that were no reads.
+        writes: u64,
+        /// Bytes of bodies, both ways.
+        bytes: u64,
     }
 
     /// What a task may do with a connection.
@@ -162,5 +175,9 @@ dto! {
         created_at: Timestamp,
         /// When it ends.
         expires_at: Timestamp,
+        /// How much it is good for; without an end where it is absent.
+        budget: Option<Budget>,
+        /// What of it is spent, and reserved ahead: a part in sixty-four at most.
+        spent: Option<SpentView>,
     }
 }

@@ -5,7 +5,7 @@ use super::{
     input::{Asked, Input},
 };
 use crate::{
-    api::{AddGrant, ConnectionView, GrantView},
+    api::{AddGrant, ConnectionView, GrantView, SpentView},
     control::Control,
     error::ControlError,
     find::one_connection,
@@ -16,6 +16,7 @@ use axum::{
 };
 use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest};
 use nightlatch_domain::{
+    budget::Spent,
     clock::Timestamp,
     grant::{Grant, GrantText},
     id::{GrantId, TaskId},
@@ -26,7 +27,7 @@ use nightlatch_domain::{
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +58,8 @@ pub(super) async fn add(
         manifest.check_grant(&asked.grant).map_err(|error| ControlError::BadRequest(error.to_string()))?;
     let connection = control.granted_connection(&text).await?;
     let expires_at = asked.for_secs.map(|secs| control.now().plus(Duration::from_secs(secs)));
-    let grant = control.new_grant(&task, &connection, text, expires_at.unwrap_or(task.ends_at))?;
+    let mut grant = control.new_grant(&task, &connection, text, expires_at.unwrap_or(task.ends_at))?;
+    grant.budget = asked.budget;
     control.record_before(control.event_of_grant(&grant, EventName::GrantAdded)).await?;
     control.store_grant(grant).await
 }
@@ -119,6 +121,7 @@ impl Control {
             created_at: now,
             expires_at: expires_at.min(task.ends_at),
             revoked_at: None,
+            budget: None,
             attestation: Attestation::default(),
         })
     }
@@ -128,7 +131,8 @@ impl Control {
         self.store.put_grant(grant.clone()).await?;
         self.settle().await?;
         let (catalogue, connections) = (self.catalogue().await?, self.connections().await?);
-        Ok(Json(self.grant_view(grant, &catalogue, &connections)))
+        let spent = self.spent().await?;
+        Ok(Json(self.grant_view(grant, &catalogue, &connections, &spent)))
     }
 
     /// The grants, newest first.
@@ -137,10 +141,22 @@ impl Control {
         let mut grants = self.store.grants(self.tenant.id).await?;
         grants.retain(|grant| of.is_none_or(|task| grant.task == task));
         grants.sort_by_key(|grant| std::cmp::Reverse(grant.created_at));
-        Ok(grants.into_iter().map(|grant| self.grant_view(grant, &catalogue, &connections)).collect())
+        let spent = self.spent().await?;
+        Ok(grants.into_iter().map(|grant| self.grant_view(grant, &catalogue, &connections, &spent)).collect())
     }
 
-    fn grant_view(&self, grant: Grant, catalogue: &Catalogue, connections: &[ConnectionView]) -> GrantView {
+    async fn spent(&self) -> Result<BTreeMap<GrantId, Spent>, ControlError> {
+        Ok(self.store.spent(self.tenant.id).await?.into_iter().collect())
+    }
+
+    fn grant_view(
+        &self,
+        grant: Grant,
+        catalogue: &Catalogue,
+        connections: &[ConnectionView],
+        spent: &BTreeMap<GrantId, Spent>,
+    ) -> GrantView {
+        let spent = grant.budget.map(|_| spent.get(&grant.id).copied().unwrap_or_default());
         let connection = connections.iter().find(|view| view.id == grant.connection);
         let name = connection.map(|view| view.name.clone());
         let manifest = catalogue.manifest(&grant.tool);
@@ -164,6 +180,8 @@ impl Control {
             connection: grant.connection,
             created_at: grant.created_at,
             expires_at: grant.expires_at,
+            budget: grant.budget,
+            spent: spent.map(|Spent { calls, writes, bytes }| SpentView { calls, writes, bytes }),
         }
     }
 }

@@ -4,12 +4,15 @@
 //! context. Every write that another plane must see moves the feed's counter row in the same
 //! transaction, so that the feed is gapless. One conformance suite runs against every implementation.
 
+mod budgets;
 mod calls;
 
+pub use budgets::BudgetStore;
 pub use calls::{Accepted, CallRoom, CallRow, CallStore};
 
 use super::Boxed;
 use crate::{
+    budget::Spent,
     chain::{
         Attempt, AttemptState, Chain, ChainState, Client, Family, Flow, FlowOutcome, FlowStep, Generation,
     },
@@ -104,6 +107,8 @@ pub trait ControlStore: Send + Sync {
     fn connections(&self, tenant: TenantId) -> Stored<'_, Vec<Connection>>;
     /// How each connection is.
     fn health(&self, tenant: TenantId) -> Stored<'_, Vec<ConnectionHealth>>;
+    /// What each grant with a budget has spent, what is reserved for running gateways included.
+    fn spent(&self, tenant: TenantId) -> Stored<'_, Vec<(GrantId, Spent)>>;
     /// The open tickets, oldest first.
     fn tickets(&self, tenant: TenantId) -> Stored<'_, Vec<Ticket>>;
     /// Our registrations at a provider, without what is sealed in them being of any use here.

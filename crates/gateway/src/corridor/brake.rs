@@ -4,7 +4,7 @@
 //! of calls are asked. What is refused here has used nothing up, and has cost no wake, no lease and no intent.
 
 use super::{Admitted, Corridor, InBody, Resolved};
-use crate::brakes::{Brakes, Names, Outcome, Place, Request, Suspicion};
+use crate::brakes::{Brakes, Entered, Names, Outcome, Request, Suspicion};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 pub(crate) struct Braked {
     brakes: Arc<Brakes>,
     request: Request,
-    _place: Place,
+    entered: Entered,
 }
 
 impl Braked {
@@ -31,13 +31,14 @@ impl Braked {
             Outcome::Failed(_) if !sent_whole => Outcome::Unsaid,
             outcome => outcome,
         };
+        self.entered.left(facts.sent_bytes.saturating_add(facts.received_bytes));
         self.brakes.ended(self.request, facts.sent.clone(), outcome, now);
     }
 }
 
 impl Corridor {
     /// # Errors
-    /// [`nightlatch_domain::problem::ProblemKind::RepeatedFailure`], `ProviderLimit` or `TooManyCalls`.
+    /// [`nightlatch_domain::problem::ProblemKind::RepeatedFailure`], `ProviderLimit`, `TooManyCalls` or `BudgetExhausted`.
     pub(super) async fn brake(
         &self,
         admitted: &Admitted,
@@ -49,8 +50,8 @@ impl Corridor {
         let request = self.brakes.request(exchange, headers, &resolved.field);
         let body = self.unrepeated(request, exchange, body).await?;
         let names = Names { agent: &admitted.agent.name, connection: &resolved.connection.name };
-        let place = self.brakes.enter(exchange, names, self.clock.boot())?;
-        Ok((Braked { brakes: Arc::clone(&self.brakes), request, _place: place }, body))
+        let entered = self.brakes.enter(exchange, &resolved.grant, names, self.clock.boot()).await?;
+        Ok((Braked { brakes: Arc::clone(&self.brakes), request, entered }, body))
     }
 
     /// The body again, where it is not held back. Only where something failed with this very head and a body,

@@ -103,6 +103,7 @@ fn grant(byte: u8) -> Grant {
         created_at: at,
         expires_at: at,
         revoked_at: None,
+        budget: None,
         attestation: Attestation::default(),
     }
 }

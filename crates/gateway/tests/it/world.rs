@@ -375,6 +375,7 @@ impl World {
                     calls: (Arc::new(store.clone()), call_key),
                     installation: installation(),
                     limits,
+                    budgets: Arc::new(store.clone()),
                     rules: twist.rules.clone(),
                     names: Vec::new(),
                 }

@@ -506,6 +506,7 @@ page = "https://docs.example/me"
             created_at: now,
             expires_at: now.plus(Duration::from_secs(300 * 86_400)),
             revoked_at: None,
+            budget: None,
             attestation: Attestation::default(),
         };
         grant.attestation = running.attest(Statement::Grant(grant.clone())).await;

@@ -16,8 +16,8 @@ use nightlatch_domain::clock::Clock as _;
 pub(super) async fn run(seat: &Seat, command: GrantCommand) -> Result<(), Failure> {
     let client = seat.client()?;
     match command {
-        GrantCommand::Add { task, grant, lasts } => {
-            let request = AddGrant { task, grant, for_secs: lasts.map(|span| span.as_secs()) };
+        GrantCommand::Add { task, grant, lasts, budget } => {
+            let request = AddGrant { task, grant, for_secs: lasts.map(|span| span.as_secs()), budget };
             let view: GrantView = client.post("/v1/grants", &request).await?;
             seat.output.result(&view, added)?;
             seat.output.next(
@@ -47,15 +47,35 @@ fn added(view: &GrantView) -> String {
         ("task", view.task.to_string()),
         ("ends", until(view.expires_at, SystemClock.now())),
     ]);
+    pairs.extend(view.budget.map(|budget| ("good for", budget.to_string())));
     facts(&pairs)
 }
 
 /// The grants with their references.
 pub(super) fn list(views: &[GrantView]) -> String {
     let now = SystemClock.now();
+    let is_any_budgeted = views.iter().any(|view| view.budget.is_some());
     let row = |view: &GrantView| {
         let state = if view.state == "live" { until(view.expires_at, now) } else { view.state.clone() };
-        vec![view.grant.clone(), state, view.reference.clone(), view.id.to_string()]
+        let mut cells = vec![view.grant.clone(), state, view.reference.clone(), view.id.to_string()];
+        cells.extend(is_any_budgeted.then(|| budget(view)));
+        cells
     };
-    table(&["GRANT", "ENDS", "REFERENCE", "ID"], &views.iter().map(row).collect::<Vec<_>>())
+    let heading: &[&str] = match is_any_budgeted {
+        true => &["GRANT", "ENDS", "REFERENCE", "ID", "SPENT OF ITS BUDGET"],
+        false => &["GRANT", "ENDS", "REFERENCE", "ID"],
+    };
+    table(heading, &views.iter().map(row).collect::<Vec<_>>())
+}
+
+/// What is spent of each part that has an end.
+fn budget(view: &GrantView) -> String {
+    let (Some(budget), Some(spent)) = (view.budget, &view.spent) else { return "–".to_owned() };
+    let of = |name: &str, spent: u64, end: Option<u64>| end.map(|end| format!("{name} {spent} of {end}"));
+    let parts = [
+        of("calls", spent.calls, budget.calls),
+        of("writes", spent.writes, budget.writes),
+        of("bytes", spent.bytes, budget.bytes),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

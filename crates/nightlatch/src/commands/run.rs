@@ -193,7 +193,12 @@ impl Session {
     async fn tools(&self, asked: &Run) -> Result<Vec<Tool>, Failure> {
         let mut grants = Vec::new();
         for grant in &asked.grants {
-            let request = AddGrant { task: self.task.id.to_string(), grant: grant.clone(), for_secs: None };
+            let request = AddGrant {
+                task: self.task.id.to_string(),
+                grant: grant.clone(),
+                for_secs: None,
+                budget: None,
+            };
             grants.push(self.client.post("/v1/grants", &request).await?);
         }
         grants.extend(self.task.grants.iter().filter(|grant| grant.state == "live").cloned());

@@ -240,6 +240,7 @@ fn gateway(
         calls: (Arc::clone(&common.store) as _, call_key),
         installation: keeper.installation(),
         limits,
+        budgets: Arc::clone(&common.store) as _,
         rules,
         names,
     })

@@ -150,3 +150,8 @@ async fn an_older_generation_put_back_is_refused() {
     world.forge("DELETE FROM static_secret WHERE generation = 2").await;
     world.is_refused("older generation").await;
 }
+
+#[tokio::test]
+async fn a_forged_budget_is_refused() {
+    refuses("budget", "UPDATE task_grant SET budget = 'calls=1000000'").await;
+}

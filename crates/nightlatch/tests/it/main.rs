@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so and ends; it lives in real time and has an environment"
 )]
 
+mod budgets;
 mod calls;
 mod cli;
 mod companion;

@@ -173,6 +173,7 @@ pub(crate) fn allowed() -> Case {
             created_at: at(1),
             expires_at: at(NOW + HOUR),
             revoked_at: None,
+            budget: None,
             attestation: Attestation::default(),
         },
         connection: Connection {

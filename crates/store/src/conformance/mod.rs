@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a suite of tests: a failure is a panic")]
 
+pub mod budgets;
 pub mod calls;
 pub mod connecting;
 pub mod directory;
@@ -14,7 +15,9 @@ pub mod keeping;
 pub mod people;
 pub(crate) mod world;
 
-use nightlatch_domain::ports::store::{CallStore, ControlStore, DirectoryStore, KeeperStore, LedgerStore};
+use nightlatch_domain::ports::store::{
+    BudgetStore, CallStore, ControlStore, DirectoryStore, KeeperStore, LedgerStore,
+};
 use std::sync::Arc;
 
 /// One store as the planes see it.
@@ -26,6 +29,8 @@ pub struct Planes {
     pub directory: Arc<dyn DirectoryStore>,
     /// The gateway's durable calls.
     pub calls: Arc<dyn CallStore>,
+    /// The gateway's counts of what grants have spent.
+    pub budgets: Arc<dyn BudgetStore>,
     /// The keeper's part.
     pub keeper: Arc<dyn KeeperStore>,
     /// The ledger's part.
@@ -71,6 +76,12 @@ macro_rules! conformance {
                 a_waiter_is_woken_by_a_change
                 a_waiter_is_not_kept_past_its_time
                 ended_rows_are_in_the_directory_and_removed_connections_are_not
+            }
+            budgets {
+                a_budget_comes_back_as_it_was_written
+                no_more_is_reserved_than_is_left_and_never_twice
+                of_many_reservations_at_once_no_more_is_given_than_there_is
+                a_count_is_its_own_tenants
             }
             calls {
                 of_many_calls_by_one_key_one_is_kept_and_the_others_are_shown_it

@@ -160,6 +160,7 @@ impl World {
             created_at: NOW,
             expires_at: later(3600),
             revoked_at: None,
+            budget: None,
             attestation: Attestation("grant-mac".into()),
         }
     }

@@ -1,15 +1,16 @@
 //! Control's part: what a human arranges, and no secret.
 
 use super::{
-    SqliteStore, directory, feed,
+    SqliteStore, budgets, directory, feed,
     record::{self, Doc, Word, millis},
     rows,
 };
 use nightlatch_domain::{
+    budget::Spent,
     chain::{Chain, ChainState, Client, Flow},
     connection::{Connection, ConnectionHealth, Health, Source},
     grant::Grant,
-    id::{ContextId, FlowId, PrincipalId, TaskId, TenantId},
+    id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, EntityId, StoreError, Stored, ToolRow},
     principal::{Agent, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
@@ -99,6 +100,14 @@ impl ControlStore for SqliteStore {
 
     fn put_grant(&self, grant: Grant) -> Stored<'_, ()> {
         self.engine.write(move |at| put_grant(at, &grant))
+    }
+
+    fn spent(&self, tenant: TenantId) -> Stored<'_, Vec<(GrantId, Spent)>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM grant_spent WHERE tenant_id = ?1 ORDER BY grant_id";
+            let row = |row: &record::Record<'_>| Ok((row.word("grant_id")?, budgets::row(row)?));
+            record::all(at, "grant_spent", sql, params![Word(&tenant)], row)
+        })
     }
 
     fn grants(&self, tenant: TenantId) -> Stored<'_, Vec<Grant>> {
@@ -247,13 +256,13 @@ fn put_grant(at: &Database, grant: &Grant) -> Result<(), StoreError> {
         at,
         "task_grant",
         "INSERT INTO task_grant (tenant_id, grant_id, task_id, connection_id, tool, operations, resource,
-             reference, created_at, expires_at, revoked_at, attestation)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+             reference, created_at, expires_at, revoked_at, attestation, budget)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT (tenant_id, grant_id) DO UPDATE SET task_id = excluded.task_id,
              connection_id = excluded.connection_id, tool = excluded.tool, operations = excluded.operations,
              resource = excluded.resource, reference = excluded.reference, created_at = excluded.created_at,
              expires_at = excluded.expires_at, revoked_at = excluded.revoked_at,
-             attestation = excluded.attestation
+             attestation = excluded.attestation, budget = excluded.budget
          WHERE task_grant.revoked_at IS NULL",
         params![
             Word(&grant.tenant),
@@ -267,7 +276,8 @@ fn put_grant(at: &Database, grant: &Grant) -> Result<(), StoreError> {
             grant.created_at.millis(),
             grant.expires_at.millis(),
             millis(grant.revoked_at),
-            Word(&grant.attestation)
+            Word(&grant.attestation),
+            grant.budget.map(|budget| budget.to_string())
         ],
     )?;
     Ok(())

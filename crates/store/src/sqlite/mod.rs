@@ -1,5 +1,6 @@
 //! The store over one SQLite file: opening it, and what `up` asks before anything else.
 
+mod budgets;
 mod calls;
 mod control;
 mod directory;

@@ -91,6 +91,7 @@ pub(super) fn grant(row: &Record<'_>) -> Read<Grant> {
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         revoked_at: row.time_or_none("revoked_at")?,
+        budget: row.word_or_none("budget")?,
         attestation: row.word("attestation")?,
     })
 }

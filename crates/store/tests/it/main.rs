@@ -31,6 +31,7 @@ mod sqlite {
                 control: store.clone(),
                 directory: store.clone(),
                 calls: store.clone(),
+                budgets: store.clone(),
                 keeper: store.clone(),
                 ledger: store,
             }

@@ -75,6 +75,7 @@ fn grant() -> Grant {
         created_at: Timestamp::from_millis(1),
         expires_at: Timestamp::from_millis(2),
         revoked_at: None,
+        budget: None,
         attestation: Attestation::default(),
     }
 }

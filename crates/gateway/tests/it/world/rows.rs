@@ -151,6 +151,7 @@ pub(super) async fn grant(
         created_at: now,
         expires_at: now.plus(Duration::from_secs(24 * 3600)),
         revoked_at: None,
+        budget: None,
         attestation: Attestation("test".into()),
     };
     store.put_grant(row).await.unwrap();
