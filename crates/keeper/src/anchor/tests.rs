@@ -170,7 +170,7 @@ fn whoever_asks_the_log_does_not_wait_for_its_disk() {
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| tell.send((log.head(id!(ChainId, 1)), log.has_ended(id!(ConnectionId, 1)))));
-        let answer = told.recv_timeout(std::time::Duration::from_secs(5));
+        let answer = told.recv_timeout(Duration::from_secs(5));
         drop(writing);
         assert_eq!(answer, Ok((Some(head(2)), false)));
     });
