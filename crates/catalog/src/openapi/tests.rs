@@ -114,19 +114,21 @@ fn no_method_of_a_path_is_lost_in_silence() {
         "/f?action=run": { "post": {} },
         "/g?action": { "post": {} },
     }));
-    let skipped: Vec<String> =
+    // In the document's order or by path: which it is, a feature of `serde_json` decides for the whole program.
+    let mut skipped: Vec<String> =
         made.skipped.iter().map(|one| format!("{} {}", one.method, one.path)).collect();
+    skipped.sort();
     assert_eq!(
         skipped,
         [
             "GET /a/{x}and{y}",
             "GET /b#fragment",
-            "HEAD /c",
-            "TRACE /c",
             "GET /d/{two}",
             "GET /e",
+            "HEAD /c",
             "POST /g?action",
-            "POST /{y}.json"
+            "POST /{y}.json",
+            "TRACE /c"
         ]
     );
     assert_eq!(made.manifest.operations.len() + skipped.len(), 12);
