@@ -62,14 +62,23 @@ fn smuggled(world: &World) -> String {
 pub(crate) async fn every_case_of_the_corpus_is_judged_as_it_says() {
     // One by one, refusals are recorded up to a task's budget, and counted from there on.
     for cases in corpus().chunks(40) {
-        let world = World::new().await;
+        let mut world = World::new().await;
         for case in cases {
             judged(&world, case).await;
+            if case.ours == Ours::Broken {
+                // What broke off may still be on its way to the tool: the next case is seen by another one.
+                is_unharmed(&world).await;
+                world = World::new().await;
+            }
         }
-        world.no_canary_at_rest();
-        world.still_serves(&world.alice).await;
-        assert_eq!(world.evil.count(), 0);
+        is_unharmed(&world).await;
     }
+}
+
+async fn is_unharmed(world: &World) {
+    world.no_canary_at_rest();
+    world.still_serves(&world.alice).await;
+    assert_eq!(world.evil.count(), 0);
 }
 
 async fn judged(world: &World, case: &Case) {
