@@ -53,6 +53,8 @@ const COMMANDS: &[&str] = &[
     "ledger show",
     "ledger verify",
     "health",
+    "top",
+    "metrics",
     "why",
 ];
 
