@@ -4,7 +4,7 @@
 //! at the other end of a pipe, in a session of its own where no signal to `run`'s group arrives. A word says that all
 //! is done. An end without that word is `run`'s end, or it could not end the task, and the task is ended from here: it
 //! would stay awake for as long as its leases last, with an enrolled key that nobody holds any more. A server that is
-//! not there just now is waited for.
+//! not there just now is waited for, as long as its data folder is.
 
 use crate::{cli::WATCH, commands::Seat, error::Failure};
 use nightlatch_control::{ClientError, api::TaskView, client::segment};
@@ -60,7 +60,12 @@ pub(crate) async fn watch(seat: &Seat, act: &str, task: &str) -> Result<(), Fail
     }
     let path = format!("/v1/tasks/{}/{}", segment(task), segment(act));
     until_answered(TRY_EVERY, async || {
-        let client = super::super::client_of(&seat.place()?)?;
+        let place = seat.place()?;
+        // An installation that was removed has no tasks, and nobody starts its server again.
+        if !place.root().exists() {
+            return Ok(());
+        }
+        let client = super::super::client_of(&place)?;
         Ok(client.post::<TaskView>(&path, &json!({})).await.map(drop)?)
     })
     .await
