@@ -17,7 +17,10 @@ use nightlatch_domain::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::Mutex as Turn;
 
@@ -41,6 +44,8 @@ struct Purse {
     left: Mutex<Spent>,
     /// Who reserves; the others wait for what that brings.
     reserving: Turn<()>,
+    /// Bytes that passed beyond what was reserved, and are not written yet.
+    owed: AtomicU64,
 }
 
 impl Purses {
@@ -74,7 +79,7 @@ impl Purses {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let made = || {
             let (store, left, reserving) = (Arc::clone(&self.store), Mutex::default(), Turn::default());
-            Arc::new(Purse { of, store, left, reserving })
+            Arc::new(Purse { of, store, left, reserving, owed: AtomicU64::new(0) })
         };
         Arc::clone(all.entry(of).or_insert_with(made))
     }
@@ -92,7 +97,9 @@ impl Purse {
         lacking
     }
 
+    /// Reserves more, whoever has the turn. What passed beyond earlier reservations is written first.
     async fn reserve(&self, budget: &Budget, needed: Spent) -> Result<(), Problem> {
+        self.settle().await?;
         let (ends, left) = (budget.ends(), *self.left());
         let more = at_once(ends).each(needed, u64::max);
         // Only what is lacking: a part of which there is enough loses nothing at a restart.
@@ -121,11 +128,11 @@ impl Purse {
         if beyond == 0 {
             return;
         }
+        self.owed.fetch_add(beyond, Ordering::AcqRel);
         let purse = Arc::clone(self);
         let write = async move {
-            let (tenant, grant) = purse.of;
-            let (more, ends) = (Spent { bytes: beyond, ..Spent::default() }, Budget::default().ends());
-            if purse.store.reserve(tenant, grant, more, ends).await.is_err() {
+            let _turn = purse.reserving.lock().await;
+            if purse.settle().await.is_err() {
                 tracing::error!("bytes that a grant has spent could not be written");
             }
         };
@@ -133,6 +140,21 @@ impl Purse {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(write);
         }
+    }
+
+    /// Writes what is owed, whoever has the turn; where that fails, it stays owed.
+    async fn settle(&self) -> Result<(), Problem> {
+        let bytes = self.owed.swap(0, Ordering::AcqRel);
+        if bytes == 0 {
+            return Ok(());
+        }
+        let (tenant, grant) = self.of;
+        let (more, ends) = (Spent { bytes, ..Spent::default() }, Budget::default().ends());
+        let written = self.store.reserve(tenant, grant, more, ends).await;
+        if written.is_err() {
+            self.owed.fetch_add(bytes, Ordering::AcqRel);
+        }
+        written.map(drop).map_err(|_| Problem::new(ProblemKind::Internal))
     }
 
     fn left(&self) -> MutexGuard<'_, Spent> {
