@@ -5,10 +5,10 @@
 //!
 //! | core | what it knows |
 //! |---|---|
-//! | [`shares`] | calls a second and calls at once, of each agent, task, connection and tool |
-//! | [`provider`] | until when a provider asked to be left alone, for all agents of a connection together |
-//! | [`repeats`] | which request of a task failed for which reason, how often |
-//! | [`purse`] | what is left of a grant's budget |
+//! | `shares` | calls a second and calls at once, of each agent, task, connection and tool |
+//! | `provider` | until when a provider asked to be left alone, for all agents of a connection together |
+//! | `repeats` | which request of a task failed for which reason, how often |
+//! | `purse` | what is left of a grant's budget |
 //!
 //! **One agent must not slow another.** An agent and a task have limits of their own. A connection and a tool
 //! are shared: while several agents use one, each has its even part of the rate, and no single one holds more

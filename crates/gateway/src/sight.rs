@@ -1,6 +1,6 @@
 //! Sight: what can be seen of the calls, while they run and in numbers after.
 //!
-//! A call carries one value ([`Seen`]) through the corridor; it is told of each room that it enters, and of
+//! A call carries one value (`Seen`) through the corridor; it is told of each room that it enters, and of
 //! how it ended. From that come the live list, the totals and the durations. What is kept is made of words of
 //! ours and names that operators gave; nothing that an agent wrote is a label, and no set of labels grows with
 //! what agents do: counts are arrays, one for each tool.

@@ -54,7 +54,7 @@ async fn a_made_up_grant_yields_no_lease() {
     let id = GrantId::new(nightlatch_domain::clock::Clock::now(&*world.clock), [5; 10]);
     world.forge(&format!(
         "INSERT INTO task_grant SELECT tenant_id, '{id}', task_id, connection_id, tool, operations, resource,
-         substr(reference, 1, 4) || CASE substr(reference, 5, 1) WHEN 'x' THEN 'y' ELSE 'x' END || substr(reference, 6), created_at, expires_at, revoked_at, attestation FROM task_grant"
+         substr(reference, 1, 4) || CASE substr(reference, 5, 1) WHEN 'x' THEN 'y' ELSE 'x' END || substr(reference, 6), created_at, expires_at, revoked_at, attestation, budget FROM task_grant"
     ));
     let refusal = ready.woken.lease(&running, id, ready.connection, 0).await.unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::Unverified | KeeperRefusal::Unavailable), "{refusal:?}");
