@@ -7,7 +7,7 @@
 //! * **Nothing is lost in silence.** Every method of every path is an operation or stands among [`Imported::skipped`]
 //!   with the reason. What is skipped is unlisted, and so `admin`; where it may be an operation on a secret, a wider
 //!   template holds its place with effect `credential`, so that no wildcard reaches it.
-//! * **Effects are never less than what the words say** ([`effects`]): the method is a floor, names raise it, and the
+//! * **Effects are never less than what the words say** (`effects`): the method is a floor, names raise it, and the
 //!   document's own `x-nightlatch-effect` may only raise it further.
 //! * **One host**, which the operator confirms: the document's first absolute one, or the one that was asked for.
 //! * **Nothing is fetched.** A `$ref` to another document is refused, and so are rings of them, keys that stand twice,
