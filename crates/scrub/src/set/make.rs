@@ -121,9 +121,6 @@ fn add(set: &mut WindowSet, part: &Part) {
     if part.bytes.len() < WINDOW {
         return;
     }
-    if !part.is_raw {
-        part.bytes.iter().for_each(|byte| set.alphabet.add(*byte));
-    }
     add_units(set, part);
     // Names of header fields are lower case, whatever they were.
     let lower = Part { bytes: part.bytes.to_ascii_lowercase().into(), ..*part };
@@ -138,6 +135,9 @@ fn add(set: &mut WindowSet, part: &Part) {
 }
 
 fn add_units(set: &mut WindowSet, part: &Part) {
+    if !part.is_raw {
+        part.bytes.iter().for_each(|byte| set.alphabet.add(*byte));
+    }
     for (at, unit) in part.bytes.windows(UNIT).enumerate() {
         let Some(unit) = unit.first_chunk::<UNIT>().filter(|_| part.admits(at..at + UNIT)) else { continue };
         set.plain.add(set.keys.plain_of(unit));
