@@ -93,6 +93,12 @@ macro_rules! ids {
                 Self(uuid_v7(at, random))
             }
 
+            /// Its 128 bits, as a UUID has them.
+            #[must_use]
+            pub const fn value(&self) -> u128 {
+                self.0.get()
+            }
+
             /// The time that it was made from.
             #[must_use]
             pub const fn time(&self) -> Timestamp {

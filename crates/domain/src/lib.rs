@@ -21,6 +21,7 @@ pub mod connection;
 pub mod exchange;
 pub mod grant;
 pub mod id;
+pub mod meters;
 pub mod ports;
 pub mod principal;
 pub mod problem;

@@ -63,7 +63,7 @@ use nightlatch_domain::{
     clock::{Clock, Entropy, Timestamp},
     exchange::{Exchange, Upgrade},
     id::{CallId, GrantId, TaskId, TenantId},
-    ports::gateway_keeper::GatewayRequest,
+    ports::{gateway_keeper::GatewayRequest, sight::Door},
     problem::{Problem, ProblemKind},
     tool::Effect,
 };
@@ -108,6 +108,7 @@ pub(crate) struct Corridor {
 pub(crate) struct Entry {
     pub(crate) call: CallId,
     pub(crate) at: Timestamp,
+    pub(crate) door: Door,
     /// Where it wants to go, or why the door could not tell.
     pub(crate) addressed: Result<Addressed, Problem>,
     pub(crate) headers: HeaderMap,
@@ -167,9 +168,16 @@ async fn walk_on(
     durable: Option<Durable<'_>>,
 ) -> Response<OutBody> {
     let call = entry.call;
-    let mut trail = Trail { seen: Some(corridor.sight.begins(call)), ..Trail::default() };
+    let seen = corridor.sight.begins((call, entry.at), entry.door, &entry.headers);
+    let mut trail = Trail { seen: Some(seen), ..Trail::default() };
     match passage(corridor, peer, entry, durable, &mut trail).await {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            // What did not leave was answered here.
+            if let Some(seen) = trail.seen.take() {
+                seen.ended(Some(answer.status().as_u16()), None, (0, 0));
+            }
+            answer
+        }
         Err(refused) => answer_refused(corridor, peer, call, trail, refused).await,
     }
 }
@@ -200,6 +208,9 @@ async fn answer_refused(
     mut trail: Trail,
     refused: Refused,
 ) -> Response<OutBody> {
+    if !refused.is_recorded {
+        trail.enters(Phase::Record);
+    }
     let seen = trail.seen.take();
     let mut problem = match refused.is_recorded {
         true => refused.problem,
@@ -209,7 +220,8 @@ async fn answer_refused(
         Some(seen) => seen.refused(&problem),
         // What left has its end noted with its outcome.
         None if refused.is_recorded => {}
-        None => corridor.sight.refused_at_door(&problem),
+        // What was only weighed.
+        None => corridor.sight.refused_at_door(Some(Door::Call), &problem),
     }
     // Only now: what is written for a foreign reference and not for an unknown one delays neither answer.
     drop(refused.alarm);
@@ -225,30 +237,30 @@ async fn answer_refused(
     answer
 }
 
-/// Records and answers a refusal that needed no corridor, under whoever is admitted. `to` is where it was to
-/// go, where that was the caller's word.
+/// Records and answers a refusal that needed no corridor, under whoever is admitted. `door` is the one that it came
+/// to, where that is known; `to` is where it was to go, where that was the caller's word.
 pub(crate) async fn refuse(
     corridor: &Corridor,
     peer: &Peer,
-    call: CallId,
+    (call, door): (CallId, Option<Door>),
     problem: Problem,
     to: Option<&Destination>,
 ) -> Response<OutBody> {
-    answer::problem(&note_refusal(corridor, peer, call, problem, to).await)
+    answer::problem(&note_refusal(corridor, peer, (call, door), problem, to).await)
 }
 
 /// Records such a refusal, and gives what is to be told.
 pub(crate) async fn note_refusal(
     corridor: &Corridor,
     peer: &Peer,
-    call: CallId,
+    (call, door): (CallId, Option<Door>),
     problem: Problem,
     to: Option<&Destination>,
 ) -> Problem {
     let caller = admit::admit(peer, &corridor.directory.tables()).ok().map(|admitted| admitted.caller);
     let trail = Trail { caller, to: to.cloned(), ..Trail::default() };
     let mut problem = record::refusal(&corridor.ledger, peer, call, trail, problem).await;
-    corridor.sight.refused_at_door(&problem);
+    corridor.sight.refused_at_door(door, &problem);
     problem.call = Some(call);
     problem
 }
@@ -274,7 +286,8 @@ async fn passage(
     let admitted = admit::admit(peer, &tables)?;
     trail.caller = Some(admitted.caller.clone());
     let share = corridor.share(&admitted)?;
-    let Entry { call, at, addressed, mut headers, body, switching } = entry;
+    trail.enters(Phase::Resolve);
+    let Entry { call, at, addressed, mut headers, body, switching, .. } = entry;
     let mut addressed = addressed?;
     addressed.target.upgrade = switching.as_ref().map(|_| Upgrade::WebSocket);
     trail.tool = Some(addressed.tool.clone());
@@ -290,6 +303,7 @@ async fn passage(
     trail.exchange = Some(Arc::clone(&resolved.exchange));
     let (resolved, body) = corridor.read(resolved, &headers, body).await?;
     trail.is(&resolved.exchange);
+    trail.enters(Phase::Decide);
     let assurance = corridor.wakes.assurance(&admitted.caller);
     let mut confirmed = corridor.decide(&admitted, resolved, assurance, (tables.number(), at), trail)?;
     trail.enters(Phase::Brake);
@@ -305,7 +319,7 @@ async fn passage(
     let recorded = record::intent(&corridor.ledger, &confirmed.resolved, &holding.awake).await?;
     let still = corridor.confirm(peer, &headers, &mut confirmed, assurance, trail);
     headers.remove(&confirmed.resolved.field);
-    trail.enters(Phase::Forward);
+    trail.enters(Phase::Attach);
     let request_sha256 = durable.map(|durable| durable.request_sha256.to_owned());
     let headers = (headers, request_sha256);
     let (shares, seen) = ((share, braked), trail.seen.take());
@@ -427,6 +441,7 @@ impl Corridor {
                 return Err(told(closing, problem));
             }
         };
+        closing.enters(Phase::Forward);
         let scrub = prepared.scrub.clone();
         let asked = coding::asked(&headers.0, self.large_windows.available_permits() > 0);
         prepared.head.headers.insert(header::ACCEPT_ENCODING, asked);
@@ -442,7 +457,7 @@ impl Corridor {
         let answer = match (forwarded, switching) {
             (Ok(Forwarded::Answer(answer)), _) => answer,
             (Ok(Forwarded::Switched(answer, protocol)), Some(switching)) => {
-                closing.enters(Phase::Answer);
+                closing.enters(Phase::Scrub);
                 let said = Said::read(answer.status(), answer.headers(), self.clock.now());
                 self.brakes.heard(exchange, said, self.clock.boot());
                 let bounds = self.bounds(awake, exchange.grant);
@@ -454,7 +469,7 @@ impl Corridor {
             }
             (Err(problem), _) => return Err(told(closing, problem)),
         };
-        closing.enters(Phase::Answer);
+        closing.enters(Phase::Scrub);
         let said = Said::read(answer.status(), answer.headers(), self.clock.now());
         self.brakes.heard(exchange, said, self.clock.boot());
         if answer.status() == StatusCode::UNAUTHORIZED {

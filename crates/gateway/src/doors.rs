@@ -29,6 +29,7 @@ use hyper::body::{Body as _, Incoming};
 use nightlatch_domain::{
     clock::{Timestamp, random},
     id::CallId,
+    ports::sight::Door,
     problem::{Problem, ProblemKind},
 };
 use std::sync::Arc;
@@ -68,7 +69,8 @@ pub(crate) async fn answer(
         }
         Through::Listener => at_listener(shared, peer, (call, at), (head, body, switching)).await,
         Through::PlainProxy => {
-            corridor::refuse(&shared.corridor, peer, call, proxy::not_for_a_proxy(&head), None).await
+            let (of, problem) = ((call, peer.through.door()), proxy::not_for_a_proxy(&head));
+            corridor::refuse(&shared.corridor, peer, of, problem, None).await
         }
         Through::Tunnel(to) => proxy::within(shared, peer, to, (call, at), (head, body, switching)).await,
     };
@@ -92,7 +94,7 @@ async fn refused(shared: &Shared, peer: &Peer, fault: Fault) -> Response<OutBody
         return answer::problem(&Problem::new(ProblemKind::Internal));
     };
     let call = CallId::new(shared.corridor.clock.now(), noise);
-    corridor::refuse(&shared.corridor, peer, call, fault.problem(), None).await
+    corridor::refuse(&shared.corridor, peer, (call, peer.through.door()), fault.problem(), None).await
 }
 
 /// Answers a request in origin form, which means this listener.
@@ -111,11 +113,12 @@ async fn at_listener(
         }
         // RFC 9110 §15.5.20: whoever it is came to the wrong place, and learns no more than that.
         Err(problem) if problem.kind == ProblemKind::Misdirected && !is_known(shared, peer) => {
-            corridor::refuse(&shared.corridor, peer, call, problem, None).await
+            corridor::refuse(&shared.corridor, peer, (call, peer.through.door()), problem, None).await
         }
         checked => {
             let addressed = checked.and_then(|()| address(&head));
-            let entry = Entry { call, at, addressed, headers: head.headers, body: body.into(), switching };
+            let (door, headers, body) = (Door::Route, head.headers, body.into());
+            let entry = Entry { call, at, door, addressed, headers, body, switching };
             corridor::walk(&shared.corridor, peer, entry).await
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     pace::Pace,
     peer::{Peer, Through},
     running::Running,
-    sight::Sight,
+    sight::{Follow, Sight},
     wakes::Wakes,
 };
 pub(crate) use attendance::Running as Busy;
@@ -90,6 +90,8 @@ pub struct Parts {
     pub budgets: Arc<dyn BudgetStore>,
     /// The limits of calls that the operator set, over those of `limits`.
     pub rules: Vec<Rule>,
+    /// Who follows single calls, where somebody does.
+    pub follower: Option<Arc<dyn Follow>>,
     /// Host names, besides the loopback ones, under which callers may speak to the listeners.
     pub names: Vec<String>,
 }
@@ -148,7 +150,7 @@ impl Gateway {
             wakes,
             running,
             brakes,
-            sight: Arc::default(),
+            sight: Arc::new(Sight::new(parts.follower)),
             pool,
             clock,
             entropy: Arc::clone(&entropy),
@@ -177,6 +179,12 @@ impl Gateway {
     #[must_use]
     pub fn sight(&self) -> Arc<Sight> {
         Arc::clone(&self.shared.corridor.sight)
+    }
+
+    /// What tells how many wakes run, whenever it is asked.
+    pub fn wakes_live(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let wakes = Arc::clone(&self.shared.corridor.wakes);
+        move || wakes.live_count()
     }
 
     /// The directory, for whoever must know that a change is in effect here.

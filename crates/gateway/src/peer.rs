@@ -1,7 +1,7 @@
 //! What a connection proved before its first request, by which names it may speak to us, and what it leads through.
 
 use crate::doors::local::Names;
-use nightlatch_domain::principal::Binding;
+use nightlatch_domain::{ports::sight::Door, principal::Binding};
 use nightlatch_egress::Destination;
 use nightlatch_ledger::facts::Source;
 use std::sync::Arc;
@@ -32,6 +32,16 @@ pub(crate) enum Through {
     Tunnel(Destination),
     /// Inside a stream that carries a local client's bytes: plain HTTP as one speaks it to a proxy.
     PlainProxy,
+}
+
+impl Through {
+    /// The door that requests come to; none where their form says which, and was not read.
+    pub(crate) const fn door(&self) -> Option<Door> {
+        match self {
+            Self::Listener => None,
+            Self::Tunnel(_) | Self::PlainProxy => Some(Door::Proxy),
+        }
+    }
 }
 
 impl Peer {

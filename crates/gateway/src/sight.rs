@@ -5,18 +5,26 @@
 //! ours and names that operators gave; nothing that an agent wrote is a label, and no set of labels grows with
 //! what agents do: counts are arrays, one for each tool.
 //!
-//! A call costs a few atomic additions, one entry in the live list and no text.
+//! A call costs a few atomic additions, one entry in the live list and no text. Only where somebody [follows](Follow)
+//! it does it also keep when it entered each room, and hand that over at its end.
 
+mod follow;
 mod meters;
+mod parent;
 mod seen;
 
-pub use meters::{CallCount, Durations};
-use meters::{Histogram, Outcome, ToolMeters, Totals};
+pub use follow::{Follow, Followed, What};
+pub use meters::CallCount;
+use meters::{Outcome, ToolMeters, Totals};
+pub use parent::Parent;
 pub(crate) use seen::{Phase, Seen};
 
+use http::HeaderMap;
 use nightlatch_domain::{
+    clock::Timestamp,
     id::{CallId, PrincipalId, TenantId},
-    ports::sight::{LiveCall, Sight as Port, Total},
+    meters::{Durations, Histogram},
+    ports::sight::{Door, LiveCall, Sight as Port, Total},
     problem::{Problem, ProblemKind},
     tool::Name,
 };
@@ -56,9 +64,15 @@ pub struct Sight {
     live: Mutex<HashMap<CallId, Arc<Live>>>,
     phases: [Histogram; Phase::ALL.len()],
     limits: [AtomicU64; LIMITS.len()],
+    follower: Option<Arc<dyn Follow>>,
 }
 
 impl Sight {
+    /// Nothing seen yet. `follower` is who follows single calls, where somebody does.
+    pub(crate) fn new(follower: Option<Arc<dyn Follow>>) -> Self {
+        Self { follower, ..Self::default() }
+    }
+
     /// Every count that is not zero. Tools of one name are one, whoever's they are.
     #[must_use]
     pub fn calls(&self) -> Vec<CallCount> {
@@ -96,14 +110,21 @@ impl Sight {
         self.lives().len()
     }
 
-    /// A call that comes in.
-    pub(crate) fn begins(self: &Arc<Self>, call: CallId) -> Seen {
-        Seen::new(Arc::clone(self), call)
+    /// A call that comes in, with these header fields. It may say of what it is a part.
+    pub(crate) fn begins(
+        self: &Arc<Self>,
+        (call, at): (CallId, Timestamp),
+        door: Door,
+        headers: &HeaderMap,
+    ) -> Seen {
+        let follower = self.follower.as_ref().filter(|follower| follower.follows(call));
+        let followed = follower.map(|_| Followed::begun(call, at, door, Parent::of(headers)));
+        Seen::new(Arc::clone(self), call, door, followed)
     }
 
-    /// A request that was refused at a door, before it was a call.
-    pub(crate) fn refused_at_door(&self, problem: &Problem) {
-        self.others.count(None, Outcome::Problem(problem.kind));
+    /// A request that was refused before it was a call.
+    pub(crate) fn refused_at_door(&self, door: Option<Door>, problem: &Problem) {
+        self.others.count(door, None, Outcome::Problem(problem.kind));
         self.note_limit(problem);
     }
 

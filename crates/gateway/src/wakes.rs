@@ -464,6 +464,12 @@ impl Wakes {
         });
     }
 
+    /// How many run.
+    pub(crate) fn live_count(&self) -> usize {
+        let now = self.now();
+        self.all().iter().filter(|awake| !awake.is_over() && !awake.ends.has_come(now)).count()
+    }
+
     fn forget(&self, wake: WakeId) {
         let mut live = self.live();
         live.retain(|_, wakes| {

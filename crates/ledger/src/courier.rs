@@ -7,7 +7,10 @@
 //! memory until then, as it did in the channel: nothing has been promised of it. If the runtime ends, or never was,
 //! each command goes by itself.
 
-use crate::pen::{Command, held};
+use crate::{
+    meters::Meters,
+    pen::{Command, held},
+};
 use std::{
     sync::{
         Arc, Mutex, Weak,
@@ -27,6 +30,7 @@ pub(crate) struct Gone;
 pub(crate) struct Desk {
     waiting: Mutex<Waiting>,
     bells: Arc<Bells>,
+    meters: Arc<Meters>,
 }
 
 /// What calls the courier.
@@ -60,9 +64,9 @@ struct Waiting {
 
 impl Desk {
     /// A desk before that thread, served by a task of this runtime for as long as it lives.
-    pub(crate) fn open(to: Sender<Vec<Command>>) -> Arc<Self> {
+    pub(crate) fn open(to: Sender<Vec<Command>>, meters: Arc<Meters>) -> Arc<Self> {
         let waiting = Mutex::new(Waiting { commands: Vec::new(), to, is_served: true });
-        let desk = Arc::new(Self { waiting, bells: Arc::default() });
+        let desk = Arc::new(Self { waiting, bells: Arc::default(), meters });
         let (bells, round) = (Arc::clone(&desk.bells), Round(Arc::downgrade(&desk)));
         tokio::spawn(async move {
             loop {
@@ -96,6 +100,7 @@ impl Desk {
 
     fn put(&self, command: Command, bell: &Notify) -> Result<(), Gone> {
         let mut waiting = held(&self.waiting);
+        self.meters.is_left();
         waiting.commands.push(command);
         if !waiting.is_served {
             return waiting.hand_over();
@@ -142,7 +147,10 @@ mod tests {
 
     use super::Desk;
     use crate::pen::Command;
-    use std::sync::mpsc::{Receiver, channel};
+    use std::sync::{
+        Arc,
+        mpsc::{Receiver, channel},
+    };
     use tokio::sync::oneshot;
 
     fn leave(desk: &Desk) -> bool {
@@ -156,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_left_in_one_turn_goes_over_as_one_bundle() {
         let (to, commands) = channel();
-        let desk = Desk::open(to);
+        let desk = Desk::open(to, Arc::default());
         assert!(leave(&desk) && leave(&desk) && leave(&desk));
         assert!(bundles(&commands).is_empty(), "it waits for the turn to end");
         let bundle = tokio::task::spawn_blocking(move || commands.recv().unwrap()).await.unwrap();
@@ -166,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_goes_with_the_next_that_is_waited_for_or_by_itself() {
         let (to, commands) = channel();
-        let desk = Desk::open(to);
+        let desk = Desk::open(to, Arc::default());
         let aside = || desk.leave_aside(Command::Head(oneshot::channel().0)).is_ok();
         assert!(aside() && aside() && leave(&desk));
         let (bundle, commands) =
@@ -181,7 +189,7 @@ mod tests {
     fn the_end_of_the_runtime_leaves_nothing_behind_and_keeps_nobody_waiting() {
         let (to, commands) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let desk = runtime.block_on(async { Desk::open(to) });
+        let desk = runtime.block_on(async { Desk::open(to, Arc::default()) });
         assert!(leave(&desk) && leave(&desk));
         drop(runtime);
         assert_eq!(bundles(&commands), [2]);
@@ -194,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_desk_hands_over_what_was_left_and_closes() {
         let (to, commands) = channel();
-        let desk = Desk::open(to);
+        let desk = Desk::open(to, Arc::default());
         assert!(leave(&desk));
         drop(desk);
         assert_eq!(bundles(&commands), [1]);

@@ -14,6 +14,7 @@ use crate::{
     entries,
     facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts, Source},
     hash::BodyDigest,
+    meters::Meters,
     opening::{lock, outlive_file_size_limits, writer},
     pen::{Command, Pen, Write, held},
     read::{self, Filter},
@@ -26,6 +27,7 @@ use nightlatch_domain::{
     clock::{Clock, Timestamp},
     exchange::{Caller, Exchange},
     id::{CallId, TenantId},
+    meters::Durations,
     ports::{
         Boxed,
         store::{LedgerHead, LedgerStore},
@@ -94,6 +96,7 @@ struct Inner {
     intents: Semaphore,
     budget: Mutex<Budget>,
     alarms: Arc<Mutex<Alarms>>,
+    meters: Arc<Meters>,
     /// The number of the last head that the store took; held while one is on its way.
     published: tokio::sync::Mutex<u64>,
 }
@@ -118,7 +121,13 @@ impl Ledger {
         let recovered = recover(folder, keys.public_key(), head.as_ref())?;
         let alarms = earlier_alarms(folder, clock.now().minus(ALARMS_SPAN))?;
         let writer = writer(folder, recovered.position)?;
-        let pen = Pen { writer, clock: Arc::clone(&clock), alarms: Arc::clone(&alarms), lock };
+        let pen = Pen {
+            writer,
+            clock: Arc::clone(&clock),
+            alarms: Arc::clone(&alarms),
+            meters: Arc::default(),
+            lock,
+        };
         let ledger = Self::start(folder, keys, heads, clock, alarms, pen, head)?;
         if recovered.torn_bytes > 0 {
             let torn =
@@ -139,6 +148,7 @@ impl Ledger {
         head: Option<LedgerHead>,
     ) -> Result<Self, LedgerError> {
         let (to, commands) = channel();
+        let meters = Arc::clone(&pen.meters);
         thread::Builder::new()
             .name("ledger".to_owned())
             .spawn(move || pen.run(&commands))
@@ -148,10 +158,11 @@ impl Ledger {
             keys,
             clock,
             heads,
-            desk: Desk::open(to),
+            desk: Desk::open(to, Arc::clone(&meters)),
             intents: Semaphore::new(INTENTS_MAX),
             budget: Mutex::default(),
             alarms,
+            meters,
             published: tokio::sync::Mutex::new(head.map_or(0, |head| head.seq)),
         });
         tokio::spawn(tick(Arc::downgrade(&inner)));
@@ -263,6 +274,18 @@ impl Ledger {
     #[must_use]
     pub fn body_digest(&self) -> BodyDigest {
         self.inner.keys.body_digest()
+    }
+
+    /// How many entries and questions wait for the writing thread.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.inner.meters.queued()
+    }
+
+    /// How long the disk took to have what was written.
+    #[must_use]
+    pub fn sync_durations(&self) -> Durations {
+        self.inner.meters.syncs.read()
     }
 
     /// The folder.

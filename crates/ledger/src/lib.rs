@@ -35,6 +35,7 @@ mod error;
 pub mod facts;
 mod hash;
 mod ledger;
+mod meters;
 mod opening;
 mod pen;
 pub mod read;

@@ -5,6 +5,7 @@ use crate::{
     alarms::Alarms,
     chain::Link,
     disk::Disk,
+    meters::Meters,
     record::{Entry, Record},
     writer::Writer,
 };
@@ -14,7 +15,7 @@ use std::{
     fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Records of one write.
 const BATCH_MAX_RECORDS: usize = 512;
@@ -45,6 +46,7 @@ pub(crate) struct Pen<D> {
     pub(crate) writer: Writer<D>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) alarms: Arc<Mutex<Alarms>>,
+    pub(crate) meters: Arc<Meters>,
     /// Held as long as the thread writes.
     pub(crate) lock: File,
 }
@@ -57,8 +59,11 @@ impl<D: Disk> Pen<D> {
             queued.extend(bundle);
             while !queued.is_empty() {
                 queued.extend(commands.try_iter().flatten());
-                let batch = queued.drain(..queued.len().min(BATCH_MAX_RECORDS)).collect();
-                if let Some((reply, synced)) = self.carry_out(batch) {
+                let batch: Vec<_> = queued.drain(..queued.len().min(BATCH_MAX_RECORDS)).collect();
+                let count = batch.len();
+                let closed = self.carry_out(batch);
+                self.meters.are_done(count);
+                if let Some((reply, synced)) = closed {
                     // The lock goes before the answer, so that whoever waited can open again.
                     drop(self.lock);
                     let _ = reply.send(synced);
@@ -67,7 +72,7 @@ impl<D: Disk> Pen<D> {
             }
         }
         // The last handle went without `close`; what was queued is in the file.
-        let _ = self.writer.sync();
+        let _ = self.sync();
     }
 
     /// Carries commands out in their order, what is to be written together as one write. Answers whom to tell of the
@@ -79,11 +84,11 @@ impl<D: Disk> Pen<D> {
                 Command::Write(write) => writes.push(*write),
                 Command::Head(reply) => {
                     self.write(std::mem::take(&mut writes));
-                    let _ = reply.send(self.writer.sync());
+                    let _ = reply.send(self.sync());
                 }
                 Command::Close(reply) => {
                     self.write(writes);
-                    return Some((reply, self.writer.sync()));
+                    return Some((reply, self.sync()));
                 }
             }
         }
@@ -121,10 +126,21 @@ impl<D: Disk> Pen<D> {
         if durable.is_empty() {
             return;
         }
-        let synced = self.writer.sync();
+        let synced = self.sync();
         for (seq, reply) in durable {
             let _ = reply.send(synced.clone().map(|_| seq));
         }
+    }
+
+    /// Waits for the disk, where it has not everything yet, and notes for how long.
+    fn sync(&mut self) -> Result<Link, LedgerError> {
+        if !self.writer.is_ahead_of_disk() {
+            return self.writer.sync();
+        }
+        let began = Instant::now();
+        let synced = self.writer.sync();
+        self.meters.syncs.observe(began.elapsed());
+        synced
     }
 
     fn note_alarms(&self, records: &[Record]) {

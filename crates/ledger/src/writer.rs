@@ -86,11 +86,16 @@ impl<D: Disk> Writer<D> {
     /// Waits until all records are on the disk, and says which is the last.
     pub(crate) fn sync(&mut self) -> Result<Link, LedgerError> {
         self.mend()?;
-        if self.len != self.synced {
+        if self.is_ahead_of_disk() {
             self.tape.sync().map_err(|error| self.failed(Fault::Unsynced, &error))?;
             self.mark_synced();
         }
         Ok(self.link.clone())
+    }
+
+    /// Whether something was written that may be on no disk.
+    pub(crate) const fn is_ahead_of_disk(&self) -> bool {
+        self.len != self.synced
     }
 
     fn encode(

@@ -26,6 +26,8 @@ dto! {
     LiveCallView {
         /// Its id.
         call: CallId,
+        /// How it came in.
+        door: String,
         /// The agent's name; none where it is gone.
         agent: Option<Name>,
         /// The task.

@@ -63,6 +63,7 @@ impl Control {
             self.store.tasks(tenant).await?.into_iter().map(|task| (task.id, task.name)).collect();
         let calls = self.sight.live(tenant).into_iter().map(|call| LiveCallView {
             call: call.call,
+            door: call.door.as_str().to_owned(),
             agent: agents.get(&call.agent).cloned(),
             task: call.task,
             task_name: tasks.get(&call.task).cloned().flatten(),

@@ -5,7 +5,10 @@ use nightlatch_control::api::{LiveReport, Metrics};
 use nightlatch_domain::{
     clock::Timestamp,
     id::{CallId, TaskId, TenantId},
-    ports::{sight::LiveCall, store::ControlStore as _},
+    ports::{
+        sight::{Door, LiveCall},
+        store::ControlStore as _,
+    },
     tool::{Effect, OperationId},
 };
 use tokio::{
@@ -29,6 +32,7 @@ async fn what_runs_is_shown_by_name_and_to_its_tenant_alone() {
     let call = |tenant, number| LiveCall {
         call: CallId::new(Timestamp::from_millis(1), [number; 10]),
         tenant,
+        door: Door::Route,
         agent: agent.id,
         task,
         tool: "github".parse().unwrap(),
@@ -44,6 +48,7 @@ async fn what_runs_is_shown_by_name_and_to_its_tenant_alone() {
     let shown = &report.calls[0];
     assert_eq!(shown.call, call(world.tenant, 1).call);
     assert_eq!(shown.agent.as_ref().map(|name| name.as_str()), Some("laptop"));
+    assert_eq!(shown.door, "route");
     assert_eq!((shown.operation.as_str(), shown.phase.as_str(), shown.age_millis), ("repos.get", "hold", 7));
     assert_eq!((report.tools[0].calls, report.tools[0].refused), (3, 1));
     assert_eq!(report.limits.len(), 1, "a limit that nobody met is shown");

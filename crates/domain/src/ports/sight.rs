@@ -8,6 +8,32 @@ use crate::{
     tool::{Effect, Name, OperationId},
 };
 
+/// How a call comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// A base URL per tool.
+    Route,
+    /// A forward proxy.
+    Proxy,
+    /// The JSON API for calls that outlive their caller.
+    Call,
+}
+
+impl Door {
+    /// Every door.
+    pub const ALL: [Self; 3] = [Self::Route, Self::Proxy, Self::Call];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Proxy => "proxy",
+            Self::Call => "call",
+        }
+    }
+}
+
 /// A call that is under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveCall {
@@ -15,6 +41,8 @@ pub struct LiveCall {
     pub call: CallId,
     /// The tenant.
     pub tenant: TenantId,
+    /// How it came in.
+    pub door: Door,
     /// Who calls.
     pub agent: PrincipalId,
     /// For which task.

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use nightlatch_domain::{
     call::{CallPlace, CallState, Report},
     exchange::Exchange,
-    ports::{Boxed, store::CallRow},
+    ports::{Boxed, sight::Door, store::CallRow},
     problem::{Problem, ProblemKind},
     tool::Effect,
 };
@@ -133,7 +133,8 @@ fn entry(shared: &Shared, place: CallPlace, kept: &Kept) -> Result<Entry, Proble
     let asked = Asked::read(&kept.request, &shared.calls.limits)?;
     let headers = headers(shared, kept, &asked)?;
     let (addressed, body) = (Ok(asked.addressed), InBody::Whole(asked.body));
-    Ok(Entry { call: place.call, at: shared.corridor.clock.now(), addressed, headers, body, switching: None })
+    let (call, at, door) = (place.call, shared.corridor.clock.now(), Door::Call);
+    Ok(Entry { call, at, door, addressed, headers, body, switching: None })
 }
 
 fn headers(shared: &Shared, kept: &Kept, asked: &Asked) -> Result<HeaderMap, Problem> {

@@ -32,6 +32,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     companion::{CALLS_PATH, ENROL_PATH, REFUSALS_PATH, TRUST_PATH, WAKE_PATH},
     id::CallId,
+    ports::sight::Door,
     problem::{Problem, ProblemKind},
 };
 use serde::de::DeserializeOwned;
@@ -52,6 +53,16 @@ pub(super) enum Own {
     WakeChallenge,
     WakeSigned,
     Call(calls::Asks),
+}
+
+impl Own {
+    /// The door that it is, if it is one.
+    const fn door(self) -> Option<Door> {
+        match self {
+            Self::Call(_) => Some(Door::Call),
+            Self::Enrol | Self::Trust | Self::Refusals | Self::WakeChallenge | Self::WakeSigned => None,
+        }
+    }
 }
 
 /// Which of them a request is, if it is one.
@@ -84,7 +95,7 @@ pub(super) async fn answer(
             answer::name_call(answer.headers_mut(), call);
             answer
         }
-        Err(problem) => corridor::refuse(&shared.corridor, peer, call, problem, None).await,
+        Err(problem) => corridor::refuse(&shared.corridor, peer, (call, own.door()), problem, None).await,
     }
 }
 

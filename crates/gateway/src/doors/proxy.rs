@@ -47,6 +47,7 @@ use nightlatch_domain::{
     companion::PLAIN_HTTP_AUTHORITY,
     exchange::Target,
     id::CallId,
+    ports::sight::Door,
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::Destination;
@@ -142,7 +143,7 @@ pub(super) async fn within(
         Ok(target) => address(corridor, peer, to, (&head.headers, target), at),
         Err(problem) => Err(problem),
     };
-    let entry = Entry { call, at, addressed, headers: head.headers, body, switching };
+    let entry = Entry { call, at, door: Door::Proxy, addressed, headers: head.headers, body, switching };
     corridor::walk(corridor, peer, entry).await
 }
 
@@ -181,7 +182,7 @@ pub(super) async fn plain(
         // No tool has the host, so none lists an upgrade there.
         Ok((Reach::Open, to, _)) if switching.is_some() => {
             let problem = Problem::new(ProblemKind::NotSupported).at_field("upgrade");
-            return corridor::refuse(corridor, peer, call, problem, Some(&to)).await;
+            return corridor::refuse(corridor, peer, (call, Some(Door::Proxy)), problem, Some(&to)).await;
         }
         Ok((Reach::Open, to, target)) => {
             let headers = head.headers;
@@ -190,12 +191,12 @@ pub(super) async fn plain(
         }
         Err(problem) if problem.kind == ProblemKind::EgressDenied => {
             let to = authority::of_plain(&head).ok();
-            return corridor::refuse(corridor, peer, call, problem, to.as_ref()).await;
+            return corridor::refuse(corridor, peer, (call, Some(Door::Proxy)), problem, to.as_ref()).await;
         }
         Ok((Reach::Bound(_), to, target)) => address(corridor, peer, &to, (&head.headers, target), at),
         Err(problem) => Err(problem),
     };
-    let entry = Entry { call, at, addressed, headers: head.headers, body, switching };
+    let entry = Entry { call, at, door: Door::Proxy, addressed, headers: head.headers, body, switching };
     corridor::walk(corridor, peer, entry).await
 }
 

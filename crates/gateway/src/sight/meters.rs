@@ -1,24 +1,22 @@
-//! Meters: counts and durations as plain atomics, read by whoever shows them.
+//! Meters: counts as plain atomics, read by whoever shows them.
 
 use nightlatch_domain::{
-    ports::sight::Total,
+    ports::sight::{Door, Total},
     problem::ProblemKind,
     tool::{Effect, Name},
 };
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
 };
 
-/// The upper ends of the buckets, in microseconds: what the corridor takes, what a tool takes, what a human or a
-/// model takes.
-const BOUNDS_MICROS: [u64; 12] =
-    [50, 100, 250, 1_000, 5_000, 25_000, 100_000, 500_000, 2_500_000, 10_000_000, 60_000_000, 600_000_000];
 /// The classes of a tool's status, and a caller that did not stay.
 const ANSWERS: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "left"];
 const OUTCOMES: usize = ANSWERS.len() + ProblemKind::ALL.len();
 /// Each effect, and none: it was not known.
 const EFFECTS: usize = Effect::ALL.len() + 1;
+/// Each door, and none: it was refused before it was known which it is for.
+const DOORS: usize = Door::ALL.len() + 1;
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +38,11 @@ impl Outcome {
         }
     }
 
+    /// How it is called where it is shown.
+    pub(super) fn as_str(self) -> &'static str {
+        Self::word(self.place())
+    }
+
     fn word(place: usize) -> &'static str {
         let kind = || ProblemKind::ALL.get(place.checked_sub(ANSWERS.len())?).map(|kind| kind.slug());
         ANSWERS.get(place).copied().or_else(kind).unwrap_or_default()
@@ -51,6 +54,8 @@ impl Outcome {
 pub struct CallCount {
     /// The tool; none where it was not known.
     pub tool: Option<Name>,
+    /// The door; none where it was not known.
+    pub door: Option<Door>,
     /// The operation's effect; none where it was not known.
     pub effect: Option<Effect>,
     /// A class of status (`2xx`), `left`, or the kind of a refusal.
@@ -59,24 +64,31 @@ pub struct CallCount {
     pub count: u64,
 }
 
+/// Counts by effect and outcome.
+struct Counts([[AtomicU64; OUTCOMES]; EFFECTS]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))))
+    }
+}
+
 /// The counts of one tool.
+#[derive(Default)]
 pub(super) struct ToolMeters {
-    calls: [[AtomicU64; OUTCOMES]; EFFECTS],
+    /// Of each door, from its first call on: most tools are called by one.
+    doors: [OnceLock<Box<Counts>>; DOORS],
     sent: AtomicU64,
     received: AtomicU64,
 }
 
-impl Default for ToolMeters {
-    fn default() -> Self {
-        let zeros = || std::array::from_fn(|_| AtomicU64::new(0));
-        Self { calls: std::array::from_fn(|_| zeros()), sent: AtomicU64::new(0), received: AtomicU64::new(0) }
-    }
-}
-
 impl ToolMeters {
-    pub(super) fn count(&self, effect: Option<Effect>, outcome: Outcome) {
-        let place = effect.map_or(EFFECTS - 1, |effect| effect as usize);
-        if let Some(count) = self.calls.get(place).and_then(|row| row.get(outcome.place())) {
+    pub(super) fn count(&self, door: Option<Door>, effect: Option<Effect>, outcome: Outcome) {
+        let door = self.doors.get(door.map_or(DOORS - 1, |door| door as usize));
+        let counts = door.map(|counts| counts.get_or_init(Box::default));
+        let row =
+            counts.and_then(|counts| counts.0.get(effect.map_or(EFFECTS - 1, |effect| effect as usize)));
+        if let Some(count) = row.and_then(|row| row.get(outcome.place())) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -92,33 +104,40 @@ impl ToolMeters {
 
     /// Adds what is not zero to `all`, one count for each set of labels.
     pub(super) fn calls(&self, tool: Option<&Name>, all: &mut Vec<CallCount>) {
-        for (effect, row) in self.calls.iter().enumerate() {
-            for (place, count) in row.iter().enumerate() {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    let (effect, outcome) = (Effect::ALL.get(effect).copied(), Outcome::word(place));
-                    add(all, CallCount { tool: tool.cloned(), effect, outcome, count });
-                }
-            }
-        }
+        self.each(|door, effect, place, count| {
+            let (door, effect) = (Door::ALL.get(door).copied(), Effect::ALL.get(effect).copied());
+            add(all, CallCount { tool: tool.cloned(), door, effect, outcome: Outcome::word(place), count });
+        });
     }
 
     pub(super) fn total(&self) -> Total {
         let mut total = Total::default();
-        for row in &self.calls {
-            for (place, count) in row.iter().enumerate() {
-                let count = count.load(Ordering::Relaxed);
-                total.calls += count;
-                total.refused += if place < ANSWERS.len() { 0 } else { count };
+        self.each(|_, _, place, count| {
+            total.calls += count;
+            total.refused += if place < ANSWERS.len() { 0 } else { count };
+        });
+        total
+    }
+
+    /// Tells of every count that is not zero: the places of its door, its effect and its outcome.
+    fn each(&self, mut tell: impl FnMut(usize, usize, usize, u64)) {
+        for (door, counts) in self.doors.iter().enumerate() {
+            for (effect, row) in counts.get().iter().flat_map(|counts| &counts.0).enumerate() {
+                for (place, count) in row.iter().enumerate() {
+                    let count = count.load(Ordering::Relaxed);
+                    if count > 0 {
+                        tell(door, effect, place, count);
+                    }
+                }
             }
         }
-        total
     }
 }
 
 fn add(all: &mut Vec<CallCount>, own: CallCount) {
     let same = |other: &&mut CallCount| {
-        (&other.tool, other.effect, other.outcome) == (&own.tool, own.effect, own.outcome)
+        (&other.tool, other.door, other.effect, other.outcome)
+            == (&own.tool, own.door, own.effect, own.outcome)
     };
     match all.iter_mut().find(same) {
         Some(other) => other.count += own.count,
@@ -143,44 +162,5 @@ impl Totals {
 
     pub(super) fn read(&self) -> Total {
         Total { calls: self.calls.load(Ordering::Relaxed), refused: self.refused.load(Ordering::Relaxed) }
-    }
-}
-
-/// A distribution of durations.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Durations {
-    /// All of them together, in seconds.
-    pub sum_secs: f64,
-    /// How many.
-    pub count: u64,
-    /// The upper end of each bucket in seconds, the last without one, and how many fell in it and in no lower one.
-    pub buckets: Vec<(f64, u64)>,
-}
-
-/// Durations in buckets.
-#[derive(Default)]
-pub(super) struct Histogram {
-    buckets: [AtomicU64; BOUNDS_MICROS.len() + 1],
-    sum_micros: AtomicU64,
-}
-
-impl Histogram {
-    pub(super) fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let place = BOUNDS_MICROS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS_MICROS.len());
-        if let Some(bucket) = self.buckets.get(place) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of a process's life fit the 53 bits")]
-    pub(super) fn read(&self) -> Durations {
-        let secs = |micros: u64| micros as f64 / 1e6;
-        let ends = BOUNDS_MICROS.iter().map(|bound| secs(*bound)).chain([f64::MAX]);
-        let counts = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = ends.zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        Durations { sum_secs: secs(self.sum_micros.load(Ordering::Relaxed)), count, buckets }
     }
 }

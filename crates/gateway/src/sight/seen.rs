@@ -1,10 +1,10 @@
 //! Seen: one call, as it walks.
 
-use super::{AGENTS_MAX, Sight, TOOLS_MAX, ToolMeters, meters::Outcome};
+use super::{AGENTS_MAX, Followed, Sight, TOOLS_MAX, ToolMeters, What, meters::Outcome};
 use nightlatch_domain::{
     exchange::Exchange,
     id::{CallId, PrincipalId, TaskId, TenantId},
-    ports::sight::LiveCall,
+    ports::sight::{Door, LiveCall},
     problem::{Problem, ProblemKind},
     tool::{Effect, Name, OperationId},
 };
@@ -20,32 +20,50 @@ use tokio::time::Instant;
 /// The rooms, as far as time is spent in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Admit, resolve, decide.
+    /// Who is this agent.
+    Admit,
+    /// Which grant, tool and operation; a body that says so is read here.
+    Resolve,
+    /// May it.
     Decide,
     /// The brakes; a repeated body is read here.
     Brake,
     /// Waiting for a wake, a lease, a refresh.
     Hold,
-    /// Writing the intent.
+    /// Writing the intent, or the refusal.
     Record,
-    /// Attach, and the tool until its answer's head.
+    /// Opening the lease.
+    Attach,
+    /// The tool, until its answer's head.
     Forward,
-    /// The answer's body.
-    Answer,
+    /// The answer's body, on its way to the agent.
+    Scrub,
 }
 
 impl Phase {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Decide, Self::Brake, Self::Hold, Self::Record, Self::Forward, Self::Answer];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Admit,
+        Self::Resolve,
+        Self::Decide,
+        Self::Brake,
+        Self::Hold,
+        Self::Record,
+        Self::Attach,
+        Self::Forward,
+        Self::Scrub,
+    ];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Admit => "admit",
+            Self::Resolve => "resolve",
             Self::Decide => "decide",
             Self::Brake => "brake",
             Self::Hold => "hold",
             Self::Record => "record",
+            Self::Attach => "attach",
             Self::Forward => "forward",
-            Self::Answer => "answer",
+            Self::Scrub => "scrub",
         }
     }
 }
@@ -54,6 +72,7 @@ impl Phase {
 pub(super) struct Live {
     call: CallId,
     tenant: TenantId,
+    door: Door,
     agent: PrincipalId,
     task: TaskId,
     tool: Name,
@@ -68,11 +87,16 @@ impl Live {
         self.tenant
     }
 
+    pub(super) fn what(&self) -> What {
+        What { tool: self.tool.clone(), operation: self.operation.clone(), effect: self.effect }
+    }
+
     pub(super) fn shown(&self) -> LiveCall {
         let phase = Phase::ALL.get(usize::from(self.phase.load(Ordering::Relaxed)));
         LiveCall {
             call: self.call,
             tenant: self.tenant,
+            door: self.door,
             agent: self.agent,
             task: self.task,
             tool: self.tool.clone(),
@@ -88,17 +112,27 @@ impl Live {
 pub(crate) struct Seen {
     sight: Arc<Sight>,
     call: CallId,
+    door: Door,
     began: Instant,
     phase: Phase,
     entered: Instant,
     what: Option<(Arc<Live>, Option<Arc<ToolMeters>>)>,
+    followed: Option<Box<Followed>>,
     is_over: bool,
 }
 
 impl Seen {
-    pub(super) fn new(sight: Arc<Sight>, call: CallId) -> Self {
-        let began = Instant::now();
-        Self { sight, call, began, phase: Phase::Decide, entered: began, what: None, is_over: false }
+    pub(super) fn new(
+        sight: Arc<Sight>,
+        call: CallId,
+        door: Door,
+        mut followed: Option<Box<Followed>>,
+    ) -> Self {
+        let (began, phase) = (Instant::now(), Phase::Admit);
+        if let Some(followed) = &mut followed {
+            followed.entered(phase, Duration::ZERO);
+        }
+        Self { sight, call, door, began, phase, entered: began, what: None, followed, is_over: false }
     }
 
     /// It is known what the call is.
@@ -106,6 +140,7 @@ impl Seen {
         let live = Arc::new(Live {
             call: self.call,
             tenant: exchange.caller.tenant,
+            door: self.door,
             agent: exchange.caller.agent,
             task: exchange.caller.task,
             tool: exchange.tool.clone(),
@@ -124,6 +159,9 @@ impl Seen {
         let now = Instant::now();
         self.spent(now.duration_since(self.entered));
         (self.phase, self.entered) = (phase, now);
+        if let Some(followed) = &mut self.followed {
+            followed.entered(phase, now.duration_since(self.began));
+        }
         if let Some((live, _)) = &self.what {
             live.phase.store(phase as u8, Ordering::Relaxed);
         }
@@ -153,12 +191,21 @@ impl Seen {
         if std::mem::replace(&mut self.is_over, true) {
             return;
         }
-        self.spent(self.entered.elapsed());
-        let Some((live, meters)) = self.what.take() else {
-            return self.sight.others.count(None, outcome);
-        };
+        let now = Instant::now();
+        self.spent(now.duration_since(self.entered));
+        let (live, meters) = self.what.take().unzip();
+        self.count(live.as_deref(), meters.flatten().as_deref(), outcome);
+        if let (Some(mut followed), Some(follower)) = (self.followed.take(), &self.sight.follower) {
+            followed.over(live.as_deref(), outcome, now.duration_since(self.began));
+            follower.ended(followed);
+        }
+    }
+
+    fn count(&self, live: Option<&Live>, meters: Option<&ToolMeters>, outcome: Outcome) {
+        let meters = meters.unwrap_or(&self.sight.others);
+        meters.count(Some(self.door), live.map(|live| live.effect), outcome);
+        let Some(live) = live else { return };
         self.sight.lives().remove(&self.call);
-        meters.as_deref().unwrap_or(&self.sight.others).count(Some(live.effect), outcome);
         if let Some(totals) = self.sight.agents.at(&(live.tenant, live.agent), AGENTS_MAX) {
             totals.count(outcome);
         }

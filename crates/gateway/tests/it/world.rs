@@ -377,6 +377,7 @@ impl World {
                     limits,
                     budgets: Arc::new(store.clone()),
                     rules: twist.rules.clone(),
+                    follower: None,
                     names: Vec::new(),
                 }
             })

@@ -74,7 +74,8 @@ fn on(disk: &FakeDisk) -> Ledger {
     let clock: Arc<StoppedClock> = Arc::default();
     let lock = fs::File::open("/dev/null").unwrap();
     let writer = Writer::new(disk.clone(), disk.tape(1), beginning(), 1 << 20);
-    let pen = Pen { writer, clock: Arc::clone(&clock) as _, alarms: Arc::clone(&alarms), lock };
+    let (meters, timed) = (Arc::default(), Arc::clone(&clock) as _);
+    let pen = Pen { writer, clock: timed, alarms: Arc::clone(&alarms), meters, lock };
     let heads: Arc<dyn LedgerStore> = Arc::new(Heads::default());
     Ledger::start(Path::new("/nowhere"), keys(), heads, clock, alarms, pen, None).unwrap()
 }
@@ -96,6 +97,30 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 /// Whether a future is not done after everything that was ready has run.
 async fn is_pending(future: &mut (impl Future + Unpin)) -> bool {
     tokio::time::timeout(Duration::from_millis(20), future).await.is_err()
+}
+
+#[tokio::test]
+async fn what_waits_for_a_held_disk_is_counted_and_so_is_how_long_the_disk_took() {
+    let disk = FakeDisk::default();
+    let ledger = on(&disk);
+    disk.hold_syncs(true);
+    let first = tokio::spawn(ledger.intent(&exchange(1, Effect::Write), IntentFacts::default()));
+    eventually(|| disk.with(|plates| plates.syncs) == 1).await;
+    let others: Vec<_> = (2..5)
+        .map(|call| tokio::spawn(ledger.intent(&exchange(call, Effect::Write), IntentFacts::default())))
+        .collect();
+    eventually(|| ledger.queued() >= 4).await;
+    assert_eq!(ledger.sync_durations().count, 0, "the disk has not answered");
+    disk.hold_syncs(false);
+    for intent in others.into_iter().chain([first]) {
+        let _ = intent.await.unwrap().unwrap();
+    }
+    eventually(|| ledger.queued() == 0).await;
+    let counted = ledger.sync_durations().count;
+    assert!(
+        (2..=4).contains(&counted),
+        "{counted}: one for the first, and one for those that waited together"
+    );
 }
 
 #[tokio::test]

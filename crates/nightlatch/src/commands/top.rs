@@ -160,6 +160,7 @@ mod tests {
             at: Timestamp::from_millis(NOW.millis() + at),
             calls: vec![LiveCallView {
                 call: CallId::new(NOW, [1; 10]),
+                door: "route".into(),
                 agent: Some("laptop".parse().unwrap()),
                 task: TaskId::new(NOW, [1; 10]),
                 task_name: Some("triage".parse().unwrap()),

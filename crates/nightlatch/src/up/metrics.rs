@@ -5,13 +5,17 @@
 //! (`metrics.txt`): dashboards depend on them.
 
 use nightlatch_control::{Exposition, Standing};
-use nightlatch_domain::ports::{Boxed, sight::Sight as _};
+use nightlatch_domain::{
+    meters::Durations,
+    ports::{Boxed, sight::Sight as _},
+};
 use nightlatch_egress::Pool;
-use nightlatch_gateway::sight::{Durations, Sight};
+use nightlatch_gateway::sight::Sight;
 use nightlatch_keeper::{Watch, machine::Action};
+use nightlatch_ledger::Ledger;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet, text},
+    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
@@ -56,6 +60,8 @@ impl Watch for Refreshes {
 /// Where the numbers are.
 pub(super) struct Meters {
     pub(super) sight: Arc<Sight>,
+    pub(super) wakes_live: Box<dyn Fn() -> usize + Send + Sync>,
+    pub(super) ledger: Ledger,
     pub(super) pool: Pool,
     pub(super) refreshes: Arc<Refreshes>,
 }
@@ -95,6 +101,7 @@ impl Collector for Reading {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
         self.calls(&mut out)?;
         self.durations(&mut out)?;
+        self.ledger(&mut out)?;
         self.house(&mut out)
     }
 }
@@ -104,10 +111,12 @@ impl Reading {
         let sight = &self.meters.sight;
         let calls = sight.calls().into_iter().map(|call| {
             let tool = call.tool.map_or_else(String::new, |tool| tool.to_string());
+            let door = call.door.map_or("", |door| door.as_str()).to_owned();
             let effect = call.effect.map_or("", |effect| effect.as_str()).to_owned();
-            (vec![("tool", tool), ("effect", effect), ("outcome", call.outcome.to_owned())], call.count)
+            let outcome = call.outcome.to_owned();
+            (vec![("tool", tool), ("door", door), ("effect", effect), ("outcome", outcome)], call.count)
         });
-        counters(out, "calls", "Calls that ended, by tool, effect and outcome", None, calls)?;
+        counters(out, "calls", "Calls that ended, by tool, door, effect and outcome", None, calls)?;
         let bytes = sight.bytes().into_iter().flat_map(|(tool, sent, received)| {
             let labels =
                 |direction: &str| vec![("tool", tool.to_string()), ("direction", direction.to_owned())];
@@ -117,7 +126,8 @@ impl Reading {
         let met =
             sight.limits_met().into_iter().map(|(limit, times)| (vec![("limit", limit.to_owned())], times));
         counters(out, "limits_met", "Calls that a limit refused", None, met)?;
-        alone(out, "calls_live", "Calls under way", sight.live_count())
+        alone(out, "calls_live", "Calls under way", sight.live_count())?;
+        alone(out, "wakes_live", "Wakes under way", (self.meters.wakes_live)())
     }
 
     fn durations(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -125,12 +135,19 @@ impl Reading {
         let mut family =
             out.encode_descriptor("phase_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (phase, durations) in self.meters.sight.durations() {
-            let Durations { sum_secs, count, buckets } = durations;
             let labels = [("phase", phase)];
-            let mut one = family.encode_family(&labels)?;
-            one.encode_histogram::<NoLabelSet>(sum_secs, count, &buckets, None)?;
+            distribution(family.encode_family(&labels)?, &durations)?;
         }
         Ok(())
+    }
+
+    fn ledger(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let ledger = &self.meters.ledger;
+        alone(out, "ledger_queued", "Entries that wait for the thread that writes them", ledger.queued())?;
+        let help = "Time that the disk took to have what was written to the ledger";
+        let one =
+            out.encode_descriptor("ledger_sync_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        distribution(one, &ledger.sync_durations())
     }
 
     fn house(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -149,6 +166,11 @@ impl Reading {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         gauge(out, "build", "The program that runs", [(version, 1)])
     }
+}
+
+fn distribution(mut out: MetricEncoder<'_>, durations: &Durations) -> fmt::Result {
+    let Durations { sum_secs, count, buckets } = durations;
+    out.encode_histogram::<NoLabelSet>(*sum_secs, *count, buckets, None)
 }
 
 fn counters(

@@ -106,7 +106,13 @@ impl House {
             gateway((config.names, config.limits), pool.clone(), (&gateway_keys, call_key), &keeper, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
-        let meters = Meters { sight: gateway.sight(), pool, refreshes };
+        let meters = Meters {
+            sight: gateway.sight(),
+            wakes_live: Box::new(gateway.wakes_live()),
+            ledger: common.ledger.clone(),
+            pool,
+            refreshes,
+        };
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
         let control = control(
             &common,
@@ -242,6 +248,7 @@ fn gateway(
         limits,
         budgets: Arc::clone(&common.store) as _,
         rules,
+        follower: None,
         names,
     })
 }

@@ -36,12 +36,20 @@ async fn metrics_have_the_names_of_the_golden_file_and_count_what_happened() {
     let printed = install.run(&["metrics"]);
     let metrics = String::from_utf8(printed.stdout).expect("text");
     for line in [
-        "nightlatch_calls_total{tool=\"watched\",effect=\"read\",outcome=\"2xx\"} 1",
-        "nightlatch_calls_total{tool=\"watched\",effect=\"read\",outcome=\"policy-denied\"} 1",
+        "nightlatch_calls_total{tool=\"watched\",door=\"route\",effect=\"read\",outcome=\"2xx\"} 1",
+        "nightlatch_calls_total{tool=\"watched\",door=\"route\",effect=\"read\",outcome=\"policy-denied\"} 1",
         "nightlatch_connections{state=\"healthy\"} 1",
         "nightlatch_calls_live 0",
+        "nightlatch_wakes_live 1",
     ] {
         assert!(metrics.contains(&format!("{line}\n")), "{line} is missing in:\n{metrics}");
+    }
+    assert!(!metrics.contains("nightlatch_ledger_sync_duration_seconds_count 0\n"), "no sync is counted");
+    for room in ["admit", "resolve", "decide", "brake", "hold", "record", "attach", "forward", "scrub"] {
+        let counted = metrics.lines().find(|line| {
+            line.starts_with(&format!("nightlatch_phase_duration_seconds_count{{phase=\"{room}\"}} "))
+        });
+        assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{room}: {counted:?}");
     }
     for word in ["acme", "canary-query", "nlr_", "worker"] {
         assert!(!metrics.contains(word), "{word} of an agent is a label:\n{metrics}");

@@ -24,6 +24,7 @@ use hyper_util::rt::TokioIo;
 use nightlatch_domain::{
     exchange::Target,
     id::CallId,
+    ports::sight::Door,
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::{Destination, EgressError, Fault, SendBody, Stream};
@@ -94,7 +95,7 @@ impl NoWay {
         let mut told = self.told;
         if let Some(problem) = self.recorded {
             let kind = problem.kind;
-            let noted = corridor::note_refusal(corridor, peer, call, problem, to).await;
+            let noted = corridor::note_refusal(corridor, peer, (call, Some(Door::Proxy)), problem, to).await;
             // Else it could not be recorded, and that is told.
             if noted.kind != kind {
                 told = noted;

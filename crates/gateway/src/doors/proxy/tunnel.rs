@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use nightlatch_domain::{
     clock::random,
     id::CallId,
-    ports::Boxed,
+    ports::{Boxed, sight::Door},
     problem::{Problem, ProblemKind},
 };
 use nightlatch_egress::Destination;
@@ -239,7 +239,8 @@ impl Inside<'_> {
     async fn refuse(&self, problem: Problem) -> Problem {
         self.settle();
         let Some(call) = self.call() else { return problem };
-        corridor::note_refusal(&self.shared.corridor, self.peer, call, problem, self.to).await
+        let of = (call, Some(Door::Proxy));
+        corridor::note_refusal(&self.shared.corridor, self.peer, of, problem, self.to).await
     }
 
     fn settle(&self) {
