@@ -116,7 +116,9 @@ fn what_was_put_into_lower_case_is_held_like_what_was_not() {
     // Its upper case letters stand in the secret only, their lower case ones nowhere.
     let secret = "Q7LT-0MWV3XC-R9BN";
     let lower = secret.to_lowercase();
-    for form in [Form::Wide(true), Form::Wide(false), Form::Percent(false, false), Form::Json(false), Form::Hex(true)] {
+    for form in
+        [Form::Wide(true), Form::Wide(false), Form::Percent(false, false), Form::Json(false), Form::Hex(true)]
+    {
         let text = [&b" "[..], &form.of(lower.as_bytes()), b" "].concat();
         let whole = through(&held(secret), &[&text]);
         assert!(!form.survives(&lower, &whole), "{form:?}");
