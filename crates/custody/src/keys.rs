@@ -7,3 +7,4 @@ mod file;
 pub mod gateway;
 pub mod interception;
 pub mod keeper;
+pub mod webhooks;

@@ -10,6 +10,7 @@
 //! | [`keys::keeper`] | the keeper | wrap and open at rest, vouch for rows, open the intake, seal leases |
 //! | [`keys::gateway`] | the gateway | TLS identity, the ledger's signing key and keyed hash |
 //! | [`keys::calls`] | the gateway | seal and open durable calls at rest; no credential is among them |
+//! | [`keys::webhooks`] | the gateway | signs what a webhook is told |
 //! | [`keys::interception`] | the gateway | one name-constrained authority a tool, for its proxy door |
 //! | [`replica`] | the gateway's `attach` | an ephemeral key of one wake; opens its leases |
 //! | [`signature`] | keeper, gateway | whether an agent's key signed a text |
@@ -42,6 +43,7 @@ pub use keys::{
     gateway::{GatewayKeys, TlsIdentity},
     interception::{Authority, Interception},
     keeper::KeeperKeys,
+    webhooks::WebhookKey,
 };
 pub use replica::{ReplicaKey, Rewrapped};
 pub use secret::Secret;

@@ -17,8 +17,10 @@
 //!
 //! There is no clock, no store and no socket in here: what happened is a [`Report`], what follows is a [`Next`].
 
+mod delivery;
 mod mandate;
 
+pub use delivery::{Delivery, DeliveryState, Heard};
 pub use mandate::{MANDATE_MAX, Mandate, SignedMandate};
 
 use crate::{

@@ -171,6 +171,9 @@ problems! {
     /// A mandate that the keeper does not act on.
     MandateRejected = "mandate-rejected", 403, Policy, false, "the mandate is not accepted",
         "Do not retry with this mandate. It must be signed by the key of this connection over this very call, end within a day, and it is good once.";
+    /// The webhook that a durable call names is none of the operator's.
+    WebhookUnknown = "webhook-unknown", 422, Caller, false, "no webhook has this name",
+        "Do not retry as it is, and do not try other names or addresses: webhooks are the operator's, in nightlatch.toml. Nothing was accepted; leave `webhook` out and ask for the call's end by GET.";
     /// Something of ours failed.
     Internal = "internal", 500, Us, false, "something failed inside Nightlatch",
         "Do not retry. A human must look at the log of Nightlatch.";

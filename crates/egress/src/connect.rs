@@ -60,7 +60,8 @@ enum Carries {
 impl Carries {
     const fn of(asker: Asker) -> Self {
         match asker {
-            Asker::Keeper | Asker::Tool => Self::Credential,
+            // A message carries none, but goes where the operator says, as a tool's call does.
+            Asker::Keeper | Asker::Tool | Asker::Webhook => Self::Credential,
             Asker::Agent(..) => Self::Nothing,
         }
     }

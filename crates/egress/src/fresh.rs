@@ -1,4 +1,5 @@
-//! One fresh HTTP/1.1 connection for one request: what the keeper presents a refresh token over.
+//! One fresh HTTP/1.1 connection for one request: what the keeper presents a refresh token over, and what a webhook is
+//! told over.
 //!
 //! The keeper must know whether a byte of its request may have left, because a refresh token that was
 //! presented once must not be presented again. So there is no pool, no retry and no redirect here, and
@@ -109,7 +110,28 @@ impl Connector {
         to: &Destination,
         deadline: Boot,
     ) -> Result<FreshConnection, EgressError> {
-        let connected = self.connect_for(Asker::Keeper, to, Alpn::Http1, deadline).await?;
+        self.fresh_for(Asker::Keeper, to, deadline).await
+    }
+
+    /// The same for a message to a webhook, which takes no place of the keeper's.
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn fresh_to_webhook(
+        &self,
+        to: &Destination,
+        deadline: Boot,
+    ) -> Result<FreshConnection, EgressError> {
+        self.fresh_for(Asker::Webhook, to, deadline).await
+    }
+
+    async fn fresh_for(
+        &self,
+        asker: Asker,
+        to: &Destination,
+        deadline: Boot,
+    ) -> Result<FreshConnection, EgressError> {
+        let connected = self.connect_for(asker, to, Alpn::Http1, deadline).await?;
         let failed =
             |reason: &str| EgressError::Tls { host: to.host().to_owned(), reason: reason.to_owned() };
         if connected.protocol != Protocol::Http1 {

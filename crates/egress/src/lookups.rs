@@ -5,9 +5,9 @@
 //! thread of its own, never on the runtime's, behind which the keeper's disk would wait; and its place is given
 //! back by that thread once the lookup has really ended.
 //!
-//! Places are divided thrice, and again within: what an agent chooses to ask for takes nothing from tools, what
-//! tools are asked for takes nothing from the keeper, and no agent, tool's host or provider's host takes all
-//! places of its kind.
+//! Places are divided by kind, and again within: what an agent chooses to ask for takes nothing from tools, what
+//! tools are asked for takes nothing from the keeper, what webhooks are told takes nothing from either, and no agent
+//! or host takes all places of its kind.
 
 use crate::{error::EgressError, resolve::Resolve};
 use nightlatch_domain::id::{PrincipalId, TenantId};
@@ -34,6 +34,8 @@ pub(crate) enum Asker {
     Keeper,
     /// A call, for a tool's host.
     Tool,
+    /// A message, for a webhook's host.
+    Webhook,
     /// An agent, for a host of its own choice.
     Agent(TenantId, PrincipalId),
 }
@@ -45,6 +47,8 @@ pub(crate) struct LookupLimits {
     pub(crate) keeper: (usize, usize),
     /// For calls to tools, and for one host.
     pub(crate) tools: (usize, usize),
+    /// For messages to webhooks, and for one host: each has four messages under way.
+    pub(crate) webhooks: (usize, usize),
     /// For all agents, and for one.
     pub(crate) agents: (usize, usize),
     /// How long a place is waited for: a resolver that works gives one in milliseconds.
@@ -53,7 +57,13 @@ pub(crate) struct LookupLimits {
 
 impl Default for LookupLimits {
     fn default() -> Self {
-        Self { keeper: (32, 8), tools: (64, 16), agents: (64, 8), place_within: Duration::from_secs(5) }
+        Self {
+            keeper: (32, 8),
+            tools: (64, 16),
+            webhooks: (16, 4),
+            agents: (64, 8),
+            place_within: Duration::from_secs(5),
+        }
     }
 }
 
@@ -62,6 +72,7 @@ pub(crate) struct Lookups {
     resolver: Arc<dyn Resolve>,
     keeper: Lane<String>,
     tools: Lane<String>,
+    webhooks: Lane<String>,
     agents: Lane<(TenantId, PrincipalId)>,
     place_within: Duration,
 }
@@ -79,9 +90,10 @@ type Place = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 impl Lookups {
     pub(crate) fn new(resolver: Arc<dyn Resolve>, limits: LookupLimits) -> Self {
-        let LookupLimits { keeper, tools, agents, place_within } = limits;
-        let (keeper, tools, agents) = (Lane::new(keeper), Lane::new(tools), Lane::new(agents));
-        Self { resolver, keeper, tools, agents, place_within }
+        let LookupLimits { keeper, tools, webhooks, agents, place_within } = limits;
+        let (keeper, tools) = (Lane::new(keeper), Lane::new(tools));
+        let (webhooks, agents) = (Lane::new(webhooks), Lane::new(agents));
+        Self { resolver, keeper, tools, webhooks, agents, place_within }
     }
 
     /// The addresses of a host.
@@ -105,6 +117,7 @@ impl Lookups {
         match asker {
             Asker::Keeper => self.keeper.place(host.to_owned()).await,
             Asker::Tool => self.tools.place(host.to_owned()).await,
+            Asker::Webhook => self.webhooks.place(host.to_owned()).await,
             Asker::Agent(tenant, agent) => self.agents.place((tenant, agent)).await,
         }
     }

@@ -16,20 +16,23 @@
 mod asked;
 mod attempt;
 mod ending;
+mod hooks;
 mod limits;
 mod recover;
 mod vault;
 mod worker;
 
-pub(crate) use asked::Asked;
+pub(crate) use asked::{Asked, webhook_unknown};
 pub(crate) use ending::{Ending, ToolAnswer};
+pub use hooks::Webhook;
+pub(crate) use hooks::{Hooks, tell};
 pub use limits::CallLimits;
 pub(crate) use vault::{Kept, Settled, Signed};
 pub(crate) use worker::work;
 
 use nightlatch_custody::{CallKey, signature};
 use nightlatch_domain::{
-    call::{CallPlace, CallState, Mandate, Progress, Terms, Turn},
+    call::{CallPlace, CallState, Delivery, Mandate, Progress, Terms, Turn},
     clock::{Clock, Timestamp},
     exchange::Caller,
     id::{CallId, InstallationId, TaskId, TenantId},
@@ -58,6 +61,8 @@ pub(crate) struct Calls {
     /// Whose keeper a mandate is for.
     installation: InstallationId,
     pub(crate) limits: CallLimits,
+    /// Who may be told of an end.
+    pub(crate) hooks: Hooks,
     /// Those that are not final, by age.
     open: Mutex<BTreeMap<CallId, Open>>,
     /// Something may be due.
@@ -101,11 +106,12 @@ impl Calls {
         clock: Arc<dyn Clock>,
         installation: InstallationId,
         limits: CallLimits,
+        hooks: Hooks,
     ) -> Self {
         let (open, stirred, settled) = (Mutex::default(), Notify::new(), Notify::new());
         let (ready, closing) = (watch::channel(false).0, watch::channel(false).0);
         let vault = Vault::new(key);
-        Self { store, vault, clock, installation, limits, open, stirred, settled, ready, closing }
+        Self { store, vault, clock, installation, limits, hooks, open, stirred, settled, ready, closing }
     }
 
     /// The call of a task by its key, if it has one.
@@ -215,6 +221,7 @@ impl Calls {
             ended_at: None,
             mandate: None,
             result: None,
+            delivery: settled.webhook.clone().map(|hook| Delivery::waiting(hook, settled.accepted_at)),
         };
         // It is in the queue before it is in the store, and held back: whoever is shown its row can follow it.
         self.queue(place, settled, 0, true);
@@ -291,9 +298,13 @@ impl Calls {
         }
     }
 
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     /// What is to be done now. Each is taken once, until it is let go.
     fn due(&self, now: Timestamp, may_act: impl Fn(&Caller) -> bool) -> Vec<(CallPlace, Errand)> {
-        if *self.closing.borrow() {
+        if self.is_closing() {
             return Vec::new();
         }
         let mut open = self.open();

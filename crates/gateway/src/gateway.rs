@@ -8,7 +8,7 @@ mod tunnels;
 
 use crate::{
     brakes::{Brakes, Rule},
-    calls::{self, Calls},
+    calls::{self, Calls, Hooks, Webhook},
     corridor::Corridor,
     directory::Directory,
     doors::local::Names,
@@ -82,6 +82,8 @@ pub struct Parts {
     pub key_sha256: String,
     /// Where durable calls are kept, and the key that they lie under.
     pub calls: (Arc<dyn CallStore>, CallKey),
+    /// Who may be told of the ends of durable calls, each by a name of its own.
+    pub webhooks: Vec<Webhook>,
     /// Whose keeper it asks: what mandates are for.
     pub installation: InstallationId,
     /// The bounds.
@@ -101,7 +103,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     limits: Limits,
     names: Vec<String>,
-    background: [AbortHandle; 3],
+    background: [AbortHandle; 4],
 }
 
 /// What every connection needs.
@@ -123,7 +125,8 @@ impl Gateway {
         let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, .. } = parts;
         let (interception, key_sha256) = (parts.interception, parts.key_sha256);
         let (limits, names, (kept, call_key)) = (parts.limits, parts.names, parts.calls);
-        let calls = Calls::new(kept, call_key, Arc::clone(&clock), parts.installation, limits.calls);
+        let hooks = Hooks::new(parts.webhooks);
+        let calls = Calls::new(kept, call_key, Arc::clone(&clock), parts.installation, limits.calls, hooks);
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
             keeper,
@@ -165,7 +168,8 @@ impl Gateway {
         let shared = Shared { corridor, calls, entropy, enrolling, waking, places, standing, key_sha256 };
         let shared = Arc::new(shared);
         let works = tokio::spawn(calls::work(Arc::clone(&shared)));
-        let background = [follows.abort_handle(), watches.abort_handle(), works.abort_handle()];
+        let tells = tokio::spawn(calls::tell(Arc::clone(&shared)));
+        let background = [follows, watches, works, tells].map(|task| task.abort_handle());
         Self { shared, limits, names, background }
     }
 

@@ -52,7 +52,7 @@ pub mod sight;
 pub mod tls;
 mod wakes;
 
-pub use calls::CallLimits;
+pub use calls::{CallLimits, Webhook};
 pub use directory::Directory;
 pub use error::GatewayError;
 pub use gateway::{Gateway, Parts};

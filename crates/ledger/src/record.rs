@@ -322,6 +322,10 @@ words! {
         LeaseRefused = "lease-refused",
         /// A call went on without its agent, by the agent's signed word for it.
         MandateUsed = "mandate-used",
+        /// A webhook took the end of a call.
+        WebhookDelivered = "webhook-delivered",
+        /// A webhook did not take the end of a call, and is not told any more.
+        WebhookGivenUp = "webhook-given-up",
         /// A human was added.
         HumanAdded = "human-added",
         /// An agent was added.
@@ -378,6 +382,7 @@ impl EventName {
             Self::LedgerRecovered
                 | Self::ReferenceMisused
                 | Self::LeaseRefused
+                | Self::WebhookGivenUp
                 | Self::RefreshLatched
                 | Self::RefreshUncertain
                 | Self::ChainQuarantined
@@ -389,7 +394,10 @@ impl EventName {
     /// whoever asks next. What goes with no credential waits no longer than a read does.
     #[must_use]
     pub const fn waits_for_disk(self) -> bool {
-        !matches!(self, Self::ReferenceMisused | Self::EgressOpened | Self::TokenAnswered)
+        !matches!(
+            self,
+            Self::ReferenceMisused | Self::EgressOpened | Self::TokenAnswered | Self::WebhookDelivered
+        )
     }
 
     /// Whether an agent can cause it as often as it likes and a number says enough: then it has a budget, one

@@ -144,6 +144,9 @@ Examples:
 
 `[metrics] listen = \"127.0.0.1:9464\"` in nightlatch.toml answers the same at http://127.0.0.1:9464/metrics.")]
     Metrics,
+    /// What the receivers of webhooks must know
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// What became of one call, and why
     #[command(
         after_help = "Examples:\n  nightlatch why call_01K…\n\nThe id stands in each answer of the gateway as `nightlatch-call`."
@@ -152,6 +155,23 @@ Examples:
         /// The call's id
         #[arg(value_name = "CALL_ID")]
         call: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhookCommand {
+    /// Show the secret with which a receiver checks that a message is from here
+    #[command(after_help = "\
+Examples:
+  nightlatch webhook secret ci
+
+Webhooks stand in nightlatch.toml: `[[webhook]]` with `name` and `url`. A durable call that names
+one (`\"webhook\":\"ci\"`) has its end told there, signed as Standard Webhooks says. Who has the
+secret can sign too: to make a new one, stop Nightlatch, remove keys/gateway/webhook-NAME.key and
+start it.")]
+    Secret {
+        /// The webhook's name
+        name: Name,
     },
 }
 

@@ -18,6 +18,7 @@ mod tasks;
 mod tools;
 mod top;
 mod trust;
+mod webhooks;
 
 use crate::{
     adapters::SystemClock,
@@ -81,6 +82,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Health => health::run(&seat).await,
         Command::Top { once } => top::run(&seat, once).await,
         Command::Metrics => top::metrics(&seat).await,
+        Command::Webhook(command) => webhooks::run(&seat, command),
         Command::Why { call } => ledger::why(&seat, &call).await,
     }
 }

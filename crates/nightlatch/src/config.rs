@@ -4,6 +4,7 @@
 //! most often a known one that was mistyped, and a listener that was meant must not be left out in silence.
 
 mod limit;
+mod webhook;
 
 use nightlatch_egress::{Allow, EgressConfig, Map};
 use nightlatch_gateway::brakes::Rule;
@@ -19,19 +20,21 @@ use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
+pub(crate) use webhook::Webhook;
 
 /// The file's name in the data folder.
 pub(crate) const FILE: &str = "nightlatch.toml";
 
 /// Tables and the keys that they know; the root's name is empty.
-const KEYS: [(&str, &[&str]); 8] = [
-    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics"]),
+const KEYS: [(&str, &[&str]); 9] = [
+    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics", "webhook"]),
     ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
     ("map", &["host", "to", "root", "open"]),
     ("allow", &["host", "address", "open"]),
     ("metrics", &["listen"]),
+    ("webhook", &["name", "url"]),
     ("limit", &["of", "name", "per_second", "burst", "at_once"]),
 ];
 
@@ -60,6 +63,10 @@ const FIRST: &str = "\
 # host = \"gitlab.internal\"
 # address = \"10.1.0.0/16\"
 # open = true                     # also for programs that go there by themselves, under `--egress open`; so for [[map]]
+#
+# [[webhook]]                     # who may be told of the end of a durable call; agents name it, and say no address
+# name = \"ci\"
+# url = \"https://hooks.example.com/nightlatch\"  # its secret: `nightlatch webhook secret ci`
 #
 # [[limit]]                       # of calls, each agent's; also of = \"task\", \"connection\" or \"tool\"
 # of = \"agent\"
@@ -117,6 +124,8 @@ pub(crate) struct Config {
     pub(crate) metrics: Option<SocketAddr>,
     /// How often tools may be called, and by whom.
     pub(crate) limits: Vec<Rule>,
+    /// Who may be told of the ends of durable calls.
+    pub(crate) webhooks: Vec<Webhook>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -129,6 +138,7 @@ struct Raw {
     map: Vec<RawMap>,
     allow: Vec<RawAllow>,
     limit: Vec<Spanned<limit::Raw>>,
+    webhook: Vec<Spanned<webhook::Raw>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -215,6 +225,7 @@ impl Config {
                 maps: raw.map.iter().map(|map| map.read(folder)).collect::<Result<_, _>>()?,
                 allows: raw.allow.iter().map(RawAllow::read).collect::<Result<_, _>>()?,
             },
+            webhooks: webhook::read_all(text, &raw.webhook)?,
             limits: raw.limit.iter().map(|limit| limit::read(text, limit)).collect::<Result<_, _>>()?,
         })
     }
@@ -347,7 +358,7 @@ mod tests {
             FIRST.lines().skip(2).map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
         let shown = shown.replace(" root = \"example-ca.pem\"", "");
         let config = parse(&shown).unwrap();
-        assert_eq!((config.egress.maps.len(), config.egress.allows.len()), (1, 1));
+        assert_eq!((config.egress.maps.len(), config.egress.allows.len(), config.webhooks.len()), (1, 1, 1));
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn lookups() -> (Arc<Stuck>, Arc<Lookups>) {
     let limits = LookupLimits {
         keeper: (3, 2),
         tools: (3, 2),
+        webhooks: (3, 2),
         agents: (3, 2),
         place_within: Duration::from_millis(50),
     };
@@ -75,17 +76,29 @@ async fn an_agent_whose_lookups_do_not_end_leaves_places_to_others_although_it_h
     assert!(lookups.resolve(agent(2), "quick.example").await.is_ok());
     begin(&lookups, &stuck, agent(2), 1).await;
     assert!(is_full(&lookups, agent(3), "quick.example").await, "a fourth place for all");
-    for asker in [Asker::Tool, Asker::Keeper] {
+    for asker in [Asker::Tool, Asker::Keeper, Asker::Webhook] {
         assert!(lookups.resolve(asker, "quick.example").await.is_ok(), "{asker:?}");
     }
 }
 
 #[tokio::test]
 async fn a_host_that_is_not_found_holds_up_no_other_host_of_tools_or_keeper() {
-    for asker in [Asker::Tool, Asker::Keeper] {
+    for asker in [Asker::Tool, Asker::Keeper, Asker::Webhook] {
         let (stuck, lookups) = lookups();
         begin(&lookups, &stuck, asker, 2).await;
         assert!(is_full(&lookups, asker, "slow.example").await, "{asker:?}");
+        assert!(lookups.resolve(asker, "quick.example").await.is_ok(), "{asker:?}");
+    }
+}
+
+#[tokio::test]
+async fn webhooks_whose_lookups_do_not_end_leave_places_to_tools_and_keeper() {
+    let (stuck, lookups) = lookups();
+    begin(&lookups, &stuck, Asker::Webhook, 2).await;
+    for asker in [Asker::Tool, Asker::Keeper] {
+        // One host has two places of a kind: a shared kind would have none left for it.
+        let begun = begin(&lookups, &stuck, asker, 2);
+        assert!(timeout(Duration::from_secs(10), begun).await.is_ok(), "{asker:?}");
         assert!(lookups.resolve(asker, "quick.example").await.is_ok(), "{asker:?}");
     }
 }

@@ -9,6 +9,7 @@
 //! | `body` | `{"text": "…"}` or `{"base64": "…"}` |
 //! | `reference` | the reference of the grant; it is put where the host accepts one. Or it stands in `headers` |
 //! | `deadline_secs` | until when the call must have been begun, from now on |
+//! | `webhook` | the webhook that is told of its end, by the operator's name for it; never an address |
 //!
 //! A key that is unknown or stands twice is refused. The request's hash is that of the very bytes that came: they are
 //! what is stored, and everything that leaves is made from them again, by this reader. Whoever repeats a call repeats
@@ -49,6 +50,8 @@ pub(crate) struct Asked {
     pub(crate) reference: Option<String>,
     /// How long it may wait to be begun.
     pub(crate) patience: Duration,
+    /// Who is told of its end. Whether there is one of that name, the door asks.
+    pub(crate) webhook: Option<Name>,
     /// SHA-256 of the bytes that it was read from, hexadecimal.
     pub(crate) sha256: String,
 }
@@ -61,9 +64,6 @@ impl Asked {
     /// carried.
     pub(crate) fn read(bytes: &[u8], limits: &CallLimits) -> Result<Self, Problem> {
         let wire: Wire = serde_json::from_slice(bytes).map_err(|_| bad("body"))?;
-        if wire.webhook.is_some() {
-            return Err(Problem::new(ProblemKind::NotSupported).at_field("webhook"));
-        }
         if wire.route.as_deref() == Some("") || wire.path.contains('?') {
             return Err(bad(if wire.path.contains('?') { "path" } else { "route" }));
         }
@@ -79,6 +79,7 @@ impl Asked {
             body: wire.body.map(WireBody::bytes).transpose()?.unwrap_or_default(),
             reference: wire.reference,
             patience: patience(wire.deadline_secs, limits)?,
+            webhook: wire.webhook.map(|name| name.parse().map_err(|_| webhook_unknown())).transpose()?,
             sha256: sha256_hex(bytes),
         })
     }
@@ -86,6 +87,11 @@ impl Asked {
 
 fn bad(field: &str) -> Problem {
     Problem::new(ProblemKind::BadRequest).at_field(field)
+}
+
+/// What no webhook is called. The text is not repeated: an address may hold a secret.
+pub(crate) fn webhook_unknown() -> Problem {
+    Problem::new(ProblemKind::WebhookUnknown).at_field("webhook")
 }
 
 fn patience(secs: Option<u64>, limits: &CallLimits) -> Result<Duration, Problem> {
@@ -106,8 +112,7 @@ struct Wire {
     body: Option<WireBody>,
     reference: Option<String>,
     deadline_secs: Option<u64>,
-    /// Nothing is delivered yet; whoever counts on it is told.
-    webhook: Option<serde::de::IgnoredAny>,
+    webhook: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -225,10 +230,18 @@ mod tests {
             let text = with("").replace("/x", path);
             assert!(read(&text).err().unwrap().starts_with("bad-request"), "{path}");
         }
-        assert_eq!(
-            read(&with(r#","webhook":{"url":"https://a"}"#)).err().as_deref(),
-            Some("not-supported webhook")
-        );
+        // Where a message goes is never an agent's word, in whatever form.
+        for (webhook, refused) in [
+            (r#"{"url":"https://a"}"#, "bad-request body"),
+            (r#""https://a.example/x""#, "webhook-unknown webhook"),
+            (r#""//a.example""#, "webhook-unknown webhook"),
+            (r#"["ci"]"#, "bad-request body"),
+        ] {
+            let said = read(&with(&format!(r#","webhook":{webhook}"#))).err();
+            assert_eq!(said.as_deref(), Some(refused), "{webhook}");
+        }
+        let named = read(&with(r#","webhook":"ci""#)).unwrap().webhook;
+        assert_eq!(named.unwrap().as_str(), "ci");
         assert_eq!(read(&with("").replace("GET", "TRACE")).err().as_deref(), Some("not-supported method"));
         assert_eq!(
             read(&format!("{} {{}}", with(""))).err().as_deref(),

@@ -85,7 +85,7 @@ async fn perhaps_sent(shared: &Shared, calls: BTreeSet<CallId>) -> BTreeSet<Call
     }
 }
 
-async fn read<T, F>(ask: impl Fn() -> F) -> T
+pub(super) async fn read<T, F>(ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, StoreError>>,
 {
@@ -93,7 +93,7 @@ where
         match ask().await {
             Ok(found) => return found,
             Err(error) => {
-                tracing::warn!(%error, "the calls that were left cannot be read; it is tried again")
+                tracing::warn!(%error, "calls that are kept cannot be read; it is tried again")
             }
         }
         sleep(AGAIN).await;

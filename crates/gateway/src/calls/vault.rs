@@ -15,6 +15,7 @@ use nightlatch_domain::{
     ports::store::CallRow,
     problem::{Problem, ProblemKind},
     sealed::{CallContext, CallPart, Wrapped},
+    tool::Name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,9 @@ pub(crate) struct Settled {
     pub(crate) accepted_at: Timestamp,
     /// After this nothing is begun.
     pub(crate) deadline: Timestamp,
+    /// The webhook that is told of its end.
+    #[serde(default)]
+    pub(crate) webhook: Option<Name>,
 }
 
 impl Settled {

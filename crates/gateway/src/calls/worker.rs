@@ -11,7 +11,11 @@ use nightlatch_domain::{
     ports::store::StoreError,
     problem::{Problem, ProblemKind},
 };
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{task::JoinSet, time::sleep};
 
 /// How often pauses and deadlines are looked at.
@@ -110,8 +114,10 @@ async fn conclude(calls: &Calls, place: CallPlace, tried: Tried) {
 
 /// Ends a call, durably, before anybody is told.
 pub(super) async fn end(calls: &Calls, place: CallPlace, ending: &Ending) {
+    let webhook = OnceLock::new();
     kept(|| async {
         let Some(row) = calls.store.call(place).await? else { return Ok(false) };
+        row.delivery.iter().for_each(|delivery| drop(webhook.set(delivery.hook.clone())));
         let Ok(sealed) = calls.vault.seal_ending(place, &row.request_sha256, ending) else {
             // No entropy, for a moment; nothing else can fail here.
             return Err(StoreError::Unavailable);
@@ -122,10 +128,13 @@ pub(super) async fn end(calls: &Calls, place: CallPlace, ending: &Ending) {
     if let Some(open) = calls.open().remove(&place.call) {
         open.told.send_replace(ending.state());
     }
+    if let Some(webhook) = webhook.get() {
+        calls.hooks.stir(webhook);
+    }
 }
 
 /// What happened is kept, however long the store is out of reach.
-async fn kept<F>(write: impl Fn() -> F)
+pub(super) async fn kept<F>(write: impl Fn() -> F)
 where
     F: Future<Output = Result<bool, StoreError>>,
 {

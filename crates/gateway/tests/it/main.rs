@@ -46,5 +46,6 @@ mod unbound;
 mod upstream;
 mod wakes;
 mod walks;
+mod webhooks;
 mod websocket;
 mod world;

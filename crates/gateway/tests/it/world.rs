@@ -10,7 +10,7 @@ use crate::{
     upstream::Upstream,
 };
 use nightlatch_catalog::{builtin::Catalogue, profile::Profile};
-use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, entropy::SystemEntropy};
+use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, WebhookKey, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp, random},
     connection::{Connection, Source},
@@ -23,7 +23,7 @@ use nightlatch_domain::{
     tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Connector, EgressConfig, Map, Pool, PoolLimits, Resolve};
-use nightlatch_gateway::{Directory, Gateway, Limits, Parts, brakes::Rule, tls::server_config};
+use nightlatch_gateway::{Directory, Gateway, Limits, Parts, Webhook, brakes::Rule, tls::server_config};
 use nightlatch_ledger::{
     Ledger, LedgerKeys,
     read::Filter,
@@ -213,6 +213,8 @@ pub(crate) struct Twist {
     pub(crate) plainly: Option<SocketAddr>,
     /// What answers at [`LOGIN`] in place of `evil`: where, and under which root.
     pub(crate) login: Option<(SocketAddr, String)>,
+    /// The webhooks that the operator has, by name and address.
+    pub(crate) webhooks: Vec<(&'static str, String)>,
 }
 
 pub(crate) struct World {
@@ -234,6 +236,14 @@ pub(crate) struct World {
     tls: Arc<rustls::ServerConfig>,
     serving: JoinHandle<()>,
     rebuild: Rebuild,
+}
+
+/// A webhook as the operator configures it.
+fn webhook(keys: &std::path::Path, (name, url): &(&str, String)) -> Webhook {
+    let (name, url): (_, http::Uri) = (name.parse().unwrap(), url.parse().unwrap());
+    let key = WebhookKey::load_or_create(keys, &name, &SystemEntropy::new()).unwrap();
+    let path = url.path_and_query().unwrap().to_string();
+    Webhook { name, to: nightlatch_egress::Destination::of_url(&url).unwrap(), path, key }
 }
 
 /// Whose keeper a world's is.
@@ -373,6 +383,7 @@ impl World {
                     interception: gateway_keys.interception().clone(),
                     key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
                     calls: (Arc::new(store.clone()), call_key),
+                    webhooks: twist.webhooks.iter().map(|one| webhook(&keys, one)).collect(),
                     installation: installation(),
                     limits,
                     budgets: Arc::new(store.clone()),

@@ -9,11 +9,16 @@ use super::{
     metrics::{Exposed, Meters, Refreshes},
     operator,
 };
-use crate::{adapters::SystemClock, config::Config, error::Failure, place::Place};
+use crate::{
+    adapters::SystemClock,
+    config::{Config, Webhook},
+    error::Failure,
+    place::Place,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nightlatch_catalog::builtin::Catalogue;
 use nightlatch_control::{Control, Facts, Settled};
-use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, TlsIdentity, entropy::SystemEntropy};
+use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, TlsIdentity, WebhookKey, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
     ports::{
@@ -86,6 +91,7 @@ impl House {
         let fresh_allowed = !store.holds_calls().await.map_err(start)?;
         let call_key = CallKey::load_or_create(&place.path("keys"), fresh_allowed, Arc::clone(&entropy));
         let call_key = call_key.map_err(start)?;
+        let webhooks = webhooks(place, config.webhooks, &*entropy)?;
         let ledger = ledger(place, &gateway_keys, &store, &clock).await?;
         let connector = Arc::new(Connector::new(config.egress, Arc::new(SystemResolver), Arc::clone(&clock)));
         let catalogue = Arc::new(catalogue);
@@ -102,8 +108,13 @@ impl House {
         )
         .await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
-        let gateway =
-            gateway((config.names, config.limits), pool.clone(), (&gateway_keys, call_key), &keeper, &common);
+        let gateway = gateway(
+            (config.names, config.limits, webhooks),
+            pool.clone(),
+            (&gateway_keys, call_key),
+            &keeper,
+            &common,
+        );
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
         let meters = Meters {
@@ -179,6 +190,19 @@ fn keys(place: &Place, entropy: &Arc<dyn Entropy>) -> Result<(KeeperKeys, Gatewa
     Ok((keeper, gateway))
 }
 
+/// The webhooks, each with its key.
+fn webhooks(
+    place: &Place,
+    all: Vec<Webhook>,
+    entropy: &dyn Entropy,
+) -> Result<Vec<nightlatch_gateway::Webhook>, Failure> {
+    let with_key = |Webhook { name, to, path }| {
+        let key = WebhookKey::load_or_create(&place.path("keys"), &name, entropy).map_err(start)?;
+        Ok(nightlatch_gateway::Webhook { name, to, path, key })
+    };
+    all.into_iter().map(with_key).collect()
+}
+
 async fn ledger(
     place: &Place,
     keys: &GatewayKeys,
@@ -223,7 +247,7 @@ fn machine() -> String {
 }
 
 fn gateway(
-    (names, rules): (Vec<String>, Vec<Rule>),
+    (names, rules, webhooks): (Vec<String>, Vec<Rule>, Vec<nightlatch_gateway::Webhook>),
     pool: Pool,
     (keys, call_key): (&GatewayKeys, CallKey),
     keeper: &Keeper,
@@ -244,6 +268,7 @@ fn gateway(
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
         calls: (Arc::clone(&common.store) as _, call_key),
+        webhooks,
         installation: keeper.installation(),
         limits,
         budgets: Arc::clone(&common.store) as _,

@@ -55,6 +55,8 @@ const COMMANDS: &[&str] = &[
     "health",
     "top",
     "metrics",
+    "webhook",
+    "webhook secret",
     "why",
 ];
 

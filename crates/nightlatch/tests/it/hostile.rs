@@ -57,6 +57,7 @@ const COMMANDS: &[&str] = &[
     "ledger show 1",
     "ledger verify",
     "health",
+    "webhook secret ci",
     "why call_01ARZ3NDEKTSV4RRFFQ69G5FAV",
     // Last, since they would spoil what comes after them.
     "task complete mine",
@@ -103,6 +104,7 @@ const WORTH_REFUSING: &[&str] = &[
     "command agent enrol laptop",
     "command grant add --task mine canary:write",
     "command ledger tail",
+    "command webhook secret ci",
     "command stop",
 ];
 

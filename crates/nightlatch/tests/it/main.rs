@@ -31,5 +31,6 @@ mod unchanged;
 mod users;
 mod walls;
 mod watching;
+mod webhooks;
 mod websockets;
 mod world;

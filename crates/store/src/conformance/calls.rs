@@ -5,7 +5,7 @@ use super::{
     world::{NOW, World, later},
 };
 use nightlatch_domain::{
-    call::{CallPlace, CallState},
+    call::{CallPlace, CallState, Delivery, DeliveryState, Heard},
     clock::Timestamp,
     id::{CallId, TaskId, TenantId},
     ports::store::{Accepted, CallRoom, CallRow},
@@ -31,7 +31,16 @@ fn row(world: &World, task: TaskId, key: &str) -> CallRow {
         request: sealed("request"),
         mandate: None,
         result: None,
+        delivery: None,
     }
+}
+
+/// One of which the webhook `name` is to be told.
+async fn kept_for(world: &World, task: TaskId, key: &str, name: &str) -> CallRow {
+    let delivery = Some(Delivery::waiting(name.parse().unwrap(), NOW));
+    let call = CallRow { delivery, ..row(world, task, key) };
+    assert_eq!(world.calls.accept_call(call.clone(), ROOMY).await, Ok(Accepted::New));
+    call
 }
 
 async fn kept(world: &World, task: TaskId, key: &str) -> CallRow {
@@ -191,6 +200,55 @@ pub async fn what_is_open_is_found_and_never_forgotten(place: &dyn Place) {
     assert!(world.calls.call(young).await.unwrap().is_some());
     assert_eq!(world.calls.forget_calls(Timestamp::from_millis(i64::MAX)).await, Ok(1));
     assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
+}
+
+/// Nobody is told of what is not final; a call waits to be told until somebody says otherwise, once.
+pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let (first, second) = (kept_for(&world, task, "a", "ci").await, kept_for(&world, task, "b", "ci").await);
+    let other = kept_for(&world, task, "c", "other").await;
+    let hook = |name: &str| name.parse().unwrap();
+    let waiting = first.delivery.clone().unwrap();
+    assert!(!world.calls.tell_call(first.place, 0, waiting.after(Heard::Taken, later(1))).await.unwrap());
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), [], "neither has ended");
+    assert_eq!(world.calls.untold_hooks().await.unwrap(), []);
+    for call in [&first, &second, &other] {
+        assert!(world.calls.end_call(call.place, CallState::Done, sealed("result"), later(1)).await.unwrap());
+    }
+    // The first fails and has to wait: the second comes before it.
+    let failed = waiting.after(Heard::Failed { retry_after: None }, later(1));
+    assert!(world.calls.tell_call(first.place, 0, failed.clone()).await.unwrap());
+    assert!(!world.calls.tell_call(first.place, 0, failed.clone()).await.unwrap(), "by an older count");
+    let world = world.reopened(place);
+    let untold = [(second.place, NOW), (first.place, failed.at)];
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), untold);
+    assert_eq!(world.calls.untold_calls(hook("ci"), 1).await.unwrap(), untold[..1]);
+    assert_eq!(world.calls.untold_hooks().await.unwrap(), [hook("ci"), hook("other")]);
+    let elsewhere = Delivery { hook: hook("other"), ..failed.after(Heard::Taken, later(2)) };
+    assert!(!world.calls.tell_call(first.place, 1, elsewhere).await.unwrap(), "another webhook's");
+    let taken = failed.after(Heard::Taken, later(2));
+    let stranger = CallPlace { tenant: world.id(TenantId::new), ..first.place };
+    assert!(!world.calls.tell_call(stranger, 1, taken.clone()).await.unwrap(), "another tenant's");
+    assert!(world.calls.tell_call(first.place, 1, taken.clone()).await.unwrap());
+    assert_eq!(now(&world, first.place).await.delivery, Some(taken.clone()));
+    let again = taken.after(Heard::Failed { retry_after: None }, later(3));
+    assert!(!world.calls.tell_call(first.place, 2, again).await.unwrap(), "it is settled");
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), untold[..1]);
+}
+
+/// Whoever is told of an end finds the call: it is kept until then, and as long again.
+pub async fn what_is_still_to_be_told_is_not_forgotten(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let call = kept_for(&world, task, "a", "ci").await;
+    assert!(world.calls.end_call(call.place, CallState::Refused, sealed("no"), later(1)).await.unwrap());
+    assert_eq!(world.calls.forget_calls(later(1000)).await, Ok(0));
+    let taken = call.delivery.clone().unwrap().after(Heard::Taken, later(90));
+    assert_eq!(taken.state, DeliveryState::Delivered);
+    assert!(world.calls.tell_call(call.place, 0, taken).await.unwrap());
+    assert_eq!(world.calls.forget_calls(later(90)).await, Ok(0), "it was told only then");
+    assert_eq!(world.calls.forget_calls(later(91)).await, Ok(1));
 }
 
 /// Tenant and task are part of the key: with another's, nothing is read and nothing is written.

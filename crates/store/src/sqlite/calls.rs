@@ -5,11 +5,12 @@ use super::{
     record::{self, Doc, Record, Word, millis, number},
 };
 use nightlatch_domain::{
-    call::{CallPlace, CallState},
+    call::{CallPlace, CallState, Delivery, DeliveryState},
     clock::Timestamp,
     id::{TaskId, TenantId},
     ports::store::{Accepted, CallRoom, CallRow, CallStore, StoreError, Stored},
     sealed::Wrapped,
+    tool::Name,
 };
 use rusqlite::{Connection as Database, params};
 
@@ -106,9 +107,43 @@ impl CallStore for SqliteStore {
         })
     }
 
+    fn untold_calls(&self, hook: Name, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT tenant_id, task_id, call_id, hook_at FROM call
+                 WHERE hook = ?1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
+                   AND state NOT IN ('queued', 'attempting') ORDER BY hook_at, call_id LIMIT ?2";
+            record::all(at, "call", sql, params![Word(&hook), limit], |row| {
+                Ok((place(row)?, row.time("hook_at")?))
+            })
+        })
+    }
+
+    fn untold_hooks(&self) -> Stored<'_, Vec<Name>> {
+        self.engine.read(|at| {
+            let sql = "SELECT DISTINCT hook FROM call
+                 WHERE hook_state = 'waiting' AND ended_at IS NOT NULL
+                   AND state NOT IN ('queued', 'attempting') ORDER BY hook";
+            record::all(at, "call", sql, [], |row| row.word("hook"))
+        })
+    }
+
+    fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET hook_state = ?6, hook_tries = ?7, hook_at = ?8
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND hook = ?4 AND hook_tries = ?5
+               AND hook_state = 'waiting' AND state NOT IN ('queued', 'attempting')";
+        self.engine.write(move |at| {
+            let Delivery { hook, state, tries: done, at: when } = after;
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            let (hook, state) = (Word(&hook), Word(&state));
+            let values = params![tenant, task, call, hook, tries, state, done, when.millis()];
+            Ok(record::write(at, "call", sql, values)? == 1)
+        })
+    }
+
     fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64> {
         let sql = "DELETE FROM call WHERE rowid IN
-             (SELECT rowid FROM call WHERE ended_at < ?1 AND state NOT IN ('queued', 'attempting') LIMIT ?2)";
+             (SELECT rowid FROM call WHERE ended_at < ?1 AND state NOT IN ('queued', 'attempting')
+                 AND (hook_state IS NULL OR hook_state != 'waiting' AND hook_at < ?1) LIMIT ?2)";
         self.engine.write(move |at| {
             let forgotten =
                 record::write(at, "call", sql, params![ended_before.millis(), FORGOTTEN_AT_ONCE])?;
@@ -142,12 +177,13 @@ fn has_room(at: &Database, call: &CallRow, room: CallRoom) -> Result<bool, Store
 fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
     let sealed = [Some(&call.request), call.mandate.as_ref(), call.result.as_ref()];
     let bytes: u64 = sealed.into_iter().flatten().map(size).sum();
+    let told = call.delivery.as_ref();
     record::write(
         at,
         "call",
         "INSERT INTO call (tenant_id, task_id, call_id, key_sha256, request_sha256, state, attempts, not_before,
-             accepted_at, ended_at, bytes, request, mandate, result)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             accepted_at, ended_at, bytes, request, mandate, result, hook, hook_state, hook_tries, hook_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         params![
             Word(&call.place.tenant),
             Word(&call.place.task),
@@ -162,7 +198,11 @@ fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
             number(bytes),
             Doc(&call.request),
             call.mandate.as_ref().map(Doc),
-            call.result.as_ref().map(Doc)
+            call.result.as_ref().map(Doc),
+            told.map(|told| Word(&told.hook)),
+            told.map(|told| Word(&told.state)),
+            told.map_or(0, |told| told.tries),
+            told.map_or(0, |told| told.at.millis())
         ],
     )?;
     Ok(())
@@ -190,5 +230,12 @@ fn row(row: &Record<'_>) -> Result<CallRow, StoreError> {
         request: row.doc("request")?,
         mandate: row.doc_or_none("mandate")?,
         result: row.doc_or_none("result")?,
+        delivery: delivery(row)?,
     })
+}
+
+fn delivery(row: &Record<'_>) -> Result<Option<Delivery>, StoreError> {
+    let named: Option<(Name, DeliveryState)> = row.word_or_none("hook")?.zip(row.word_or_none("hook_state")?);
+    let Some((hook, state)) = named else { return Ok(None) };
+    Ok(Some(Delivery { hook, state, tries: row.count_of_32_bits("hook_tries")?, at: row.time("hook_at")? }))
 }

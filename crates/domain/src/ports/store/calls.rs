@@ -6,10 +6,11 @@
 
 use super::Stored;
 use crate::{
-    call::{CallPlace, CallState},
+    call::{CallPlace, CallState, Delivery},
     clock::Timestamp,
     id::{TaskId, TenantId},
     sealed::Wrapped,
+    tool::Name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub struct CallRow {
     pub mandate: Option<Wrapped>,
     /// The final answer.
     pub result: Option<Wrapped>,
+    /// How far a webhook was told of the end, where one is to be.
+    pub delivery: Option<Delivery>,
 }
 
 /// How much room there is for durable calls.
@@ -87,6 +90,15 @@ pub trait CallStore: Send + Sync {
         result: Wrapped,
         at: Timestamp,
     ) -> Stored<'_, bool>;
-    /// Forgets calls that came to their end before then. What is not final is never forgotten.
+    /// The calls of which this webhook is still to be told the end, and when, the first to be tried first, at most
+    /// `limit`. A call that is not final is none of them.
+    fn untold_calls(&self, hook: Name, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
+    /// The webhooks that are still to be told of something.
+    fn untold_hooks(&self) -> Stored<'_, Vec<Name>>;
+    /// Keeps what follows from a try to tell, of a final call that waited and was told `tries` times so far; `false`,
+    /// and nothing written, where it is not that.
+    fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool>;
+    /// Forgets calls that came to their end before then, and of which nobody waits to be told, nor was told since.
+    /// What is not final is never forgotten.
     fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64>;
 }

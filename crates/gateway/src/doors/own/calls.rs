@@ -23,7 +23,7 @@ mod shown;
 use super::{done, read};
 use crate::{
     answer::{self, OutBody},
-    calls::{Asked, Settled, Signed, same_request},
+    calls::{Asked, Settled, Signed, same_request, webhook_unknown},
     corridor::{self, Admitted, place_reference},
     gateway::Shared,
     peer::Peer,
@@ -143,6 +143,9 @@ async fn accept(
     admitted: Admitted,
     (asked, request, key_sha256): (&Asked, &Bytes, String),
 ) -> Result<Result<CallPlace, Response<OutBody>>, Problem> {
+    if asked.webhook.as_ref().is_some_and(|name| !shared.calls.hooks.has(name)) {
+        return Err(webhook_unknown());
+    }
     let (caller, mut headers) = (admitted.caller, asked.headers.clone());
     if let Some(reference) = &asked.reference {
         let tables = shared.corridor.directory.view()?;
@@ -163,6 +166,7 @@ async fn accept(
         repeatable: exchange.matched.effect == Effect::Read,
         accepted_at: at,
         deadline: at.plus(asked.patience),
+        webhook: asked.webhook.clone(),
     };
     let (shared, request, sha256) = (Arc::clone(shared), request.clone(), asked.sha256.clone());
     // Carried through, also where whoever asked goes away meanwhile: a call that is kept is in the queue.

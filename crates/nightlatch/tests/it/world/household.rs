@@ -86,7 +86,7 @@ impl Household {
         let map = given.replace(root, self.path("home/data/root.pem").to_str().expect("a path"));
         let [gateway, redirect] = [free_port(), free_port()];
         format!(
-            "{map}\n[gateway]\nlisten = \"127.0.0.1:{gateway}\"\n\n[redirect]\nlisten = \"127.0.0.1:{redirect}\"\n"
+            "{map}\n[[webhook]]\nname = \"ci\"\nurl = \"https://ci.canary.test/\"\n\n[gateway]\nlisten = \"127.0.0.1:{gateway}\"\n\n[redirect]\nlisten = \"127.0.0.1:{redirect}\"\n"
         )
     }
 

@@ -8,11 +8,12 @@ use crate::{
 };
 use http::{Response, StatusCode};
 use nightlatch_domain::{
-    call::{CallPlace, CallState, Mandate},
+    call::{CallPlace, CallState, Delivery, DeliveryState, Mandate},
     clock::Timestamp,
     id::{CallId, ConnectionId, GrantId, InstallationId, TaskId, TenantId},
     ports::store::CallRow,
     problem::{Problem, ProblemBody},
+    tool::Name,
 };
 use serde::Serialize;
 
@@ -39,6 +40,22 @@ pub(super) struct Shown {
     /// Why it was not carried out, or is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemBody>,
+    /// Whether the webhook that was named has heard of its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook: Option<ShownDelivery>,
+}
+
+#[derive(Serialize)]
+struct ShownDelivery {
+    name: Name,
+    state: DeliveryState,
+    tries: u32,
+}
+
+impl ShownDelivery {
+    fn of((name, delivery): (&Name, &Delivery)) -> Self {
+        Self { name: name.clone(), state: delivery.state, tries: delivery.tries }
+    }
 }
 
 #[derive(Serialize)]
@@ -103,6 +120,7 @@ impl Shown {
             // What is over needs none.
             mandate: ending.is_none().then_some(mandate),
             problem: problem.as_ref().map(Problem::body),
+            webhook: settled.webhook.as_ref().zip(row.delivery.as_ref()).map(ShownDelivery::of),
             result: ending.and_then(|ending| match ending {
                 Ending::Done(answer) => Some(ShownAnswer::of(answer)),
                 Ending::Refused(_) | Ending::OutcomeUnknown(_) => None,

@@ -1,0 +1,214 @@
+//! Webhooks: who is told of the end of a call, and that it happens.
+//!
+//! Where a message goes is the operator's word, and an agent only names it: an address of its own choice would be a way
+//! out. What is told is thin ([`message`]): the receiver that wants the answer asks for it with an agent's key.
+//! A message leaves at least once. It waits in the call's own row from the moment that the call was accepted, so there is
+//! none between an end and its telling that a crash could take; each try is counted there, and the rule of tries is
+//! [`Delivery`]. Each webhook has a worker and four places of its own, and calls wait for none of them.
+
+mod message;
+mod send;
+
+use super::worker::kept;
+use crate::{calls::Calls, gateway::Shared};
+use nightlatch_custody::WebhookKey;
+use nightlatch_domain::{
+    call::{CallPlace, Delivery, DeliveryState, Heard},
+    clock::Timestamp,
+    id::CallId,
+    ports::store::CallRow,
+    tool::Name,
+};
+use nightlatch_egress::Destination;
+use nightlatch_ledger::{
+    facts::{EventFacts, HostName},
+    record::EventName,
+};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet, time::sleep};
+
+/// Messages of one webhook under way at once: one that is slow holds up its own.
+const AT_ONCE: usize = 4;
+/// Rows that are looked at together: those under way stand first among them, and as many more are there.
+const LOOKED_AT: u32 = 8;
+/// How often it is looked whether a pause is over.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A webhook, as the operator configured it.
+pub struct Webhook {
+    /// What agents call it.
+    pub name: Name,
+    /// Where it is.
+    pub to: Destination,
+    /// Path and query there.
+    pub path: String,
+    /// What signs the messages to it.
+    pub key: WebhookKey,
+}
+
+/// The webhooks of this gateway.
+pub(crate) struct Hooks(BTreeMap<Name, Arc<Hook>>);
+
+pub(super) struct Hook {
+    webhook: Webhook,
+    /// Something may be to be told.
+    stirred: Notify,
+}
+
+impl Hooks {
+    pub(crate) fn new(all: Vec<Webhook>) -> Self {
+        let hook =
+            |webhook: Webhook| (webhook.name.clone(), Arc::new(Hook { webhook, stirred: Notify::new() }));
+        Self(all.into_iter().map(hook).collect())
+    }
+
+    /// Whether the operator has one of this name.
+    pub(crate) fn has(&self, name: &Name) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The end of a call was kept of which it is to be told.
+    pub(super) fn stir(&self, name: &Name) {
+        if let Some(hook) = self.0.get(name) {
+            hook.stirred.notify_one();
+        }
+    }
+}
+
+/// Tells for as long as it is polled.
+pub(crate) async fn tell(shared: Arc<Shared>) {
+    let mut workers = JoinSet::new();
+    for hook in shared.calls.hooks.0.values() {
+        workers.spawn(tell_one(Arc::clone(&shared), Arc::clone(hook)));
+    }
+    give_up_strangers(&shared).await;
+    while workers.join_next().await.is_some() {}
+}
+
+/// What waits for a webhook that the operator has no more is told to nobody, and that is said.
+async fn give_up_strangers(shared: &Shared) {
+    let calls = &shared.calls;
+    let names = again(|| calls.store.untold_hooks()).await;
+    for name in names.into_iter().filter(|name| !calls.hooks.has(name)) {
+        loop {
+            let untold = again(|| calls.store.untold_calls(name.clone(), LOOKED_AT)).await;
+            if untold.is_empty() {
+                break;
+            }
+            for (place, _) in untold {
+                let row = again(|| calls.store.call(place)).await;
+                if let Some((row, delivery)) = row.and_then(untold_row) {
+                    settle(shared, None, (&row, &delivery), (Heard::Never, "webhook-removed")).await;
+                }
+            }
+        }
+    }
+}
+
+/// The worker of one webhook.
+async fn tell_one(shared: Arc<Shared>, hook: Arc<Hook>) {
+    let calls = &shared.calls;
+    let (mut errands, mut under_way) = (JoinSet::new(), HashSet::new());
+    loop {
+        let untold = again(|| calls.store.untold_calls(hook.webhook.name.clone(), LOOKED_AT)).await;
+        let mut due_at = None;
+        for (place, at) in untold {
+            if errands.len() >= AT_ONCE || calls.is_closing() {
+                break;
+            }
+            if at > calls.clock.now() {
+                due_at.get_or_insert(at);
+                continue;
+            }
+            if under_way.insert(place.call) {
+                let (shared, hook) = (Arc::clone(&shared), Arc::clone(&hook));
+                errands.spawn(async move { tell_of(&shared, &hook, place).await });
+            }
+        }
+        tokio::select! {
+            () = hook.stirred.notified() => {}
+            Some(told) = errands.join_next() => {
+                // An errand that panicked has told nothing: it is looked at anew.
+                match told {
+                    Ok(call) => drop(under_way.remove(&call)),
+                    Err(_) => under_way.clear(),
+                }
+            }
+            () = is_due(calls, due_at) => {}
+        }
+    }
+}
+
+/// Waits for that time; for ever where there is none.
+async fn is_due(calls: &Calls, due_at: Option<Timestamp>) {
+    let Some(due_at) = due_at else { return std::future::pending().await };
+    while calls.clock.now() < due_at {
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Tells of one call, once.
+async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
+    let row = again(|| shared.calls.store.call(place)).await;
+    if let Some((row, delivery)) = row.and_then(untold_row) {
+        let heard = match message::of(shared, &row, &hook.webhook.name) {
+            Some(body) => send::send(shared, &hook.webhook, place.call, body).await,
+            None => (Heard::Never, "row-unreadable"),
+        };
+        settle(shared, Some(hook), (&row, &delivery), heard).await;
+    }
+    place.call
+}
+
+fn untold_row(row: CallRow) -> Option<(CallRow, Delivery)> {
+    let delivery = row.delivery.clone()?;
+    (row.state.is_final() && delivery.state == DeliveryState::Waiting).then_some((row, delivery))
+}
+
+/// Keeps what follows from a try. What is over is in the ledger first: at worst it is there twice.
+async fn settle(
+    shared: &Shared,
+    hook: Option<&Hook>,
+    (row, delivery): (&CallRow, &Delivery),
+    (heard, reason): (Heard, &'static str),
+) {
+    let calls = &shared.calls;
+    let after = delivery.after(heard, calls.clock.now());
+    let event = match after.state {
+        DeliveryState::Waiting => None,
+        DeliveryState::Delivered => Some((EventName::WebhookDelivered, None)),
+        DeliveryState::GivenUp => Some((EventName::WebhookGivenUp, Some(reason))),
+    };
+    if !matches!(heard, Heard::Taken) {
+        tracing::warn!(webhook = %delivery.hook, call = %row.place.call, reason, "a webhook did not take a message");
+    }
+    if let Some((event, reason)) = event {
+        let facts = EventFacts {
+            tenant: Some(row.place.tenant),
+            call: Some(row.place.call),
+            agent: calls.kept(row).ok().map(|kept| kept.settled.caller.agent),
+            task: Some(row.place.task),
+            host: hook.and_then(|hook| HostName::new(hook.webhook.to.host())),
+            scheme: hook.map(|hook| hook.webhook.to.scheme()),
+            port: hook.map(|hook| hook.webhook.to.port()),
+            reason,
+            ..EventFacts::new(event)
+        };
+        if let Err(error) = shared.corridor.ledger.event(facts).await {
+            tracing::warn!(%error, "what became of a message to a webhook could not be recorded");
+        }
+    }
+    kept(|| calls.store.tell_call(row.place, delivery.tries, after.clone())).await;
+}
+
+/// Asks the store until it answers.
+async fn again<T, F>(ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, nightlatch_domain::ports::store::StoreError>>,
+{
+    super::recover::read(ask).await
+}
