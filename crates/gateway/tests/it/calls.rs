@@ -332,6 +332,30 @@ async fn after_a_crash_a_queued_call_waits_for_its_agent_and_goes_on() {
 }
 
 #[tokio::test]
+async fn a_durable_call_begins_no_wake() {
+    let mut world = World::new().await;
+    world.keeper.knobs.lock().unwrap().refuse.insert("lease", KeeperRefusal::Unavailable);
+    let body = asked(&world.alice, "POST", "/things");
+    let answer = post(&world, &world.alice, "k", "respond-async", &body).await;
+    world.eventually("it is tried", || async { world.keeper.count("lease") > 0 }).await;
+    world.crash(async |world| world.keeper.knobs.lock().unwrap().refuse.clear()).await;
+    let wakes = world.keeper.count("wake");
+    // Nothing is in its way but that nobody is on the line: the worker sees it with each of the other agent's calls.
+    for number in 0..5 {
+        world.clock.forward(Duration::from_secs(2));
+        let theirs = asked(&world.mallory, "GET", "/theirs");
+        let theirs = post(&world, &world.mallory, &format!("k{number}"), "wait=30", &theirs).await;
+        assert_eq!(theirs.status, 200, "{theirs:?}");
+    }
+    assert_eq!(world.keeper.count("wake"), wakes + 1, "the other agent's own");
+    let lines: Vec<String> = world.tool.take().iter().map(|seen| seen.line().to_owned()).collect();
+    assert_eq!(lines, ["GET /theirs HTTP/1.1"; 5]);
+    // Whoever asks after it wakes its task.
+    assert_eq!(ended(&world, &world.alice, &location(&answer)).await["state"], "done");
+    assert_eq!((world.keeper.count("wake"), world.tool.take().len()), (wakes + 2, 1));
+}
+
+#[tokio::test]
 async fn a_row_that_was_put_back_or_edited_sends_nothing() {
     let mut world = World::new().await;
     let body = asked(&world.alice, "POST", "/things");
