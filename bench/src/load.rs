@@ -6,6 +6,7 @@
 //! {"freshen": {"target"}}                           → {"anew"}: asks once over each, anew where the other side closed
 //! {"closed": {"target", "millis"}}                  → {"requests", "failed", "bytes"}
 //! {"paced": {"target", "rate", "millis"}}           → {"requests", "failed", "p50_us", "p99_us"}
+//! {"mixed": {"paces": [{"target", "rate"}], "millis"}} → by target, as `paced` says it
 //! {"hold": {"target", "connections"}}               → {"held"}: connections that ask nothing
 //! {"drop": {"target"}}                              → {}
 //! ```
@@ -19,7 +20,7 @@ use crate::{
     Fault, runtime,
     target::{Caller, Duplex, Target},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     collections::HashMap,
     io::BufRead as _,
@@ -83,6 +84,7 @@ impl Load {
                 let (rate, span) = (number("rate")?, Duration::from_millis(number("millis")?));
                 Ok(self.asked(name)?.paced(rate, span).await?.shown())
             }
+            "mixed" => self.mixed(facts, Duration::from_millis(number("millis")?)).await,
             "hold" => self.asked(name)?.hold(number("connections")?.try_into()?).await,
             other => Err(format!("`{other}` is no command").into()),
         }
@@ -90,6 +92,27 @@ impl Load {
 
     fn asked(&mut self, name: &str) -> Result<&mut Asked, Fault> {
         self.0.get_mut(name).ok_or_else(|| format!("`{name}` is not open").into())
+    }
+
+    /// Several targets at a time, each at its own pace.
+    async fn mixed(&mut self, facts: &Value, span: Duration) -> Result<Value, Fault> {
+        let mut running = JoinSet::new();
+        for pace in facts.get("paces").and_then(Value::as_array).into_iter().flatten() {
+            let name = pace.get("target").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let rate = pace.get("rate").and_then(Value::as_u64).ok_or("`rate` is missing")?;
+            let mut asked = self.0.remove(&name).ok_or_else(|| format!("`{name}` is not open"))?;
+            running.spawn(async move {
+                let tally = asked.paced(rate, span).await;
+                (name, asked, tally)
+            });
+        }
+        let mut all = Map::new();
+        while let Some(ended) = running.join_next().await {
+            let (name, asked, tally) = ended?;
+            all.insert(name.clone(), tally?.shown());
+            self.0.insert(name, asked);
+        }
+        Ok(Value::Object(all))
     }
 
     async fn open(&mut self, name: &str, facts: &Value) -> Result<Value, Fault> {
@@ -161,10 +184,14 @@ impl Asked {
                 while let Some(due) = next(&times).await {
                     let asked = target.ask(&mut caller).await;
                     tally.micros.push(due.elapsed().as_micros().try_into().unwrap_or(u64::MAX));
-                    if asked.is_err()
-                        && let Ok(another) = target.connect().await
-                    {
-                        caller = another;
+                    if let Err(fault) = &asked {
+                        // A long run shows its first fault at once, and all of them counted in the end.
+                        if tally.failed == 0 {
+                            eprintln!("nightlatch-bench: {fault}");
+                        }
+                        if let Ok(another) = target.connect().await {
+                            caller = another;
+                        }
                     }
                     tally.count(asked);
                 }

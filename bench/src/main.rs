@@ -1,9 +1,10 @@
-//! What `cargo xtask bench corridor` measures with: a raw upstream and a load. It imports none of our rooms, so what
-//! is measured measures nothing of itself.
+//! What `cargo xtask bench` measures with: a raw upstream, a provider whose tokens rotate, and a load. Of our rooms it
+//! imports the simulator, which knows nothing of Nightlatch, so what is measured measures nothing of itself.
 //!
 //! ```text
 //! nightlatch-bench identity FOLDER HOST   an authority, a server's certificate and an agent's, as PEM files
 //! nightlatch-bench upstream FOLDER        answers over HTTP and HTTPS; prints where, as one line of JSON
+//! nightlatch-bench provider               a provider and its tool; one command a line of JSON in, one line out
 //! nightlatch-bench load                   one command a line of JSON in, one line of JSON out
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod identity;
 mod line;
 mod load;
+mod provider;
 mod target;
 mod upstream;
 
@@ -32,8 +34,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["identity", folder, host] => identity::write(folder.as_ref(), host),
         ["upstream", folder] => upstream::serve(folder.as_ref()),
+        ["provider"] => provider::serve(),
         ["load"] => load::obey(),
-        _ => Err("usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | load".into()),
+        _ => Err("usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | provider | load".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

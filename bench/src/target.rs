@@ -12,7 +12,13 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _},
 };
 use serde_json::Value;
-use std::sync::Arc;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpStream, UnixStream},
@@ -22,18 +28,24 @@ use tokio_rustls::TlsConnector;
 /// Room for what a body is read with.
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// What stands where a request has its own number.
+const NUMBER: &str = "{n}";
+
 /// Bytes both ways, over whatever.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// Whom to ask. Read from JSON:
-/// `{"name", "to": "tcp:…"|"unix:…", "request": head, "connections", "identity"?: folder, "tunnel"?: "host:port",
-/// "http2"?: true}`; with an identity it speaks TLS with the agent's certificate, with a tunnel it speaks TLS inside
-/// of a CONNECT too.
-#[derive(Clone)]
+/// `{"name", "to": "tcp:…"|"unix:…", "request": head and body, "status"?: "200", "connections", "identity"?: folder,
+/// "tunnel"?: "host:port", "http2"?: true}`; with an identity it speaks TLS with the agent's certificate, with a tunnel
+/// it speaks TLS inside of a CONNECT too. `{n}` in a request is a number that no other request of the target has.
 pub(crate) struct Target {
     to: String,
-    request: Vec<u8>,
+    request: String,
+    /// What is in the place of `{n}` next, where there is such a place.
+    number: Option<AtomicU64>,
+    /// The status of a good answer.
+    status: String,
     tls: Option<Arc<ClientConfig>>,
     tunnel: Option<(String, Arc<ClientConfig>)>,
     is_http2: bool,
@@ -56,11 +68,14 @@ impl Target {
         let missing = |name: &str| format!("a target needs `{name}`");
         let is_http2 = value.get("http2").and_then(Value::as_bool).unwrap_or_default();
         let identity = text("identity");
+        let request = text("request").ok_or_else(|| missing("request"))?.to_owned();
         let inner: &[u8] = if is_http2 { b"h2" } else { b"http/1.1" };
         let tunnel = text("tunnel").map(|to| Ok::<_, Fault>((to.to_owned(), client_config(None, inner)?)));
         Ok(Self {
             to: text("to").ok_or_else(|| missing("to"))?.to_owned(),
-            request: text("request").ok_or_else(|| missing("request"))?.as_bytes().to_vec(),
+            number: request.contains(NUMBER).then(AtomicU64::default),
+            request,
+            status: text("status").unwrap_or("200").to_owned(),
             tls: identity.map(|folder| client_config(Some(folder), b"http/1.1")).transpose()?,
             tunnel: tunnel.transpose()?,
             is_http2,
@@ -125,25 +140,44 @@ impl Target {
     pub(crate) async fn ask(&self, caller: &mut Caller) -> Result<usize, Fault> {
         match caller {
             Caller::One { stream, unread } => {
-                stream.write_all(&self.request).await?;
+                stream.write_all(self.next().as_bytes()).await?;
                 stream.flush().await?;
                 let head = line::head(stream, unread).await?;
-                line::skip(stream, unread, head.length).await?;
-                good(&head.target).map(|()| head.length)
+                let bytes = line::body(stream, unread, &head).await?;
+                self.good(&head.target).map(|()| bytes)
             }
             Caller::Shared(sender) => {
                 sender.ready().await?;
                 let answer = sender.send_request(self.as_http2()?).await?;
                 let status = answer.status();
                 let body = answer.into_body().collect().await?.to_bytes();
-                good(status.as_str()).map(|()| body.len())
+                self.good(status.as_str()).map(|()| body.len())
             }
+        }
+    }
+
+    /// The bytes of the next request.
+    fn next(&self) -> Cow<'_, str> {
+        match &self.number {
+            None => Cow::Borrowed(&self.request),
+            Some(number) => {
+                let number = number.fetch_add(1, Ordering::Relaxed).to_string();
+                Cow::Owned(self.request.replace(NUMBER, &number))
+            }
+        }
+    }
+
+    fn good(&self, status: &str) -> Result<(), Fault> {
+        if status == self.status {
+            Ok(())
+        } else {
+            Err(format!("answered {status}, not {}", self.status).into())
         }
     }
 
     /// The same request in HTTP/2: target and fields, `host` as the authority.
     fn as_http2(&self) -> Result<Request<Empty<Bytes>>, Fault> {
-        let text = std::str::from_utf8(&self.request)?;
+        let text = self.next();
         let mut lines = text.split("\r\n").filter(|line| !line.is_empty());
         let mut first = lines.next().unwrap_or_default().split(' ');
         let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
@@ -153,10 +187,6 @@ impl Target {
         let fields = fields.filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
         Ok(fields.fold(request, |request, (name, value)| request.header(name, value)).body(Empty::new())?)
     }
-}
-
-fn good(status: &str) -> Result<(), Fault> {
-    if status == "200" { Ok(()) } else { Err(format!("answered {status}").into()) }
 }
 
 fn client_config(identity: Option<&str>, alpn: &[u8]) -> Result<Arc<ClientConfig>, Fault> {

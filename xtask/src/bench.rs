@@ -1,12 +1,16 @@
-//! What a call costs: beside the other proxies (`bench corridor`), and by itself, in instructions (`bench icount`).
+//! What a call costs: beside the other proxies (`bench corridor`), and by itself, in instructions (`bench icount`). And
+//! what half an hour of calls leaves behind (`bench soak`).
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `corridor` | which slices are measured in which rounds, and what follows from them |
 //! | `rivals` | the peers' configurations, each doing the least that could be compared: set one header |
-//! | `ours` | Nightlatch as an operator sets it up, through its own command line |
-//! | `child` | a program on the core that everything shares, its processor time and memory |
-//! | `load` | the load and the upstream, programs of `nightlatch-bench` |
+//! | `ours` | Nightlatch as it is measured beside them |
+//! | `soak` | calls while the credential rotates, and what must hold meanwhile |
+//! | `installation` | Nightlatch as an operator sets it up, through its own command line |
+//! | `child` | a program that is measured: its processor time and memory |
+//! | `load` | the load, the upstream and the provider, programs of `nightlatch-bench` |
+//! | `programs` | what is built first, the folder of a run, the file of its results |
 //! | `figures` | medians, quartiles, tables |
 //! | `icount` | instructions of each phase under callgrind |
 
@@ -14,9 +18,12 @@ mod child;
 mod corridor;
 mod figures;
 mod icount;
+mod installation;
 mod load;
 mod ours;
+mod programs;
 mod rivals;
+mod soak;
 
 use crate::machine::{Fault, Outcome};
 
@@ -40,4 +47,22 @@ pub(crate) fn corridor(words: &[&str]) -> Outcome {
         }
         _ => Err(Fault::one("usage: cargo xtask bench corridor [--rounds N | --quick]")),
     }
+}
+
+/// Calls for a while, and holds what comes of it against what is promised.
+pub(crate) fn soak(words: &[&str]) -> Outcome {
+    let (mut minutes, mut rate) = (soak::MINUTES, soak::RATE);
+    for pair in words.chunks(2) {
+        let (place, number) = match pair {
+            ["--minutes", number] => (&mut minutes, number),
+            ["--rate", number] => (&mut rate, number),
+            _ => return Err(Fault::one("usage: cargo xtask bench soak [--minutes N] [--rate N]")),
+        };
+        // Of a hundred calls a second each kind has at least one.
+        let least = if pair.first() == Some(&"--rate") { 100 } else { 1 };
+        let number = number.parse().ok().filter(|number| *number >= least);
+        *place = number
+            .ok_or_else(|| Fault::one(format!("`{}` needs a number from {least} on", pair.concat())))?;
+    }
+    soak::run(minutes, rate)
 }

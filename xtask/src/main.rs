@@ -32,6 +32,7 @@ usage: cargo xtask <what>
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
   parts check       start them, prove that they are what the tests take them for, end them
   bench corridor    what a call costs beside nginx, HAProxy, Envoy and mitmproxy [--rounds N | --quick]
+  bench soak        half an hour of calls while credentials rotate; writes `bench/results/soak.json` [--minutes N] [--rate N]
   bench icount      instructions of each phase of a call under callgrind, and what changed
   peers install     install the proxies that ours is held against; prints where each lies
   peers framing     what nginx, HAProxy and Envoy make of our corpus of framing; writes `docs/framing.md`
@@ -59,6 +60,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),
         ["bench", "corridor", rest @ ..] => bench::corridor(rest),
+        ["bench", "soak", rest @ ..] => bench::soak(rest),
         ["bench", "icount"] => bench::icount(),
         ["peers", "install"] => peers::show(),
         ["peers", "framing"] => machine::stage("peers: framing", peers::framing),

@@ -1,4 +1,4 @@
-//! A program that is measured: on the one core that everything shares, and gone when we are.
+//! A program that is measured: gone when we are.
 
 use std::{
     fs::{self, File},
@@ -16,11 +16,21 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How much of its log is shown when it fails.
 const LOG_LINES: usize = 20;
 
-/// A program, started: on one core, with room for descriptors, killed by the kernel when we end however we end.
+/// A program on one core that everything shares.
 pub(super) fn pinned(core: usize, program: &Path) -> Command {
+    let core = core.to_string();
+    bound(&["taskset", "--cpu-list", &core], program)
+}
+
+/// A program on all cores.
+pub(super) fn free(program: &Path) -> Command {
+    bound(&[], program)
+}
+
+/// With room for descriptors, and killed by the kernel when we end however we end.
+fn bound(by: &[&str], program: &Path) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -S -n \"$(ulimit -H -n)\" && exec \"$@\"", "sh"]);
-    command.args(["taskset", "--cpu-list"]).arg(core.to_string());
+    command.args(["-c", "ulimit -S -n \"$(ulimit -H -n)\" && exec \"$@\"", "sh"]).args(by);
     command.args(["setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
@@ -82,11 +92,28 @@ impl Child {
 
     /// Resident memory, in KiB.
     pub(super) fn resident_kib(&self) -> Outcome<u64> {
+        self.status("VmRSS:")
+    }
+
+    /// Threads.
+    pub(super) fn threads(&self) -> Outcome<u64> {
+        self.status("Threads:")
+    }
+
+    /// Open descriptors.
+    pub(super) fn descriptors(&self) -> Outcome<u64> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.id()));
+        Ok(open.map_err(|_| self.fault("ended by itself"))?.count() as u64)
+    }
+
+    /// A number of proc(5), `status`.
+    fn status(&self, name: &str) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.map_err(|_| self.fault("ended by itself"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        kib.ok_or_else(|| self.fault("has no memory"))
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        // One that has ended and was not waited for has a status without memory.
+        number.ok_or_else(|| self.fault("ended by itself"))
     }
 
     fn fault(&self, what: &str) -> Fault {

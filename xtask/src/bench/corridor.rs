@@ -5,19 +5,16 @@
 //! over the requests of a slice; slices come in random order in every round, and a ratio is that of one round, so that
 //! whatever slows the machine down for a while slows both sides of it. A median comes with its quartiles.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::{path::Path, time::SystemTime};
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    child::Child,
+    child::{Child, pinned},
     figures::{Median, Series, table},
     load::{Load, Slice, Target, Upstream},
     ours::{HOST, Ours, Twist},
+    programs::{self, Folder},
     rivals::{self, Rival, Scene},
 };
 use crate::{
@@ -80,67 +77,38 @@ struct Found {
 
 pub(super) fn run(rounds: usize, profile: &str) -> Outcome {
     let peers = machine::stage("bench: peers", peers::install)?;
-    let programs = machine::stage("bench: build", || build(profile))?;
+    let programs = machine::stage("bench: build", || programs::build(profile))?;
     let folder = Folder::make()?;
     let core = last_core()?;
-    let identity = folder.0.join("identity");
-    for folder in [&identity, &folder.0.join("idle")] {
+    let identity = folder.path().join("identity");
+    for folder in [&identity, &folder.path().join("idle")] {
         let mut write = std::process::Command::new(&programs.bench);
         machine::output(write.arg("identity").arg(folder).arg(HOST))?;
     }
-    let upstream = Upstream::start(core, &programs.bench, &identity)?;
-    let scene =
-        Scene { core, folder: &folder.0, identity: &identity, http: &upstream.http, https: &upstream.https };
+    let upstream = Upstream::start(pinned(core, &programs.bench), &identity)?;
+    let scene = Scene {
+        core,
+        folder: folder.path(),
+        identity: &identity,
+        http: &upstream.http,
+        https: &upstream.https,
+    };
     let rivals = machine::stage("bench: start the peers", || rivals::start(&scene, &peers))?;
     let ours = machine::stage("bench: set Nightlatch up", || {
         TWISTS.iter().map(|twist| Ours::start(&scene, &programs.nightlatch, *twist)).collect()
     })?;
-    let mut stage = Stage { rivals, ours, load: Load::start(core, &programs.bench)? };
+    let mut stage = Stage { rivals, ours, load: Load::start(pinned(core, &programs.bench))? };
     let measured = measured(&stage, &scene);
     machine::stage("bench: open the connections", || {
         measured.iter().try_for_each(|one| stage.load.open(&one.target))
     })?;
     let mut found = Found::default();
     machine::stage("bench: rounds", || rounds_of(&mut stage, &measured, rounds, &mut found))?;
-    found.idle_kib_each = machine::stage("bench: idle agents", || idle(&mut stage, &folder.0.join("idle")))?;
+    found.idle_kib_each =
+        machine::stage("bench: idle agents", || idle(&mut stage, &folder.path().join("idle")))?;
     let results = results(&found, rounds);
     print(&found, &results)?;
-    if profile == "dist" { write(&results) } else { Ok(()) }
-}
-
-struct Programs {
-    nightlatch: PathBuf,
-    bench: PathBuf,
-}
-
-fn build(profile: &str) -> Outcome<Programs> {
-    let root = machine::root()?;
-    let mut cargo = machine::cargo();
-    cargo.args(["build", "--locked", "--profile", profile, "-p", "nightlatch", "-p", "nightlatch-bench"]);
-    machine::run(cargo.current_dir(&root))?;
-    let target = machine::variable("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(Programs {
-        nightlatch: target.join(profile).join("nightlatch"),
-        bench: target.join(profile).join("nightlatch-bench"),
-    })
-}
-
-/// A folder of this run, removed with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> Outcome<Self> {
-        let path = std::env::temp_dir().join(format!("nightlatch-bench-{}", std::process::id()));
-        machine::make_folder(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A temporary folder that stays behind harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    if profile == "dist" { programs::write("corridor", &results) } else { Ok(()) }
 }
 
 /// The last core that we may run on: the first is the one that interrupts most often fall to.
@@ -163,6 +131,7 @@ fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {
         to,
         request,
         connections: CONNECTIONS,
+        status: 200,
         identity: None,
         tunnel: None,
     };
@@ -190,7 +159,7 @@ fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {
     }
     for (place, ours) in stage.ours.iter().enumerate() {
         let name = TWISTS.get(place).map_or("", |twist| twist.name);
-        let socket = format!("unix:{}", ours.socket().display());
+        let socket = format!("unix:{}", ours.installation.socket().display());
         let path = |path: &str| format!("/bench{path}");
         all.push(calls(
             target(name, socket.clone(), get(&path(things), "localhost", &ours.plain)),
@@ -205,9 +174,9 @@ fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {
         all.push(calls(target("ours-sync", socket.clone(), post), whose));
         let stream = get(&path(&bytes), "localhost", &ours.plain);
         all.push(streams(target("ours-stream", socket, stream), whose));
-        let gateway = format!("tcp:{}", ours.gateway);
+        let gateway = format!("tcp:{}", ours.installation.gateway);
         let identity = Some(scene.identity.to_owned());
-        let over_tls = get(&format!("/benchtls{things}"), &ours.authority(), &ours.secure);
+        let over_tls = get(&format!("/benchtls{things}"), &ours.installation.authority(), &ours.secure);
         let over_tls = Target { identity: identity.clone(), ..target("ours-tls", gateway.clone(), over_tls) };
         all.push(calls(over_tls, whose));
         for (name, is_http2) in [("ours-tunnel-h1", false), ("ours-tunnel-h2", true)] {
@@ -223,7 +192,7 @@ impl Stage {
     fn child(&self, whose: Whose) -> Option<&Child> {
         match whose {
             Whose::Rival(place) => self.rivals.get(place).map(|rival| &rival.child),
-            Whose::Ours(place) => self.ours.get(place).map(|ours| &ours.child),
+            Whose::Ours(place) => self.ours.get(place).map(|ours| &ours.installation.child),
             Whose::Nobody => None,
         }
     }
@@ -285,17 +254,18 @@ fn note(found: &mut Found, one: &Measured, paced: bool, (slice, nanos): (Slice, 
 /// What a connection over TLS that asks nothing costs in memory, in KiB.
 fn idle(stage: &mut Stage, identity: &Path) -> Outcome<f64> {
     let Some(ours) = stage.ours.first() else { return Ok(0.0) };
-    ours.enrol_key(identity)?;
+    ours.installation.enrol_key(identity)?;
     let request = format!(
         "GET /bench/things/7 HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
-        ours.authority(),
+        ours.installation.authority(),
         ours.plain
     );
     let target = Target {
         name: "idle".to_owned(),
-        to: format!("tcp:{}", ours.gateway),
+        to: format!("tcp:{}", ours.installation.gateway),
         request,
         connections: 1,
+        status: 200,
         identity: Some(identity.to_owned()),
         tunnel: None,
     };
@@ -429,14 +399,4 @@ fn print(found: &Found, results: &Value) -> Outcome {
     rows.push(vec!["added_p50_vs_envoy".to_owned(), shown(found.added_p50())]);
     rows.push(vec!["an idle agent's TLS connection, KiB".to_owned(), format!("{:.1}", found.idle_kib_each)]);
     machine::print(&format!("\n{}", table(&["ratio of one run", "median (quartiles)"], &rows)))
-}
-
-fn write(results: &Value) -> Outcome {
-    let path = machine::root()?.join("bench/results/corridor.json");
-    machine::make_folder(path.parent().unwrap_or(&path))?;
-    let text = serde_json::to_string_pretty(results).unwrap_or_default() + "\n";
-    fs::write(&path, text)
-        .map_err(|error| Fault::one(format!("bench: cannot write `{}`: {error}", path.display())))?;
-    machine::say(&format!("xtask: bench: written to `{}`", path.display()));
-    Ok(())
 }

@@ -1,14 +1,13 @@
-//! The load and the upstream: programs of `nightlatch-bench`, which end when we close their standard input.
+//! The load, the upstream and the provider: programs of `nightlatch-bench`, which end when we close their standard input.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child as Process, ChildStdin, ChildStdout, Stdio},
+    process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use serde_json::{Value, json};
 
-use super::child::pinned;
 use crate::machine::{Fault, Outcome};
 
 /// A program that answers a line with a line.
@@ -20,9 +19,9 @@ struct Talker {
 }
 
 impl Talker {
-    fn start(core: usize, program: &Path, words: &[&str]) -> Outcome<Self> {
-        let failed = |what: &str| Fault::one(format!("bench: cannot start `{}`: {what}", program.display()));
-        let mut command = pinned(core, program);
+    /// A command of `nightlatch-bench`, not yet with its words.
+    fn start(mut command: Command, words: &[&str]) -> Outcome<Self> {
+        let failed = |what: &str| Fault::one(format!("bench: cannot start `{}`: {what}", words.join(" ")));
         command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().map_err(|error| failed(&error.to_string()))?;
         let (told, says) = (process.stdin.take(), process.stdout.take());
@@ -38,6 +37,17 @@ impl Talker {
         }
         serde_json::from_str(&line)
             .map_err(|error| Fault::one(format!("bench: the load said no JSON: {error}")))
+    }
+
+    /// Says a command, and what came of it; `about` is what a fault is about.
+    fn carry_out(&mut self, about: &str, command: &Value) -> Outcome<Value> {
+        writeln!(self.told, "{command}")
+            .map_err(|error| Fault::one(format!("bench: the load is gone: {error}")))?;
+        let said = self.line()?;
+        match said.get("fault").and_then(Value::as_str) {
+            Some(fault) => Err(Fault::one(format!("bench: `{about}`: {fault}"))),
+            None => Ok(said),
+        }
     }
 }
 
@@ -57,13 +67,52 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) fn start(core: usize, program: &Path, identity: &Path) -> Outcome<Self> {
+    pub(super) fn start(bench: Command, identity: &Path) -> Outcome<Self> {
         let identity = identity.display().to_string();
-        let mut process = Talker::start(core, program, &["upstream", &identity])?;
+        let mut process = Talker::start(bench, &["upstream", &identity])?;
         let said = process.line()?;
-        let address = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Self { http: address("http"), https: address("https"), _process: process })
+        Ok(Self { http: text(&said, "http"), https: text(&said, "https"), _process: process })
     }
+}
+
+/// The provider whose tokens rotate, and its tool.
+#[derive(Debug)]
+pub(super) struct Provider {
+    process: Talker,
+    pub(super) issuer: String,
+    /// The tool's address.
+    pub(super) tool: String,
+}
+
+impl Provider {
+    pub(super) fn start(bench: Command) -> Outcome<Self> {
+        let mut process = Talker::start(bench, &["provider"])?;
+        let said = process.line()?;
+        Ok(Self { issuer: text(&said, "issuer"), tool: text(&said, "tool"), process })
+    }
+
+    /// The id and the secret of a client whose access tokens live so long.
+    pub(super) fn register(&mut self, redirect_uri: &str, access_secs: u64) -> Outcome<(String, String)> {
+        let facts = json!({ "redirect_uri": redirect_uri, "access_secs": access_secs });
+        let client = self.process.carry_out("register", &json!({ "register": facts }))?;
+        Ok((text(&client, "client_id"), text(&client, "client_secret")))
+    }
+
+    /// Logs in and agrees; where the browser goes next.
+    pub(super) fn consent(&mut self, address: &str) -> Outcome<String> {
+        let told = self.process.carry_out("consent", &json!({ "consent": { "address": address } }))?;
+        Ok(text(&told, "address"))
+    }
+
+    /// What the provider counted of a client, and what the tool saw.
+    pub(super) fn tally(&mut self, client_id: &str) -> Outcome<Value> {
+        self.process.carry_out("tally", &json!({ "tally": { "client_id": client_id } }))
+    }
+}
+
+/// A string member of an object.
+pub(super) fn text(value: &Value, name: &str) -> String {
+    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The load.
@@ -76,8 +125,11 @@ pub(super) struct Target {
     pub(super) name: String,
     /// `tcp:…` or `unix:…`.
     pub(super) to: String,
+    /// `{n}` in it is a number that no other request of this target has.
     pub(super) request: String,
     pub(super) connections: usize,
+    /// That of a good answer.
+    pub(super) status: u16,
     /// The folder of the agent's certificate, where it speaks TLS.
     pub(super) identity: Option<PathBuf>,
     /// `host:port` of a tunnel, and whether HTTP/2 is spoken in it.
@@ -94,8 +146,8 @@ pub(super) struct Slice {
 }
 
 impl Load {
-    pub(super) fn start(core: usize, program: &Path) -> Outcome<Self> {
-        Talker::start(core, program, &["load"]).map(Self)
+    pub(super) fn start(bench: Command) -> Outcome<Self> {
+        Talker::start(bench, &["load"]).map(Self)
     }
 
     /// Opens all connections of a target and asks once over each.
@@ -105,16 +157,17 @@ impl Load {
             "to": target.to,
             "request": target.request,
             "connections": target.connections,
+            "status": target.status.to_string(),
             "identity": target.identity,
             "tunnel": target.tunnel.as_ref().map(|(to, _)| to),
             "http2": target.tunnel.as_ref().map(|(_, is_http2)| is_http2),
         });
-        self.carry_out(&target.name, &json!({ "open": facts })).map(drop)
+        self.0.carry_out(&target.name, &json!({ "open": facts })).map(drop)
     }
 
     /// Asks once over each connection, opened anew where it was closed meanwhile.
     pub(super) fn freshen(&mut self, target: &str) -> Outcome {
-        self.carry_out(target, &json!({ "freshen": { "target": target } })).map(drop)
+        self.0.carry_out(target, &json!({ "freshen": { "target": target } })).map(drop)
     }
 
     /// Every connection asks as soon as it was answered, for so long.
@@ -127,18 +180,27 @@ impl Load {
         self.slice(target, &json!({ "paced": { "target": target, "rate": rate, "millis": millis } }))
     }
 
+    /// Several targets at a time, each at its own pace; what came of each, by its name.
+    pub(super) fn mixed(&mut self, paces: &[(&str, u64)], millis: u64) -> Outcome<Value> {
+        let paces: Vec<Value> =
+            paces.iter().map(|(target, rate)| json!({ "target": target, "rate": rate })).collect();
+        self.0.carry_out("mixed", &json!({ "mixed": { "paces": paces, "millis": millis } }))
+    }
+
     /// Opens connections that ask nothing.
     pub(super) fn hold(&mut self, target: &str, connections: usize) -> Outcome {
-        self.carry_out(target, &json!({ "hold": { "target": target, "connections": connections } })).map(drop)
+        self.0
+            .carry_out(target, &json!({ "hold": { "target": target, "connections": connections } }))
+            .map(drop)
     }
 
     /// Closes a target's connections.
     pub(super) fn close(&mut self, target: &str) -> Outcome {
-        self.carry_out(target, &json!({ "drop": { "target": target } })).map(drop)
+        self.0.carry_out(target, &json!({ "drop": { "target": target } })).map(drop)
     }
 
     fn slice(&mut self, target: &str, command: &Value) -> Outcome<Slice> {
-        let said = self.carry_out(target, command)?;
+        let said = self.0.carry_out(target, command)?;
         let number = |name: &str| said.get(name).and_then(Value::as_u64).unwrap_or_default();
         let micros = |name: &str| said.get(name).and_then(Value::as_f64).unwrap_or_default();
         let (requests, failed) = (number("requests"), number("failed"));
@@ -149,15 +211,5 @@ impl Load {
             )));
         }
         Ok(Slice { requests, bytes: number("bytes"), p50_us: micros("p50_us"), p99_us: micros("p99_us") })
-    }
-
-    fn carry_out(&mut self, target: &str, command: &Value) -> Outcome<Value> {
-        writeln!(self.0.told, "{command}")
-            .map_err(|error| Fault::one(format!("bench: the load is gone: {error}")))?;
-        let said = self.0.line()?;
-        match said.get("fault").and_then(Value::as_str) {
-            Some(fault) => Err(Fault::one(format!("bench: `{target}`: {fault}"))),
-            None => Ok(said),
-        }
     }
 }

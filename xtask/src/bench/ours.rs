@@ -1,20 +1,13 @@
-//! Nightlatch as an operator sets it up: a data folder, `up`, and everything else through its own command line.
+//! Nightlatch as it is measured beside its peers: one task, a user and a key, two tools, and what may weigh it down.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
-
-use serde_json::Value;
+use std::{path::Path, process::Command};
 
 use super::{
-    child::{Child, pinned},
-    rivals::{CREDENTIAL, Scene, free_port},
+    child::pinned,
+    installation::Installation,
+    rivals::{CREDENTIAL, Scene},
 };
-use crate::machine::{self, Fault, Outcome};
+use crate::machine::{self, Outcome};
 
 /// The name that stands for the upstream where TLS is spoken.
 pub(super) const HOST: &str = "api.bench.test";
@@ -31,14 +24,10 @@ pub(super) struct Twist {
     pub(super) ballast: usize,
 }
 
-/// An installation that answers.
+/// An installation that is measured beside its peers.
 #[derive(Debug)]
 pub(super) struct Ours {
-    pub(super) child: Child,
-    folder: PathBuf,
-    program: PathBuf,
-    /// `host:port` of the TLS listener.
-    pub(super) gateway: String,
+    pub(super) installation: Installation,
     /// References to the tool over plain HTTP and over TLS.
     pub(super) plain: String,
     pub(super) secure: String,
@@ -47,158 +36,45 @@ pub(super) struct Ours {
 impl Ours {
     /// Sets one up with a user and an agent's key, both of one task.
     pub(super) fn start(scene: &Scene<'_>, program: &Path, twist: Twist) -> Outcome<Self> {
+        let up = || pinned(scene.core, program);
+        let mapped = format!(
+            "[[map]]\nhost = \"{HOST}\"\nto = \"{}\"\nroot = \"{}\"\n",
+            scene.https,
+            scene.identity.join("ca.pem").display()
+        );
+        let files = [("policies/bench.cedar", policies(twist.policies))];
         let folder = scene.folder.join(twist.name);
-        let data = folder.join("data");
-        machine::make_folder(&data.join("policies"))?;
-        for private in [&data, &data.join("policies")] {
-            fs::set_permissions(private, fs::Permissions::from_mode(0o700)).map_err(failed)?;
-        }
-        let gateway = format!("127.0.0.1:{}", free_port()?);
-        let write = |name: &str, text: &str| fs::write(data.join(name), text).map_err(failed);
-        write("nightlatch.toml", &configuration(scene, &folder, &gateway, free_port()?))?;
-        write("policies/bench.cedar", &policies(twist.policies))?;
-        let child = up(scene, program, &folder, twist.name)?;
-        let (plain, secure) = (String::new(), String::new());
-        let mut ours = Self { child, folder, program: program.to_owned(), gateway, plain, secure };
-        ours.awaited()?;
+        let installation = Installation::start(up(), program, &folder, &mapped, &files)?;
+        let mut ours = Self { installation, plain: String::new(), secure: String::new() };
         ours.furnish(scene)?;
         if twist.ballast > 0 {
-            ours.weigh_down(scene, twist)?;
+            ours.installation.stopped(up(), |data| weigh_down(data, twist.ballast))?;
         }
         Ok(ours)
     }
 
-    /// The Unix socket on which a user is admitted.
-    pub(super) fn socket(&self) -> PathBuf {
-        self.folder.join("gateway.sock")
-    }
-
-    /// The TLS listener by the name that the load gives it in its handshake.
-    pub(super) fn authority(&self) -> String {
-        self.gateway.replace("127.0.0.1", "localhost")
-    }
-
-    fn awaited(&mut self) -> Outcome {
-        let (program, folder) = (self.program.clone(), self.folder.clone());
-        self.child.until(|| {
-            let mut health = command_line(&program, &folder);
-            health.args(["health", "--json"]).stdout(Stdio::null()).stderr(Stdio::null());
-            health.status().is_ok_and(|status| status.success())
-        })
-    }
-
     fn furnish(&mut self, scene: &Scene<'_>) -> Outcome {
+        let at = &self.installation;
         for (tool, scheme, address) in [("bench", "http", scene.http), ("benchtls", "https", HOST)] {
-            let file = self.folder.join(format!("{tool}.toml"));
-            fs::write(&file, manifest(tool, scheme, address)).map_err(failed)?;
-            self.json(&["tool", "add", &file.display().to_string()], "")?;
-            self.json(&["connect", tool, "--key"], CREDENTIAL.trim_start_matches("Bearer "))?;
+            at.add_tool(tool, &manifest(tool, scheme, address))?;
+            at.json(&["connect", tool, "--key"], CREDENTIAL.trim_start_matches("Bearer "))?;
         }
-        self.json(&["task", "open", "--agent", "laptop", "--name", "bench"], "")?;
-        self.plain = self.granted("bench")?;
-        self.secure = self.granted("benchtls")?;
+        at.open_task()?;
+        self.plain = at.granted("bench")?;
+        self.secure = at.granted("benchtls")?;
         for _ in 2..GRANTS {
-            self.granted("bench")?;
+            at.granted("bench")?;
         }
-        let socket = self.socket().display().to_string();
-        self.enrol(&["--unix-socket", &socket, "http://localhost/v1/enrol"])?;
-        self.enrol_key(scene.identity)
-    }
-
-    /// Enrols the certificate in a folder for the task.
-    pub(super) fn enrol_key(&self, identity: &Path) -> Outcome {
-        let file = |name: &str| identity.join(name).display().to_string();
-        let url = format!("https://{}/v1/enrol", self.gateway);
-        self.enrol(&["--insecure", "--cert", &file("agent.pem"), "--key", &file("agent.key"), &url])
-    }
-
-    fn granted(&self, tool: &str) -> Outcome<String> {
-        let grant = self.json(&["grant", "add", &format!("{tool}:write"), "--task", "bench"], "")?;
-        Ok(text(&grant, "reference"))
-    }
-
-    fn enrol(&self, words: &[&str]) -> Outcome {
-        let issued = self.json(&["agent", "enrol", "laptop", "--task", "bench"], "")?;
-        let body = format!("{{\"code\":\"{}\"}}", text(&issued, "code"));
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--fail", "-d", &body]).args(words);
-        machine::output(&mut curl).map(drop)
-    }
-
-    /// Puts rows into the database while nobody serves it, and serves it again.
-    fn weigh_down(&mut self, scene: &Scene<'_>, twist: Twist) -> Outcome {
-        machine::output(command_line(&self.program, &self.folder).arg("stop"))?;
-        self.child.until_ended()?;
-        let script = machine::root()?.join("bench/ballast.py");
-        let database = self.folder.join("data/db.sqlite");
-        let mut python = Command::new("python3");
-        machine::output(python.arg(script).arg(database).arg(twist.ballast.to_string()))?;
-        self.child = up(scene, &self.program, &self.folder, twist.name)?;
-        self.awaited()
-    }
-
-    fn json(&self, words: &[&str], input: &str) -> Outcome<Value> {
-        let mut command = command_line(&self.program, &self.folder);
-        command.args(words).arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn().map_err(failed)?;
-        if let Some(mut stdin) = process.stdin.take() {
-            // A command that reads nothing may have closed its end.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let output = process.wait_with_output().map_err(failed)?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Fault::one(format!("bench: `nightlatch {}`: {}", words.join(" "), said.trim())));
-        }
-        serde_json::from_slice(&output.stdout).map_err(failed)
+        at.enrol_user()?;
+        at.enrol_key(scene.identity)
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> Fault {
-    Fault::one(format!("bench: cannot set Nightlatch up: {error}"))
-}
-
-fn text(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-}
-
-fn up(scene: &Scene<'_>, program: &Path, folder: &Path, name: &str) -> Outcome<Child> {
-    let mut command = pinned(scene.core, program);
-    environment(&mut command, folder).arg("up");
-    Child::start(name, &mut command, scene.folder)
-}
-
-fn command_line(program: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    environment(&mut command, folder);
-    command
-}
-
-fn environment<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
-    command.env("NIGHTLATCH_DATA", folder.join("data")).env("XDG_STATE_HOME", folder.join("state"));
-    command.env("NIGHTLATCH_LOG", "warn").env("HOME", folder).env("USER", "bench")
-}
-
-fn configuration(scene: &Scene<'_>, folder: &Path, gateway: &str, redirect: u16) -> String {
-    let (socket, root) = (folder.join("gateway.sock"), scene.identity.join("ca.pem"));
-    format!(
-        "[gateway]\nlisten = \"{gateway}\"\nsocket = \"{}\"\nown_user = true\n\n\
-         [redirect]\nlisten = \"127.0.0.1:{redirect}\"\n\n\
-         [[map]]\nhost = \"{HOST}\"\nto = \"{}\"\nroot = \"{}\"\n\n\
-         [[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n\n{}",
-        socket.display(),
-        scene.https,
-        root.display(),
-        unlimited(),
-    )
-}
-
-/// An agent that calls as fast as it can is a loop to the ordinary limits: they are counted, and never reached.
-fn unlimited() -> String {
-    let limit = |of: &str| {
-        format!("[[limit]]\nof = \"{of}\"\nper_second = 1000000\nburst = 1000000\nat_once = 65536\n\n")
-    };
-    ["agent", "task", "connection", "tool"].map(limit).concat()
+/// Puts rows into the database while nobody serves it.
+fn weigh_down(data: &Path, rows: usize) -> Outcome {
+    let script = machine::root()?.join("bench/ballast.py");
+    let mut python = Command::new("python3");
+    machine::output(python.arg(script).arg(data.join("db.sqlite")).arg(rows.to_string())).map(drop)
 }
 
 /// A manifest of the upstream, as an operator would write it.
