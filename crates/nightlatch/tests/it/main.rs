@@ -19,6 +19,7 @@ mod demo;
 mod faults;
 mod first_call;
 mod forged;
+mod graphql;
 mod hostile;
 mod imported;
 mod oauth;
