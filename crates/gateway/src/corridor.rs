@@ -80,6 +80,8 @@ use tokio::sync::Semaphore;
 use wash::{Coded, Wash};
 use websocket::Offer;
 pub(crate) use websocket::Switching;
+#[cfg(feature = "fuzzing")]
+pub(crate) use websocket::{Side, said};
 
 /// What the phases need.
 pub(crate) struct Corridor {

@@ -2,10 +2,12 @@
 
 use crate::{
     answer,
+    corridor::{Side, said},
     doors::strict::{Bounds, Reader},
     limits::Limits,
 };
 use nightlatch_domain::problem::Problem;
+use std::fmt::Debug;
 
 /// What the strict reader made of a connection's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,13 @@ pub fn framed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Framed {
         fault: reader.fault().map(crate::doors::strict::Fault::field),
         is_asked: reader.is_asked(),
     }
+}
+
+/// What one side of a WebSocket said, frame by frame up to its fault, by the pieces in which its bytes came: something
+/// to hold against the same from other pieces.
+#[must_use]
+pub fn heard(is_agent: bool, pieces: &[&[u8]]) -> impl Debug + PartialEq + use<> {
+    said(if is_agent { Side::Agent } else { Side::Tool }, pieces.iter().copied())
 }
 
 /// A refusal as bytes of HTTP/1.1.

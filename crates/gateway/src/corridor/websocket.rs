@@ -29,6 +29,8 @@ use crate::{
 };
 use bytes::Bytes;
 use downward::Downward;
+#[cfg(feature = "fuzzing")]
+pub(crate) use frame::{Side, said};
 pub(super) use handshake::Offer;
 use http::{HeaderValue, Response};
 use hyper::upgrade::OnUpgrade;

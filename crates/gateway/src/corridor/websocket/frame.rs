@@ -14,14 +14,14 @@ const CONTROL_MAX_BYTES: u64 = 125;
 
 /// Who sent a frame. §5.1: a client masks every frame, a server none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Agent,
     Tool,
 }
 
 /// §5.2: what a frame is. Any other code fails the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Opcode {
+pub(crate) enum Opcode {
     Continuation = 0x0,
     Text = 0x1,
     Binary = 0x2,
@@ -50,7 +50,7 @@ impl Opcode {
 
 /// How a side broke the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// §5.2: RSV1 to RSV3 are zero where no extension gives them a meaning.
     #[error("a reserved bit is set")]
     Reserved,
@@ -304,6 +304,11 @@ fn check_close(payload: &[u8]) -> Result<(), Fault> {
 const fn may_be_sent(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+mod said;
+#[cfg(feature = "fuzzing")]
+pub(crate) use said::said;
 
 #[cfg(test)]
 mod tests;
