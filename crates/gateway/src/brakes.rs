@@ -37,6 +37,7 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
 };
 use nightlatch_ledger::Digest;
+pub(crate) use pace::Due;
 pub use pace::Pace;
 use provider::Provider;
 use purse::{Purses, Taken};

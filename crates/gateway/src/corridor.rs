@@ -42,10 +42,10 @@ use crate::{
     directory::Directory,
     doors::Addressed,
     limits::Limits,
-    pace::Pace,
     peer::Peer,
     running::{self, Running},
     sight::{Phase, Seen, Sight},
+    turns::Turns,
     wakes::{Awake, Wakes},
 };
 pub(crate) use admit::Admitted;
@@ -103,7 +103,7 @@ pub(crate) struct Corridor {
     /// Bodies that are held because a decision needs them.
     pub(crate) readings: Arc<Semaphore>,
     /// How often each task is let go where no tool is.
-    pub(crate) openings: Pace<(TenantId, TaskId)>,
+    pub(crate) openings: Turns<(TenantId, TaskId)>,
 }
 
 /// A call as a door hands it over.

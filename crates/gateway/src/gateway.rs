@@ -15,10 +15,10 @@ use crate::{
     error::GatewayError,
     interception::Standing,
     limits::Limits,
-    pace::Pace,
     peer::{Peer, Through},
     running::Running,
     sight::{Follow, Sight},
+    turns::Turns,
     wakes::Wakes,
 };
 pub(crate) use attendance::Running as Busy;
@@ -145,7 +145,7 @@ impl Gateway {
         let readings = Arc::new(Semaphore::new(limits.readings_max));
         let standing = Arc::new(Standing::new(interception, Arc::clone(&clock)));
         let brakes = Arc::new(Brakes::new(&limits, parts.rules, parts.budgets));
-        let openings = Pace::new(limits.openings_at_once, limits.opening_every);
+        let openings = Turns::new(limits.openings_at_once, limits.opening_every);
         let corridor = Corridor {
             directory,
             decider,

@@ -45,11 +45,11 @@ pub mod fuzzing;
 mod gateway;
 mod interception;
 pub mod limits;
-mod pace;
 mod peer;
 mod running;
 pub mod sight;
 pub mod tls;
+mod turns;
 mod wakes;
 
 pub use calls::{CallLimits, Webhook};

@@ -1,7 +1,8 @@
-//! Pace: what a caller may do a few times at once, and from then on one at a time. For what leaves something
+//! Turns: what a caller may do a few times at once, and from then on one at a time. For what leaves something
 //! behind each time (a row at the keeper, a record of its own in the ledger), so that a place that comes back
 //! at once is no bound.
 
+use crate::brakes::{Due, Pace};
 use nightlatch_domain::{
     clock::Boot,
     problem::{Problem, ProblemKind},
@@ -13,16 +14,15 @@ use std::{
     time::Duration,
 };
 
-/// Until when each caller has used up its turns. Who waited long enough is forgotten.
-pub(crate) struct Pace<K> {
-    at_once: u32,
-    every: Duration,
-    used_until: Mutex<HashMap<K, Boot>>,
+/// The turns that each caller has used up. Who waited long enough is forgotten.
+pub(crate) struct Turns<K> {
+    pace: Pace,
+    used: Mutex<HashMap<K, Due>>,
 }
 
-impl<K: Hash + Eq> Pace<K> {
+impl<K: Hash + Eq> Turns<K> {
     pub(crate) fn new(at_once: u32, every: Duration) -> Self {
-        Self { at_once, every, used_until: Mutex::default() }
+        Self { pace: Pace { interval: every, burst: at_once, at_once }, used: Mutex::default() }
     }
 
     /// A caller's turn.
@@ -30,14 +30,14 @@ impl<K: Hash + Eq> Pace<K> {
     /// # Errors
     /// [`ProblemKind::TooManyCalls`], with the seconds until there is one.
     pub(crate) fn take_turn(&self, who: K, now: Boot) -> Result<(), Problem> {
-        let mut turns = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, used_until| *used_until > now);
-        let used_until = turns.entry(who).or_insert(now);
-        let early = used_until.since(now).saturating_sub(self.every * self.at_once.saturating_sub(1));
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, due| !due.is_idle(now));
+        let due = used.entry(who).or_default();
+        let early = due.wait(self.pace, now);
         if !early.is_zero() {
             return Err(Problem::new(ProblemKind::TooManyCalls).retry_after(whole_secs(early)));
         }
-        *used_until = used_until.plus(self.every);
+        due.take(self.pace, now);
         Ok(())
     }
 }

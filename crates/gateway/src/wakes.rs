@@ -16,7 +16,7 @@ mod mandated;
 mod signing;
 mod sweep;
 
-use crate::{flight::Flights, limits::Limits, pace::Pace, running::Running};
+use crate::{flight::Flights, limits::Limits, running::Running, turns::Turns};
 use end::{End, Moment};
 use nightlatch_custody::{CustodyError, ReplicaKey, Rewrapped, Secret};
 use nightlatch_domain::{
@@ -219,7 +219,7 @@ pub(crate) struct Wakes {
     /// Challenges that an agent's own key is to sign, the last one of each.
     signing: Mutex<HashMap<WakeKey, Offered>>,
     /// How often each key asks for them.
-    turns: Pace<WakeKey>,
+    turns: Turns<WakeKey>,
 }
 
 /// A challenge that was handed out, and the key that its wake's leases will be sealed to.
@@ -242,7 +242,7 @@ impl Wakes {
         let endings = broadcast::channel(ENDINGS_MAX).0;
         let (live, proofs, requests) = (Mutex::default(), Flights::default(), Flights::default());
         let (signing, mandated, began) = (Mutex::default(), Mutex::default(), Notify::new());
-        let turns = Pace::new(signing::TURNS_AT_ONCE, signing::TURN_EVERY);
+        let turns = Turns::new(signing::TURNS_AT_ONCE, signing::TURN_EVERY);
         Self {
             keeper,
             clock,

@@ -35,22 +35,22 @@ impl Pace {
 
 /// When the next call would be due, in nanoseconds of the boot clock.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Due(u64);
+pub(crate) struct Due(u64);
 
 impl Due {
     /// How long until one more call conforms; zero where it does now.
-    pub(super) fn wait(self, pace: Pace, now: Boot) -> Duration {
+    pub(crate) fn wait(self, pace: Pace, now: Boot) -> Duration {
         let ahead = nanos(pace.interval).saturating_mul(u64::from(pace.burst.max(1) - 1));
         Duration::from_nanos(self.0.saturating_sub(at(now).saturating_add(ahead)))
     }
 
     /// Counts one call.
-    pub(super) fn take(&mut self, pace: Pace, now: Boot) {
+    pub(crate) fn take(&mut self, pace: Pace, now: Boot) {
         self.0 = self.0.max(at(now)).saturating_add(nanos(pace.interval));
     }
 
     /// Whether nothing is left of what was counted.
-    pub(super) fn is_idle(self, now: Boot) -> bool {
+    pub(crate) fn is_idle(self, now: Boot) -> bool {
         self.0 <= at(now)
     }
 }

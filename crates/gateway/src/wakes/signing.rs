@@ -39,7 +39,7 @@ impl Wakes {
     /// A key's turn to ask for a challenge.
     ///
     /// # Errors
-    /// As [`Pace`](crate::pace::Pace) says.
+    /// As [`Turns`](crate::turns::Turns) says.
     pub(crate) fn take_turn(&self, caller: &Caller) -> Result<(), Problem> {
         self.turns.take_turn(WakeKey::of(caller), self.clock.boot())
     }
