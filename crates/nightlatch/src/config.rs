@@ -4,10 +4,12 @@
 //! most often a known one that was mistyped, and a listener that was meant must not be left out in silence.
 
 mod limit;
+mod otel;
 mod webhook;
 
 use nightlatch_egress::{Allow, EgressConfig, Map};
 use nightlatch_gateway::brakes::Rule;
+pub(crate) use otel::Otel;
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -26,14 +28,15 @@ pub(crate) use webhook::Webhook;
 pub(crate) const FILE: &str = "nightlatch.toml";
 
 /// Tables and the keys that they know; the root's name is empty.
-const KEYS: [(&str, &[&str]); 9] = [
-    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics", "webhook"]),
+const KEYS: [(&str, &[&str]); 10] = [
+    ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics", "otel", "webhook"]),
     ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
     ("keeper", &["refresh_timer"]),
     ("map", &["host", "to", "root", "open"]),
     ("allow", &["host", "address", "open"]),
     ("metrics", &["listen"]),
+    ("otel", &["endpoint", "headers", "sample"]),
     ("webhook", &["name", "url"]),
     ("limit", &["of", "name", "per_second", "burst", "at_once"]),
 ];
@@ -53,6 +56,11 @@ const FIRST: &str = "\
 #
 # [metrics]                       # for collectors on this machine; plain HTTP, so loopback only
 # listen = \"127.0.0.1:9464\"
+#
+# [otel]                          # traces of calls, to a collector of yours by OTLP over HTTP
+# endpoint = \"https://otel.example.com\"  # `/v1/traces` is added; plain HTTP on loopback only
+# headers = \"otel.headers\"       # a file of yours alone with lines `name: value`, for the collector's key
+# sample = 0.1                    # of all calls; absent, each
 #
 # [[map]]                         # a real host name that is answered elsewhere
 # host = \"api.example.com\"
@@ -122,6 +130,8 @@ pub(crate) struct Config {
     pub(crate) egress: EgressConfig,
     /// Where metrics are read; nowhere where it is not said.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where traces of calls go; nowhere where it is not said.
+    pub(crate) otel: Option<Otel>,
     /// How often tools may be called, and by whom.
     pub(crate) limits: Vec<Rule>,
     /// Who may be told of the ends of durable calls.
@@ -135,6 +145,7 @@ struct Raw {
     redirect: Listener,
     keeper: Keeper,
     metrics: Listener,
+    otel: Option<Spanned<otel::Raw>>,
     map: Vec<RawMap>,
     allow: Vec<RawAllow>,
     limit: Vec<Spanned<limit::Raw>>,
@@ -213,6 +224,11 @@ impl Config {
             .map_or_else(|| Ok(local(8444)), |listen| loopback(text, "redirect", &listen))?;
         let metrics = raw.metrics.listen.map(|listen| loopback(text, "metrics", &listen)).transpose()?;
         let socket = raw.gateway.socket.as_ref().map(|socket| outside(text, socket, folder)).transpose()?;
+        let egress = EgressConfig {
+            maps: raw.map.iter().map(|map| map.read(folder)).collect::<Result<_, _>>()?,
+            allows: raw.allow.iter().map(RawAllow::read).collect::<Result<_, _>>()?,
+        };
+        let otel = raw.otel.as_ref().map(|otel| otel::read(text, otel, folder, &egress)).transpose()?;
         Ok(Self {
             socket,
             own_user: raw.gateway.own_user,
@@ -221,10 +237,8 @@ impl Config {
             redirect,
             metrics,
             refresh_timer: raw.keeper.refresh_timer != Some(Switch::Off),
-            egress: EgressConfig {
-                maps: raw.map.iter().map(|map| map.read(folder)).collect::<Result<_, _>>()?,
-                allows: raw.allow.iter().map(RawAllow::read).collect::<Result<_, _>>()?,
-            },
+            egress,
+            otel,
             webhooks: webhook::read_all(text, &raw.webhook)?,
             limits: raw.limit.iter().map(|limit| limit::read(text, limit)).collect::<Result<_, _>>()?,
         })
@@ -356,7 +370,8 @@ mod tests {
     fn what_the_first_file_shows_in_comments_is_read() {
         let shown: String =
             FIRST.lines().skip(2).map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
-        let shown = shown.replace(" root = \"example-ca.pem\"", "");
+        let shown =
+            shown.replace(" root = \"example-ca.pem\"", "").replace(" headers = \"otel.headers\"", "");
         let config = parse(&shown).unwrap();
         assert_eq!((config.egress.maps.len(), config.egress.allows.len(), config.webhooks.len()), (1, 1, 1));
     }

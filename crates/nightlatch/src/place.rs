@@ -227,7 +227,7 @@ fn make_folder(path: &Path) -> Result<(), PlaceError> {
 }
 
 /// Refuses what another user owns, or others can read.
-fn ours_alone(path: &Path) -> Result<(), PlaceError> {
+pub(crate) fn ours_alone(path: &Path) -> Result<(), PlaceError> {
     let found = fs::metadata(path).map_err(|source| PlaceError::File { path: path.to_owned(), source })?;
     let (owner, own) = (found.uid(), rustix::process::geteuid().as_raw());
     if owner != own {

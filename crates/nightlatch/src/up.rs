@@ -9,6 +9,7 @@ mod listen;
 mod log;
 mod metrics;
 mod operator;
+mod traces;
 mod wiring;
 
 pub(crate) use listen::ListenError;
@@ -79,6 +80,9 @@ async fn serve(place: &Place, config: Config) -> Result<(), Failure> {
     let addresses = (gateway.local_addr()?, redirects.local_addr()?);
     let (stop, stopped) = watch::channel(false);
     let house = House::build(place, config, addresses, stop.clone()).await?;
+    if let Some(to) = house.traces_to() {
+        hint(format!("traces of calls go to {to}"));
+    }
     let api = api_socket(place)?;
     tokio::spawn(told.pass_on(stop));
     hint(format!(

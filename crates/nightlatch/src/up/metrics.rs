@@ -4,6 +4,7 @@
 //! gave; they are read when somebody asks, and written by `prometheus-client`. The names are a golden file
 //! (`metrics.txt`): dashboards depend on them.
 
+use super::traces::Fates;
 use nightlatch_control::{Exposition, Standing};
 use nightlatch_domain::{
     meters::Durations,
@@ -64,6 +65,7 @@ pub(super) struct Meters {
     pub(super) ledger: Ledger,
     pub(super) pool: Pool,
     pub(super) refreshes: Arc<Refreshes>,
+    pub(super) traces: Option<Arc<Fates>>,
 }
 
 impl fmt::Debug for Meters {
@@ -155,6 +157,9 @@ impl Reading {
         let refreshes = refreshes
             .map(|(step, count)| (vec![("step", (*step).to_owned())], count.load(Ordering::Relaxed)));
         counters(out, "refresh_steps", "Steps of refreshes that the keeper began", None, refreshes)?;
+        let fates = self.meters.traces.iter().flat_map(|fates| fates.read());
+        let fates = fates.map(|(fate, spans)| (vec![("fate", fate.to_owned())], spans));
+        counters(out, "trace_spans", "Spans of traced calls, by what became of them", None, fates)?;
         alone(out, "pool_connections", "Connections to tools", self.meters.pool.open_count())?;
         let states = self.standing.connections.iter();
         let states = states.map(|(state, count)| {

@@ -8,6 +8,7 @@ use super::{
     first,
     metrics::{Exposed, Meters, Refreshes},
     operator,
+    traces::{self, Exporter, Sample},
 };
 use crate::{
     adapters::SystemClock,
@@ -55,6 +56,7 @@ pub(super) struct House {
     gateway: Gateway,
     keeper: Keeper,
     ledger: Ledger,
+    traces: Option<Exporter>,
     tls: Arc<rustls::ServerConfig>,
     /// Who is no agent at the socket: the user that runs this, unless the operator says so.
     own_uid: Option<u32>,
@@ -108,13 +110,9 @@ impl House {
         )
         .await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
-        let gateway = gateway(
-            (config.names, config.limits, webhooks),
-            pool.clone(),
-            (&gateway_keys, call_key),
-            &keeper,
-            &common,
-        );
+        let (follower, traces) = traces::begin(config.otel, &common.clock, &common.entropy).unzip();
+        let told = Told { names: config.names, rules: config.limits, webhooks, follower };
+        let gateway = gateway(told, pool.clone(), (&gateway_keys, call_key), &keeper, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
         let meters = Meters {
@@ -123,6 +121,7 @@ impl House {
             ledger: common.ledger.clone(),
             pool,
             refreshes,
+            traces: traces.as_ref().map(Exporter::fates),
         };
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
         let control = control(
@@ -138,7 +137,12 @@ impl House {
             },
         );
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
-        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, tls, own_uid })
+        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, traces, tls, own_uid })
+    }
+
+    /// Where traces of calls go, for people.
+    pub(super) fn traces_to(&self) -> Option<&str> {
+        self.traces.as_ref().map(Exporter::to)
     }
 
     /// Serves the gateway until `stopped`, then lets running calls finish.
@@ -170,6 +174,9 @@ impl House {
     pub(super) async fn close(self) {
         self.keeper.stop().await;
         drop((self.gateway, self.control));
+        if let Some(traces) = self.traces {
+            traces.close().await;
+        }
         if let Err(error) = self.ledger.close().await {
             tracing::warn!(%error, "the ledger was not closed in order");
         }
@@ -246,8 +253,16 @@ fn machine() -> String {
     fs::read_to_string("/etc/machine-id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
+/// What a gateway is told from outside the rooms.
+struct Told {
+    names: Vec<String>,
+    rules: Vec<Rule>,
+    webhooks: Vec<nightlatch_gateway::Webhook>,
+    follower: Option<Arc<Sample>>,
+}
+
 fn gateway(
-    (names, rules, webhooks): (Vec<String>, Vec<Rule>, Vec<nightlatch_gateway::Webhook>),
+    told: Told,
     pool: Pool,
     (keys, call_key): (&GatewayKeys, CallKey),
     keeper: &Keeper,
@@ -268,13 +283,13 @@ fn gateway(
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
         calls: (Arc::clone(&common.store) as _, call_key),
-        webhooks,
+        webhooks: told.webhooks,
         installation: keeper.installation(),
         limits,
         budgets: Arc::clone(&common.store) as _,
-        rules,
-        follower: None,
-        names,
+        rules: told.rules,
+        follower: told.follower.map(|sample| sample as _),
+        names: told.names,
     })
 }
 

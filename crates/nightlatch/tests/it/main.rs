@@ -28,6 +28,7 @@ mod references;
 mod refresh;
 mod run;
 mod streams;
+mod traced;
 mod unchanged;
 mod users;
 mod walls;

@@ -10,6 +10,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod canary;
+pub(crate) mod collector;
 pub(crate) mod connect;
 pub(crate) mod household;
 pub(crate) mod http;
