@@ -2,7 +2,8 @@
 //!
 //! A call passes all of its limits or is counted in none: a refusal uses nothing up. What several agents share
 //! is divided among those that used it lately, so that who comes second finds its part and not what the first
-//! one left. The whole limit holds beside the parts.
+//! one left. The whole limit holds beside the parts. Who was refused and comes back as it was told counts among
+//! them: else whoever asks often enough would take each call that comes free, and never have anybody to share with.
 
 use super::{
     pace::{Due, Pace},
@@ -27,6 +28,9 @@ const EACH: usize = 4;
 const TIDIED_EVERY: Duration = Duration::from_secs(1);
 /// What is told where a place must come free: nobody knows when.
 const PLACE_WAIT: Duration = Duration::from_secs(1);
+/// What is told are whole seconds, and it takes a moment to come back: so much longer than it must wait is an
+/// agent that was refused waited for.
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -106,6 +110,15 @@ struct Count {
 struct Part {
     due: Due,
     running: u32,
+    /// It was refused, and is waited for until then.
+    awaited: Option<Boot>,
+}
+
+impl Part {
+    /// Whether it has a part of what others use now.
+    fn shares(&self, now: Boot) -> bool {
+        !self.due.is_idle(now) || self.awaited.is_some_and(|until| now < until)
+    }
 }
 
 impl Shares {
@@ -153,8 +166,10 @@ impl Counts {
     ) -> Result<(), Over> {
         self.tidy(now);
         for (subject, pace) in subjects.iter().zip(paces) {
-            if let Some(count) = self.subjects.get(subject) {
-                count.check(subject.of(), *pace, who, now)?;
+            if let Some(count) = self.subjects.get_mut(subject) {
+                count
+                    .check(subject.of(), *pace, who, now)
+                    .inspect_err(|over| count.awaits(*over, who, now))?;
             }
         }
         for (subject, pace) in subjects.iter().zip(paces) {
@@ -184,7 +199,7 @@ impl Counts {
         }
         self.tidied = Some(now);
         self.subjects.retain(|_, count| {
-            count.agents.retain(|_, part| part.running > 0 || !part.due.is_idle(now));
+            count.agents.retain(|_, part| part.running > 0 || part.shares(now));
             !count.agents.is_empty() || !count.whole.is_idle(now)
         });
     }
@@ -203,18 +218,27 @@ impl Count {
         if wait.is_zero() { Ok(()) } else { Err(Over { of, is_rate: true, wait }) }
     }
 
+    /// A call was refused. That uses nothing up, and keeps its agent's part of a shared rate free for when it
+    /// comes back.
+    fn awaits(&mut self, over: Over, who: PrincipalId, now: Boot) {
+        if over.is_rate && matches!(over.of, Of::Connection | Of::Tool) {
+            self.agents.entry(who).or_default().awaited = Some(now.plus(over.wait + COMES_BACK_WITHIN));
+        }
+    }
+
     fn take(&mut self, pace: Pace, who: PrincipalId, now: Boot) {
         let part = pace.among(self.sharers(who, now));
         self.whole.take(pace, now);
         self.running += 1;
         let own = self.agents.entry(who).or_default();
         own.due.take(part, now);
+        own.awaited = None;
         own.running += 1;
     }
 
     /// The agents that it is divided among, this one included.
     fn sharers(&self, who: PrincipalId, now: Boot) -> u32 {
-        let lately = |(agent, part): &(&PrincipalId, &Part)| **agent != who && !part.due.is_idle(now);
+        let lately = |(agent, part): &(&PrincipalId, &Part)| **agent != who && part.shares(now);
         1 + u32::try_from(self.agents.iter().filter(lately).count()).unwrap_or(u32::MAX - 1)
     }
 }

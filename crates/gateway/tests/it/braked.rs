@@ -45,7 +45,8 @@ async fn a_limit_that_an_operator_set_is_met_by_that_agent_alone_and_recorded() 
     let rule = Rule {
         of: Of::Agent,
         name: Some("alice".into()),
-        interval: Some(Duration::from_secs(5)),
+        // What is told are whole seconds, and never too few.
+        interval: Some(Duration::from_millis(4_200)),
         burst: Some(2),
         at_once: None,
     };
@@ -161,4 +162,32 @@ async fn a_body_that_breaks_off_while_it_is_looked_at_is_never_sent_as_a_whole_o
     wire.write("who").await;
     assert_eq!(wire.answer().await.problem(), "bad-request");
     assert_eq!(world.tool.count(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_long_or_of_no_stated_length_streams_and_is_never_held_back() {
+    let world = World::new().await;
+    world.tool.answers(|_| Reply::with("422 Unprocessable", &[], "no"));
+    let bearer = World::bearer(&world.alice);
+    let chunked = world.request("POST /acme/things", &[&bearer, "Transfer-Encoding: chunked"]);
+    for _ in 0..5 {
+        let answer = world.send(&world.alice, &format!("{chunked}5\r\nwhole\r\n0\r\n\r\n")).await;
+        assert_eq!(answer.status, 422);
+    }
+    assert_eq!(told(&post(&world, "whole").await).1, "repeated-failure", "it is the very same request");
+    assert_eq!(post(&world, &"x".repeat(300 * 1024)).await.status, 422);
+}
+
+#[tokio::test]
+async fn a_body_that_did_not_leave_whole_is_no_request_that_could_be_told_again() {
+    let limits = Limits { body_idle: Duration::from_millis(50), ..Limits::default() };
+    let world = World::twisted(Twist { limits: Some(limits), ..Twist::default() }).await;
+    for _ in 0..3 {
+        let mut wire = world.connect(&world.alice).await;
+        let fields = [World::bearer(&world.alice), "Content-Length: 9".to_owned()];
+        wire.write(world.request("POST /acme/things", &[&fields[0], &fields[1]])).await;
+        wire.write("part").await;
+        assert_eq!(wire.answer().await.problem(), "outcome-unknown");
+    }
+    assert_eq!(post(&world, "part").await.status, 200, "it was never sent before");
 }

@@ -12,6 +12,7 @@
 mod answers;
 mod between;
 mod braked;
+mod budgets;
 mod calls;
 mod carried;
 mod carriers;

@@ -30,6 +30,7 @@ async fn a_forged_grant_row_yields_no_lease() {
         "resource = '\"*/*\"'",
         "operations = '[{\"effect\":\"admin\"}]'",
         "created_at = 1",
+        "budget = 'calls=1000000'",
         "attestation = ''",
         "attestation = 'AAAA'",
     ] {

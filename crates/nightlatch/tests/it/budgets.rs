@@ -1,4 +1,4 @@
-//! A budget holds over restarts and crashes, is shown, and is the keeper's word: a forged one yields nothing.
+//! A budget holds over restarts and crashes, is shown, and says what a human must do when it is used up.
 
 use crate::world::{connect::text, install::Install, recorder::Recorder};
 use serde_json::Value;

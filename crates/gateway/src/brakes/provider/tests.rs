@@ -91,11 +91,26 @@ fn a_refusal_without_a_time_is_waited_out_ever_longer_and_counts_once_for_calls_
 }
 
 #[test]
+fn a_provider_that_never_says_how_long_parks_nobody_longer_than_one_that_does() {
+    let (provider, mut now, mut last) = (provider(), START, Duration::ZERO);
+    for _ in 0..40 {
+        provider.heard(&exchange(1, 1), Said::Limited, now);
+        last = provider.pass(&exchange(1, 1), now).unwrap_err();
+        now = now.plus(last);
+    }
+    assert_eq!(last, Limits::default().provider_wait_max);
+}
+
+#[test]
 fn an_answer_to_a_call_that_left_before_the_refusal_takes_nothing_back() {
     let provider = provider();
     provider.heard(&exchange(1, 1), not_before(30), START);
     provider.heard(&exchange(2, 1), Said::Nothing, START);
+    provider.heard(&exchange(2, 1), Said::UsedUp(secs(1)), START);
     assert!(provider.pass(&exchange(1, 1), START).is_err());
+    let over = START.plus(secs(30));
+    assert_eq!(provider.pass(&exchange(1, 1), over), Ok(()));
+    assert!(provider.pass(&exchange(2, 1), over).is_err(), "nobody waits for the one that asks");
 }
 
 #[test]

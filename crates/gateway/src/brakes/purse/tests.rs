@@ -12,9 +12,12 @@ use nightlatch_domain::{
     sealed::Attestation,
     tool::Effect,
 };
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 /// A store of one grant, as the real one counts.
@@ -155,16 +158,88 @@ async fn what_did_not_leave_goes_back() {
 }
 
 #[tokio::test]
+async fn what_did_not_leave_brings_no_bytes_that_nobody_took() {
+    let purses = purses(&Arc::default());
+    for _ in 0..3_000 {
+        drop(take(&purses, "bytes=1K", Effect::Read).await.unwrap());
+    }
+    take(&purses, "bytes=1K", Effect::Read).await.unwrap().spent(1024);
+    assert!(take(&purses, "bytes=1K", Effect::Read).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_at_once_take_no_more_than_there_is() {
+    let book = Arc::new(Book::default());
+    let gateways = [0, 1].map(|_| Arc::new(purses(&book)));
+    let calls: Vec<_> = (0..200)
+        .map(|number| {
+            let purses = Arc::clone(&gateways[number % 2]);
+            tokio::spawn(async move {
+                let taken = take(&purses, "calls=130,writes=70", Effect::Write).await;
+                taken.map(|taken| taken.spent(0)).is_ok()
+            })
+        })
+        .collect();
+    let mut left = 0;
+    for call in calls {
+        left += usize::from(call.await.unwrap());
+    }
+    assert!((68..=70).contains(&left), "{left}");
+    assert!(book.spent.lock().unwrap().writes <= 70);
+}
+
+#[tokio::test]
 async fn bytes_end_the_next_call_and_what_went_beyond_is_written() {
     let book = Arc::new(Book::default());
     let held = purses(&book);
     take(&held, "bytes=1K", Effect::Read).await.unwrap().spent(5_000);
     let problem = take(&held, "bytes=1K", Effect::Read).await.err().unwrap();
     assert_eq!(problem.field.as_deref(), Some("bytes"));
-    while book.spent.lock().unwrap().bytes < 5_000 {
-        tokio::task::yield_now().await;
-    }
+    assert_eq!(book.spent.lock().unwrap().bytes, 5_000);
     assert!(take(&purses(&book), "bytes=1K", Effect::Read).await.is_err(), "a restart gives bytes back");
+}
+
+#[tokio::test]
+async fn what_went_beyond_is_written_though_nobody_calls_again() {
+    let book = Arc::new(Book::default());
+    take(&purses(&book), "bytes=1K", Effect::Read).await.unwrap().spent(5_000);
+    let is_written = async {
+        while book.spent.lock().unwrap().bytes < 5_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), is_written).await.expect("it is written");
+}
+
+#[tokio::test]
+async fn what_went_beyond_and_could_not_be_written_stays_owed() {
+    let book = Arc::new(Book::default());
+    let held = purses(&book);
+    let taken = take(&held, "bytes=1K", Effect::Read).await.unwrap();
+    book.fails.store(true, Ordering::SeqCst);
+    taken.spent(5_000);
+    for _ in 0..3 {
+        assert!(take(&held, "bytes=1K", Effect::Read).await.is_err());
+    }
+    book.fails.store(false, Ordering::SeqCst);
+    assert!(take(&held, "bytes=1K", Effect::Read).await.is_err());
+    assert_eq!(book.spent.lock().unwrap().bytes, 5_000);
+}
+
+#[tokio::test]
+async fn calls_that_come_together_reserve_once_and_each_finds_its_part() {
+    let book = Arc::new(Book::default());
+    let held = Arc::new(purses(&book));
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let held = Arc::clone(&held);
+            tokio::spawn(async move { take(&held, "calls=6400", Effect::Read).await.map(|one| one.spent(0)) })
+        })
+        .collect();
+    for call in calls {
+        assert!(call.await.unwrap().is_ok());
+    }
+    assert_eq!((book.writes.load(Ordering::SeqCst), book.spent.lock().unwrap().calls), (1, 100));
 }
 
 #[tokio::test]

@@ -70,6 +70,27 @@ fn a_changed_request_and_another_task_are_never_held_back() {
     ] {
         assert_eq!(held(&repeats, other, START), None);
     }
+    let mut of_grant = exchange(1, 1);
+    of_grant.target.path = "/gone".into();
+    let mut of_host = of_grant.clone();
+    of_grant.grant = nightlatch_domain::id::GrantId::new(of_grant.at, [9; 10]);
+    of_host.host.route = "uploads".into();
+    for other in [of_grant, of_host] {
+        let other = heads.of(&other, &headers("*/*"), &header::AUTHORIZATION);
+        assert_eq!(held(&repeats, other, START), None);
+    }
+}
+
+#[test]
+fn a_failure_of_long_ago_counts_no_more() {
+    let (repeats, heads) = (repeats(), Heads::default());
+    let request = request(1, "/gone", "*/*", &heads);
+    fail(&repeats, request, 2, START);
+    let later = START.plus(Limits::default().failure_remembered);
+    fail(&repeats, request, 1, later);
+    assert_eq!(held(&repeats, request, later), None);
+    fail(&repeats, request, 2, later);
+    assert!(held(&repeats, request, later).is_some());
 }
 
 #[test]

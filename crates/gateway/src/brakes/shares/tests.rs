@@ -62,6 +62,24 @@ fn calls_at_once_end_at_their_bound_and_a_place_that_is_left_is_given_on() {
 }
 
 #[test]
+fn each_limit_of_calls_at_once_is_met_by_its_name() {
+    let narrow = Pace::per_second(1_000, 1_000, 2);
+    let cases = [
+        (Limits { agent_pace: narrow, ..limits() }, "agent.at_once"),
+        (Limits { task_pace: narrow, ..limits() }, "task.at_once"),
+        (Limits { connection_pace: narrow, ..limits() }, "connection.at_once"),
+        (Limits { tool_pace: narrow, ..limits() }, "tool.at_once"),
+    ];
+    for (limits, field) in cases {
+        let shares = shares(limits, Vec::new());
+        let held = [enter(&shares, 1, 1, START).ok().unwrap(), enter(&shares, 1, 1, START).ok().unwrap()];
+        assert_eq!(enter(&shares, 1, 1, START).err().unwrap().field(), field);
+        drop(held);
+        assert!(enter(&shares, 1, 1, START).is_ok(), "{field}: a place that was left is taken for ever");
+    }
+}
+
+#[test]
 fn a_refusal_uses_nothing_up() {
     let shares = shares(Limits { tool_pace: Pace::per_second(1, 1, 100), ..limits() }, Vec::new());
     assert_eq!(passing(&shares, 1, 1, START), 1);
@@ -88,6 +106,57 @@ fn a_greedy_agent_leaves_another_its_even_part_of_a_shared_rate() {
     }
     assert_eq!(modest, 19, "an agent that asks for little was refused");
     assert!((300..=430).contains(&greedy), "{greedy}");
+}
+
+#[test]
+fn of_two_that_ask_all_the_time_each_gets_half_whoever_asks_first() {
+    let shares = shares(Limits { tool_pace: Pace::per_second(100, 10, 100), ..limits() }, Vec::new());
+    let (mut first, mut second, mut now) = (0, 0, START);
+    for _ in 0..4_000 {
+        first += passing(&shares, 1, 1, now);
+        second += passing(&shares, 2, 2, now);
+        now = now.plus(Duration::from_millis(1));
+    }
+    assert!((180..=240).contains(&first) && (180..=240).contains(&second), "{first} and {second}");
+}
+
+#[test]
+fn an_agent_that_comes_back_when_it_was_told_to_finds_its_part() {
+    let shares = shares(Limits { tool_pace: Pace::per_second(100, 10, 100), ..limits() }, Vec::new());
+    let (mut refused, mut now) = (0, START);
+    for millis in 0..20_000_u64 {
+        passing(&shares, 1, 1, now);
+        // The other one asks once a second, and after the first one: it is told to come back in a second.
+        if millis % 1_000 == 999 {
+            refused += usize::from(enter(&shares, 2, 2, now).is_err());
+        }
+        now = now.plus(Duration::from_millis(1));
+    }
+    assert!((1..=10).contains(&refused), "refused {refused} times of 20");
+}
+
+#[test]
+fn who_was_refused_and_does_not_come_back_keeps_its_part_from_others_for_a_moment_only() {
+    let shares = shares(Limits { tool_pace: Pace::per_second(100, 10, 100), ..limits() }, Vec::new());
+    assert_eq!(passing(&shares, 1, 1, START), 10);
+    assert!(enter(&shares, 2, 2, START).is_err());
+    let in_a_second = |mut now: Boot| {
+        let mut passed = 0;
+        for _ in 0..1_000 {
+            now = now.plus(Duration::from_millis(1));
+            passed += passing(&shares, 1, 1, now);
+        }
+        passed
+    };
+    assert!((40..=60).contains(&in_a_second(START)));
+    let later = START.plus(Duration::from_secs(3));
+    assert!((90..=110).contains(&in_a_second(later)));
+    // One that did come back is waited for no longer.
+    let later = START.plus(Duration::from_secs(4));
+    assert!(enter(&shares, 2, 2, later).is_err());
+    let back = later.plus(Duration::from_millis(20));
+    assert!(enter(&shares, 2, 2, back).is_ok());
+    assert!((80..=110).contains(&in_a_second(back)));
 }
 
 #[test]

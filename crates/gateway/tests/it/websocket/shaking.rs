@@ -12,6 +12,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf},
@@ -179,6 +180,26 @@ async fn a_subprotocol_passes_and_a_credential_in_one_does_not() {
         assert_eq!(told, ("second-credential".to_owned(), "sec-websocket-protocol".to_owned()), "{offered}");
         assert!(!answer.text().contains(&reference));
     }
+}
+
+#[tokio::test]
+async fn what_a_tool_says_of_its_limits_as_it_switches_is_heard() {
+    let world = World::new().await;
+    world.tool.answers(|seen| match seen.line().contains("/live/") {
+        true => Reply {
+            goes_on: Some(echoing()),
+            ..Reply::of(switching(seen, &["X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 30"]))
+        },
+        false => Reply::ok("fine"),
+    });
+    let _first = open(&world, &world.alice).await;
+    let answer = world.send(&world.alice, &handshake(&world, &world.alice, &[])).await;
+    assert_eq!(
+        (answer.problem().as_str(), answer.field("retry-after").as_deref()),
+        ("provider-limit", Some("30"))
+    );
+    world.clock.forward(Duration::from_secs(30));
+    drop(open(&world, &world.alice).await);
 }
 
 #[tokio::test]
