@@ -490,7 +490,7 @@ impl Corridor {
             Err(problem) => return Err(told(closing, problem)),
         };
         let bounds = self.bounds(awake, exchange.grant);
-        Ok(self.show((answer, coded), &resolved, scrub, bounds, closing))
+        self.show((answer, coded), &resolved, scrub, bounds, closing).map_err(|refused| *refused)
     }
 
     /// What takes the coding off an answer's body; none where it has none, or no body.
@@ -545,7 +545,8 @@ impl Corridor {
         Bounds { awake, grant, idle: self.limits.body_idle, cut_after: self.limits.cut_after }
     }
 
-    /// The tool's answer as the agent may see it.
+    /// The tool's answer as the agent may see it. One that must reveal no new secret, and does in its head, is
+    /// not shown.
     fn show(
         &self,
         (answer, coded): (Response<AnswerBody>, Option<Coded>),
@@ -553,7 +554,7 @@ impl Corridor {
         masks: Masks,
         bounds: Bounds,
         mut closing: Closing,
-    ) -> Response<OutBody> {
+    ) -> Result<Response<OutBody>, Box<Refused>> {
         let (head, body) = answer.into_parts();
         let method = resolved.exchange.target.method.as_str();
         let is_coded = head.headers.contains_key(header::CONTENT_ENCODING);
@@ -561,7 +562,14 @@ impl Corridor {
         let shown = forward::shown(head.status, &head.headers, method, &resolved.manifest, about);
         closing.note(head.status, &shown);
         let wash = match resolved.exchange.matched.effect {
-            Effect::Credential => Wash::withholding(coded, masks),
+            Effect::Credential => {
+                closing.noticed.revealed = wash::revealed_by(&shown.head);
+                if closing.noticed.revealed > 0 {
+                    let problem = forward::unreadable(&resolved.exchange, "head");
+                    return Err(Box::new(told(closing, problem)));
+                }
+                Wash::withholding(coded, masks)
+            }
             _ => {
                 let detector = wash::is_text(&head.headers);
                 Wash::new(coded, masks, detector.then(|| Detector::new(self.limits.detected_bytes)))
@@ -574,7 +582,7 @@ impl Corridor {
         *answer.headers_mut() = shown.head;
         answer.extensions_mut().insert(lifeline);
         answer::name_call(answer.headers_mut(), resolved.exchange.call);
-        answer
+        Ok(answer)
     }
 }
 

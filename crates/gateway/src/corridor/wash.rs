@@ -3,7 +3,7 @@
 
 use crate::error::BodyError;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use nightlatch_scrub::{
     Masks, Scrubber,
     coding::{Coding, Decoder},
@@ -142,6 +142,17 @@ impl Wash {
             detector.push(clean);
         }
     }
+}
+
+/// How many new secrets stand in the values of a head.
+pub(super) fn revealed_by(head: &HeaderMap) -> u64 {
+    let found = |value: &HeaderValue| {
+        let mut detector = Detector::new(value.len());
+        detector.push(value.as_bytes());
+        detector.finish();
+        detector.found()
+    };
+    head.values().map(found).sum()
 }
 
 /// Whether an answer is a text, in which a new secret would be noticed.

