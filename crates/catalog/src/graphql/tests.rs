@@ -85,6 +85,10 @@ fn of_several_operations_the_named_one_is_meant() {
     assert_eq!(of("B"), Ok("b".into()));
     assert_eq!(of("C"), Err(GraphqlError::Name));
     assert_eq!(of(""), Err(GraphqlError::Name));
+    for two_readings in ["{ a } query B { b }", "query B { b } { a }", "query B { a } mutation B { b }"] {
+        let body = json!({ "query": two_readings, "operationName": "B" });
+        assert_eq!(read(body.to_string().as_bytes()), Err(GraphqlError::Name), "{two_readings}");
+    }
     let one = json!({ "query": "query A { a }", "operationName": "B" });
     assert_eq!(read(one.to_string().as_bytes()), Err(GraphqlError::Name));
 }

@@ -5,6 +5,9 @@ use crate::{
     client::Answer,
     world::{MANIFEST, SECRET, Twist, World},
 };
+use bytes::Bytes;
+use http::{HeaderMap, Request, header::ETAG};
+use http_body_util::{BodyExt as _, Full};
 use nightlatch_domain::{
     grant::Selector,
     tool::{Effect, OperationId},
@@ -12,7 +15,8 @@ use nightlatch_domain::{
 use nightlatch_gateway::Limits;
 use nightlatch_ledger::record::{Entry, Intent};
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 const ENDPOINT: &str = r#"
 [[operation]]
@@ -119,6 +123,26 @@ async fn a_body_in_chunks_is_read_as_a_whole() {
     assert_eq!(world.tool.take()[0].body, body.as_bytes());
     let refused = world.send(&world.alice, &chunked(MUTATION).1).await;
     assert_eq!((refused.problem().as_str(), world.tool.count()), ("policy-denied", 0));
+}
+
+#[tokio::test]
+async fn a_body_with_trailers_is_not_read() {
+    let world = reading().await;
+    let mut dial = world.dial(Some(&world.alice.identity));
+    dial.alpn = &["h2"];
+    let mut sender = dial.connect().await.unwrap().http2().await;
+    for (trailers, status) in [(Some(HeaderMap::from_iter([(ETAG, "x".parse().unwrap())])), 400), (None, 200)]
+    {
+        let body = Full::new(Bytes::from(json!({ "query": QUERY }).to_string()));
+        let body = body.with_trailers(std::future::ready(trailers.map(Ok)));
+        let request = Request::post(format!("https://{}/acme/graphql", world.host()))
+            .header("authorization", format!("Bearer {}", world.alice.reference))
+            .header("content-type", "application/json")
+            .body(body)
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!((answer.status().as_u16(), world.tool.count()), (status, usize::from(status == 200)));
+    }
 }
 
 #[tokio::test]
@@ -270,6 +294,27 @@ async fn a_body_that_is_read_is_bounded_in_size_time_and_number() {
     }
     assert!(told.contains(&"bad-request".to_owned()), "{told:?}");
     assert_eq!(asked(&world, QUERY).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_call_that_waited_is_decided_anew_on_what_was_read() {
+    for (is_narrowed, told) in [(false, (200, 1)), (true, (403, 0))] {
+        let world = Arc::new(world(&[Selector::Effect(Effect::Write)], Twist::default()).await);
+        world.keeper.leases.forget_permits(Semaphore::MAX_PERMITS);
+        let calling = Arc::clone(&world);
+        let call = tokio::spawn(async move { asked(&calling, MUTATION).await });
+        world.eventually("the request for a lease", || async { world.keeper.count("lease") == 1 }).await;
+        if is_narrowed {
+            let reads = vec![Selector::Effect(Effect::Read)];
+            world.set_grant(&world.alice, |grant| grant.operations = reads).await;
+        } else {
+            world.set_task(&world.mallory, |task| task.purpose = "another change".into()).await;
+        }
+        world.keeper.leases.add_permits(1);
+        let answer = call.await.unwrap();
+        assert_eq!((answer.status, world.tool.count()), told, "{answer:?}");
+        assert!(!is_narrowed || answer.problem() == "policy-denied");
+    }
 }
 
 #[tokio::test]

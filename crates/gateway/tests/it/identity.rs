@@ -261,6 +261,52 @@ pub(crate) async fn a_local_user_is_admitted_by_the_kernels_word_and_never_as_ou
     }
 }
 
+/// The status of an ordinary call of alice at a socket of the gateway, as the user that runs this test.
+async fn status_at_socket(world: &World) -> String {
+    let path = world.folder.path().join("gateway.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let gateway = world.gateway.shared();
+    let serving =
+        tokio::spawn(async move { gateway.serve_unix(listener, None, std::future::pending()).await });
+    let mut stream = UnixStream::connect(&path).await.unwrap();
+    let bearer = World::bearer(&world.alice);
+    let call =
+        format!("GET /acme/things HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{bearer}\r\n\r\n");
+    stream.write_all(call.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    serving.abort();
+    std::fs::remove_file(path).unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_user_is_nobody_over_tls_and_a_key_is_nobody_at_the_socket() {
+    let world = World::new().await;
+    assert_eq!(status_at_socket(&world).await, "401", "alice is enrolled by her key alone");
+    let uid = own_uid(&world);
+    let enrol = async |uid| {
+        let binding = Binding::Uid { uid };
+        let now = world.clock.now();
+        crate::world::enrol_binding(&world.store, world.tenant, &world.alice, binding, now).await;
+        world.in_effect().await;
+    };
+    enrol(uid + 1).await;
+    assert_eq!(status_at_socket(&world).await, "401", "it is another user that is enrolled");
+    enrol(uid).await;
+    assert_eq!(status_at_socket(&world).await, "200");
+    for identity in [None, Some(&Identity::new())] {
+        let mut wire = world.dial(identity).connect().await.unwrap();
+        wire.write(world.request("GET /acme/things", &[&World::bearer(&world.alice)])).await;
+        assert_eq!(
+            wire.answer().await.problem(),
+            "not-admitted",
+            "with a certificate: {}",
+            identity.is_some()
+        );
+    }
+}
+
 /// The user that runs this test: who owns what it makes.
 fn own_uid(world: &World) -> u32 {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(world.folder.path()).unwrap())

@@ -46,6 +46,8 @@ pub(crate) struct Knobs {
     pub(crate) rebind: Option<fn(&mut LeaseBinding)>,
     /// Say another binding beside the sealed one.
     pub(crate) claim: Option<fn(&mut LeaseBinding)>,
+    /// Put these windows beside a lease in place of its own.
+    pub(crate) windows: Option<Windows>,
     /// Answer every request with this.
     pub(crate) answer: Option<GatewayReply>,
     /// Grant every wake under this id.
@@ -60,6 +62,17 @@ pub(crate) struct Knobs {
     pub(crate) wake_for: Option<Duration>,
     /// How long a lease is fresh.
     pub(crate) fresh_for: Option<Duration>,
+}
+
+/// Windows that are not those of their lease.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Windows {
+    /// Sealed for another lease of the same wake.
+    OfAnotherLease,
+    /// Sealed for this one, and no set.
+    NoSet,
+    /// The sealed credential.
+    TheCredential,
 }
 
 pub(crate) struct FakeKeeper {
@@ -217,6 +230,15 @@ impl FakeKeeper {
         let set = WindowSet::of(&[7; KEY_BYTES], &sought).0.encode();
         let windows = self.keys.seal_windows(to, &binding, &set).unwrap();
         let sealed = self.keys.seal_lease(to, &binding, &body, &Secret::from_string(held.secret)).unwrap();
+        let windows = match knobs.windows {
+            None => windows,
+            Some(Windows::NoSet) => self.keys.seal_windows(to, &binding, b"no set").unwrap(),
+            Some(Windows::TheCredential) => sealed.clone(),
+            Some(Windows::OfAnotherLease) => {
+                let other = LeaseBinding { generation: binding.generation + 1, ..binding.clone() };
+                self.keys.seal_windows(to, &other, &set).unwrap()
+            }
+        };
         if let Some(claim) = knobs.claim {
             claim(&mut binding);
         }

@@ -2,6 +2,8 @@
 //! the agent: whole, in slices, encoded, in any part of an answer, cut anywhere.
 
 use crate::{
+    client::empty,
+    keeper::Windows,
     upstream::Reply,
     world::{SECRET, World},
 };
@@ -13,6 +15,8 @@ use flate2::{
     Compression,
     write::{GzEncoder, ZlibEncoder},
 };
+use http::Request;
+use http_body_util::BodyExt as _;
 use nightlatch_ledger::record::{Entry, FindingKind};
 use std::io::Write as _;
 
@@ -133,6 +137,38 @@ pub(crate) async fn an_earlier_token_and_the_refresh_token_are_masked_too() {
 }
 
 #[tokio::test]
+async fn without_the_windows_that_were_sealed_with_its_lease_nothing_is_sent() {
+    for windows in [Windows::OfAnotherLease, Windows::NoSet, Windows::TheCredential] {
+        let world = World::new().await;
+        world.keeper.knobs.lock().unwrap().windows = Some(windows);
+        let answer = world.call(&world.alice, "GET /acme/things", &[]).await;
+        assert_eq!((answer.problem().as_str(), world.tool.count()), ("lease-refused", 0), "{windows:?}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_an_answer_do_not_come_back() {
+    let world = World::new().await;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-echo\r\n\r\n4\r\nfine\r\n0\r\nx-echo: {SECRET}\r\n\r\n"
+    );
+    world.tool.answers(move |_| Reply::of(answer.clone()));
+    let mut dial = world.dial(Some(&world.alice.identity));
+    dial.alpn = &["h2"];
+    let mut sender = dial.connect().await.unwrap().http2().await;
+    let request = Request::get(format!("https://{}/acme/things", world.host()))
+        .header("authorization", format!("Bearer {}", world.alice.reference))
+        .header("te", "trailers")
+        .body(empty())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.headers().get("trailer"), None);
+    let whole = answer.into_body().collect().await.unwrap();
+    assert_eq!(whole.trailers(), None);
+    assert_eq!(&whole.to_bytes()[..], b"fine");
+}
+
+#[tokio::test]
 pub(crate) async fn location_cookies_other_fields_and_error_bodies_are_masked() {
     let world = World::new().await;
     let percent = spelled(SECRET, |byte| format!("%{byte:02X}"));
@@ -238,11 +274,20 @@ pub(crate) async fn a_coding_that_is_broken_or_explodes_ends_and_does_not_look_w
     let world = World::new().await;
     let whole = compressed("gzip", &[0; 64 * 1024 * 1024]);
     let half = whole[..whole.len() / 2].to_vec();
-    for body in [b"plain after all".to_vec(), whole, half] {
+    let text = compressed("gzip", format!("{{\"you sent\":\"{SECRET}\"}}").as_bytes());
+    let ends_early = [text.len() - 1, text.len() - 9, text.len() / 2].map(|len| text[..len].to_vec());
+    for body in [b"plain after all".to_vec(), whole, half].into_iter().chain(ends_early) {
         world.tool.answers(answering("200 OK", "Content-Encoding: gzip\r\n", body));
         let answer = world.call(&world.alice, "GET /acme/echo", &["Accept-Encoding: gzip"]).await;
         assert!(!answer.whole && answer.body.len() < 32 * 1024 * 1024, "{}", answer.body.len());
     }
+    // One of no length is whole in any coding.
+    world.tool.answers(|_| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        Reply::of(head)
+    });
+    let answer = world.call(&world.alice, "GET /acme/echo", &["Accept-Encoding: gzip"]).await;
+    assert!(answer.whole && answer.body.is_empty(), "{answer:?}");
     world.still_serves(&world.alice).await;
 }
 

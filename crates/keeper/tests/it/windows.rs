@@ -94,3 +94,36 @@ async fn our_registrations_secret_is_sought_too() {
     let lease = world.wake(&running).await.unwrap().lease(&running, grant, connection, 0).await.unwrap();
     assert!(masks(&lease, &secret) && !is_told(&lease, &secret[16..]));
 }
+
+/// Whoever writes rows puts a secret of one connection beside another's: its lease must not become a way to ask
+/// whether a guess is that secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_moved_here_from_another_connection_is_not_sought() {
+    let world = World::new();
+    world.provider.gives_random_tokens();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.connect(&running, ready.client, "erin", None).await.unwrap();
+    let others = token("refresh", 2, true);
+    assert!(!masks(&ready.lease(&running).await.unwrap(), &others));
+    world.forge("CREATE TABLE kept AS SELECT family_id, refresh FROM generation");
+    assert_eq!(
+        world.forge(
+            "UPDATE generation SET refresh = (SELECT kept.refresh FROM kept WHERE kept.family_id <> generation.family_id)"
+        ),
+        2
+    );
+    let lease = ready.lease(&running).await.unwrap();
+    assert!(!masks(&lease, &others) && masks(&lease, &token("access", 1, true)));
+    let [first, second] = [2, 1].map(|number| token("key", number, true).replace("canary-key-", "key-dana_"));
+    let one = world.connect_static(&running, &first).await;
+    world.connect_static_as(&running, "second", &second).await;
+    world.forge("CREATE TABLE static_kept AS SELECT * FROM static_secret");
+    world.forge(&format!(
+        "UPDATE static_kept SET connection_id = '{one}', generation = 0 WHERE connection_id <> '{one}'"
+    ));
+    assert_eq!(world.forge("INSERT INTO static_secret SELECT * FROM static_kept WHERE generation = 0"), 1);
+    let grant = world.grant(&running, one).await;
+    let lease = ready.woken.lease(&running, grant, one, 0).await.unwrap();
+    assert!(!masks(&lease, &second) && masks(&lease, &first));
+}

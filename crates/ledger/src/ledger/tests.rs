@@ -517,6 +517,7 @@ async fn the_hash_of_a_head_tells_any_fact_of_it_apart_and_needs_the_key() {
         |it| it.target.method.push('x'),
         |it| it.host.host.push('x'),
         |it| it.matched.resource = None,
+        |it| it.also.push(it.matched.clone()),
     ] {
         let mut edited = plain.clone();
         edit(&mut edited);

@@ -73,6 +73,37 @@ fn a_request_is_what_its_root_fields_are_the_strictest_first() {
 }
 
 #[test]
+fn a_field_is_what_its_own_endpoint_says_of_it() {
+    let second = r#"
+[[operation]]
+id = "internal"
+method = "POST"
+path = "/internal"
+body = "graphql"
+effect = "admin"
+page = "https://example.com"
+[[graphql]]
+id = "internal.things"
+endpoint = "internal"
+on = "query"
+field = "things"
+effect = "write"
+page = "https://example.com"
+"#;
+    let manifest = Manifest::parse("x", &format!("{TEXT}{second}")).unwrap();
+    let asked = graphql::read(json!({ "query": "{ thing things }" }).to_string().as_bytes()).unwrap();
+    for (path, expected) in [
+        ("/graphql", vec!["things.read read"]),
+        ("/internal", vec!["internal admin", "internal.things write"]),
+    ] {
+        let endpoint = manifest.matched("", &canonical::target("POST", path).unwrap()).unwrap();
+        let all = manifest.roots_asked(&endpoint, &asked);
+        let all: Vec<_> = all.iter().map(|one| format!("{} {}", one.operation, one.effect)).collect();
+        assert_eq!(all, expected, "{path}");
+    }
+}
+
+#[test]
 fn what_may_be_taken_for_an_endpoint_with_secrets_is_never_covered_by_a_wildcard() {
     let manifest = Manifest::parse("x", TEXT).unwrap();
     let of = |method: &str, target: &str| {
