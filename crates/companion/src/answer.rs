@@ -66,8 +66,13 @@ impl Answer {
     pub(crate) async fn relayed(status: StatusCode, headers: &HeaderMap, body: Incoming) -> Self {
         let body = timeout(WITHIN, Limited::new(body, BODY_MAX_BYTES).collect()).await;
         let Ok(Ok(body)) = body else { return Self::problem(&ProblemKind::GatewayUnreachable.into()) };
-        let mut answer = Self { status, fields: Vec::new(), body: body.to_bytes() };
-        for name in &CARRIED {
+        Self::of(status, headers, body.to_bytes(), &CARRIED)
+    }
+
+    /// An answer of the gateway, with these of its fields.
+    pub(crate) fn of(status: StatusCode, headers: &HeaderMap, body: Bytes, carried: &[HeaderName]) -> Self {
+        let mut answer = Self { status, fields: Vec::new(), body };
+        for name in carried {
             if let Some(value) = headers.get(name) {
                 answer.field(name.as_str(), value.as_bytes());
             }
@@ -82,7 +87,12 @@ impl Answer {
     fn bytes(&self) -> Vec<u8> {
         let reason = self.status.canonical_reason().unwrap_or("Refused");
         let first = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16());
-        let last = format!("content-length: {}\r\nconnection: close\r\n\r\n", self.body.len());
+        // RFC 9110 §8.6: a 204 has no length.
+        let length = match self.status {
+            StatusCode::NO_CONTENT => String::new(),
+            _ => format!("content-length: {}\r\n", self.body.len()),
+        };
+        let last = format!("{length}connection: close\r\n\r\n");
         [first.as_bytes(), &self.fields, last.as_bytes(), &self.body].concat()
     }
 

@@ -5,15 +5,16 @@
 
 use crate::{
     answer::{Answer, ESTABLISHED},
+    calls::Calls,
     error::CompanionError,
     guard::Guard,
-    head::{self, Head, HeadFault, Wanted},
+    head::{self, Head, HeadFault, Own, Wanted},
     limits::Limits,
     line::Line,
     reports::Reports,
     tunnel,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use nightlatch_domain::{
     companion::{LocalRefusal, PLAIN_HTTP_AUTHORITY},
@@ -31,6 +32,13 @@ use tokio::{
 /// Between two attempts to accept where the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Requests to the companion itself at once: each may hold 384 KiB of a question and 8 MiB of an answer.
+const OWN_MAX: usize = 16;
+/// A durable call's request: the gateway takes no longer one.
+const OWN_MAX_BYTES: usize = 384 * 1024;
+/// And how long it may take to come.
+const OWN_WITHIN: Duration = Duration::from_secs(30);
+
 /// How many callers of other users are told that they are refused; the others are only closed.
 const STRANGERS_MAX: usize = 16;
 
@@ -42,6 +50,8 @@ pub(crate) struct Front {
     pub(crate) limits: Limits,
     heads: Arc<Semaphore>,
     strangers: Semaphore,
+    calls: Calls,
+    own: Semaphore,
     pub(crate) tunnels: Arc<Semaphore>,
 }
 
@@ -49,8 +59,9 @@ impl Front {
     pub(crate) fn new(line: Arc<Line>, guard: Guard, reports: Arc<Reports>, limits: Limits) -> Self {
         let places = |count| Arc::new(Semaphore::new(count));
         let (heads, tunnels) = (places(limits.heads_max), places(limits.tunnels_max));
-        let strangers = Semaphore::new(STRANGERS_MAX);
-        Self { line, guard, reports, limits, heads, strangers, tunnels }
+        let (strangers, own) = (Semaphore::new(STRANGERS_MAX), Semaphore::new(OWN_MAX));
+        let calls = Calls::new(Arc::clone(&line));
+        Self { line, guard, reports, limits, heads, strangers, calls, own, tunnels }
     }
 
     /// Serves until it is dropped; its connections end with it.
@@ -72,6 +83,10 @@ impl Front {
 
     async fn attend(&self, mut local: TcpStream, remote: SocketAddr, place: impl Send) {
         let answer = match self.judge(&mut local, remote).await {
+            Ok((Head { wanted: Wanted::Own(own), length, .. }, read)) => {
+                drop(place);
+                self.own(&mut local, own, read.get(length..).unwrap_or_default()).await
+            }
             Ok((head, read)) => {
                 drop(place);
                 let Err(answer) = self.join(&mut local, head, read).await else { return };
@@ -110,6 +125,18 @@ impl Front {
         })
     }
 
+    /// Answers a request that is addressed to the companion. `early` is what came of its body so far.
+    async fn own(&self, local: &mut TcpStream, own: Own, early: &[u8]) -> Answer {
+        let Ok(_place) = self.own.try_acquire() else {
+            return Answer::problem(&Problem::new(ProblemKind::TooManyCalls).retry_after(1));
+        };
+        match timeout(OWN_WITHIN, body(local, own.length, early)).await {
+            Ok(Ok(body)) => self.calls.answer(own, body).await,
+            Ok(Err(problem)) => Answer::problem(&problem),
+            Err(_) => Answer::problem(&Problem::new(ProblemKind::BadRequest).at_field("body")),
+        }
+    }
+
     /// Joins the program to a stream of the gateway until both are done. `read` is all that came so far.
     async fn join(&self, local: &mut TcpStream, head: Head, read: BytesMut) -> Result<(), Answer> {
         let busy = || Answer::problem(&Problem::new(ProblemKind::TooManyCalls).retry_after(1));
@@ -117,6 +144,7 @@ impl Front {
         let authority = match &head.wanted {
             Wanted::Tunnel(authority) => authority.as_str(),
             Wanted::PlainHttp => PLAIN_HTTP_AUTHORITY,
+            Wanted::Own(_) => return Err(Answer::problem(&ProblemKind::NotFound.into())),
         };
         let answer = self.line.tunnel(authority).await.map_err(|error| unreachable(&error))?;
         if !answer.status().is_success() {
@@ -147,10 +175,24 @@ async fn pass(
             local.write_all(ESTABLISHED).await?;
             read.get(head.length..).unwrap_or_default()
         }
-        Wanted::PlainHttp => read,
+        Wanted::PlainHttp | Wanted::Own(_) => read,
     };
     stream.write_all(early).await?;
     stream.flush().await
+}
+
+/// A body of this length, of which a part came with the head.
+async fn body(local: &mut TcpStream, length: usize, early: &[u8]) -> Result<Bytes, Problem> {
+    let bad = || Problem::new(ProblemKind::BadRequest).at_field("body");
+    if length > OWN_MAX_BYTES {
+        return Err(ProblemKind::TooLarge.into());
+    }
+    // What is more than was announced is nobody's.
+    let rest = length.checked_sub(early.len()).ok_or_else(bad)?;
+    let mut body = Vec::with_capacity(length);
+    body.extend_from_slice(early);
+    let read = local.take(rest as u64).read_to_end(&mut body).await.map_err(|_| bad())?;
+    if read == rest { Ok(body.into()) } else { Err(bad()) }
 }
 
 /// Reads until the first head is whole.

@@ -8,7 +8,14 @@
 //! A page in a browser can make this machine send requests to a port on loopback, but only in origin-form, which
 //! is refused whole; and a CONNECT that carries what only browsers say is refused too.
 
+use http::{HeaderName, Method};
+use nightlatch_domain::companion::COMPANION_HOST;
 use zeroize::Zeroizing;
+
+/// The fields of a request to the companion that are for the gateway.
+const HANDED_ON: [&str; 2] = ["idempotency-key", "prefer"];
+/// A length of more digits is no length.
+const LENGTH_MAX_DIGITS: usize = 9;
 
 /// Which way a connection goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +24,19 @@ pub(crate) enum Wanted {
     Tunnel(String),
     /// A request over plain HTTP, which the gateway reads.
     PlainHttp,
+    /// A request to the companion itself.
+    Own(Own),
+}
+
+/// A request that is addressed to the companion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    /// How long its body is.
+    pub(crate) length: usize,
+    /// What of its fields is for the gateway.
+    pub(crate) handed_on: Vec<(HeaderName, Vec<u8>)>,
 }
 
 /// What was read.
@@ -94,7 +114,8 @@ fn wanted(line: &[u8], fields: &Fields<'_>) -> Result<Wanted, HeadFault> {
     }
     let scheme = target.get(..7).unwrap_or_default();
     if scheme.eq_ignore_ascii_case(b"http://") {
-        return Ok(Wanted::PlainHttp);
+        let path = own_path(target.get(7..).unwrap_or_default());
+        return path.map_or(Ok(Wanted::PlainHttp), |path| own(method, path, fields).map(Wanted::Own));
     }
     // RFC 9112 §3.2: origin-form and asterisk-form are for servers.
     Err(if target.starts_with(b"/") || target == b"*" {
@@ -113,6 +134,44 @@ fn tunnel(target: &[u8], fields: &Fields<'_>) -> Result<Wanted, HeadFault> {
         return Err(HeadFault::CrossSite);
     }
     authority(target).map(Wanted::Tunnel).ok_or(HeadFault::Malformed("target"))
+}
+
+/// The path of a target on the companion's own host; none on any other.
+fn own_path(target: &[u8]) -> Option<&str> {
+    let target = std::str::from_utf8(target).ok()?;
+    let (authority, path) = target.find('/').map_or((target, "/"), |at| target.split_at(at));
+    let host = authority.strip_suffix(":80").unwrap_or(authority);
+    host.eq_ignore_ascii_case(COMPANION_HOST).then_some(path)
+}
+
+/// A request to the companion: what is read of it is read in one way, since it is made anew for the gateway.
+fn own(method: &[u8], path: &str, fields: &Fields<'_>) -> Result<Own, HeadFault> {
+    if fields.from_page {
+        return Err(HeadFault::CrossSite);
+    }
+    if fields.only("transfer-encoding")?.is_some() {
+        return Err(HeadFault::Malformed("transfer-encoding"));
+    }
+    if fields.only("host")?.is_some_and(|host| own_path(host) != Some("/")) {
+        return Err(HeadFault::Malformed("host"));
+    }
+    let digits = |value: &&[u8]| {
+        !value.is_empty() && value.len() <= LENGTH_MAX_DIGITS && value.iter().all(u8::is_ascii_digit)
+    };
+    let length = match fields.only("content-length")? {
+        None => 0,
+        Some(value) => {
+            let text = Some(value).filter(digits).and_then(|value| std::str::from_utf8(value).ok());
+            text.and_then(|text| text.parse().ok()).ok_or(HeadFault::Malformed("content-length"))?
+        }
+    };
+    let mut handed_on = Vec::new();
+    for name in HANDED_ON {
+        let value = fields.only(name)?;
+        handed_on.extend(value.map(|value| (HeaderName::from_static(name), value.to_vec())));
+    }
+    let method = Method::from_bytes(method).map_err(|_| HeadFault::Malformed("request-line"))?;
+    Ok(Own { method, path: path.to_owned(), length, handed_on })
 }
 
 /// RFC 9112 §3.2.3: authority-form is a host and a port, and nothing before or after.
@@ -136,6 +195,7 @@ struct Fields<'a> {
     has_host: bool,
     has_content: bool,
     from_page: bool,
+    all: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> Fields<'a> {
@@ -144,8 +204,18 @@ impl<'a> Fields<'a> {
         for line in lines {
             let (name, value) = field(line)?;
             fields.note(name, value)?;
+            fields.all.push((name, value));
         }
         Ok(fields)
+    }
+
+    /// The one value of a field, if it is there; twice is a fault.
+    fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, HeadFault> {
+        let mut values = self.all.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes()));
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(HeadFault::Malformed(name)),
+            (one, None) => Ok(one.map(|(_, value)| *value)),
+        }
     }
 
     fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadFault> {

@@ -9,6 +9,7 @@
 //! | [`companion`] | the whole: start, enrol, trust, close |
 //! | `front`, `head`, `tunnel` | the local listener, the one head that is read there, and what is carried |
 //! | [`guard`], `peers` | who may use it: a password, a user by the kernel's table |
+//! | `calls` | durable calls of programs, and mandates for them |
 //! | `line`, [`dial`] | the one connection to the gateway, made when it is needed |
 //! | [`gateway_key`], [`identity`] | the gateway's key by its hash; the agent's own |
 //! | `wake` | the keeper's challenge, signed |
@@ -17,12 +18,13 @@
 //!
 //! **Promises.** The agent's key and the run's password reach no file (but a sidecar's own key file, 0600), no log
 //! and no error. Only the gateway with the pinned key is spoken to, over TLS 1.3. A challenge is signed for this
-//! key's task and this gateway alone. Whoever is refused locally learns nothing and is counted.
+//! key's task and this gateway alone, a mandate for a call that came through here and for its very bytes. Whoever is refused locally learns nothing and is counted.
 //!
 //! **Never.** No byte inside a tunnel is read; no name is resolved but the gateway's; no connection goes anywhere
 //! but to the gateway; nothing dials by itself, so a sleeping task sleeps.
 
 mod answer;
+mod calls;
 pub mod companion;
 pub mod dial;
 mod error;

@@ -17,7 +17,7 @@ use crate::{
     wake,
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -45,6 +45,10 @@ const HEAD_MAX_BYTES: u32 = 16 * 1024;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// A refused proof is tried again after this.
 const PROOF_PAUSE: Duration = Duration::from_secs(10);
+/// A durable call is waited for up to a minute (`Prefer: wait`), and its request may take half of one to arrive.
+const RELAY_WITHIN: Duration = Duration::from_secs(90);
+/// A durable call as it is shown: the gateway keeps a MiB of an answer, and in JSON a byte may take six.
+const RELAY_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// How the connection is, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +203,30 @@ impl Line {
         timeout(self.limits.ask_within, asked).await.unwrap_or(Err(CompanionError::Lost))
     }
 
+    /// Hands a program's own question on, over an awake task. It must be one that may be sent twice: a connection that
+    /// turns out to be lost is replaced once.
+    pub(crate) async fn relay(&self, request: Request<Bytes>) -> Result<Relayed, CompanionError> {
+        let (mut head, body) = request.into_parts();
+        let uri = Uri::builder().scheme("https").authority(self.address.authority());
+        let uri = uri.path_and_query(head.uri.path()).build();
+        head.uri = uri.map_err(|_| CompanionError::Answer)?;
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let request = Request::from_parts(head, Full::new(body));
+        for _ in 0..2 {
+            let mut sender = self.awake().await?;
+            let asked = async {
+                let answer = sender.send_request(request.clone()).await.map_err(|_| CompanionError::Lost)?;
+                Relayed::read(answer).await
+            };
+            match timeout(RELAY_WITHIN, asked).await {
+                Ok(Err(CompanionError::Lost)) => {}
+                Ok(told) => return told,
+                Err(_) => break,
+            }
+        }
+        Err(CompanionError::Lost)
+    }
+
     /// Proves the wake anew where that is due and a connection stands.
     pub(crate) async fn renew(&self) {
         let number = self.state.lock().await.current.as_ref().map(|current| current.number);
@@ -344,6 +372,26 @@ impl Line {
             }
             _ => self.unreachable(&error.to_string()),
         }
+    }
+}
+
+/// A whole answer of the gateway for a program.
+pub(crate) struct Relayed {
+    pub(crate) status: http::StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Relayed {
+    /// One that says nothing more.
+    pub(crate) fn empty(status: http::StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    async fn read(answer: Response<Incoming>) -> Result<Self, CompanionError> {
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, RELAY_MAX_BYTES).collect().await.map_err(|_| CompanionError::Lost)?;
+        Ok(Self { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 }
 

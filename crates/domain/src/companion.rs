@@ -20,6 +20,9 @@ pub const ENROL_PATH: &str = "/v1/enrol";
 pub const TRUST_PATH: &str = "/v1/trust";
 /// `POST` asks for a durable call; below it stands each by its id.
 pub const CALLS_PATH: &str = "/v1/calls";
+/// The host by which a program addresses its companion, over plain HTTP through the proxy that the companion is: for
+/// [`CALLS_PATH`]. No host has a name under `invalid`.
+pub const COMPANION_HOST: &str = "nightlatch.invalid";
 /// The authority of a CONNECT stream that carries an HTTP/1.1 proxy connection with absolute-form requests.
 /// RFC 6761 §6.4: no host has a name under `invalid`.
 pub const PLAIN_HTTP_AUTHORITY: &str = "plain-http.invalid:80";

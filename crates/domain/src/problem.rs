@@ -156,6 +156,9 @@ problems! {
     /// The companion has no connection to its gateway.
     GatewayUnreachable = "gateway-unreachable", 503, Us, true, "the gateway cannot be reached",
         "Nothing was sent. Wait for the stated time, then send the same call again.";
+    /// The companion's connection to its gateway broke off under a durable call.
+    GatewayLost = "gateway-lost", 503, Us, true, "the connection to the gateway was lost",
+        "Wait for the stated time, then send exactly the same request again: with the same idempotency key and bytes it is the same call, carried out once.";
     /// A durable call came without a key of its own.
     IdempotencyKeyMissing = "idempotency-key-missing", 400, Caller, false, "a durable call needs a key of its own",
         "Send the same request again with a header `Idempotency-Key: \"…\"` (in quotes, new for each call that you mean, the same when you repeat one).";

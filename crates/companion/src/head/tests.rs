@@ -1,6 +1,7 @@
 //! Proves that a first head is read in one way or refused, and that a page's request never is a proxy's.
 
-use super::{HeadFault, Wanted, read};
+use super::{HeadFault, Own, Wanted, read};
+use http::{HeaderName, Method};
 use proptest::prelude::*;
 
 fn wanted(text: &str) -> Result<Option<Wanted>, HeadFault> {
@@ -28,6 +29,26 @@ fn plain_http_is_left_to_the_gateway() {
         wanted("POST HTTP://a.example/ HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"),
         Ok(Some(Wanted::PlainHttp))
     );
+}
+
+#[test]
+fn a_request_to_the_companion_is_told_by_its_host_and_by_nothing_like_it() {
+    let head = "PUT http://NightLatch.invalid:80/v1/x HTTP/1.1\r\nhost: nightlatch.invalid\r\nPrefer: wait=1\r\nContent-Length: 7\r\n\r\n";
+    let handed_on = vec![(HeaderName::from_static("prefer"), b"wait=1".to_vec())];
+    let own = Own { method: Method::PUT, path: "/v1/x".into(), length: 7, handed_on };
+    assert_eq!(wanted(head), Ok(Some(Wanted::Own(own))));
+    for target in [
+        "http://nightlatch.invalid.example/v1/x",
+        "http://x.nightlatch.invalid/v1/x",
+        "http://nightlatch.invalid:81/v1/x",
+        "http://nightlatch.invalid@evil.example/v1/x",
+        "http://evil.example@nightlatch.invalid/v1/x",
+        "http://evil.example/nightlatch.invalid",
+        "http://nightlatch.invalid./v1/x",
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\n\r\n");
+        assert_eq!(wanted(&head), Ok(Some(Wanted::PlainHttp)), "{target}");
+    }
 }
 
 #[test]

@@ -14,9 +14,10 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn, upgrade::Upgraded};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nightlatch_domain::{
+    call::SignedMandate,
     clock::Timestamp,
     companion::{LocalRefusals, PLAIN_HTTP_AUTHORITY, SignedWake, WakeChallenge},
-    id::{PrincipalId, TaskId, WakeId},
+    id::{ConnectionId, GrantId, InstallationId, PrincipalId, TaskId, TenantId, WakeId},
 };
 use rcgen::{KeyPair, PublicKeyData as _};
 use rustls::{
@@ -41,6 +42,18 @@ use tokio_rustls::TlsAcceptor;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 pub(crate) const CODE: &str = "one-time-canary-code";
+/// The call that a `POST` makes here.
+pub(crate) const CALL: &str = "call_01KBQ5W000000000000000000A";
+
+/// A call as the gateway shows it, with what a mandate for it is for.
+pub(crate) fn shown(of_task: u8, call: &str, request_sha256: &str) -> serde_json::Value {
+    let named = serde_json::json!({
+        "installation": InstallationId::new(NOW, [4; 10]), "tenant": TenantId::new(NOW, [5; 10]), "task": task(of_task),
+        "grant": GrantId::new(NOW, [6; 10]), "connection": ConnectionId::new(NOW, [7; 10]), "call": call,
+        "request_sha256": request_sha256, "not_after": null,
+    });
+    serde_json::json!({ "id": call, "state": "queued", "mandate": named })
+}
 
 pub(crate) fn task(number: u8) -> TaskId {
     TaskId::new(NOW, [number; 10])
@@ -74,6 +87,12 @@ pub(crate) struct Seen {
     pub(crate) refused: usize,
     /// Whether challenges are never answered.
     pub(crate) stuck: bool,
+    /// Durable calls: fields and body.
+    pub(crate) calls: Vec<(Vec<(String, String)>, String)>,
+    /// What a call is shown as, where a test says so.
+    pub(crate) shown: Option<serde_json::Value>,
+    /// Mandates that verify over what is shown, and others.
+    pub(crate) mandates: (usize, usize),
 }
 
 /// What a gateway is by: it survives a restart.
@@ -155,6 +174,9 @@ impl Gateway {
             refuses: None,
             refused: 0,
             stuck: false,
+            calls: Vec::new(),
+            shown: None,
+            mandates: (0, 0),
         }));
         let tls = TlsAcceptor::from(Arc::new(server_config(identity.certified(key), versions)));
         let work = tokio::spawn(serve(listener, tls, Arc::clone(&seen)));
@@ -332,6 +354,32 @@ async fn answer(request: Request<Incoming>, spki: &[u8], seen: Arc<Mutex<Seen>>)
                 seen.wakes += 1
             } else {
                 seen.bad_wakes += 1
+            }
+            said(StatusCode::NO_CONTENT, "text/plain", "")
+        }
+        ("POST", "/v1/calls") => {
+            let fields = head.headers.iter();
+            let fields = fields.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+            seen.calls.push((fields.collect(), String::from_utf8(body.to_vec()).unwrap()));
+            let mut answer = said(StatusCode::ACCEPTED, "application/json", "{}");
+            answer.headers_mut().insert("location", format!("/v1/calls/{CALL}").parse().unwrap());
+            answer
+        }
+        ("GET", path) if path == format!("/v1/calls/{CALL}") => {
+            let shown = seen.shown.clone().unwrap_or_default();
+            said(StatusCode::OK, "application/json", shown.to_string())
+        }
+        ("PUT", path) if path == format!("/v1/calls/{CALL}/mandate") => {
+            let signed: SignedMandate = serde_json::from_slice(&body).unwrap();
+            let named = seen.shown.clone().unwrap()["mandate"].clone();
+            let parts = ["installation", "tenant", "task", "grant", "connection", "call", "request_sha256"];
+            let parts = parts.map(|part| named[part].as_str().unwrap().to_owned()).join("\n");
+            let text = format!("nightlatch mandate v1\n{parts}\n{}", signed.not_after.millis());
+            let signature = URL_SAFE_NO_PAD.decode(&signed.signature).unwrap();
+            let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki);
+            match key.verify(text.as_bytes(), &signature) {
+                Ok(()) => seen.mandates.0 += 1,
+                Err(_) => seen.mandates.1 += 1,
             }
             said(StatusCode::NO_CONTENT, "text/plain", "")
         }

@@ -10,6 +10,7 @@
 )]
 
 mod callers;
+mod calls;
 mod gateway;
 mod lines;
 mod tunnels;

@@ -124,6 +124,32 @@ impl World {
         printed.rsplit('\n').next().expect("a status").to_owned()
     }
 
+    /// What the companion's own door answers: its status and its body.
+    fn own(
+        &self,
+        sidecar: &Sidecar,
+        method: &str,
+        path: &str,
+        fields: &[&str],
+        body: &str,
+    ) -> (String, String) {
+        let mut curl = Command::new("curl");
+        curl.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        curl.args(["--silent", "--show-error", "--proxy", &sidecar.proxy, "--request", method]);
+        for field in fields {
+            curl.args(["--header", field]);
+        }
+        if !body.is_empty() {
+            curl.args(["--data-raw", body]);
+        }
+        curl.args(["--write-out", "\n%{http_code}"]).arg(format!("http://nightlatch.invalid{path}"));
+        let output: Output = curl.output().expect("curl is installed: run `cargo xtask test`");
+        self.install.oracle.note("what an agent saw", &[output.stdout.clone(), output.stderr].concat());
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = printed.rsplit_once('\n').expect("a status");
+        (status.to_owned(), body.to_owned())
+    }
+
     fn task(&self) -> Value {
         self.install.json(&["task", "show", &self.task])
     }
@@ -383,4 +409,70 @@ async fn an_interrupt_ends_it_cleanly() {
         assert_eq!(ended.code(), Some(0), "{signal:?}");
         assert_eq!(world.called(&sidecar.proxy), "000 000");
     }
+}
+
+/// No key but the companion's is there, and no program but curl: the call is posted, mandated and carried out.
+#[tokio::test]
+async fn a_call_goes_on_by_its_companions_mandate_while_its_task_sleeps() {
+    let mut world = World::new().await;
+    let sidecar = world.enrolled(&[]);
+    // Nothing listens at the place of the tool at first: the calls wait.
+    let nowhere = world.recorder.config_at("127.0.0.1:1");
+    world.install.kill();
+    world.install.configure(&nowhere);
+    world.install.up().await;
+    let mut places = Vec::new();
+    for number in [1, 2] {
+        let reference = &world.reference;
+        let body = format!(
+            r#"{{"tool":"canary","method":"GET","path":"/slow/{number}","reference":"{reference}"}}"#
+        );
+        let key = format!("idempotency-key: \"{number}\"");
+        let fields = [key.as_str(), "prefer: respond-async"];
+        let (status, shown) = world.own(&sidecar, "POST", "/v1/calls", &fields, &body);
+        assert_eq!(status, "202", "{shown}");
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        places.push((
+            format!("/v1/calls/{}", text(&shown, "id")),
+            shown["accepted_at"].as_i64().expect("a time"),
+        ));
+    }
+    let until = |accepted: i64| format!(r#"{{"not_after":{}}}"#, accepted + 600_000);
+    let (place, accepted) = &places[0];
+    let foreign = "/v1/calls/call_01KBQ5W000000000000000000A/mandate";
+    let (status, said) = world.own(&sidecar, "PUT", foreign, &[], &until(*accepted));
+    assert_eq!(status, "404", "it came through no companion: {said}");
+    let far = format!(r#"{{"not_after":{}}}"#, accepted + 2 * 24 * 3_600_000);
+    let (status, said) = world.own(&sidecar, "PUT", &format!("{place}/mandate"), &[], &far);
+    assert_eq!(status, "403", "longer than a day: {said}");
+    let (status, said) = world.own(&sidecar, "PUT", &format!("{place}/mandate"), &[], &until(*accepted));
+    assert_eq!(status, "204", "{said}");
+
+    // The companion is gone, its task sleeps, the program dies; then the tool is there.
+    drop(sidecar);
+    world.install.json(&["task", "sleep", &world.task]);
+    let wakes = world.proofs();
+    world.install.kill();
+    let config = world.recorder.config();
+    world.install.configure(&config);
+    world.install.up().await;
+    eventually("the mandated call arrives", Duration::from_secs(90), async || {
+        (world.recorder.count_of("/slow/1") > 0).then_some(())
+    })
+    .await;
+    assert_eq!(world.recorder.last_of("/slow/1").values("authorization"), [format!("Bearer {KEY}")]);
+    assert_eq!(world.recorder.count_of("/slow/2"), 0, "the other has no mandate");
+    assert_eq!(world.proofs(), wakes, "nobody was woken");
+    let ledger = world.install.json(&["ledger", "tail", "--last", "50"]).to_string();
+    assert!(ledger.contains("mandate-used"), "{ledger}");
+    // The same key, and so the same agent, finds it done.
+    let (_, pin) = world.code();
+    let again = world.sidecar(&pin, &[]);
+    let shown = eventually("it is done", Duration::from_secs(60), async || {
+        let (_, shown) = world.own(&again, "GET", place, &[], "");
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        (shown["state"] == "done").then_some(shown)
+    })
+    .await;
+    assert_eq!(shown["result"]["status"], 200);
 }
