@@ -11,7 +11,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use nightlatch_domain::{clock::Timestamp, exchange::Exchange, ports::store::LedgerHead};
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::{io, sync::Arc};
 
 /// A keyed hash, base64url. Made only by [`LedgerKeys`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +61,8 @@ impl LedgerKeys {
 
     /// A hash of a body as it streams by.
     #[must_use]
-    pub fn body_digest(&self) -> BodyDigest {
-        BodyDigest(self.context(Of::Body))
+    pub fn body_digest(self: &Arc<Self>) -> BodyDigest {
+        BodyDigest { keys: Arc::clone(self), begun: None }
     }
 
     pub(crate) fn digest(&self, of: Of, bytes: &[u8]) -> Digest {
@@ -98,19 +98,22 @@ impl LedgerKeys {
     }
 }
 
-/// A keyed hash of a body that is still on its way.
-pub struct BodyDigest(hmac::Context);
+/// A keyed hash of a body that is still on its way. Most bodies are empty: it begins with the first byte.
+pub struct BodyDigest {
+    keys: Arc<LedgerKeys>,
+    begun: Option<Box<hmac::Context>>,
+}
 
 impl BodyDigest {
     /// Takes in the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        self.begun.get_or_insert_with(|| Box::new(self.keys.context(Of::Body))).update(bytes);
     }
 
     /// The hash of all that came by.
     #[must_use]
     pub fn finish(self) -> Digest {
-        finish(self.0)
+        finish(self.begun.map_or_else(|| self.keys.context(Of::Body), |begun| *begun))
     }
 }
 

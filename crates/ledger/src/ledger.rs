@@ -89,7 +89,7 @@ pub struct Ledger {
 
 struct Inner {
     folder: PathBuf,
-    keys: LedgerKeys,
+    keys: Arc<LedgerKeys>,
     clock: Arc<dyn Clock>,
     heads: Arc<dyn LedgerStore>,
     desk: Arc<Desk>,
@@ -155,7 +155,7 @@ impl Ledger {
             .map_err(|error| failed(folder, &error))?;
         let inner = Arc::new(Inner {
             folder: folder.to_owned(),
-            keys,
+            keys: Arc::new(keys),
             clock,
             heads,
             desk: Desk::open(to, Arc::clone(&meters)),

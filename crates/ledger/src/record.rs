@@ -26,6 +26,39 @@ pub struct Record {
     pub entry: Entry,
 }
 
+impl Record {
+    /// Writes its line: what [`Serialize`] gives, in a fraction of the steps that a flattened field takes there, since
+    /// every call writes two of them.
+    pub(crate) fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()> {
+        serde_json::to_writer(
+            &mut *line,
+            &Head { seq: self.seq, prev: &self.prev, at: self.at, kind: self.entry.kind() },
+        )?;
+        // The entry's fields are the head's: `…}` and `{…` become `…,…`.
+        line.pop();
+        let from = line.len();
+        match &self.entry {
+            Entry::Intent(entry) => serde_json::to_writer(&mut *line, entry),
+            Entry::Outcome(entry) => serde_json::to_writer(&mut *line, entry),
+            Entry::Refusal(entry) => serde_json::to_writer(&mut *line, entry),
+            Entry::Finding(entry) => serde_json::to_writer(&mut *line, entry),
+            Entry::Event(entry) => serde_json::to_writer(&mut *line, entry),
+        }?;
+        // Every entry has a field that is never left out.
+        line.get_mut(from).into_iter().for_each(|begins| *begins = b',');
+        Ok(())
+    }
+}
+
+/// What every line begins with.
+#[derive(Serialize)]
+struct Head<'a> {
+    seq: u64,
+    prev: &'a str,
+    at: Timestamp,
+    kind: Kind,
+}
+
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -464,4 +497,47 @@ pub struct Event {
     pub port: Option<u16>,
     /// How many alike, where they were counted.
     pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Record};
+    use crate::{
+        Recorded, entries,
+        facts::{EventFacts, FindingFacts, IntentFacts, OutcomeFacts, RefusalFacts},
+        record::{EventName, FindingKind, Refusal},
+        testing::{exchange, keys},
+    };
+    use nightlatch_domain::{clock::Timestamp, problem::ProblemKind, tool::Effect};
+
+    #[test]
+    fn a_line_is_what_serde_writes_of_its_record() {
+        let (now, call) = (Timestamp::from_millis(7), exchange(1, Effect::Write));
+        let intent = entries::intent(&keys(), &call, IntentFacts::default()).unwrap();
+        let recorded = Recorded { tenant: call.caller.tenant, call: call.call, seq: 3 };
+        let finding = FindingFacts {
+            tenant: call.caller.tenant,
+            call: None,
+            connection: None,
+            finding: FindingKind::SecretMasked,
+            count: 2,
+        };
+        let all = [
+            intent,
+            entries::outcome(&recorded, OutcomeFacts::default()),
+            entries::refusal(&call.caller, RefusalFacts::new(ProblemKind::TooLarge), now),
+            Entry::Refusal(Refusal::bare(ProblemKind::NotAdmitted, now, now)),
+            entries::finding(finding),
+            entries::event(EventFacts::new(EventName::Stopped)),
+        ];
+        for entry in all {
+            let record = Record { seq: 9, prev: "0".repeat(64), at: now, entry };
+            let mut line = b"before\n".to_vec();
+            record.write(&mut line).unwrap();
+            assert_eq!(
+                String::from_utf8(line).unwrap(),
+                format!("before\n{}", serde_json::to_string(&record).unwrap())
+            );
+        }
+    }
 }

@@ -107,10 +107,9 @@ impl<D: Disk> Writer<D> {
             (Vec::with_capacity(entries.len()), Vec::new(), self.link.clone());
         for entry in entries {
             let record = link.next(at, entry);
-            let line = serde_json::to_vec(&record)
-                .map_err(|_| LedgerError::NotWritten(io::ErrorKind::InvalidData))?;
-            link = Link::of(record.seq, &line);
-            bytes.extend_from_slice(&line);
+            let from = bytes.len();
+            record.write(&mut bytes).map_err(|_| LedgerError::NotWritten(io::ErrorKind::InvalidData))?;
+            link = Link::of(record.seq, bytes.get(from..).unwrap_or_default());
             bytes.push(b'\n');
             records.push(record);
         }

@@ -120,6 +120,10 @@ impl Detector {
             return;
         }
         self.left -= piece.len();
+        // As a rule nothing was kept, and what passes on needs no copy.
+        if self.tail.is_empty() {
+            return self.look(piece, false);
+        }
         let text = Zeroizing::new([self.tail.as_slice(), piece].concat());
         self.look(&text, false);
     }

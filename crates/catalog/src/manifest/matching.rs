@@ -59,9 +59,8 @@ impl Manifest {
         self.host(route).ok_or_else(|| MatchError::Route(route.chars().take(64).collect()))?;
         let path = canonical::segments(&target.path);
         let near = self.near(route, &path);
-        let fits = |(operation, template): &Candidate<'_>| {
-            operation.is_asked_by(target) && template.matched(&path).is_some()
-        };
+        let fits =
+            |(operation, template): &Candidate<'_>| operation.is_asked_by(target) && template.fits(&path);
         let listed: Vec<Candidate<'_>> = near.iter().copied().filter(fits).collect();
         let query = Query::read(target.query.as_deref());
         let mut fitting: Vec<Candidate<'_>> = Vec::new();
@@ -99,7 +98,7 @@ impl Manifest {
     fn may_be_credential(&self, near: &[Candidate<'_>], path: &[Cow<'_, str>]) -> bool {
         let folded = careless(path);
         let mut secret = near.iter().filter(|(operation, _)| self.is_about_secrets(operation));
-        secret.any(|(_, template)| template.matched(path).is_some() || template.resembles(&folded))
+        secret.any(|(_, template)| template.fits(path) || template.resembles(&folded))
     }
 
     fn listed(
@@ -144,7 +143,7 @@ impl Manifest {
         best: Option<Candidate<'_>>,
     ) -> bool {
         let folded = careless(path);
-        let fits = |template: &PathTemplate| template.matched(path).is_some();
+        let fits = |template: &PathTemplate| template.fits(path);
         // A call that switches nothing is taken for none that does; the other way round, the upgrade may be ignored.
         let is_near = |own: &Operation| own.upgrade.is_none() || own.upgrade == target.upgrade;
         let rivals = |held: Candidate<'_>, other: Candidate<'_>| {

@@ -128,10 +128,16 @@ impl PathTemplate {
         values(&self.segments, path)
     }
 
+    /// Whether the decoded `path` fits.
+    #[must_use]
+    pub(crate) fn fits(&self, path: &[Cow<'_, str>]) -> bool {
+        each(&self.segments, path, |_, _| ())
+    }
+
     /// Whether a path that [`careless`] has folded would fit for a server that folds as much.
     #[must_use]
     pub(crate) fn resembles(&self, folded: &[Cow<'_, str>]) -> bool {
-        self.resembled(folded).is_some()
+        each(&self.folded, folded, |_, _| ())
     }
 
     /// The values that such a server would take for those of the variables.
@@ -226,26 +232,37 @@ fn folded(segments: &[Segment]) -> Vec<Segment> {
 }
 
 fn values<'t>(segments: &'t [Segment], path: &[Cow<'_, str>]) -> Option<BTreeMap<&'t str, String>> {
+    let mut values = BTreeMap::new();
+    let fits = each(segments, path, |name, value| drop(values.insert(name, value.join("/"))));
+    fits.then_some(values)
+}
+
+/// Whether a path fits, and each variable with the segments that it stands for. No value is empty.
+fn each<'t>(segments: &'t [Segment], path: &[Cow<'_, str>], mut value: impl FnMut(&'t str, &[&str])) -> bool {
     let ends_open = matches!(segments.last(), Some(Segment::Rest(_)));
     if path.len() < segments.len() || (!ends_open && path.len() > segments.len()) {
-        return None;
+        return false;
     }
-    let mut values = BTreeMap::new();
     for (index, (segment, given)) in segments.iter().zip(path).enumerate() {
-        let (name, value) = match segment {
-            Segment::Literal(literal) if given == literal => continue,
-            Segment::Literal(_) => return None,
+        match segment {
+            Segment::Literal(literal) if given == literal => {}
+            Segment::Literal(_) => return false,
             Segment::Variable { prefix, name, suffix } => {
-                (name, given.strip_prefix(prefix.as_str())?.strip_suffix(suffix.as_str())?.to_owned())
+                let inner =
+                    given.strip_prefix(prefix.as_str()).and_then(|rest| rest.strip_suffix(suffix.as_str()));
+                match inner {
+                    None | Some("") => return false,
+                    Some(inner) => value(name, &[inner]),
+                }
             }
-            Segment::Rest(name) => (name, path.get(index..).unwrap_or_default().join("/")),
-        };
-        if value.is_empty() {
-            return None;
+            Segment::Rest(name) => match path.get(index..).unwrap_or_default() {
+                [] => return false,
+                [only] if only.is_empty() => return false,
+                rest => value(name, &rest.iter().map(AsRef::as_ref).collect::<Vec<&str>>()),
+            },
         }
-        values.insert(name.as_str(), value);
     }
-    Some(values)
+    true
 }
 
 impl Segment {

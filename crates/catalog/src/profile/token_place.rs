@@ -70,7 +70,7 @@ impl TokenPlace {
             return false;
         }
         let segments = canonical::segments(path);
-        self.path.matched(&segments).is_some() || self.path.resembles(&careless(&segments))
+        self.path.fits(&segments) || self.path.resembles(&careless(&segments))
     }
 }
 
