@@ -27,6 +27,7 @@ mod fresh;
 mod lookups;
 mod outgoing;
 mod pool;
+mod quick;
 mod resolve;
 mod stream;
 pub mod tls;

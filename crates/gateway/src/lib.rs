@@ -17,6 +17,7 @@
 //! | `wakes` | proofs, wakes, sealed leases, and their end |
 //! | [`brakes`] | how often, how many at once, when a provider asked to wait, and not again for the same reason |
 //! | [`sight`] | what can be seen of the calls, while they run and in numbers after |
+//! | `quick` | tables into which every call looks |
 //! | `running` | which calls use which generation; the keeper's drain |
 //! | [`tls`] | client certificates that are proved by signature and admitted by key |
 //! | [`limits`] | everything that an outsider can grow, and how far |
@@ -46,6 +47,7 @@ mod gateway;
 mod interception;
 pub mod limits;
 mod peer;
+mod quick;
 mod running;
 pub mod sight;
 pub mod tls;

@@ -5,6 +5,7 @@
 //! ones, within a bound. A generation that a *later* lease names again was not refreshed after all, and is
 //! used on; a lease that was asked for before the drain is not believed about it.
 
+use crate::quick::Quick;
 use nightlatch_domain::{
     id::{FamilyId, PrincipalId, TenantId},
     ports::{
@@ -13,7 +14,6 @@ use nightlatch_domain::{
     },
 };
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,10 +30,10 @@ pub(crate) struct Running {
 
 #[derive(Default)]
 struct Counts {
-    tokens: HashMap<Token, usize>,
-    agents: HashMap<(TenantId, PrincipalId), usize>,
+    tokens: Quick<Token, usize>,
+    agents: Quick<(TenantId, PrincipalId), usize>,
     /// The generation of each family that was drained last, with the number of its notice.
-    draining: HashMap<(TenantId, FamilyId), (u64, u64)>,
+    draining: Quick<(TenantId, FamilyId), (u64, u64)>,
     notices: u64,
 }
 
@@ -126,7 +126,7 @@ impl Drop for Admitted {
     }
 }
 
-fn leave<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+fn leave<K: std::hash::Hash + Eq>(counts: &mut Quick<K, usize>, key: &K) {
     let Some(count) = counts.get_mut(key) else { return };
     *count -= 1;
     if *count == 0 {

@@ -19,6 +19,7 @@ use meters::{Outcome, ToolMeters, Totals};
 pub use parent::Parent;
 pub(crate) use seen::{Phase, Seen};
 
+use crate::quick::Quick;
 use http::HeaderMap;
 use nightlatch_domain::{
     clock::Timestamp,
@@ -61,7 +62,7 @@ pub struct Sight {
     /// Calls that ended before it was known what they are, and those of tools beyond the bound.
     others: ToolMeters,
     agents: Table<(TenantId, PrincipalId), Totals>,
-    live: Mutex<HashMap<CallId, Arc<Live>>>,
+    live: Mutex<Quick<CallId, Arc<Live>>>,
     phases: [Histogram; Phase::ALL.len()],
     limits: [AtomicU64; LIMITS.len()],
     follower: Option<Arc<dyn Follow>>,
@@ -138,7 +139,7 @@ impl Sight {
         }
     }
 
-    fn lives(&self) -> MutexGuard<'_, HashMap<CallId, Arc<Live>>> {
+    fn lives(&self) -> MutexGuard<'_, Quick<CallId, Arc<Live>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +170,7 @@ impl Port for Sight {
 }
 
 /// Counts by key, each made once.
-struct Table<K, V>(RwLock<HashMap<K, Arc<V>>>);
+struct Table<K, V>(RwLock<Quick<K, Arc<V>>>);
 
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {

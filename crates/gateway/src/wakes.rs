@@ -16,7 +16,7 @@ mod mandated;
 mod signing;
 mod sweep;
 
-use crate::{flight::Flights, limits::Limits, running::Running, turns::Turns};
+use crate::{flight::Flights, limits::Limits, quick::Quick, running::Running, turns::Turns};
 use end::{End, Moment};
 use nightlatch_custody::{CustodyError, ReplicaKey, Rewrapped, Secret};
 use nightlatch_domain::{
@@ -33,7 +33,7 @@ use nightlatch_domain::{
 use nightlatch_egress::Pool;
 use nightlatch_scrub::WindowSet;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 use tokio::sync::{Notify, broadcast, futures::Notified};
@@ -105,7 +105,7 @@ impl Kept {
 /// What a wake holds in memory.
 struct Held {
     key: Option<ReplicaKey>,
-    leases: HashMap<GrantId, Arc<Kept>>,
+    leases: Quick<GrantId, Arc<Kept>>,
     /// Every grant that a lease was asked for under, for closing what ran.
     grants: HashSet<GrantId>,
 }
@@ -211,13 +211,13 @@ pub(crate) struct Wakes {
     /// Told when a wake begins: calls may wait for one.
     began: Notify,
     /// By key, the newest last.
-    live: Mutex<HashMap<WakeKey, Vec<Arc<Awake>>>>,
+    live: Mutex<Quick<WakeKey, Vec<Arc<Awake>>>>,
     /// Those of one call each, for as long as the call runs. No other call finds them.
     mandated: Mutex<Vec<Weak<Awake>>>,
     proofs: Flights<WakeKey, Result<Arc<Awake>, KeeperRefusal>>,
     requests: Flights<(WakeId, GrantId), Result<Arc<Kept>, KeeperRefusal>>,
     /// Challenges that an agent's own key is to sign, the last one of each.
-    signing: Mutex<HashMap<WakeKey, Offered>>,
+    signing: Mutex<Quick<WakeKey, Offered>>,
     /// How often each key asks for them.
     turns: Turns<WakeKey>,
 }
@@ -361,7 +361,7 @@ impl Wakes {
         let ends = End::new(granted.ends_at, asked);
         let is_brief = granted.ends_at.since(asked.wall) <= self.limits.wake_margin;
         let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
-        let held = Held { key: Some(replica), leases: HashMap::new(), grants: HashSet::new() };
+        let held = Held { key: Some(replica), leases: Quick::default(), grants: HashSet::new() };
         let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
         Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, for_request: None, held })
     }
@@ -482,7 +482,7 @@ impl Wakes {
         Moment::now(self.clock.as_ref())
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<WakeKey, Vec<Arc<Awake>>>> {
+    fn live(&self) -> MutexGuard<'_, Quick<WakeKey, Vec<Arc<Awake>>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

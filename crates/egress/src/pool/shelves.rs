@@ -4,9 +4,9 @@ use super::{
     PoolKey, PoolLimits,
     line::{Line, Live, Sender},
 };
-use crate::{destination::Destination, error::EgressError};
+use crate::{destination::Destination, error::EgressError, quick::Quick};
 use nightlatch_domain::clock::Boot;
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 struct Shelved {
     sender: Sender,
@@ -28,11 +28,11 @@ struct ErrandNote {
 /// Everything that the pool knows, under its one lock.
 #[derive(Default)]
 pub(crate) struct Shelves {
-    idle: HashMap<(PoolKey, Destination), Vec<Shelved>>,
+    idle: Quick<(PoolKey, Destination), Vec<Shelved>>,
     idle_count: usize,
-    open: HashMap<u64, Arc<Live>>,
+    open: Quick<u64, Arc<Live>>,
     reserved: usize,
-    errands: HashMap<u64, ErrandNote>,
+    errands: Quick<u64, ErrandNote>,
     numbers: u64,
     sweeping: bool,
 }

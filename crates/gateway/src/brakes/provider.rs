@@ -9,7 +9,7 @@
 //! for the others, which wait for its answer's head and no longer than a moment.
 
 use super::said::Said;
-use crate::limits::Limits;
+use crate::{limits::Limits, quick::Quick};
 use nightlatch_domain::{
     clock::Boot,
     exchange::Exchange,
@@ -17,7 +17,6 @@ use nightlatch_domain::{
     tool::OperationId,
 };
 use std::{
-    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,7 +31,7 @@ const OPERATIONS_MAX: usize = 64;
 
 /// The pauses of every connection.
 pub(super) struct Provider {
-    lines: Mutex<HashMap<(TenantId, ConnectionId), Vec<Line>>>,
+    lines: Mutex<Quick<(TenantId, ConnectionId), Vec<Line>>>,
     longest: Duration,
     used_up_longest: Duration,
 }
@@ -109,7 +108,7 @@ impl Provider {
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<(TenantId, ConnectionId), Vec<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, Quick<(TenantId, ConnectionId), Vec<Line>>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

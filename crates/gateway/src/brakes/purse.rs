@@ -7,6 +7,7 @@
 //! Bytes are counted when a call ends. The one that spends the last of them goes to its end; what it took
 //! beyond is written at once, and nothing more leaves.
 
+use crate::quick::Quick;
 use nightlatch_domain::{
     budget::{Budget, Spent},
     grant::Grant,
@@ -15,12 +16,9 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
     tool::Effect,
 };
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 use tokio::sync::Mutex as Turn;
 
@@ -34,7 +32,7 @@ const BYTES_AT_ONCE_MAX: u64 = 64 * 1024 * 1024;
 /// The purses of this gateway: one for each grant with a budget that was used since the start.
 pub(super) struct Purses {
     store: Arc<dyn BudgetStore>,
-    all: Mutex<HashMap<(TenantId, GrantId), Arc<Purse>>>,
+    all: Mutex<Quick<(TenantId, GrantId), Arc<Purse>>>,
 }
 
 /// What is in hand of one grant.

@@ -9,7 +9,7 @@ use super::{
     pace::{Due, Pace},
     rules::{Of, Rule, Rules},
 };
-use crate::limits::Limits;
+use crate::{limits::Limits, quick::Quick};
 use nightlatch_domain::{
     clock::Boot,
     exchange::Exchange,
@@ -17,7 +17,6 @@ use nightlatch_domain::{
     tool::Name,
 };
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -93,7 +92,7 @@ pub(super) struct Shares {
 
 #[derive(Default)]
 struct Counts {
-    subjects: HashMap<Subject, Count>,
+    subjects: Quick<Subject, Count>,
     tidied: Option<Boot>,
 }
 
@@ -102,7 +101,7 @@ struct Counts {
 struct Count {
     whole: Due,
     running: u32,
-    agents: HashMap<PrincipalId, Part>,
+    agents: Quick<PrincipalId, Part>,
 }
 
 /// What one agent has used of it.

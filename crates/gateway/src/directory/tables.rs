@@ -5,6 +5,7 @@
 //! declare shows at least those, and what more it shows is compared in full.
 
 use super::origins::Confirmed;
+use crate::quick::Quick;
 use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_domain::{
     connection::Connection,
@@ -71,7 +72,7 @@ impl Known {
     }
 }
 
-type Rows<I, T> = HashMap<(TenantId, I), Row<T>>;
+type Rows<I, T> = Quick<(TenantId, I), Row<T>>;
 
 /// Everything that is known, as of one number of the feed.
 #[derive(Debug, Clone, Default)]
@@ -82,13 +83,13 @@ pub struct Tables {
     grants: Rows<GrantId, Grant>,
     connections: Rows<ConnectionId, Connection>,
     enrolments: Rows<EnrolmentId, Enrolment>,
-    pub(super) tools: HashMap<TenantId, Arc<Manifests>>,
+    pub(super) tools: Quick<TenantId, Arc<Manifests>>,
     pub(super) known: Arc<Known>,
     pub(super) confirmed: Confirmed,
-    by_binding: HashMap<Binding, (TenantId, EnrolmentId)>,
-    by_core: HashMap<Box<str>, (TenantId, GrantId)>,
-    pub(super) by_task: HashMap<(TenantId, TaskId), Vec<GrantId>>,
-    reached: HashMap<(TenantId, TaskId), Vec<Reached>>,
+    by_binding: Quick<Binding, (TenantId, EnrolmentId)>,
+    by_core: Quick<Box<str>, (TenantId, GrantId)>,
+    pub(super) by_task: Quick<(TenantId, TaskId), Vec<GrantId>>,
+    reached: Quick<(TenantId, TaskId), Vec<Reached>>,
 }
 
 /// A connection that a task's grants name, once for however many of them: a call must not look at each grant.

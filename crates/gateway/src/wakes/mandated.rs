@@ -11,7 +11,7 @@ use nightlatch_domain::{
     ports::gateway_keeper::{GatewayReply, GatewayRequest, KeeperRefusal, MandatedLease},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -45,7 +45,7 @@ impl Wakes {
         };
         let ends = End::new(wake.ends_at, asked);
         let grants = HashSet::from([exchange.grant]);
-        let held = Mutex::new(Held { key: Some(replica), leases: HashMap::new(), grants });
+        let held = Mutex::new(Held { key: Some(replica), leases: crate::quick::Quick::default(), grants });
         let awake = Arc::new(Awake {
             caller: exchange.caller.clone(),
             wake: wake.wake,
