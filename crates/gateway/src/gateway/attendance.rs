@@ -16,7 +16,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 /// How often what stands still is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,6 +36,8 @@ pub(super) enum Found {
 /// The requests and answers of one connection.
 pub(super) struct Attendance {
     seen: Mutex<Seen>,
+    /// Rung when the first request comes after none was under way.
+    begun: Notify,
     body_idle: Duration,
 }
 
@@ -45,12 +50,17 @@ struct Seen {
 impl Attendance {
     pub(super) fn new(body_idle: Duration) -> Arc<Self> {
         let seen = Seen { running: 0, quiet_since: Instant::now(), lifelines: Vec::new() };
-        Arc::new(Self { seen: Mutex::new(seen), body_idle })
+        Arc::new(Self { seen: Mutex::new(seen), begun: Notify::new(), body_idle })
     }
 
     /// Counts a request in, until its answer has passed.
     pub(super) fn begin(self: &Arc<Self>) -> Running {
-        self.seen().running += 1;
+        let mut seen = self.seen();
+        if seen.running == 0 {
+            self.begun.notify_one();
+        }
+        seen.running += 1;
+        drop(seen);
         Running(Arc::clone(self))
     }
 
@@ -63,12 +73,21 @@ impl Attendance {
     pub(super) async fn found(&self, idle: impl Fn() -> Option<Duration>) -> Found {
         loop {
             let idle = idle();
+            if idle.is_none() && self.is_quiet() {
+                // Nothing can stand still before something runs: thousands of sleeping agents cost no look.
+                self.begun.notified().await;
+            }
             sleep(LOOK_EVERY.min(self.body_idle).min(idle.unwrap_or(LOOK_EVERY))).await;
             let found = self.look(idle);
             if let Some(found) = found {
                 return found;
             }
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let seen = self.seen();
+        seen.running == 0 && seen.lifelines.is_empty()
     }
 
     fn look(&self, idle: Option<Duration>) -> Option<Found> {

@@ -23,6 +23,7 @@ use crate::{
     tls::{binding_of, public_key_of},
     wakes::Endings,
 };
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -209,23 +210,38 @@ async fn attend<C: Future>(
     ending: Ending<'_, impl Future<Output = ()>, impl Fn() -> Option<Duration>>,
     given_up: &GivenUp,
 ) {
-    let Ending { slept, idle, mut closing, refused, attendance, limits } = ending;
+    let attendance = ending.attendance;
+    let mut ended = FuturesUnordered::from_iter([ended(ending)]);
     let bound = tokio::select! {
+        biased;
         _ = connection.as_mut() => return,
-        // A sender that is gone means the same.
-        _ = closing.wait_for(|closing| *closing) => limits.close_within,
-        () = slept => limits.cut_after,
-        () = refused.notified() => limits.stranger_within,
-        found = attendance.found(idle) => match found {
-            Found::Idle => limits.stranger_within,
-            Found::Stuck => return given_up.say(),
-        },
+        bound = ended.next() => bound.flatten(),
     };
+    let Some(bound) = bound else { return given_up.say() };
     ask_to_end(connection.as_mut());
     tokio::select! {
         _ = connection => {}
         () = sleep(bound) => given_up.say(),
         _ = attendance.found(|| None) => given_up.say(),
+    }
+}
+
+/// What ends a connection from outside, and how long it may take then; none where it is to end at once. A connection
+/// moves several times in a call and this hardly ever: it is polled only when something in it has moved, which is
+/// what the set around it is for.
+async fn ended(
+    ending: Ending<'_, impl Future<Output = ()>, impl Fn() -> Option<Duration>>,
+) -> Option<Duration> {
+    let Ending { slept, idle, mut closing, refused, attendance, limits } = ending;
+    tokio::select! {
+        // A sender that is gone means the same.
+        _ = closing.wait_for(|closing| *closing) => Some(limits.close_within),
+        () = slept => Some(limits.cut_after),
+        () = refused.notified() => Some(limits.stranger_within),
+        found = attendance.found(idle) => match found {
+            Found::Idle => Some(limits.stranger_within),
+            Found::Stuck => None,
+        },
     }
 }
 
