@@ -69,6 +69,30 @@ async fn the_tool_sees_the_key_and_the_program_holds_none() {
 }
 
 #[tokio::test]
+async fn a_program_that_holds_no_key_makes_a_durable_call_once() {
+    let recorder = Recorder::start("api.durable.test");
+    let house = Household::with_tool(&recorder, KEY).await;
+    for (number, machine) in [(1, Machine::AsItIs), (2, Machine::WithoutNamespaces)] {
+        // Twice with one key; then a path of the gateway's that this door does not lead to.
+        let script = r#"
+            call="{\"tool\":\"canary\",\"method\":\"GET\",\"path\":\"/slow/NUMBER\",\"headers\":{\"authorization\":\"Bearer $CANARY_TOKEN\"}}"
+            for time in 1 2; do
+                curl -sS -w '\nanswered %{http_code}\n' -H 'idempotency-key: "one"' -H 'prefer: wait=30' \
+                    -d "$call" http://nightlatch.invalid/v1/calls
+            done
+            curl -sS -w '\nrefused %{http_code}\n' -d '{"code":"x"}' http://nightlatch.invalid/v1/enrol"#;
+        let output =
+            house.run(machine, &["--grant", "canary:read"], &script.replace("NUMBER", &number.to_string()));
+        let printed = out(&output);
+        assert_eq!(printed.matches("answered 200").count(), 2, "{printed}\n{}", err(&output));
+        assert!(printed.contains(r#""state":"done""#) && printed.contains("refused 404"), "{printed}");
+        assert_eq!(recorder.count_of(&format!("/slow/{number}")), 1, "{machine:?}");
+        let arrived = recorder.last_of(&format!("/slow/{number}"));
+        assert_eq!(arrived.values("authorization"), [format!("Bearer {KEY}")], "{machine:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_exit_code_is_the_programs_own() {
     let recorder = Recorder::start("api.codes.test");
     let house = Household::with_tool(&recorder, KEY).await;
