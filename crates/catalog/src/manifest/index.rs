@@ -6,7 +6,10 @@
 //! could take it for ([`super::template::careless`]); the rules of [`super::matching`] then judge those few
 //! templates exactly as they would judge all of them.
 
-use super::{Operation, PathTemplate, template::FORMATS};
+use super::{
+    Operation, PathTemplate,
+    template::{FORMATS, careless_word},
+};
 use std::{borrow::Cow, collections::BTreeMap};
 
 /// An operation by its place in the manifest, and one of its templates by its place there.
@@ -43,8 +46,8 @@ impl PathIndex {
     pub(crate) fn places(&self, route: &str, path: &[Cow<'_, str>]) -> Vec<Place> {
         let mut found = Vec::new();
         if let Some(root) = self.0.get(route) {
-            let keys: Vec<String> = path.iter().map(|segment| key(segment)).collect();
-            root.collect(trimmed(&keys, String::is_empty), &mut found);
+            let keys: Vec<Cow<'_, str>> = path.iter().map(|segment| key(segment)).collect();
+            root.collect(trimmed(&keys, |key| key.is_empty()), &mut found);
         }
         found.sort_unstable();
         found
@@ -68,13 +71,13 @@ impl Node {
         if is_open { &mut node.open } else { &mut node.ends }.push(place);
     }
 
-    fn collect(&self, path: &[String], found: &mut Vec<Place>) {
+    fn collect(&self, path: &[Cow<'_, str>], found: &mut Vec<Place>) {
         found.extend_from_slice(&self.open);
         let Some((first, rest)) = path.split_first() else {
             found.extend_from_slice(&self.ends);
             return;
         };
-        for next in self.literals.get(first).into_iter().chain(self.variable.as_deref()) {
+        for next in self.literals.get(&**first).into_iter().chain(self.variable.as_deref()) {
             next.collect(rest, found);
         }
     }
@@ -91,17 +94,21 @@ fn trimmed<T>(segments: &[T], is_empty: impl Fn(&T) -> bool) -> &[T] {
 /// The key of a literal; none where a careless server may see nothing in it, and so anything: a format alone.
 fn literal(text: &str) -> Option<String> {
     let key = key(text);
-    (!FORMATS.contains(&key.as_str())).then_some(key)
+    (!FORMATS.contains(&&*key)).then(|| key.into_owned())
 }
 
 /// One spelling for all that a literal and a segment could be equal in: exactly, or folded. It folds everywhere what
 /// a careless server folds at the end of a path only, so that equal ones always meet.
-fn key(text: &str) -> String {
-    let name = text.split(';').next().unwrap_or_default();
-    let short = name.trim().trim_end_matches(['.', ' ']);
-    let lower = if short.is_empty() { name } else { short }.to_lowercase();
-    let plain = FORMATS.iter().find_map(|format| lower.strip_suffix(format));
-    plain.filter(|plain| !plain.is_empty()).map(str::to_owned).unwrap_or(lower)
+fn key(text: &str) -> Cow<'_, str> {
+    let mut word = careless_word(text);
+    let plain = FORMATS.iter().find_map(|format| word.strip_suffix(format)).map(str::len);
+    if let Some(len) = plain.filter(|len| *len > 0) {
+        match &mut word {
+            Cow::Borrowed(text) => *text = text.get(..len).unwrap_or_default(),
+            Cow::Owned(text) => text.truncate(len),
+        }
+    }
+    word
 }
 
 #[cfg(test)]

@@ -189,20 +189,29 @@ impl PathTemplate {
 
 /// A decoded path as a server reads it that is careless about letter case, path parameters (`;…`), spaces and
 /// dots at the end of a segment, and a slash or a format at the end of all.
-pub(crate) fn careless(path: &[Cow<'_, str>]) -> Vec<Cow<'static, str>> {
-    let plain = |text: &Cow<'_, str>| {
-        let name = text.split(';').next().unwrap_or_default();
-        let short = name.trim().trim_end_matches(['.', ' ']);
-        Cow::Owned(if short.is_empty() { name } else { short }.to_lowercase())
-    };
-    let mut folded: Vec<Cow<'static, str>> = path.iter().map(plain).collect();
+pub(crate) fn careless<'a>(path: &'a [Cow<'_, str>]) -> Vec<Cow<'a, str>> {
+    let mut folded: Vec<Cow<'a, str>> = path.iter().map(|segment| careless_word(segment)).collect();
     if folded.len() > 1 && folded.last().is_some_and(|last| last.is_empty()) {
         folded.pop();
     }
     if let Some(last) = folded.last_mut() {
-        *last = Cow::Owned(without_format(last).to_owned());
+        let len = without_format(last).len();
+        match last {
+            Cow::Borrowed(text) => *text = text.get(..len).unwrap_or_default(),
+            Cow::Owned(text) => text.truncate(len),
+        }
     }
     folded
+}
+
+/// A segment without its parameters and what stands at its end for nothing, in lower case.
+pub(super) fn careless_word(text: &str) -> Cow<'_, str> {
+    let name = text.split(';').next().unwrap_or_default();
+    let short = name.trim().trim_end_matches(['.', ' ']);
+    let word = if short.is_empty() { name } else { short };
+    // Most are spelled so already.
+    let is_lower = word.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(word) } else { Cow::Owned(word.to_lowercase()) }
 }
 
 /// A last segment in lower case without its format, where something is left.

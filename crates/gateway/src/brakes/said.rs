@@ -5,7 +5,7 @@
 //! day at some (GitHub) and a number of seconds at others. A time of day is read against the provider's own
 //! `Date`, so that its clock and ours need not agree. What cannot be read says nothing.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use nightlatch_domain::clock::Timestamp;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +13,14 @@ use std::time::{Duration, SystemTime};
 const EPOCH_FROM_SECS: u64 = 1_000_000_000;
 /// The same in milliseconds.
 const EPOCH_FROM_MILLIS: u64 = 1_000_000_000_000;
+
+/// How much is left of a window, and until when.
+static PAIRS: [(HeaderName, HeaderName); 3] = [
+    (HeaderName::from_static("ratelimit-remaining"), HeaderName::from_static("ratelimit-reset")),
+    (HeaderName::from_static("x-ratelimit-remaining"), HeaderName::from_static("x-ratelimit-reset")),
+    (HeaderName::from_static("x-rate-limit-remaining"), HeaderName::from_static("x-rate-limit-reset")),
+];
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +54,7 @@ impl Said {
 
 /// RFC 9110 §10.2.3: seconds, or an HTTP date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = text(headers, header::RETRY_AFTER.as_str())?;
+    let text = text(headers, &header::RETRY_AFTER)?;
     match text.parse::<u64>() {
         Ok(secs) => Some(Duration::from_secs(secs)),
         Err(_) => Some(date(text)?.since(stated_now(headers, now))),
@@ -55,16 +63,11 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
 
 /// How long the window that is used up still lasts, where one is: the longest of them.
 fn used_up(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let pairs = [
-        ("ratelimit-remaining", "ratelimit-reset"),
-        ("x-ratelimit-remaining", "x-ratelimit-reset"),
-        ("x-rate-limit-remaining", "x-rate-limit-reset"),
-    ];
-    let paired = pairs.iter().filter_map(|(remaining, reset)| {
+    let paired = PAIRS.iter().filter_map(|(remaining, reset)| {
         let is_empty = number(text(headers, remaining)?)? == 0;
         is_empty.then(|| reset_in(number(text(headers, reset)?)?, headers, now)).flatten()
     });
-    let items = headers.get_all("ratelimit").iter().filter_map(|value| value.to_str().ok());
+    let items = headers.get_all(&RATE_LIMIT).iter().filter_map(|value| value.to_str().ok());
     paired.chain(items.filter_map(window)).max()
 }
 
@@ -94,7 +97,7 @@ fn window(value: &str) -> Option<Duration> {
 }
 
 /// The one value of a field; what is there twice says nothing.
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     if values.next().is_some() { None } else { first.to_str().ok().map(str::trim) }
@@ -107,7 +110,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 fn stated_now(headers: &HeaderMap, now: Timestamp) -> Timestamp {
-    text(headers, header::DATE.as_str()).and_then(date).unwrap_or(now)
+    text(headers, &header::DATE).and_then(date).unwrap_or(now)
 }
 
 fn date(text: &str) -> Option<Timestamp> {

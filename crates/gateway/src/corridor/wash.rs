@@ -155,11 +155,16 @@ pub(super) fn revealed_by(head: &HeaderMap) -> u64 {
     head.values().map(found).sum()
 }
 
+/// What stands in the type of an answer that is a text.
+const TEXTS: [&[u8]; 7] =
+    [b"text/", b"json", b"xml", b"javascript", b"x-www-form-urlencoded", b"x-pem-file", b"yaml"];
+
 /// Whether an answer is a text, in which a new secret would be noticed.
 pub(super) fn is_text(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return true };
-    let kind = kind.to_str().unwrap_or_default().to_ascii_lowercase();
-    ["text/", "json", "xml", "javascript", "x-www-form-urlencoded", "x-pem-file", "yaml"]
-        .iter()
-        .any(|word| kind.contains(word))
+    let Some(kind) = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes) else { return true };
+    let begins = |rest: &[u8]| {
+        let is_one = |word: &&[u8]| rest.get(..word.len()).is_some_and(|own| own.eq_ignore_ascii_case(word));
+        TEXTS.iter().any(is_one)
+    };
+    (0..kind.len()).any(|at| kind.get(at..).is_some_and(begins))
 }
