@@ -2,7 +2,7 @@
 //!
 //! After a refusal nobody knows what the bytes that follow were meant for, so the connection always closes.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -84,7 +84,7 @@ impl Answer {
         self.fields.extend_from_slice(&[name.as_bytes(), b": ", value, b"\r\n"].concat());
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    fn head(&self) -> Vec<u8> {
         let reason = self.status.canonical_reason().unwrap_or("Refused");
         let first = format!("HTTP/1.1 {} {reason}\r\n", self.status.as_u16());
         // RFC 9110 §8.6: a 204 has no length.
@@ -93,13 +93,14 @@ impl Answer {
             _ => format!("content-length: {}\r\n", self.body.len()),
         };
         let last = format!("{length}connection: close\r\n\r\n");
-        [first.as_bytes(), &self.fields, last.as_bytes(), &self.body].concat()
+        [first.as_bytes(), &self.fields, last.as_bytes()].concat()
     }
 
     /// Sends it and ends the connection.
     pub(crate) async fn send(&self, local: &mut TcpStream) {
         let sent = timeout(WITHIN, async {
-            local.write_all(&self.bytes()).await?;
+            // The body may be some MiB: it is not copied.
+            local.write_all_buf(&mut Bytes::from(self.head()).chain(self.body.clone())).await?;
             local.shutdown().await
         });
         if matches!(sent.await, Ok(Ok(()))) {
@@ -116,7 +117,8 @@ mod tests {
     use nightlatch_domain::problem::{Problem, ProblemKind};
 
     fn text(kind: ProblemKind) -> String {
-        String::from_utf8(Answer::problem(&Problem::new(kind)).bytes()).unwrap()
+        let answer = Answer::problem(&Problem::new(kind));
+        String::from_utf8([answer.head(), answer.body.to_vec()].concat()).unwrap()
     }
 
     #[test]

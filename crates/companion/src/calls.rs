@@ -4,7 +4,8 @@
 //! the companion asks the gateway. That is all that it ever reads of a program's: such a request is addressed to it, and
 //! nothing of a tunnel comes here. What the door is for is the mandate: a call that shall go on without its agent needs
 //! the agent's signature, and only the companion can give that. It signs for a call that came through here, for exactly
-//! the bytes that came, and for its own task; a gateway that names other bytes gets no signature.
+//! the bytes that came, and for the task that it was enrolled for or woke; a gateway that names other bytes, or a task
+//! before that, gets no signature.
 //!
 //! What came through is remembered in memory, as far back as a task may have calls. After a restart a program
 //! repeats its request, with the same key and bytes, which makes no second call.
@@ -121,7 +122,7 @@ impl Calls {
         let Some(named) = mandate else { return Ok(Relayed::empty(StatusCode::NO_CONTENT)) };
         let mandate = named.until(not_after);
         let is_it = mandate.call == call && mandate.request_sha256 == request_sha256;
-        if !is_it || !self.line.is_own_task(mandate.task) {
+        if !is_it || !self.line.is_known_task(mandate.task) {
             return Err(ProblemKind::MandateRejected.into());
         }
         let statement = mandate.statement().ok_or(ProblemKind::MandateRejected)?;

@@ -32,8 +32,9 @@ use tokio::{
 /// Between two attempts to accept where the process has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Requests to the companion itself at once: each may hold 384 KiB of a question and 8 MiB of an answer.
-const OWN_MAX: usize = 16;
+/// Requests to the companion itself at once, until each was taken: one may hold 384 KiB of a question and 8 MiB of an
+/// answer. And it is a stream of the gateway, beside the tunnels' and those of the companion's own questions.
+const OWN_MAX: usize = 4;
 /// A durable call's request: the gateway takes no longer one.
 const OWN_MAX_BYTES: usize = 384 * 1024;
 /// And how long it may take to come.
@@ -84,8 +85,7 @@ impl Front {
     async fn attend(&self, mut local: TcpStream, remote: SocketAddr, place: impl Send) {
         let answer = match self.judge(&mut local, remote).await {
             Ok((Head { wanted: Wanted::Own(own), length, .. }, read)) => {
-                drop(place);
-                self.own(&mut local, own, read.get(length..).unwrap_or_default()).await
+                return self.own(&mut local, own, read.get(length..).unwrap_or_default(), place).await;
             }
             Ok((head, read)) => {
                 drop(place);
@@ -125,16 +125,20 @@ impl Front {
         })
     }
 
-    /// Answers a request that is addressed to the companion. `early` is what came of its body so far.
-    async fn own(&self, local: &mut TcpStream, own: Own, early: &[u8]) -> Answer {
+    /// Answers a request that is addressed to the companion. `early` is what came of its body so far. A place is held
+    /// until the answer was taken, the head's own where there is no other: who does not read has one and no more.
+    async fn own(&self, local: &mut TcpStream, own: Own, early: &[u8], heads_place: impl Send) {
         let Ok(_place) = self.own.try_acquire() else {
-            return Answer::problem(&Problem::new(ProblemKind::TooManyCalls).retry_after(1));
+            let busy = Problem::new(ProblemKind::TooManyCalls).retry_after(1);
+            return Answer::problem(&busy).send(local).await;
         };
-        match timeout(OWN_WITHIN, body(local, own.length, early)).await {
+        drop(heads_place);
+        let answer = match timeout(OWN_WITHIN, body(local, own.length, early)).await {
             Ok(Ok(body)) => self.calls.answer(own, body).await,
             Ok(Err(problem)) => Answer::problem(&problem),
             Err(_) => Answer::problem(&Problem::new(ProblemKind::BadRequest).at_field("body")),
-        }
+        };
+        answer.send(local).await;
     }
 
     /// Joins the program to a stream of the gateway until both are done. `read` is all that came so far.

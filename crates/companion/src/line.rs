@@ -150,6 +150,11 @@ impl Line {
         *self.task.get_or_init(|| task) == task
     }
 
+    /// Whether this is the task of this key, as an enrolment or a wake named it before.
+    pub(crate) fn is_known_task(&self, task: TaskId) -> bool {
+        self.task.get() == Some(&task)
+    }
+
     /// Asks for a tunnel, over an awake task. Nothing of the program was sent before the answer, so a connection
     /// that turns out to be lost is replaced once.
     pub(crate) async fn tunnel(&self, authority: &str) -> Result<Response<Incoming>, CompanionError> {

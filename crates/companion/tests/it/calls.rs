@@ -2,12 +2,17 @@
 //! and for nothing else, and that this door leads nowhere else.
 
 use crate::{
-    gateway::{CALL, shown, task},
-    world::{PASSWORD, World, limits, password},
+    gateway::{CALL, CODE, shown, task},
+    world::{PASSWORD, Program, World, in_time, limits, password},
 };
 use aws_lc_rs::digest::{SHA256, digest};
-use nightlatch_companion::Guard;
+use http::StatusCode;
+use nightlatch_companion::{Guard, Limits};
+use std::time::Duration;
+use tokio::time::timeout;
 
+/// As many as the door takes at once.
+const PLACES: usize = 4;
 const END: i64 = 1_800_000_060_000;
 
 fn asked(method: &str, path: &str, fields: &str, body: &str) -> String {
@@ -150,4 +155,65 @@ async fn whoever_may_not_use_the_proxy_has_no_door_here() {
     let other = World::with(Guard { peer_uid: Some(u32::MAX - 1), ..Guard::default() }, limits()).await;
     assert_eq!(status(&other.asked(&post("{}")).await), "403");
     assert!(other.gateway.seen().calls.is_empty());
+}
+
+#[tokio::test]
+async fn no_mandate_is_signed_for_a_task_that_no_wake_and_no_enrolment_named() {
+    let world = World::new().await;
+    let body = "{\"tool\":\"x\"}";
+    world.gateway.seen().challenge_refused = Some(StatusCode::NOT_FOUND);
+    assert_eq!(status(&world.asked(&post(body)).await), "202", "a gateway that takes no signature serves");
+    world.gateway.seen().shown = Some(shown(1, CALL, &hash(body)));
+    let answer = world.asked(&mandate(CALL)).await;
+    assert!(answer.contains("problems/mandate-rejected"), "{answer}");
+    assert_eq!(world.gateway.seen().mandates, (0, 0), "nothing was signed");
+    // Once it is enrolled, its own task is known.
+    world.gateway.seen().challenge_refused = None;
+    world.companion.enrol(CODE).await.unwrap();
+    assert_eq!(status(&world.asked(&mandate(CALL)).await), "204");
+    assert_eq!(world.gateway.seen().mandates, (1, 0));
+}
+
+/// Takes each place of the door: what was asked is answered with more than the kernel holds, and not read.
+async fn taken_up(world: &World) -> Vec<Program> {
+    world.gateway.seen().shown = Some("x".repeat(7 << 20).into());
+    let mut readers = Vec::new();
+    for _ in 0..PLACES {
+        let mut reader = world.program().await;
+        reader.send(&asked("GET", &format!("/v1/calls/{CALL}"), "", "")).await;
+        assert_eq!(in_time(reader.0.peek(&mut [0])).await.unwrap(), 1, "its answer has begun");
+        readers.push(reader);
+    }
+    readers
+}
+
+#[tokio::test]
+async fn who_does_not_take_its_answer_keeps_its_place_at_the_door() {
+    let world = World::new().await;
+    let mut readers = taken_up(&world).await;
+    let look = asked("GET", &format!("/v1/calls/{CALL}"), "", "");
+    let answer = world.asked(&look).await;
+    assert_eq!(status(&answer), "429", "{}", answer.len());
+    assert!(
+        answer.contains("problems/too-many-calls") && answer.contains("\r\nretry-after: 1\r\n"),
+        "{answer}"
+    );
+    // One that takes it makes room.
+    assert_eq!(status(&readers.remove(0).rest().await), "200");
+    in_time(async { while status(&world.asked(&look).await) != "200" {} }).await;
+}
+
+#[tokio::test]
+async fn who_finds_no_place_at_the_door_keeps_that_of_its_head_until_it_is_answered() {
+    let world = World::with(Guard::default(), Limits { heads_max: 1, ..limits() }).await;
+    let _readers = taken_up(&world).await;
+    let look = asked("GET", &format!("/v1/calls/{CALL}"), "", "");
+    let (mut refused, mut next) = (world.program().await, world.program().await);
+    refused.send(&look).await;
+    next.send(&look).await;
+    assert_eq!(status(&refused.head().await), "429");
+    let waits = timeout(Duration::from_millis(200), next.0.peek(&mut [0])).await;
+    assert!(waits.is_err(), "the one place is still held: {waits:?}");
+    drop(refused);
+    assert_eq!(status(&next.head().await), "429");
 }

@@ -85,6 +85,8 @@ pub(crate) struct Seen {
     /// What our own paths answer instead, if anything, and how often they did.
     pub(crate) refuses: Option<StatusCode>,
     pub(crate) refused: usize,
+    /// What a question for a challenge is answered instead.
+    pub(crate) challenge_refused: Option<StatusCode>,
     /// Whether challenges are never answered.
     pub(crate) stuck: bool,
     /// Durable calls: fields and body.
@@ -173,6 +175,7 @@ impl Gateway {
             challenge,
             refuses: None,
             refused: 0,
+            challenge_refused: None,
             stuck: false,
             calls: Vec::new(),
             shown: None,
@@ -334,6 +337,9 @@ async fn answer(request: Request<Incoming>, spki: &[u8], seen: Arc<Mutex<Seen>>)
         ("GET", "/v1/trust") => said(StatusCode::OK, "application/x-pem-file", "PEM"),
         ("GET", "/v1/wake") => {
             seen.asked_wakes += 1;
+            if let Some(status) = seen.challenge_refused {
+                return said(status, "text/plain", "");
+            }
             said(StatusCode::OK, "application/json", serde_json::to_vec(&seen.challenge).unwrap())
         }
         ("POST", "/v1/wake") => {
