@@ -120,7 +120,7 @@ impl Detector {
             return;
         }
         self.left -= piece.len();
-        // As a rule nothing was kept, and what passes on needs no copy.
+        // Most bodies are one piece, and that needs no copy.
         if self.tail.is_empty() {
             return self.look(piece, false);
         }

@@ -398,7 +398,14 @@ fn operation(source: &Document<'_>, fields: &mut Fields<'_, '_>, hosts: &[Host])
     let upgrade = fields.optional("upgrade").and_then(|value| upgrade(&value, &methods));
     let body = fields.optional("body").and_then(|value| value.word(&[("graphql", BodyKind::Graphql)]));
     let effect = fields.required("effect").and_then(|value| value.word(EFFECTS));
-    let answers_no_secret = fields.optional("answer").is_some_and(|value| answers_no_secret(&value, effect));
+    let answers_no_secret = fields.optional("answer").is_some_and(|value| {
+        if upgrade.is_some() {
+            value.fault(
+                "`answer` is held to what comes over HTTP: an operation with `upgrade` has no such answer",
+            );
+        }
+        answers_no_secret(&value, effect)
+    });
     let sensitivity =
         fields.optional("sensitivity").and_then(|value| value.word(SENSITIVITIES)).unwrap_or_default();
     let resource = fields.optional("resource").and_then(|value| resource(&value, &paths));

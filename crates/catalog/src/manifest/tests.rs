@@ -67,6 +67,11 @@ fn each_mistake_is_named_with_line_and_remedy() {
             "method = [\"GET\", \"POST\"]\nupgrade = \"websocket\"",
             "t.toml:10: a WebSocket begins with a GET: write `method = \"GET\"` and nothing beside it",
         ),
+        (
+            "effect = \"read\"",
+            "effect = \"credential\"\nupgrade = \"websocket\"\nanswer = \"no-secret\"",
+            "t.toml:13: `answer` is held to what comes over HTTP",
+        ),
         ("method = \"GET\"", "method = \"get\"", "t.toml:9: the method must be one word of capital letters"),
         ("method = \"GET\"", "method = \"TRACE\"", "are refused"),
         ("path = \"/a/{x}\"", "path = \"a/{x}\"", "t.toml:10: `a/{x}` is no path template"),

@@ -18,11 +18,13 @@ use std::{
 };
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 /// How often what stands still is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// And how often where nothing is under way.
+const QUIET_EVERY: Duration = Duration::from_secs(5);
 
 /// What a look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,8 +76,9 @@ impl Attendance {
         loop {
             let idle = idle();
             if idle.is_none() && self.is_quiet() {
-                // Nothing can stand still before something runs: thousands of sleeping agents cost no look.
-                self.begun.notified().await;
+                // Nothing can stand still before something runs: thousands of sleeping agents cost hardly a look. Whose
+                // key is enrolled no more is somebody's no more.
+                let _ = timeout(QUIET_EVERY, self.begun.notified()).await;
             }
             sleep(LOOK_EVERY.min(self.body_idle).min(idle.unwrap_or(LOOK_EVERY))).await;
             let found = self.look(idle);

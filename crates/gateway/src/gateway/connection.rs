@@ -213,16 +213,18 @@ async fn attend<C: Future>(
     let attendance = ending.attendance;
     let mut ended = FuturesUnordered::from_iter([ended(ending)]);
     let bound = tokio::select! {
+        // In this order: a peer that sends without end uses up, in each turn of its connection, all that a turn may do.
         biased;
-        _ = connection.as_mut() => return,
         bound = ended.next() => bound.flatten(),
+        _ = connection.as_mut() => return,
     };
     let Some(bound) = bound else { return given_up.say() };
     ask_to_end(connection.as_mut());
     tokio::select! {
-        _ = connection => {}
+        biased;
         () = sleep(bound) => given_up.say(),
         _ = attendance.found(|| None) => given_up.say(),
+        _ = connection => {}
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+/// RFC 9113 §5.5: frames of unknown types are ignored.
+const UNKNOWN: u8 = 0x42;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const CONTINUATION: u8 = 9;
@@ -64,6 +66,12 @@ impl Frames {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.write(&[&head, payload].concat()).await
+    }
+
+    /// Sends frames of a type that nobody knows, many in one write; false once the other side is gone.
+    pub(crate) async fn send_unknown(&mut self, count: usize) -> bool {
+        let one = [&[0, 0, 0, UNKNOWN, 0][..], &0u32.to_be_bytes()].concat();
+        self.write(&one.repeat(count)).await
     }
 
     /// Sends a request's fields in one frame.

@@ -6,6 +6,7 @@ use crate::{
     },
     world::{SECRET, Twist, World},
 };
+use nightlatch_domain::task::TaskState;
 use nightlatch_gateway::Limits;
 use nightlatch_ledger::record::Entry;
 use std::time::Duration;
@@ -283,6 +284,18 @@ async fn settings_and_pings_whose_answers_nobody_reads_end_their_connection() {
         let (flooded, ()) = tokio::join!(timeout(SOON * 3, flood), served);
         assert!(flooded.is_ok(), "it is answered without end: {kind}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_mean_nothing_keep_no_connection_past_its_wake() {
+    let world = World::new().await;
+    let (ask, mut frames) = (Ask::of(&world), frames(&world).await);
+    frames.ask(1, &ask.fields("GET", &[]), true).await;
+    assert!(matches!(frames.end_of(1).await, End::Answered(_)));
+    // Faster than they are read, so that every turn of the connection is used up by them.
+    let flood = tokio::spawn(async move { while frames.send_unknown(64 * 1024).await {} });
+    world.set_task(&world.alice, |task| task.state = TaskState::Dormant).await;
+    timeout(SOON, flood).await.expect("it goes on past its wake").unwrap();
 }
 
 #[tokio::test]

@@ -200,6 +200,18 @@ async fn spans_that_a_collector_rejects_are_counted_as_such() {
     assert!(!install.log().contains("too old"), "a collector's word is in the log");
 }
 
+#[tokio::test]
+async fn what_is_no_collector_has_taken_nothing() {
+    let (recorder, collector) = (Recorder::start("chat.canary.test"), Collector::start(Manner::Chats));
+    let (install, granted) = granted(&recorder, &collector.config("1")).await;
+    assert!(granted.agent.get("/traced/repos/acme/site", &granted.reference).await.status.is_success());
+    eventually("its spans are counted as not taken", SOON, async || {
+        (count(&install, "not-taken") == 10).then_some(())
+    })
+    .await;
+    assert_eq!(count(&install, "taken"), 0);
+}
+
 /// The end of the program sends what is queued, so nothing can be missed by looking too early.
 #[tokio::test]
 async fn a_sample_of_all_is_sent_at_the_end_and_one_of_none_sends_nothing() {

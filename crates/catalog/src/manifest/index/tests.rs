@@ -36,7 +36,8 @@ fn found(operations: &[Operation], path: &[Cow<'_, str>]) -> Vec<usize> {
 
 fn templates() -> impl Strategy<Value = Vec<String>> {
     let segment = prop::sample::select(vec![
-        "a", "A", "a.json", ".json", "a.", "...", "b.xml", "{x}", "{y}.json", "v{z}", "{w}.", "",
+        "a", "A", "\u{212a}", "k", "\u{c9}", "a.json", ".json", "a.", "...", "b.xml", "{x}", "{y}.json",
+        "v{z}", "{w}.", "",
     ]);
     let inside = prop::collection::vec(segment, 1..4);
     let open = prop::bool::ANY.prop_map(|is_open| if is_open { "/{rest...}" } else { "" });
@@ -46,8 +47,28 @@ fn templates() -> impl Strategy<Value = Vec<String>> {
 
 fn path() -> impl Strategy<Value = Vec<Cow<'static, str>>> {
     let segment = prop::sample::select(vec![
-        "a", "A", "a.json", "A.JSON", ".json", "a.", "a ", "a;x", ";x", "...", ".. ", "b", "b.xml", "v1",
-        "q.", "",
+        "a",
+        "A",
+        "\u{212a}",
+        "K",
+        "k",
+        "\u{e9}",
+        "\u{c9}.json",
+        "a\u{a0}",
+        "a.json",
+        "A.JSON",
+        ".json",
+        "a.",
+        "a ",
+        "a;x",
+        ";x",
+        "...",
+        ".. ",
+        "b",
+        "b.xml",
+        "v1",
+        "q.",
+        "",
     ]);
     prop::collection::vec(segment.prop_map(Cow::Borrowed), 1..5)
 }

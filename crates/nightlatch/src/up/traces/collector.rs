@@ -30,6 +30,9 @@ pub(super) enum NotTaken {
     /// It said no.
     #[error("it answered {0}")]
     Refused(StatusCode),
+    /// What it answered is no answer of a collector.
+    #[error("its answer is none of an OTLP collector: check `endpoint` under `[otel]` in nightlatch.toml")]
+    Unread,
     /// The request could not be written.
     #[error("the request could not be written")]
     Unwritten,
@@ -61,9 +64,10 @@ impl Collector {
         if !answer.status.is_success() {
             return Err(NotTaken::Refused(answer.status));
         }
-        // OTLP: an answer that says nothing of it took all.
-        let told = ExportTraceServiceResponse::decode(answer.body.as_slice()).ok();
-        let rejected = told.and_then(|told| told.partial_success).map_or(0, |part| part.rejected_spans);
+        // OTLP: an answer that says nothing of it, and so may be empty, took all. What is something else took none.
+        let told =
+            ExportTraceServiceResponse::decode(answer.body.as_slice()).map_err(|_| NotTaken::Unread)?;
+        let rejected = told.partial_success.map_or(0, |part| part.rejected_spans);
         Ok(u64::try_from(rejected).unwrap_or(0))
     }
 

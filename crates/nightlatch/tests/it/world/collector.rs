@@ -27,6 +27,8 @@ pub(crate) enum Manner {
     RejectsOne,
     /// Says that it cannot.
     Refuses,
+    /// Says yes, in words that are none of a collector.
+    Chats,
     /// Never answers.
     Hangs,
 }
@@ -103,14 +105,15 @@ async fn answer(
     let kept = Sent { target: format!("{} {}", head.method, head.uri), headers: head.headers, body };
     sent.lock().expect("no test failed before").push(kept);
     let rejected = match manner {
-        Manner::Takes | Manner::Refuses => None,
+        Manner::Takes | Manner::Refuses | Manner::Chats => None,
         Manner::RejectsOne => {
             Some(ExportTracePartialSuccess { rejected_spans: 1, error_message: "too old".to_owned() })
         }
         Manner::Hangs => std::future::pending().await,
     };
     let told = ExportTraceServiceResponse { partial_success: rejected };
-    let mut answer = Response::new(Full::new(Bytes::from(told.encode_to_vec())));
+    let told = if manner == Manner::Chats { b"<html>Welcome</html>".to_vec() } else { told.encode_to_vec() };
+    let mut answer = Response::new(Full::new(Bytes::from(told)));
     if manner == Manner::Refuses {
         *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
