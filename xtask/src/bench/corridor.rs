@@ -13,7 +13,7 @@ use super::{
     child::{Child, pinned},
     figures::{Median, Series, table},
     load::{Load, Slice, Target, Upstream},
-    ours::{HOST, Ours, Twist},
+    ours::{HOST, Ours, Runs, Twist},
     programs::{self, Folder},
     rivals::{self, Rival, Scene},
 };
@@ -34,11 +34,14 @@ const STREAM_BYTES: u64 = 100 * 1024 * 1024;
 const STREAMS: usize = 4;
 /// Connections of agents that ask nothing: what one key may have, but for a few.
 const IDLE: usize = 240;
-/// The installations: the ordinary one, one with a hundred times the policies, one with ten thousand times the grants.
-const TWISTS: [Twist; 3] = [
-    Twist { name: "ours", policies: 10, ballast: 0 },
-    Twist { name: "ours-policies-1000", policies: 1000, ballast: 0 },
-    Twist { name: "ours-grants-1e5", policies: 10, ballast: 100_000 },
+/// The installations: the ordinary one, one with a hundred times the policies, one with ten thousand times the grants,
+/// one that overwrites what it frees, one on a slow disk.
+const TWISTS: [Twist; 5] = [
+    Twist { name: "ours", policies: 10, ballast: 0, runs: Runs::Plainly },
+    Twist { name: "ours-policies-1000", policies: 1000, ballast: 0, runs: Runs::Plainly },
+    Twist { name: "ours-grants-1e5", policies: 10, ballast: 100_000, runs: Runs::Plainly },
+    Twist { name: "ours-wiping", policies: 10, ballast: 0, runs: Runs::Wiping },
+    Twist { name: "ours-sync-slow-disk", policies: 10, ballast: 0, runs: Runs::SlowDisk },
 ];
 
 /// One thing that is measured: whom the load asks, and whose processor time that costs.
@@ -161,17 +164,16 @@ fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {
         let name = TWISTS.get(place).map_or("", |twist| twist.name);
         let socket = format!("unix:{}", ours.installation.socket().display());
         let path = |path: &str| format!("/bench{path}");
-        all.push(calls(
-            target(name, socket.clone(), get(&path(things), "localhost", &ours.plain)),
-            Whose::Ours(place),
-        ));
+        let whose = Whose::Ours(place);
+        let read = get(&path(things), "localhost", &ours.plain);
+        let write = read.replace("GET ", "POST ").replace("accept:", "content-length: 0\r\naccept:");
+        // What is written waits for the disk.
+        let asked = if name.starts_with("ours-sync") { &write } else { &read };
+        all.push(calls(target(name, socket.clone(), asked.clone()), whose));
         if place > 0 {
             continue;
         }
-        let whose = Whose::Ours(place);
-        let post = get(&path(things), "localhost", &ours.plain).replace("GET ", "POST ");
-        let post = post.replace("accept:", "content-length: 0\r\naccept:");
-        all.push(calls(target("ours-sync", socket.clone(), post), whose));
+        all.push(calls(target("ours-sync", socket.clone(), write), whose));
         let stream = get(&path(&bytes), "localhost", &ours.plain);
         all.push(streams(target("ours-stream", socket, stream), whose));
         let gateway = format!("tcp:{}", ours.installation.gateway);
@@ -211,7 +213,8 @@ impl Stage {
 }
 
 /// Those whose waits are measured, besides what they cost.
-const PACED: [&str; 6] = ["direct", "envoy-header", "nginx", "haproxy", "ours", "ours-sync"];
+const PACED: [&str; 7] =
+    ["direct", "envoy-header", "nginx", "haproxy", "ours", "ours-sync", "ours-sync-slow-disk"];
 
 fn rounds_of(stage: &mut Stage, measured: &[Measured], rounds: usize, found: &mut Found) -> Outcome {
     let mut dice = Dice::new();

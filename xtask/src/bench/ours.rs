@@ -1,6 +1,9 @@
 //! Nightlatch as it is measured beside its peers: one task, a user and a key, two tools, and what may weigh it down.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{
     child::pinned,
@@ -22,6 +25,39 @@ pub(super) struct Twist {
     pub(super) policies: usize,
     /// Grants that nobody uses, beside the ten.
     pub(super) ballast: usize,
+    pub(super) runs: Runs,
+}
+
+/// Under what the program runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Runs {
+    /// Nothing.
+    Plainly,
+    /// An allocator that overwrites what is freed.
+    Wiping,
+    /// A disk that takes a millisecond longer to sync.
+    SlowDisk,
+}
+
+impl Runs {
+    fn up(self, scene: &Scene<'_>, program: &Path) -> Outcome<Command> {
+        let mut up = pinned(scene.core, program);
+        match self {
+            Self::Plainly => {}
+            Self::Wiping => drop(up.env("_RJEM_MALLOC_CONF", "junk:free")),
+            Self::SlowDisk => drop(up.env("LD_PRELOAD", slow_sync(scene.folder)?)),
+        }
+        Ok(up)
+    }
+}
+
+/// What makes every sync slow, compiled anew: a disk that is slow by itself is not to be had everywhere.
+fn slow_sync(folder: &Path) -> Outcome<PathBuf> {
+    let library = folder.join("slow_sync.so");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library);
+    machine::output(compiler.arg(machine::root()?.join("bench/slow_sync.c")).arg("-ldl"))?;
+    Ok(library)
 }
 
 /// An installation that is measured beside its peers.
@@ -36,7 +72,7 @@ pub(super) struct Ours {
 impl Ours {
     /// Sets one up with a user and an agent's key, both of one task.
     pub(super) fn start(scene: &Scene<'_>, program: &Path, twist: Twist) -> Outcome<Self> {
-        let up = || pinned(scene.core, program);
+        let up = || twist.runs.up(scene, program);
         let mapped = format!(
             "[[map]]\nhost = \"{HOST}\"\nto = \"{}\"\nroot = \"{}\"\n",
             scene.https,
@@ -44,11 +80,11 @@ impl Ours {
         );
         let files = [("policies/bench.cedar", policies(twist.policies))];
         let folder = scene.folder.join(twist.name);
-        let installation = Installation::start(up(), program, &folder, &mapped, &files)?;
+        let installation = Installation::start(up()?, program, &folder, &mapped, &files)?;
         let mut ours = Self { installation, plain: String::new(), secure: String::new() };
         ours.furnish(scene)?;
         if twist.ballast > 0 {
-            ours.installation.stopped(up(), |data| weigh_down(data, twist.ballast))?;
+            ours.installation.stopped(up()?, |data| weigh_down(data, twist.ballast))?;
         }
         Ok(ours)
     }
