@@ -17,7 +17,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use hyper_util::rt::TokioIo;
 use nightlatch_domain::{
-    companion::{LocalRefusal, PLAIN_HTTP_AUTHORITY},
+    companion::{LocalRefusal, PLAIN_HTTP_AUTHORITY, is_nobodys_host},
     problem::{Problem, ProblemKind},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -146,6 +146,10 @@ impl Front {
         let busy = || Answer::problem(&Problem::new(ProblemKind::TooManyCalls).retry_after(1));
         let _place = self.tunnels.try_acquire().map_err(|_| busy())?;
         let authority = match &head.wanted {
+            // Whoever tunnels does not reach the companion's own door, and nobody else has a name there.
+            Wanted::Tunnel(authority) if is_nobodys(authority) => {
+                return Err(Answer::problem(&ProblemKind::CompanionOnly.into()));
+            }
             Wanted::Tunnel(authority) => authority.as_str(),
             Wanted::PlainHttp => PLAIN_HTTP_AUTHORITY,
             Wanted::Own(_) => return Err(Answer::problem(&ProblemKind::NotFound.into())),
@@ -223,6 +227,10 @@ fn problem_of(fault: HeadFault) -> Problem {
         HeadFault::CrossSite => ProblemKind::CrossSite.into(),
         HeadFault::TooLarge => ProblemKind::TooLarge.into(),
     }
+}
+
+fn is_nobodys(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(host, _)| is_nobodys_host(host))
 }
 
 fn unreachable(_: &CompanionError) -> Answer {

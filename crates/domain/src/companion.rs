@@ -27,6 +27,14 @@ pub const COMPANION_HOST: &str = "nightlatch.invalid";
 /// RFC 6761 §6.4: no host has a name under `invalid`.
 pub const PLAIN_HTTP_AUTHORITY: &str = "plain-http.invalid:80";
 
+/// Whether a name lies under `invalid`, where no host has one (RFC 6761 §6.4): it is neither resolved nor reached. The
+/// companion's own is among them, and where it did not come to the companion it must come to nobody.
+#[must_use]
+pub fn is_nobodys_host(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("invalid"))
+}
+
 /// The keeper's challenge, as the gateway hands it to the companion of an admitted task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

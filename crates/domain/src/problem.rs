@@ -153,6 +153,9 @@ problems! {
     /// A request for a server came to the local proxy.
     ProxyOnly = "proxy-only", 400, Caller, false, "this is a proxy and no server",
         "Do not retry as it is. Set this address as the proxy (`HTTPS_PROXY`, `HTTP_PROXY`) and ask for the host that you mean.";
+    /// A host under `invalid`, the companion's own among them, where it is not the companion that is asked.
+    CompanionOnly = "companion-only", 403, Caller, false, "no host is reached by this name",
+        "Do not retry as it is. Nothing under `invalid` is ever reached. The companion answers `http://nightlatch.invalid/v1/calls` itself: ask over plain HTTP, not in a tunnel, by the proxy that the companion is, and on a connection of its own.";
     /// The companion has no connection to its gateway.
     GatewayUnreachable = "gateway-unreachable", 503, Us, true, "the gateway cannot be reached",
         "Nothing was sent. Wait for the stated time, then send the same call again.";

@@ -217,3 +217,17 @@ async fn who_finds_no_place_at_the_door_keeps_that_of_its_head_until_it_is_answe
     drop(refused);
     assert_eq!(status(&next.head().await), "429");
 }
+
+#[tokio::test]
+async fn a_tunnel_to_the_companions_own_host_is_refused_here_and_not_asked_for() {
+    let world = World::new().await;
+    for host in ["nightlatch.invalid", "Nightlatch.INVALID.", "other.invalid"] {
+        let answer = world.asked(&format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n")).await;
+        assert_eq!(status(&answer), "403", "{host}: {answer}");
+        assert!(answer.contains("problems/companion-only"), "{host}: {answer}");
+    }
+    assert!(world.gateway.seen().tunnels.is_empty());
+    world.tunnel("echo.test:443").await;
+    world.tunnel("invalid.echo.test:443").await;
+    assert_eq!(world.gateway.seen().tunnels.len(), 2);
+}

@@ -9,7 +9,7 @@
 mod message;
 mod send;
 
-use super::worker::kept;
+use super::{recover, worker::kept};
 use crate::{calls::Calls, gateway::Shared};
 use nightlatch_custody::WebhookKey;
 use nightlatch_domain::{
@@ -100,7 +100,10 @@ async fn give_up_strangers(shared: &Shared) {
                 break;
             }
             for (place, _) in untold {
-                let row = again(|| calls.store.call(place)).await;
+                let Ok(row) = recover::row(calls, place).await else {
+                    pass_over(shared, place).await;
+                    continue;
+                };
                 if let Some((row, delivery)) = row.and_then(untold_row) {
                     settle(shared, None, (&row, &delivery), (Heard::Never, "webhook-removed")).await;
                 }
@@ -153,7 +156,10 @@ async fn is_due(calls: &Calls, due_at: Option<Timestamp>) {
 
 /// Tells of one call, once.
 async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
-    let row = again(|| shared.calls.store.call(place)).await;
+    let Ok(row) = recover::row(&shared.calls, place).await else {
+        pass_over(shared, place).await;
+        return place.call;
+    };
     if let Some((row, delivery)) = row.and_then(untold_row) {
         let heard = match message::of(shared, &row, &hook.webhook.name) {
             Some(body) => send::send(shared, &hook.webhook, place.call, body).await,
@@ -167,6 +173,29 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
 fn untold_row(row: CallRow) -> Option<(CallRow, Delivery)> {
     let delivery = row.delivery.clone()?;
     (row.state.is_final() && delivery.state == DeliveryState::Waiting).then_some((row, delivery))
+}
+
+/// What cannot be read is told to nobody, and holds up nothing that stands behind it.
+async fn pass_over(shared: &Shared, place: CallPlace) {
+    let calls = &shared.calls;
+    record(
+        shared,
+        EventFacts {
+            tenant: Some(place.tenant),
+            call: Some(place.call),
+            task: Some(place.task),
+            reason: Some("row-unreadable"),
+            ..EventFacts::new(EventName::WebhookGivenUp)
+        },
+    )
+    .await;
+    kept(|| calls.store.give_up_telling(place, calls.clock.now())).await;
+}
+
+async fn record(shared: &Shared, facts: EventFacts) {
+    if let Err(error) = shared.corridor.ledger.event(facts).await {
+        tracing::warn!(%error, "what became of a message to a webhook could not be recorded");
+    }
 }
 
 /// Keeps what follows from a try. What is over is in the ledger first: at worst it is there twice.
@@ -198,9 +227,7 @@ async fn settle(
             reason,
             ..EventFacts::new(event)
         };
-        if let Err(error) = shared.corridor.ledger.event(facts).await {
-            tracing::warn!(%error, "what became of a message to a webhook could not be recorded");
-        }
+        record(shared, facts).await;
     }
     kept(|| calls.store.tell_call(row.place, delivery.tries, after.clone())).await;
 }
@@ -210,5 +237,5 @@ async fn again<T, F>(ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, nightlatch_domain::ports::store::StoreError>>,
 {
-    super::recover::read(ask).await
+    recover::read(ask).await
 }

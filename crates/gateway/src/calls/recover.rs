@@ -3,6 +3,7 @@
 //! A mark without an end is a crash: what may not be repeated ends as unknown. A queued call was never marked, if the
 //! database is the one that was written; a restored or edited one may say so of a call that was sent. The ledger
 //! knows: an intent of a call that counts as queued ends it as unknown too, unless its outcome says that nothing left.
+//! A row that cannot be read is passed over: that is said once, and the others go on.
 
 use super::{Calls, Ending, worker::end};
 use crate::gateway::Shared;
@@ -26,7 +27,7 @@ pub(super) async fn recover(shared: &Shared) {
     let places = read(|| calls.store.open_calls(OPEN_MAX)).await;
     let mut queued = Vec::new();
     for place in places {
-        if let Some(row) = read(|| calls.store.call(place)).await {
+        if let Ok(Some(row)) = row(calls, place).await {
             queued.extend(look(calls, row).await);
         }
     }
@@ -85,6 +86,25 @@ async fn perhaps_sent(shared: &Shared, calls: BTreeSet<CallId>) -> BTreeSet<Call
     }
 }
 
+/// A row that stands there and cannot be read, which trying again does not mend.
+pub(super) struct Unreadable;
+
+/// The row of a call, once the store answers. One that cannot be read holds up no other.
+pub(super) async fn row(calls: &Calls, place: CallPlace) -> Result<Option<CallRow>, Unreadable> {
+    read(|| async {
+        match calls.store.call(place).await {
+            Ok(row) => Ok(Ok(row)),
+            Err(StoreError::Unavailable) => Err(StoreError::Unavailable),
+            Err(error) => {
+                tracing::error!(%error, call = %place.call, "the row of a call is passed over");
+                Ok(Err(Unreadable))
+            }
+        }
+    })
+    .await
+}
+
+/// Asks the store until it answers.
 pub(super) async fn read<T, F>(ask: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, StoreError>>,

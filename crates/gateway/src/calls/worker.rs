@@ -133,12 +133,16 @@ pub(super) async fn end(calls: &Calls, place: CallPlace, ending: &Ending) {
     }
 }
 
-/// What happened is kept, however long the store is out of reach.
+/// What happened is kept, however long the store is out of reach. What it can never take is given up, and that is said.
 pub(super) async fn kept<F>(write: impl Fn() -> F)
 where
     F: Future<Output = Result<bool, StoreError>>,
 {
     while let Err(error) = write().await {
+        if error != StoreError::Unavailable {
+            tracing::error!(%error, "what became of a call could not be kept");
+            return;
+        }
         tracing::warn!(%error, "what became of a call could not be kept; it is tried again");
         sleep(KEEP_AGAIN).await;
     }

@@ -16,6 +16,7 @@ use crate::{
 };
 use http::HeaderMap;
 use nightlatch_domain::{
+    companion::is_nobodys_host,
     exchange::{Caller, Target},
     id::CallId,
     ports::gateway_keeper::KeeperRefusal,
@@ -65,10 +66,13 @@ impl Corridor {
     /// # Errors
     /// [`ProblemKind::NotAdmitted`], [`ProblemKind::DirectoryStale`], [`ProblemKind::DestinationDenied`] for a
     /// tool's host that is asked for in another way, or an address that no tool has;
-    /// [`ProblemKind::EgressDenied`].
+    /// [`ProblemKind::CompanionOnly`]; [`ProblemKind::EgressDenied`].
     pub(crate) fn reach(&self, peer: &Peer, origin: &Destination) -> Result<Reach, Problem> {
         let tables = self.directory.view()?;
         let Admitted { caller, agent } = admit::admit(peer, &tables)?;
+        if is_nobodys_host(origin.host()) {
+            return Err(ProblemKind::CompanionOnly.into());
+        }
         let parts = tables.parts_at(caller.tenant, origin);
         if !parts.is_empty() {
             return Ok(Reach::Bound(parts));

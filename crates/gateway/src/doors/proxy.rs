@@ -189,7 +189,7 @@ pub(super) async fn plain(
             return open::pass(corridor, peer, open::Asked { call, to, target, headers, body, looks: false })
                 .await;
         }
-        Err(problem) if problem.kind == ProblemKind::EgressDenied => {
+        Err(problem) if matches!(problem.kind, ProblemKind::EgressDenied | ProblemKind::CompanionOnly) => {
             let to = authority::of_plain(&head).ok();
             return corridor::refuse(corridor, peer, (call, Some(Door::Proxy)), problem, to.as_ref()).await;
         }

@@ -517,3 +517,48 @@ async fn events_tell_each_state_until_the_final_one() {
     );
     assert_eq!(wire.chunk().await, Some(Vec::new()), "and that was all");
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_holds_up_no_other_at_a_start() {
+    let mut world = World::new().await;
+    world.keeper.knobs.lock().unwrap().refuse.insert("lease", KeeperRefusal::Unavailable);
+    let mut placed = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        let body = asked(&world.alice, "POST", &format!("/{key}"));
+        placed.push(location(&post(&world, &world.alice, key, "respond-async", &body).await));
+    }
+    world.eventually("they are tried", || async { world.keeper.count("lease") >= 4 }).await;
+    let spoilt = ["hook = 'ci', hook_state = 'x'", "request = 'x'", "call_id = 'x'"];
+    world
+        .crash(async |world| {
+            for (place, spoilt) in placed.iter().zip(spoilt) {
+                let id = place.rsplit('/').next().unwrap();
+                assert_eq!(edit(world, &format!("UPDATE call SET {spoilt} WHERE call_id = '{id}'")), 1);
+            }
+            world.keeper.knobs.lock().unwrap().refuse.clear();
+        })
+        .await;
+    assert_eq!(ended(&world, &world.alice, &placed[3]).await["state"], "done");
+    let lines: Vec<String> = world.tool.take().iter().map(|seen| seen.line().to_owned()).collect();
+    assert_eq!(lines, ["POST /d HTTP/1.1"]);
+    assert_eq!(get(&world, &world.alice, &placed[0]).await.problem(), "ledger-unavailable");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_any_more_is_not_waited_for() {
+    let world = World::new().await;
+    let gate = Arc::new(Notify::new());
+    let reply = Reply { pieces: vec![Vec::new(), Reply::ok("fine").pieces.concat()], ..Reply::default() };
+    let reply = Reply { gate: Some(Arc::clone(&gate)), ..reply };
+    world.tool.answers(move |_| reply.clone());
+    let body = asked(&world.alice, "POST", "/things");
+    let told =
+        tokio::time::timeout(Duration::from_secs(15), post(&world, &world.alice, "k", "wait=30", &body));
+    let (told, ()) = tokio::join!(told, async {
+        world.eventually("it is out", || async { world.tool.count() == 1 }).await;
+        assert_eq!(edit(&world, "UPDATE call SET request = 'x'"), 1);
+        gate.notify_one();
+    });
+    let answer = told.expect("who waits is told before the end of its wait");
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "ledger-unavailable"));
+}

@@ -270,3 +270,33 @@ async fn what_is_more_than_a_look_is_refused_at_a_token_endpoints_host_whatever_
     assert_eq!((login.count(), world.tool.count(), recorded(&world).await.len()), (0, 0, 0));
     assert_eq!(world.evil.count(), 0, "{EVIL}");
 }
+
+#[tokio::test]
+async fn a_host_under_invalid_is_neither_resolved_nor_reached_though_the_task_was_opened() {
+    let world = opened(Twist { elsewhere: vec!["other.invalid"], ..Twist::default() }).await;
+    let plain = |host: &str| {
+        format!("POST http://{host}/v1/calls HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n")
+    };
+    for host in ["nightlatch.invalid", "NightLatch.Invalid", "other.invalid", "invalid"] {
+        for port in [443, 80, 8443] {
+            let answer = world.tunnel(&world.alice, &format!("{host}:{port}"), false).await.err().unwrap();
+            assert_eq!((answer.status, answer.problem().as_str()), (403, "companion-only"), "{host}:{port}");
+            assert!(answer.text().contains("on a connection of its own"), "{answer:?}");
+            refused(&world, "companion-only", &host.to_ascii_lowercase(), port).await;
+        }
+        assert_eq!(plainly(&world, &plain(host)).await.problem(), "companion-only", "{host}");
+        refused(&world, "companion-only", &host.to_ascii_lowercase(), 80).await;
+    }
+    // With its final dot no name is read at all.
+    assert_eq!(plainly(&world, &plain("nightlatch.invalid.")).await.problem(), "bad-request");
+    assert!(world.tunnel(&world.alice, "nightlatch.invalid.:443", false).await.is_err());
+    // A pooled client: the companion's first head was another host's.
+    let mut wire = world.tunnel(&world.alice, "plain-http.invalid:80", false).await.unwrap();
+    wire.write(plain("nightlatch.invalid")).await;
+    assert_eq!(wire.answer().await.problem(), "companion-only");
+    assert_eq!((world.resolver.asked(), recorded(&world).await), (vec![], vec![]));
+    assert_eq!(world.evil.count(), 0);
+    // What only looks like it is looked up as any other.
+    plainly(&world, &plain("invalid.nowhere.test")).await;
+    assert_eq!(world.resolver.asked(), ["invalid.nowhere.test"]);
+}

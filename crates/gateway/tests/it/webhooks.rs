@@ -8,6 +8,7 @@ use crate::{
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nightlatch_custody::{WebhookKey, entropy::SystemEntropy};
+use nightlatch_domain::clock::Clock as _;
 use nightlatch_ledger::record::{Entry, Event, EventName};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
@@ -129,6 +130,7 @@ async fn a_webhook_that_is_not_the_operators_is_refused_at_once_and_uses_up_no_k
 #[tokio::test]
 async fn a_webhook_that_fails_or_leads_elsewhere_is_told_again_until_it_takes_it() {
     let world = world().await;
+    let started = world.clock.now();
     world.evil.answers(|seen| match seen.line().starts_with("POST /hook") {
         true => Reply::with("307 Temporary Redirect", &["location: https://evil.test/elsewhere"], ""),
         false => Reply::ok(""),
@@ -158,6 +160,11 @@ async fn a_webhook_that_fails_or_leads_elsewhere_is_told_again_until_it_takes_it
     let seen = world.evil.take();
     assert!(seen.iter().all(|one| one.line() == "POST /hook?x=1 HTTP/1.1"), "no redirect is followed");
     assert!(seen.iter().all(|one| verifies(&world, "ci", one, &one.body)), "each is signed for its own time");
+    let times: Vec<i64> =
+        seen.iter().map(|one| one.all("webhook-timestamp").join("").parse().unwrap()).collect();
+    assert!(times.is_sorted_by(|one, next| one < next), "which is when it was sent: {times:?}");
+    let (first, last) = (started.secs(), world.clock.now().secs());
+    assert!(times.iter().all(|time| (first..=last).contains(time)), "by the clock: {first} {times:?} {last}");
     assert!(
         seen.iter().all(|one| one.body == seen[0].body && one.all("webhook-id") == seen[0].all("webhook-id"))
     );
@@ -294,4 +301,40 @@ async fn a_row_that_is_edited_tells_no_other_webhook() {
     assert_eq!(reasons, ["row-unreadable", "webhook-removed"]);
     let shown = ended(&world, &world.alice, &location(&answer)).await;
     assert_eq!(shown["webhook"]["name"], "ci", "as the seal has it");
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_given_up_and_hold_up_no_message() {
+    let mut world = world().await;
+    world.evil.answers(|_| Reply::with("503 Service Unavailable", &[], ""));
+    for key in ["a", "b", "c", "d", "e"] {
+        let answer = post(&world, &world.alice, key, "wait=30", &asks(&world, "/things", "ci")).await;
+        assert_eq!(answer.json()["state"], "done");
+    }
+    world
+        .eventually("all failed once", || async {
+            edit(&world, "UPDATE call SET hook = hook WHERE hook_tries = 1") == 5
+        })
+        .await;
+    world.evil.take();
+    world
+        .crash(async |world| {
+            world.evil.answers(|_| Reply::ok(""));
+            // As many as are under way at once, and before the one that can be read.
+            let first = "(SELECT call_id FROM call ORDER BY call_id LIMIT 4)";
+            let spoilt = format!("UPDATE call SET request = 'x', hook_at = 0 WHERE call_id IN {first}");
+            assert_eq!(edit(world, &spoilt), 4);
+            assert_eq!(edit(world, "UPDATE call SET hook_at = 1 WHERE hook_at != 0"), 1);
+        })
+        .await;
+    world.eventually("the last is told", || async { world.evil.count() == 1 }).await;
+    world
+        .eventually("the others are given up", || async {
+            events(&world, EventName::WebhookGivenUp).await.len() == 4
+        })
+        .await;
+    for event in events(&world, EventName::WebhookGivenUp).await {
+        assert_eq!((event.reason.as_deref(), event.task), (Some("row-unreadable"), Some(world.alice.task)));
+    }
+    assert_eq!(world.evil.count(), 1);
 }

@@ -178,11 +178,19 @@ impl Clock for Hand {
     }
 }
 
-/// A name server that knows nothing: every host of a test is mapped.
-struct Nowhere;
+/// A name server that knows nothing, since every host of a test is mapped, and remembers what it was asked for.
+#[derive(Clone, Default)]
+pub(crate) struct Nowhere(Arc<Mutex<Vec<String>>>);
+
+impl Nowhere {
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
 
 impl Resolve for Nowhere {
-    fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.0.lock().unwrap().push(host.to_owned());
         Err(io::ErrorKind::NotFound.into())
     }
 }
@@ -226,6 +234,7 @@ pub(crate) struct World {
     pub(crate) gateway: Alive,
     pub(crate) tool: Upstream,
     pub(crate) evil: Upstream,
+    pub(crate) resolver: Nowhere,
     pub(crate) address: SocketAddr,
     pub(crate) tenant: TenantId,
     pub(crate) connection: ConnectionId,
@@ -347,9 +356,10 @@ impl World {
         ];
         let opened = opened.into_iter().flatten().map(Map::for_open_egress);
         let maps = maps.chain(opened).collect();
+        let resolver = Nowhere::default();
         let connector = Connector::new(
             EgressConfig { maps, allows: Vec::new() },
-            Arc::new(Nowhere),
+            Arc::new(resolver.clone()),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
         let pool = Pool::new(Arc::new(connector), PoolLimits::default());
@@ -405,6 +415,7 @@ impl World {
             gateway,
             tool,
             evil,
+            resolver,
             address,
             tenant,
             connection,

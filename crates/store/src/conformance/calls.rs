@@ -235,6 +235,13 @@ pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place:
     let again = taken.after(Heard::Failed { retry_after: None }, later(3));
     assert!(!world.calls.tell_call(first.place, 2, again).await.unwrap(), "it is settled");
     assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), untold[..1]);
+    let open = kept_for(&world, task, "d", "ci").await;
+    assert!(!world.calls.give_up_telling(open.place, later(3)).await.unwrap(), "it is not final");
+    assert!(!world.calls.give_up_telling(first.place, later(3)).await.unwrap(), "nobody waits");
+    assert!(world.calls.give_up_telling(second.place, later(3)).await.unwrap());
+    let given_up = now(&world, second.place).await.delivery.unwrap();
+    assert_eq!((given_up.state, given_up.at), (DeliveryState::GivenUp, later(3)));
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), []);
 }
 
 /// Whoever is told of an end finds the call: it is kept until then, and as long again.

@@ -56,7 +56,8 @@ impl CallStore for SqliteStore {
         self.engine.read(move |at| {
             let sql = "SELECT tenant_id, task_id, call_id FROM call
                  WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id LIMIT ?1";
-            record::all(at, "call", sql, params![limit], place)
+            let places = record::all(at, "call", sql, params![limit], |row| Ok(place(row).ok()))?;
+            Ok(places.into_iter().flatten().collect())
         })
     }
 
@@ -112,9 +113,9 @@ impl CallStore for SqliteStore {
             let sql = "SELECT tenant_id, task_id, call_id, hook_at FROM call
                  WHERE hook = ?1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
                    AND state NOT IN ('queued', 'attempting') ORDER BY hook_at, call_id LIMIT ?2";
-            record::all(at, "call", sql, params![Word(&hook), limit], |row| {
-                Ok((place(row)?, row.time("hook_at")?))
-            })
+            let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
+            let untold = record::all(at, "call", sql, params![Word(&hook), limit], read)?;
+            Ok(untold.into_iter().flatten().collect())
         })
     }
 
@@ -137,6 +138,17 @@ impl CallStore for SqliteStore {
             let (hook, state) = (Word(&hook), Word(&state));
             let values = params![tenant, task, call, hook, tries, state, done, when.millis()];
             Ok(record::write(at, "call", sql, values)? == 1)
+        })
+    }
+
+    fn give_up_telling(&self, place: CallPlace, at: Timestamp) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET hook_state = ?4, hook_at = ?5
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3
+               AND hook_state = 'waiting' AND state NOT IN ('queued', 'attempting')";
+        self.engine.write(move |database| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            let values = params![tenant, task, call, Word(&DeliveryState::GivenUp), at.millis()];
+            Ok(record::write(database, "call", sql, values)? == 1)
         })
     }
 

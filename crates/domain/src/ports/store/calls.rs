@@ -73,7 +73,7 @@ pub trait CallStore: Send + Sync {
     fn call(&self, place: CallPlace) -> Stored<'_, Option<CallRow>>;
     /// The call of a task by its key.
     fn call_of_key(&self, tenant: TenantId, task: TaskId, key_sha256: String) -> Stored<'_, Option<CallRow>>;
-    /// The calls that are not final, oldest first, at most `limit`.
+    /// The calls that are not final, oldest first, at most `limit`. A row whose place cannot be read is none of them.
     fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>>;
     /// Marks a queued call that was marked `attempts` times so far: it is `attempting` and has one more. `false`, and
     /// nothing written, where it is not that.
@@ -91,13 +91,15 @@ pub trait CallStore: Send + Sync {
         at: Timestamp,
     ) -> Stored<'_, bool>;
     /// The calls of which this webhook is still to be told the end, and when, the first to be tried first, at most
-    /// `limit`. A call that is not final is none of them.
+    /// `limit`. A call that is not final is none of them, nor is a row whose place cannot be read.
     fn untold_calls(&self, hook: Name, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
     /// The webhooks that are still to be told of something.
     fn untold_hooks(&self) -> Stored<'_, Vec<Name>>;
     /// Keeps what follows from a try to tell, of a final call that waited and was told `tries` times so far; `false`,
     /// and nothing written, where it is not that.
     fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool>;
+    /// Nobody is told of a final call any more, whatever else its row says; `false` where nobody waited to be.
+    fn give_up_telling(&self, place: CallPlace, at: Timestamp) -> Stored<'_, bool>;
     /// Forgets calls that came to their end before then, and of which nobody waits to be told, nor was told since.
     /// What is not final is never forgotten.
     fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64>;
