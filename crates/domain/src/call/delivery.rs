@@ -1,8 +1,8 @@
 //! How the end of a call is told to a webhook: at least once, with growing pauses, and not for ever.
 //!
 //! What is told is thin and no secret, so telling it twice does no harm, and what a receiver has taken twice bears one
-//! id. A receiver that is down for a night still hears of it; one that is gone is not asked beyond a day, which is as
-//! long as the call itself is kept.
+//! id. A receiver that is down for a night still hears of it; one that is gone is given up after nine
+//! tries. The pauses between them are the shortest: a crowd before a dead receiver takes longer.
 
 use crate::{clock::Timestamp, tool::Name};
 use serde::{Deserialize, Serialize};
