@@ -4,13 +4,17 @@
 //! out. What is told is thin ([`message`]): the receiver that wants the answer asks for it with an agent's key.
 //! A message leaves at least once. It waits in the call's own row from the moment that the call was accepted, so there is
 //! none between an end and its telling that a crash could take; each try is counted there, and the rule of tries is
-//! [`Delivery`]. Each webhook has a worker and four places of its own, and calls wait for none of them.
+//! [`Delivery`]. Each webhook has a worker and four places of its own, which tasks have in [`turns`]; calls wait for
+//! none of them.
 
+mod line;
 mod message;
 mod send;
+mod turns;
 
 use super::{recover, worker::kept};
 use crate::{calls::Calls, gateway::Shared};
+use line::{LOOKED_AT, LOOKED_AT_MAX, Line};
 use nightlatch_custody::WebhookKey;
 use nightlatch_domain::{
     call::{CallPlace, Delivery, DeliveryState, Heard},
@@ -24,17 +28,11 @@ use nightlatch_ledger::{
     facts::{EventFacts, HostName},
     record::EventName,
 };
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 /// Messages of one webhook under way at once: one that is slow holds up its own.
 const AT_ONCE: usize = 4;
-/// Rows that are looked at together: those under way stand first among them, and as many more are there.
-const LOOKED_AT: u32 = 8;
 /// How often it is looked whether a pause is over.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -95,7 +93,7 @@ async fn give_up_strangers(shared: &Shared) {
     let names = again(|| calls.store.untold_hooks()).await;
     for name in names.into_iter().filter(|name| !calls.hooks.has(name)) {
         loop {
-            let untold = again(|| calls.store.untold_calls(name.clone(), LOOKED_AT)).await;
+            let untold = again(|| calls.store.untold_calls(name.clone(), LOOKED_AT, LOOKED_AT_MAX)).await;
             if untold.is_empty() {
                 break;
             }
@@ -104,8 +102,8 @@ async fn give_up_strangers(shared: &Shared) {
                     pass_over(shared, place).await;
                     continue;
                 };
-                if let Some((row, delivery)) = row.and_then(untold_row) {
-                    settle(shared, None, (&row, &delivery), (Heard::Never, "webhook-removed")).await;
+                if let Some(untold) = row.and_then(Untold::of) {
+                    settle(shared, None, &untold, (Heard::Never, "webhook-removed")).await;
                 }
             }
         }
@@ -115,30 +113,24 @@ async fn give_up_strangers(shared: &Shared) {
 /// The worker of one webhook.
 async fn tell_one(shared: Arc<Shared>, hook: Arc<Hook>) {
     let calls = &shared.calls;
-    let (mut errands, mut under_way) = (JoinSet::new(), HashSet::new());
+    let (mut errands, mut line) = (JoinSet::new(), Line::default());
     loop {
-        let untold = again(|| calls.store.untold_calls(hook.webhook.name.clone(), LOOKED_AT)).await;
         let mut due_at = None;
-        for (place, at) in untold {
-            if errands.len() >= AT_ONCE || calls.is_closing() {
+        while errands.len() < AT_ONCE && !calls.is_closing() {
+            let Some(place) = line.next(calls, &hook.webhook.name).await else {
+                due_at = line.due_at();
                 break;
-            }
-            if at > calls.clock.now() {
-                due_at.get_or_insert(at);
-                continue;
-            }
-            if under_way.insert(place.call) {
-                let (shared, hook) = (Arc::clone(&shared), Arc::clone(&hook));
-                errands.spawn(async move { tell_of(&shared, &hook, place).await });
-            }
+            };
+            let (shared, hook) = (Arc::clone(&shared), Arc::clone(&hook));
+            errands.spawn(async move { tell_of(&shared, &hook, place).await });
         }
         tokio::select! {
-            () = hook.stirred.notified() => {}
+            () = hook.stirred.notified() => line.stir(),
             Some(told) = errands.join_next() => {
                 // An errand that panicked has told nothing: it is looked at anew.
                 match told {
-                    Ok(call) => drop(under_way.remove(&call)),
-                    Err(_) => under_way.clear(),
+                    Ok(call) => line.let_go(call),
+                    Err(_) => line.let_all_go(),
                 }
             }
             () = is_due(calls, due_at) => {}
@@ -160,19 +152,29 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
         pass_over(shared, place).await;
         return place.call;
     };
-    if let Some((row, delivery)) = row.and_then(untold_row) {
-        let heard = match message::of(shared, &row, &hook.webhook.name) {
+    if let Some(untold) = row.and_then(Untold::of) {
+        let heard = match message::of(shared, &untold.row, &hook.webhook.name) {
             Some(body) => send::send(shared, &hook.webhook, place.call, body).await,
             None => (Heard::Never, "row-unreadable"),
         };
-        settle(shared, Some(hook), (&row, &delivery), heard).await;
+        settle(shared, Some(hook), &untold, heard).await;
     }
     place.call
 }
 
-fn untold_row(row: CallRow) -> Option<(CallRow, Delivery)> {
-    let delivery = row.delivery.clone()?;
-    (row.state.is_final() && delivery.state == DeliveryState::Waiting).then_some((row, delivery))
+/// A call that ended, and of which it is still to be told.
+struct Untold {
+    row: CallRow,
+    delivery: Delivery,
+    ended_at: Timestamp,
+}
+
+impl Untold {
+    fn of(row: CallRow) -> Option<Self> {
+        let (delivery, ended_at) = (row.delivery.clone()?, row.ended_at?);
+        let is_untold = row.state.is_final() && delivery.state == DeliveryState::Waiting;
+        is_untold.then_some(Self { row, delivery, ended_at })
+    }
 }
 
 /// What cannot be read is told to nobody, and holds up nothing that stands behind it.
@@ -202,11 +204,11 @@ async fn record(shared: &Shared, facts: EventFacts) {
 async fn settle(
     shared: &Shared,
     hook: Option<&Hook>,
-    (row, delivery): (&CallRow, &Delivery),
+    Untold { row, delivery, ended_at }: &Untold,
     (heard, reason): (Heard, &'static str),
 ) {
     let calls = &shared.calls;
-    let after = delivery.after(heard, calls.clock.now());
+    let after = delivery.after(heard, *ended_at, calls.clock.now());
     let event = match after.state {
         DeliveryState::Waiting => None,
         DeliveryState::Delivered => Some((EventName::WebhookDelivered, None)),

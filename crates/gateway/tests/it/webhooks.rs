@@ -3,7 +3,7 @@
 use crate::{
     calls::{asked, edit, ended, get, location, post},
     upstream::{Reply, Seen},
-    world::{EVIL, SECRET, Twist, World},
+    world::{Actor, EVIL, SECRET, Twist, World},
 };
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -22,7 +22,11 @@ async fn world() -> World {
 
 /// A call that names a webhook.
 fn asks(world: &World, path: &str, webhook: &str) -> String {
-    asked(&world.alice, "POST", path).replace(r#""tool""#, &format!(r#""webhook":"{webhook}","tool""#))
+    asks_of(&world.alice, path, webhook)
+}
+
+fn asks_of(actor: &Actor, path: &str, webhook: &str) -> String {
+    asked(actor, "POST", path).replace(r#""tool""#, &format!(r#""webhook":"{webhook}","tool""#))
 }
 
 /// Whether a receiver that has this webhook's secret takes a message, as the specification's libraries do it.
@@ -240,6 +244,69 @@ async fn a_webhook_that_hangs_holds_up_no_call_and_no_other_webhook() {
     };
     world.eventually("the other is told", || async { told("POST /chat")() == 1 }).await;
     assert_eq!(told("POST /hook")(), 4, "four at once, and no more");
+}
+
+#[tokio::test]
+async fn a_task_with_many_messages_before_a_webhook_that_hangs_holds_up_no_other_task() {
+    let world = world().await;
+    let gate = Arc::new(Notify::new());
+    let fails = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n".to_vec();
+    let waits = Reply { pieces: vec![Vec::new(), fails], gate: Some(Arc::clone(&gate)), ..Reply::default() };
+    world.evil.answers(move |_| waits.clone());
+    for number in 0..20 {
+        let body = asks(&world, "/things", "ci");
+        let answer = post(&world, &world.alice, &format!("k{number}"), "wait=30", &body).await;
+        assert_eq!(answer.json()["state"], "done");
+    }
+    let body = asks_of(&world.mallory, "/things", "ci");
+    let answer = post(&world, &world.mallory, "k", "wait=30", &body).await;
+    assert_eq!(answer.json()["state"], "done");
+    world.eventually("all places are taken", || async { world.evil.count() == 4 }).await;
+    gate.notify_one();
+    world.eventually("one has its turn", || async { world.evil.count() == 5 }).await;
+    let tasks = world.evil.take().into_iter().map(|seen| {
+        let body: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+        body["data"]["task"].as_str().unwrap().to_owned()
+    });
+    let (alice, mallory) = (world.alice.task.to_string(), world.mallory.task.to_string());
+    assert_eq!(tasks.collect::<Vec<_>>(), [&alice, &alice, &alice, &alice, &mallory].map(String::clone));
+}
+
+/// Two calls whose webhook did not take their ends at first.
+async fn failed_once(world: &World) {
+    world.evil.answers(|_| Reply::with("503 Service Unavailable", &[], ""));
+    for key in ["a", "b"] {
+        let answer = post(world, &world.alice, key, "wait=30", &asks(world, "/things", "ci")).await;
+        assert_eq!(answer.json()["state"], "done");
+    }
+    let noted = || async { edit(world, "UPDATE call SET hook = hook WHERE hook_tries = 1") == 2 };
+    world.eventually("both failed once", noted).await;
+    world.evil.take();
+}
+
+#[tokio::test]
+async fn what_was_not_taken_within_a_day_is_tried_once_more_and_given_up_once() {
+    let world = world().await;
+    failed_once(&world).await;
+    world.clock.forward(Duration::from_secs(24 * 3600));
+    let given_up = || async { events(&world, EventName::WebhookGivenUp).await };
+    world.eventually("both are given up", || async { given_up().await.len() == 2 }).await;
+    let over = "UPDATE call SET hook = hook WHERE hook_state = 'given-up' AND hook_tries = 2";
+    world.eventually("that is kept", || async { edit(&world, over) == 2 }).await;
+    assert_eq!(world.evil.count(), 2, "one more try of each");
+    let events = given_up().await;
+    assert_eq!((events.len(), events[0].reason.as_deref()), (2, Some("refused")));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_far_ahead_gives_up_no_message_that_is_taken_then() {
+    let world = world().await;
+    failed_once(&world).await;
+    world.evil.answers(|_| Reply::ok(""));
+    world.clock.forward(Duration::from_secs(400 * 24 * 3600));
+    let told = || async { events(&world, EventName::WebhookDelivered).await.len() == 2 };
+    world.eventually("both are told", told).await;
+    assert_eq!((world.evil.count(), events(&world, EventName::WebhookGivenUp).await.len()), (2, 0));
 }
 
 #[tokio::test]

@@ -210,38 +210,73 @@ pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place:
     let other = kept_for(&world, task, "c", "other").await;
     let hook = |name: &str| name.parse().unwrap();
     let waiting = first.delivery.clone().unwrap();
-    assert!(!world.calls.tell_call(first.place, 0, waiting.after(Heard::Taken, later(1))).await.unwrap());
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), [], "neither has ended");
+    assert!(
+        !world
+            .calls
+            .tell_call(first.place, 0, waiting.after(Heard::Taken, later(1), later(1)))
+            .await
+            .unwrap()
+    );
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), [], "neither has ended");
     assert_eq!(world.calls.untold_hooks().await.unwrap(), []);
     for call in [&first, &second, &other] {
         assert!(world.calls.end_call(call.place, CallState::Done, sealed("result"), later(1)).await.unwrap());
     }
     // The first fails and has to wait: the second comes before it.
-    let failed = waiting.after(Heard::Failed { retry_after: None }, later(1));
+    let failed = waiting.after(Heard::Failed { retry_after: None }, later(1), later(1));
     assert!(world.calls.tell_call(first.place, 0, failed.clone()).await.unwrap());
     assert!(!world.calls.tell_call(first.place, 0, failed.clone()).await.unwrap(), "by an older count");
     let world = world.reopened(place);
     let untold = [(second.place, NOW), (first.place, failed.at)];
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), untold);
-    assert_eq!(world.calls.untold_calls(hook("ci"), 1).await.unwrap(), untold[..1]);
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), untold);
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 1).await.unwrap(), untold[..1]);
     assert_eq!(world.calls.untold_hooks().await.unwrap(), [hook("ci"), hook("other")]);
-    let elsewhere = Delivery { hook: hook("other"), ..failed.after(Heard::Taken, later(2)) };
+    let elsewhere = Delivery { hook: hook("other"), ..failed.after(Heard::Taken, later(1), later(2)) };
     assert!(!world.calls.tell_call(first.place, 1, elsewhere).await.unwrap(), "another webhook's");
-    let taken = failed.after(Heard::Taken, later(2));
+    let taken = failed.after(Heard::Taken, later(1), later(2));
     let stranger = CallPlace { tenant: world.id(TenantId::new), ..first.place };
     assert!(!world.calls.tell_call(stranger, 1, taken.clone()).await.unwrap(), "another tenant's");
     assert!(world.calls.tell_call(first.place, 1, taken.clone()).await.unwrap());
     assert_eq!(now(&world, first.place).await.delivery, Some(taken.clone()));
-    let again = taken.after(Heard::Failed { retry_after: None }, later(3));
+    let again = taken.after(Heard::Failed { retry_after: None }, later(1), later(3));
     assert!(!world.calls.tell_call(first.place, 2, again).await.unwrap(), "it is settled");
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), untold[..1]);
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), untold[..1]);
     let open = kept_for(&world, task, "d", "ci").await;
     assert!(!world.calls.give_up_telling(open.place, later(3)).await.unwrap(), "it is not final");
     assert!(!world.calls.give_up_telling(first.place, later(3)).await.unwrap(), "nobody waits");
     assert!(world.calls.give_up_telling(second.place, later(3)).await.unwrap());
     let given_up = now(&world, second.place).await.delivery.unwrap();
     assert_eq!((given_up.state, given_up.at), (DeliveryState::GivenUp, later(3)));
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9).await.unwrap(), []);
+    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), []);
+}
+
+/// Of each task the first are found, however much of another's stands before them.
+pub async fn every_tasks_first_message_comes_before_any_tasks_second(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (crowded, other) = (world.opened_task().await.id, world.opened_task().await.id);
+    let mut crowd = Vec::new();
+    for key in ["a", "b", "c", "d"] {
+        crowd.push(kept_for(&world, crowded, key, "ci").await);
+    }
+    let (late, elsewhere) =
+        (kept_for(&world, other, "a", "ci").await, kept_for(&world, other, "b", "else").await);
+    for call in crowd.iter().chain([&late, &elsewhere]) {
+        assert!(world.calls.end_call(call.place, CallState::Done, sealed("result"), later(1)).await.unwrap());
+    }
+    let failed = |call: &CallRow, at| {
+        let delivery = call.delivery.clone().unwrap();
+        Delivery { tries: 1, at: later(at), ..delivery }
+    };
+    assert!(world.calls.tell_call(late.place, 0, failed(&late, 50)).await.unwrap());
+    assert!(world.calls.tell_call(crowd[0].place, 0, failed(&crowd[0], 40)).await.unwrap());
+    let untold = async |each, limit| {
+        let found = world.calls.untold_calls("ci".parse().unwrap(), each, limit).await.unwrap();
+        found.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let [a, b, c, d] = [0, 1, 2, 3].map(|number: usize| crowd[number].place);
+    assert_eq!(untold(2, 9).await, [b, late.place, c]);
+    assert_eq!(untold(9, 9).await, [b, late.place, c, d, a]);
+    assert_eq!(untold(9, 2).await, [b, late.place]);
 }
 
 /// Whoever is told of an end finds the call: it is kept until then, and as long again.
@@ -251,7 +286,7 @@ pub async fn what_is_still_to_be_told_is_not_forgotten(place: &dyn Place) {
     let call = kept_for(&world, task, "a", "ci").await;
     assert!(world.calls.end_call(call.place, CallState::Refused, sealed("no"), later(1)).await.unwrap());
     assert_eq!(world.calls.forget_calls(later(1000)).await, Ok(0));
-    let taken = call.delivery.clone().unwrap().after(Heard::Taken, later(90));
+    let taken = call.delivery.clone().unwrap().after(Heard::Taken, later(1), later(90));
     assert_eq!(taken.state, DeliveryState::Delivered);
     assert!(world.calls.tell_call(call.place, 0, taken).await.unwrap());
     assert_eq!(world.calls.forget_calls(later(90)).await, Ok(0), "it was told only then");

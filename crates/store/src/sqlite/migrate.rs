@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_calls.sql"),
     include_str!("../../migrations/sqlite/0004_budgets.sql"),
     include_str!("../../migrations/sqlite/0005_webhooks.sql"),
+    include_str!("../../migrations/sqlite/0006_turns.sql"),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

@@ -90,9 +90,10 @@ pub trait CallStore: Send + Sync {
         result: Wrapped,
         at: Timestamp,
     ) -> Stored<'_, bool>;
-    /// The calls of which this webhook is still to be told the end, and when, the first to be tried first, at most
-    /// `limit`. A call that is not final is none of them, nor is a row whose place cannot be read.
-    fn untold_calls(&self, hook: Name, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
+    /// The calls of which this webhook is still to be told the end, and when: of each task the `each` that are to be
+    /// tried first, and of all of these at most `limit`, every task's first one before any task's second. A call that is
+    /// not final is none of them, nor is a row whose place cannot be read.
+    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
     /// The webhooks that are still to be told of something.
     fn untold_hooks(&self) -> Stored<'_, Vec<Name>>;
     /// Keeps what follows from a try to tell, of a final call that waited and was told `tries` times so far; `false`,
