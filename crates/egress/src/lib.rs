@@ -31,6 +31,7 @@ mod quick;
 mod resolve;
 mod stream;
 pub mod tls;
+mod wire;
 
 pub use config::{Allow, EgressConfig, Map};
 pub use connect::{Connected, Connector, Protocol};
@@ -42,3 +43,4 @@ pub use pool::{AnswerBody, Answered, Pool, PoolKey, PoolLimits, Switched, Timeou
 pub use resolve::{Resolve, SystemResolver};
 pub use stream::Stream;
 pub use tls::Alpn;
+pub use wire::{Line, Wire};

@@ -3,7 +3,7 @@
 use crate::world::{Authority, HOST, Hand, OK, Server, http, https, mapped, read_request};
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use nightlatch_egress::{EgressError, FreshConnection, LostAnswer, RawAnswer, SendError, SendWindow};
+use nightlatch_egress::{EgressError, FreshConnection, LostAnswer, RawAnswer, SendError, SendWindow, Wire};
 use std::{
     sync::{
         Arc,
@@ -44,8 +44,11 @@ async fn fresh(server: &Server) -> (FreshConnection, Arc<Hand>) {
 
 async fn exchanged(answer: &'static [u8], limit: usize) -> Result<RawAnswer, SendError> {
     let (server, _) = answering(answer).await;
-    let (fresh, hand) = fresh(&server).await;
-    fresh.send_once(ask(), limit, window(&hand)).await
+    let (connector, hand) = mapped(server.at, None);
+    // As the keeper does it: through the trait.
+    let wire: &dyn Wire = &*connector;
+    let line = wire.dial(&http(HOST, 80), hand.after(9000)).await.unwrap();
+    line.send(ask(), limit, window(&hand)).await
 }
 
 #[tokio::test]
