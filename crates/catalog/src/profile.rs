@@ -172,7 +172,8 @@ pub enum Blast {
 /// Where some facts are from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
-    /// The keys of the profile that it covers.
+    /// The keys of the profile that it covers; of `reuse` each part by itself (`reuse.grace_secs`), since a page
+    /// that tells of a grace says nothing of what follows it.
     pub covers: Vec<String>,
     /// A page, or how it was tried.
     pub source: String,
@@ -198,6 +199,13 @@ impl Profile {
     pub fn confidence(&self, key: &str) -> Confidence {
         let covering = self.facts.iter().filter(|fact| fact.covers.iter().any(|own| own == key));
         covering.map(|fact| fact.confidence).next().unwrap_or(Confidence::Unverified)
+    }
+
+    /// Whether what stands under this key may decide what can lose a family: only what was read at the provider,
+    /// or tried. The rest is for people and for the timer, and where it would decide, its worst value does.
+    #[must_use]
+    pub fn may_decide(&self, key: &str) -> bool {
+        self.confidence(key) == Confidence::Verified
     }
 
     /// The issuer of its chains: the announced one, else the token endpoint's origin. None in the generic

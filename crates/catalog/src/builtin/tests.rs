@@ -4,7 +4,7 @@ use super::{Catalogue, CatalogueError, MANIFESTS, PROFILES, manifest, profile};
 use crate::{
     canonical,
     manifest::{Accept, ChosenHost, CredentialKind, Manifest},
-    profile::{AfterGrace, Blast, Confidence, OldAccess, Profile, Rotation, SecondPresentation},
+    profile::{AfterGrace, Blast, OldAccess, Profile, Rotation, SecondPresentation},
 };
 use nightlatch_domain::{
     exchange::Matched,
@@ -214,14 +214,23 @@ fn the_generic_profile_assumes_the_worst() {
     assert!(!generic.is_connectable());
 }
 
+/// The keys of a profile's text as facts name them.
+fn stated(text: &str) -> Vec<String> {
+    let table: toml::Table = text.parse().unwrap();
+    let own = table.iter().filter(|(key, _)| !["name", "title", "fact"].contains(&key.as_str()));
+    let parts = |(key, value): (&String, &toml::Value)| match value.as_table().filter(|_| key == "reuse") {
+        Some(parts) => parts.keys().map(|part| format!("{key}.{part}")).collect(),
+        None => vec![key.clone()],
+    };
+    own.flat_map(parts).collect()
+}
+
 #[test]
 fn every_statement_of_a_built_in_profile_has_a_source() {
     for (name, _, text) in PROFILES {
         let profile = profile(name).unwrap();
-        let stated = text.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim());
-        let plain = ["name", "title", "covers", "source", "confidence", "checked_at"];
-        for key in stated.filter(|key| !plain.contains(key) && !key.starts_with('#')) {
-            let covered = profile.facts.iter().any(|fact| fact.covers.iter().any(|own| own == key));
+        for key in stated(text) {
+            let covered = profile.facts.iter().any(|fact| fact.covers.contains(&key));
             assert!(covered, "{name}: `{key}` has no fact");
         }
     }
@@ -231,8 +240,10 @@ fn every_statement_of_a_built_in_profile_has_a_source() {
 fn no_unverified_fact_is_milder_than_the_worst() {
     for (name, _, _) in PROFILES {
         let (own, worst) = (profile(name).unwrap(), profile("generic").unwrap());
-        let sure = |key| own.confidence(key) == Confidence::Verified;
-        assert!(sure("reuse") || own.reuse == worst.reuse, "{name}");
+        let sure = |key| own.may_decide(key);
+        let (reuse, nothing) = (own.reuse, worst.reuse);
+        assert!(sure("reuse.grace_secs") || reuse.grace_secs == nothing.grace_secs, "{name}");
+        assert!(sure("reuse.after_grace") || reuse.after_grace == nothing.after_grace, "{name}");
         assert!(
             sure("second_presentation") || own.second_presentation == worst.second_presentation,
             "{name}"

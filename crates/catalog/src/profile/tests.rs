@@ -22,7 +22,7 @@ old_access = "survives"
 blast = "chain"
 not_processed_statuses = [429, 503]
 [[fact]]
-covers = ["reuse", "rotation"]
+covers = ["reuse.grace_secs", "rotation"]
 source = "tried"
 confidence = "verified"
 checked_at = "2026-11-21"
@@ -44,11 +44,25 @@ fn what_is_stated_is_taken() {
     assert_eq!(own.second_presentation, SecondPresentation::BothLive);
     assert_eq!(own.client_auth, [ClientAuth::ClientSecretBasic, ClientAuth::None]);
     assert_eq!(
-        (own.confidence("reuse"), own.confidence("blast")),
+        (own.confidence("reuse.grace_secs"), own.confidence("blast")),
         (Confidence::Verified, Confidence::Unverified)
     );
     assert_eq!(own.issuer_or_origin().as_deref(), Some("http://127.0.0.1:3301"));
     assert!(own.is_connectable() && own.iss_announced);
+}
+
+#[test]
+fn only_a_verified_fact_may_decide() {
+    let own = Profile::parse("own.toml", SOUND).unwrap();
+    assert!(own.may_decide("reuse.grace_secs") && own.may_decide("rotation"));
+    // Stated and not covered; covered by the other half of its table; no key at all.
+    for key in ["second_presentation", "not_processed_statuses", "reuse.after_grace", "reuse", "no_such_key"]
+    {
+        assert!(!own.may_decide(key), "{key}");
+    }
+    let heard = SOUND.replace("confidence = \"verified\"", "confidence = \"unverified\"");
+    let heard = Profile::parse("own.toml", &heard).unwrap();
+    assert!(!heard.may_decide("reuse.grace_secs") && !heard.may_decide("rotation"));
 }
 
 #[test]
@@ -97,7 +111,9 @@ fn each_mistake_is_named_with_line_and_remedy() {
             "confidence = \"sure\"",
             "own.toml:18: `sure` is no value of `confidence`",
         ),
-        ("covers = [\"reuse\"", "covers = [\"reuze\"", "did you mean `reuse`?"),
+        ("\"reuse.grace_secs\"", "\"reuse.grace_sec\"", "did you mean `reuse.grace_secs`?"),
+        // Grace and what follows it are two facts.
+        ("\"reuse.grace_secs\"", "\"reuse\"", "`reuse` is no value of `covers`"),
         ("2026-11-21", "yesterday", "is no day"),
         (
             "issuer = \"http://127.0.0.1:3301\"",

@@ -30,6 +30,11 @@ permanent_errors = ["invalid_grant"]
 client_errors = ["invalid_client"]
 not_processed_errors = ["slow_down"]
 not_processed_statuses = [429, 503]
+[[fact]]
+covers = ["not_processed_statuses"]
+source = "tried"
+confidence = "verified"
+checked_at = "2026-11-29"
 "#,
     )
     .unwrap()

@@ -78,6 +78,28 @@ impl Provider {
         self.address.port()
     }
 
+    /// Its profile, with what a test adds.
+    pub(crate) fn profile(&self, extra: &str) -> String {
+        let port = self.port();
+        format!(
+            r#"
+name = "test"
+title = "Test"
+authorization_endpoint = "http://127.0.0.1:{port}/authorize"
+token_endpoint = "http://127.0.0.1:{port}/token"
+client_auth = ["none", "client_secret_basic"]
+not_processed_statuses = [429, 503]
+rotation = "always"
+{extra}
+[[fact]]
+covers = ["not_processed_statuses"]
+source = "this provider answers so before it looks at what was presented"
+confidence = "verified"
+checked_at = "2026-11-29"
+"#
+        )
+    }
+
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.state.lock().unwrap())
     }

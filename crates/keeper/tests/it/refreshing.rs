@@ -232,6 +232,30 @@ async fn an_answer_before_processing_is_waited_out_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_verified_as_unprocessed_is_uncertain_and_not_presented_again() {
+    // A proxy before the provider may say either, after the provider consumed the token.
+    let lists =
+        "not_processed_errors = [\"slow_down\"]\nclient_errors = [\"invalid_client\", \"invalid_request\"]";
+    for (code, answer) in
+        [("slow_down", r#"{"error":"slow_down"}"#), ("invalid_request", r#"{"error":"invalid_request"}"#)]
+    {
+        let world = World::with(false, lists);
+        let running = world.start().await;
+        let ready = world.ready(&running).await;
+        world.clock.forward(HOUR);
+        let woken = world.wake(&running).await.unwrap();
+        world.provider.next(Act::Answer(400, &[], answer));
+        for _ in 0..5 {
+            let refusal = woken.lease(&running, ready.grant, ready.connection, 20_000).await.unwrap_err();
+            assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+            world.clock.forward(Duration::from_secs(600));
+        }
+        assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), format!("uncertain {code}"));
+        assert_eq!(world.provider.most_presented(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_registration_stops_all_its_chains_with_one_incident() {
     let world = World::new();
     let running = world.start().await;

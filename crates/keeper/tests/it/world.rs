@@ -237,19 +237,6 @@ impl World {
 
     fn catalogue(&self) -> Catalogue {
         let port = self.provider.port();
-        let profile = format!(
-            r#"
-name = "test"
-title = "Test"
-authorization_endpoint = "http://127.0.0.1:{port}/authorize"
-token_endpoint = "http://127.0.0.1:{port}/token"
-client_auth = ["none", "client_secret_basic"]
-not_processed_statuses = [429, 503]
-rotation = "always"
-{}
-"#,
-            self.profile_extra
-        );
         let manifest = |tool: &str, account: &str| {
             format!(
                 r#"
@@ -281,7 +268,9 @@ page = "https://docs.example/me"
         if !self.has_profile {
             return catalogue;
         }
-        catalogue.add_profile(Profile::parse("test.toml", &profile).unwrap()).unwrap();
+        catalogue
+            .add_profile(Profile::parse("test.toml", &self.provider.profile(&self.profile_extra)).unwrap())
+            .unwrap();
         for (tool, account) in [("tool", account), ("other", account), ("mute", "")] {
             catalogue.add_manifest(Manifest::parse("tool.toml", &manifest(tool, account)).unwrap()).unwrap();
         }

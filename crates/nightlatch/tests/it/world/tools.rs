@@ -81,6 +81,12 @@ rotation = "always"
 reuse = {{ grace_secs = {grace}, after_grace = "revoke_family" }}
 old_access = "{old_access}"
 not_processed_statuses = [429, 503]
+
+[[fact]]
+covers = ["not_processed_statuses"]
+source = "made to be busy, it answers before it looks at what was presented"
+confidence = "verified"
+checked_at = "2026-11-29"
 "#,
         tool = kind.tool(),
     )
