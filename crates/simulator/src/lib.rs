@@ -11,6 +11,7 @@
 //! - It does by the standards what a client relies on: RFC 6749 (code and refresh), RFC 7636 (`S256`,
 //!   required), RFC 9207 (`iss`), RFC 6750 (bearer), RFC 9700 §4.14 (rotation, reuse ends the family).
 //! - Every secret that it gives out is listed ([`Provider::issued`]), so that a scan can look for it.
+//! - [`world`] is another thing: no socket and no real time at all, one seed, and everything that can go wrong.
 //!
 //! **Never.** It listens on loopback only, knows nothing of who calls it, and holds no real account. It
 //! shows its secrets to whoever asks its admin port: nothing true may be put into it.
@@ -21,6 +22,7 @@ mod pages;
 mod provider;
 mod routes;
 mod server;
+pub mod world;
 
 pub use error::SimulatorError;
 pub use provider::{
