@@ -117,7 +117,8 @@ impl Calls {
     /// The call of a task by its key, if it has one.
     ///
     /// # Errors
-    /// [`ProblemKind::LedgerUnavailable`] where the store is out of reach.
+    /// [`ProblemKind::LedgerUnavailable`] where the store is out of reach; [`ProblemKind::Internal`] where the row
+    /// cannot be read.
     pub(crate) async fn of_key(
         &self,
         tenant: TenantId,
@@ -151,7 +152,11 @@ impl Calls {
     /// # Errors
     /// As [`Calls::kept`].
     pub(crate) fn ending(&self, row: &CallRow) -> Result<Option<Ending>, Problem> {
-        self.vault.open_ending(row)
+        match self.vault.open_ending(row)? {
+            // What was given up has an end, and nothing to say of it.
+            None if row.state.is_final() => Err(ProblemKind::Internal.into()),
+            ending => Ok(ending),
+        }
     }
 
     /// What an agent signs so that a call may go on without it, but for the end, which it chooses.
@@ -352,7 +357,12 @@ pub(crate) fn same_request(known: &CallRow, request_sha256: &str) -> Result<Call
     if is_same { Ok(known.place) } else { Err(ProblemKind::IdempotencyKeyReused.into()) }
 }
 
-/// Nothing was kept, so nothing will be sent.
-fn unavailable(_: &StoreError) -> Problem {
-    Problem::new(ProblemKind::LedgerUnavailable).retry_after(1)
+/// Nothing was kept, so nothing will be sent. What is damaged does not heal by itself.
+fn unavailable(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable => Problem::new(ProblemKind::LedgerUnavailable).retry_after(1),
+        StoreError::Exists(_) | StoreError::Missing(_) | StoreError::Corrupt(_) => {
+            ProblemKind::Internal.into()
+        }
+    }
 }

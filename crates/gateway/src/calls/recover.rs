@@ -3,7 +3,7 @@
 //! A mark without an end is a crash: what may not be repeated ends as unknown. A queued call was never marked, if the
 //! database is the one that was written; a restored or edited one may say so of a call that was sent. The ledger
 //! knows: an intent of a call that counts as queued ends it as unknown too, unless its outcome says that nothing left.
-//! A row that cannot be read is passed over: that is said once, and the others go on.
+//! A row that cannot be read is given up: that is said once, the others go on, and it is forgotten in its time.
 
 use super::{Calls, Ending, worker::end};
 use crate::gateway::Shared;
@@ -24,11 +24,19 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Looks through what was left, and queues what may go on.
 pub(super) async fn recover(shared: &Shared) {
     let calls = &shared.calls;
+    let nameless = read(|| calls.store.give_up_nameless(calls.clock.now())).await;
+    if nameless > 0 {
+        tracing::error!(nameless, "rows of calls are damaged beyond their names, and given up");
+    }
     let places = read(|| calls.store.open_calls(OPEN_MAX)).await;
     let mut queued = Vec::new();
     for place in places {
-        if let Ok(Some(row)) = row(calls, place).await {
-            queued.extend(look(calls, row).await);
+        match row(calls, place).await {
+            Ok(Some(row)) => queued.extend(look(calls, row).await),
+            Ok(None) => {}
+            Err(Unreadable) => {
+                read(|| calls.store.give_up_call(place, calls.clock.now())).await;
+            }
         }
     }
     let unsent: BTreeSet<CallId> = queued.iter().copied().map(|place| place.call).collect();

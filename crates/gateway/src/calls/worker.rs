@@ -3,7 +3,7 @@
 use super::{
     Calls, Ending, Errand,
     attempt::{self, Tried},
-    recover,
+    recover::{self, Unreadable},
 };
 use crate::gateway::Shared;
 use nightlatch_domain::{
@@ -116,7 +116,11 @@ async fn conclude(calls: &Calls, place: CallPlace, tried: Tried) {
 pub(super) async fn end(calls: &Calls, place: CallPlace, ending: &Ending) {
     let webhook = OnceLock::new();
     kept(|| async {
-        let Some(row) = calls.store.call(place).await? else { return Ok(false) };
+        let row = match recover::row(calls, place).await {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(false),
+            Err(Unreadable) => return calls.store.give_up_call(place, calls.clock.now()).await,
+        };
         row.delivery.iter().for_each(|delivery| drop(webhook.set(delivery.hook.clone())));
         let Ok(sealed) = calls.vault.seal_ending(place, &row.request_sha256, ending) else {
             // No entropy, for a moment; nothing else can fail here.

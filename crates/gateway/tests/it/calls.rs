@@ -523,12 +523,12 @@ async fn a_row_that_cannot_be_read_holds_up_no_other_at_a_start() {
     let mut world = World::new().await;
     world.keeper.knobs.lock().unwrap().refuse.insert("lease", KeeperRefusal::Unavailable);
     let mut placed = Vec::new();
-    for key in ["a", "b", "c", "d"] {
+    for key in ["a", "b", "c", "d", "e"] {
         let body = asked(&world.alice, "POST", &format!("/{key}"));
         placed.push(location(&post(&world, &world.alice, key, "respond-async", &body).await));
     }
-    world.eventually("they are tried", || async { world.keeper.count("lease") >= 4 }).await;
-    let spoilt = ["hook = 'ci', hook_state = 'x'", "request = 'x'", "call_id = 'x'"];
+    world.eventually("they are tried", || async { world.keeper.count("lease") >= 5 }).await;
+    let spoilt = ["hook = 'ci', hook_state = 'x'", "request = 'x'", "state = 'x'", "call_id = 'x'"];
     world
         .crash(async |world| {
             for (place, spoilt) in placed.iter().zip(spoilt) {
@@ -538,10 +538,20 @@ async fn a_row_that_cannot_be_read_holds_up_no_other_at_a_start() {
             world.keeper.knobs.lock().unwrap().refuse.clear();
         })
         .await;
-    assert_eq!(ended(&world, &world.alice, &placed[3]).await["state"], "done");
+    assert_eq!(ended(&world, &world.alice, &placed[4]).await["state"], "done");
     let lines: Vec<String> = world.tool.take().iter().map(|seen| seen.line().to_owned()).collect();
-    assert_eq!(lines, ["POST /d HTTP/1.1"]);
-    assert_eq!(get(&world, &world.alice, &placed[0]).await.problem(), "ledger-unavailable");
+    assert_eq!(lines, ["POST /e HTTP/1.1"]);
+    for place in &placed[..3] {
+        let answer = get(&world, &world.alice, place).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (500, "internal"), "{place}");
+    }
+    let body = asked(&world.alice, "POST", "/b");
+    assert_eq!(post(&world, &world.alice, "b", "wait=5", &body).await.problem(), "internal", "by its key");
+    // They are kept as long as any other call, and no longer: their task has its room again.
+    let kept = || edit(&world, "UPDATE call SET bytes = bytes");
+    assert_eq!(kept(), 5);
+    world.clock.forward(Duration::from_secs(25 * 3600));
+    world.eventually("all are forgotten", || async { kept() == 0 }).await;
 }
 
 #[tokio::test]
@@ -560,5 +570,20 @@ async fn a_row_that_cannot_be_read_any_more_is_not_waited_for() {
         gate.notify_one();
     });
     let answer = told.expect("who waits is told before the end of its wait");
+    assert_eq!((answer.status, answer.problem().as_str()), (500, "internal"));
+    world.clock.forward(Duration::from_secs(25 * 3600));
+    let kept = || edit(&world, "UPDATE call SET bytes = bytes");
+    world.eventually("it is forgotten like any other", || async { kept() == 0 }).await;
+}
+
+#[tokio::test]
+async fn what_a_store_that_is_out_of_reach_cannot_say_may_be_asked_again() {
+    let world = World::new().await;
+    let body = asked(&world.alice, "POST", "/things");
+    let placed = location(&post(&world, &world.alice, "k", "wait=30", &body).await);
+    assert_eq!(edit(&world, "ALTER TABLE call RENAME TO lent"), 0);
+    let answer = get(&world, &world.alice, &placed).await;
     assert_eq!((answer.status, answer.problem().as_str()), (503, "ledger-unavailable"));
+    assert_eq!(edit(&world, "ALTER TABLE lent RENAME TO call"), 0);
+    assert_eq!(get(&world, &world.alice, &placed).await.status, 200);
 }

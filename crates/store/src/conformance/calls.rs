@@ -12,13 +12,13 @@ use nightlatch_domain::{
     sealed::Wrapped,
 };
 
-const ROOMY: CallRoom = CallRoom { each_max: 100, each_max_bytes: 1 << 20, open_max: 100 };
+pub(crate) const ROOMY: CallRoom = CallRoom { each_max: 100, each_max_bytes: 1 << 20, open_max: 100 };
 
-fn sealed(text: &str) -> Wrapped {
+pub(crate) fn sealed(text: &str) -> Wrapped {
     Wrapped { format: 1, data_key: "data-key".into(), ciphertext: text.into() }
 }
 
-fn row(world: &World, task: TaskId, key: &str) -> CallRow {
+pub(crate) fn row(world: &World, task: TaskId, key: &str) -> CallRow {
     CallRow {
         place: CallPlace { tenant: world.tenant, task, call: world.id(CallId::new) },
         key_sha256: key.into(),
@@ -36,14 +36,14 @@ fn row(world: &World, task: TaskId, key: &str) -> CallRow {
 }
 
 /// One of which the webhook `name` is to be told.
-async fn kept_for(world: &World, task: TaskId, key: &str, name: &str) -> CallRow {
+pub(crate) async fn kept_for(world: &World, task: TaskId, key: &str, name: &str) -> CallRow {
     let delivery = Some(Delivery::waiting(name.parse().unwrap(), NOW));
     let call = CallRow { delivery, ..row(world, task, key) };
     assert_eq!(world.calls.accept_call(call.clone(), ROOMY).await, Ok(Accepted::New));
     call
 }
 
-async fn kept(world: &World, task: TaskId, key: &str) -> CallRow {
+pub(crate) async fn kept(world: &World, task: TaskId, key: &str) -> CallRow {
     let call = row(world, task, key);
     assert_eq!(world.calls.accept_call(call.clone(), ROOMY).await, Ok(Accepted::New));
     call
@@ -158,6 +158,7 @@ pub async fn a_final_answer_stays(place: &dyn Place) {
         assert!(!world.calls.requeue_call(call, 1, later(2)).await.unwrap());
         assert!(!world.calls.mark_call(call, 1).await.unwrap());
         assert!(!world.calls.mandate_call(call, sealed("late")).await.unwrap());
+        assert!(!world.calls.give_up_call(call, later(2)).await.unwrap());
         assert_eq!(now(&world, call).await, before);
         let again = world.calls.accept_call(row(&world, task, key), ROOMY).await.unwrap();
         assert_eq!(again, Accepted::Known(Box::new(before)), "and its key is its own");
@@ -200,6 +201,28 @@ pub async fn what_is_open_is_found_and_never_forgotten(place: &dyn Place) {
     assert!(world.calls.call(young).await.unwrap().is_some());
     assert_eq!(world.calls.forget_calls(Timestamp::from_millis(i64::MAX)).await, Ok(1));
     assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
+}
+
+/// A call that is given up is over, marked or not, and forgotten in its time; a row that can be read is not given up
+/// for being nameless.
+pub async fn what_is_given_up_is_over(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let (queued, marked) =
+        (kept(&world, task, "a").await.place, kept_for(&world, task, "b", "ci").await.place);
+    assert!(world.calls.mark_call(marked, 0).await.unwrap());
+    assert_eq!(world.calls.give_up_nameless(later(1)).await, Ok(0));
+    for call in [queued, marked] {
+        assert!(world.calls.give_up_call(call, later(2)).await.unwrap());
+        let row = now(&world, call).await;
+        assert_eq!((row.state, row.ended_at, row.result), (CallState::OutcomeUnknown, Some(later(2)), None));
+    }
+    assert_eq!(world.calls.give_up_nameless(later(3)).await, Ok(0));
+    assert_eq!(world.calls.open_calls(9).await.unwrap(), []);
+    let untold = world.calls.untold_calls("ci".parse().unwrap(), 9, 9).await.unwrap();
+    assert_eq!(untold, [(marked, NOW)], "who waits for its end is told");
+    assert_eq!(world.calls.forget_calls(later(3)).await, Ok(1));
+    assert_eq!(world.calls.call(queued).await, Ok(None));
 }
 
 /// Nobody is told of what is not final; a call waits to be told until somebody says otherwise, once.
@@ -307,6 +330,7 @@ pub async fn a_call_is_nobody_elses(place: &dyn Place) {
         assert_eq!(world.calls.requeue_call(wrong, 0, later(5)).await, Ok(false));
         assert_eq!(world.calls.mandate_call(wrong, sealed("forged")).await, Ok(false));
         assert_eq!(world.calls.end_call(wrong, CallState::Done, sealed("forged"), later(1)).await, Ok(false));
+        assert_eq!(world.calls.give_up_call(wrong, later(1)).await, Ok(false));
     }
     assert_eq!(now(&world, call.place).await, call);
     let unowned = CallRow { place: stranger, key_sha256: "other".into(), ..call };

@@ -92,6 +92,7 @@ macro_rules! conformance {
                 a_final_answer_stays
                 a_full_task_takes_no_further_call_and_others_are_not_full
                 what_is_open_is_found_and_never_forgotten
+                what_is_given_up_is_over
                 the_end_of_a_call_is_told_from_its_end_until_that_is_settled
                 every_tasks_first_message_comes_before_any_tasks_second
                 what_is_still_to_be_told_is_not_forgotten

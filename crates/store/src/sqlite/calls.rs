@@ -13,6 +13,7 @@ use nightlatch_domain::{
     tool::Name,
 };
 use rusqlite::{Connection as Database, params};
+use std::collections::HashMap;
 
 /// Rows that are forgotten in one transaction: what is longer is forgotten in the next.
 const FORGOTTEN_AT_ONCE: u32 = 1000;
@@ -55,9 +56,8 @@ impl CallStore for SqliteStore {
     fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
         self.engine.read(move |at| {
             let sql = "SELECT tenant_id, task_id, call_id FROM call
-                 WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id LIMIT ?1";
-            let places = record::all(at, "call", sql, params![limit], |row| Ok(place(row).ok()))?;
-            Ok(places.into_iter().flatten().collect())
+                 WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id";
+            record::readable(at, "call", (sql, limit), [], place)
         })
     }
 
@@ -110,16 +110,18 @@ impl CallStore for SqliteStore {
 
     fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
         self.engine.read(move |at| {
-            // All of it is in the index `call_untold`: no row is read, and none is sorted within its task.
-            let sql = "SELECT tenant_id, task_id, call_id, hook_at FROM
-                 (SELECT tenant_id, task_id, call_id, hook_at, row_number() OVER
-                     (PARTITION BY tenant_id, task_id ORDER BY hook_at, call_id) AS turn
-                  FROM call WHERE hook = ?1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
-                     AND state NOT IN ('queued', 'attempting'))
-                 WHERE turn <= ?2 ORDER BY turn, hook_at, call_id LIMIT ?3";
-            let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
-            let untold = record::all(at, "call", sql, params![Word(&hook), each, limit], read)?;
-            Ok(untold.into_iter().flatten().collect())
+            let mut damaged = 0;
+            loop {
+                let (each_now, limit_now) = (each.saturating_add(damaged), limit.saturating_add(damaged));
+                let untold = untold(at, &hook, each_now, limit_now)?;
+                let met =
+                    u32::try_from(untold.iter().filter(|one| one.is_none()).count()).unwrap_or(u32::MAX);
+                if met <= damaged {
+                    return Ok(in_turns(untold.into_iter().flatten(), each, limit));
+                }
+                // They take no other's place: it is looked so much further.
+                damaged = met;
+            }
         })
     }
 
@@ -128,7 +130,7 @@ impl CallStore for SqliteStore {
             let sql = "SELECT DISTINCT hook FROM call
                  WHERE hook_state = 'waiting' AND ended_at IS NOT NULL
                    AND state NOT IN ('queued', 'attempting') ORDER BY hook";
-            record::all(at, "call", sql, [], |row| row.word("hook"))
+            record::readable(at, "call", (sql, u32::MAX), [], |row| row.word("hook"))
         })
     }
 
@@ -156,6 +158,20 @@ impl CallStore for SqliteStore {
         })
     }
 
+    fn give_up_call(&self, place: CallPlace, at: Timestamp) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET state = 'outcome-unknown', ended_at = ?4
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3
+               AND state NOT IN ('done', 'refused', 'outcome-unknown')";
+        self.engine.write(move |database| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            Ok(record::write(database, "call", sql, params![tenant, task, call, at.millis()])? == 1)
+        })
+    }
+
+    fn give_up_nameless(&self, at: Timestamp) -> Stored<'_, u64> {
+        self.engine.write(move |database| give_up_nameless(database, at))
+    }
+
     fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64> {
         let sql = "DELETE FROM call WHERE rowid IN
              (SELECT rowid FROM call WHERE ended_at < ?1 AND state NOT IN ('queued', 'attempting')
@@ -166,6 +182,70 @@ impl CallStore for SqliteStore {
             Ok(forgotten as u64)
         })
     }
+}
+
+/// What is not final, or waits to be told, is looked at; what can be told apart is left alone.
+fn give_up_nameless(at: &Database, when: Timestamp) -> Result<u64, StoreError> {
+    let sql = "SELECT rowid AS at_row, tenant_id, task_id, call_id, state, ended_at, hook, hook_state FROM call
+         WHERE state NOT IN ('done', 'refused', 'outcome-unknown') OR ended_at IS NULL OR hook_state = 'waiting'";
+    let nameless = record::all(at, "call", sql, [], |row| {
+        let at_row = row.count("at_row")?;
+        Ok(is_nameless(row).then_some(at_row))
+    })?;
+    let nameless: Vec<u64> = nameless.into_iter().flatten().collect();
+    let sql = "UPDATE call SET ended_at = coalesce(ended_at, ?2),
+             state = CASE WHEN state IN ('done', 'refused') THEN state ELSE 'outcome-unknown' END,
+             hook_state = CASE WHEN hook_state IS NULL THEN NULL ELSE ?3 END, hook_at = ?2
+         WHERE rowid = ?1";
+    for at_row in &nameless {
+        let values = params![number(*at_row), when.millis(), Word(&DeliveryState::GivenUp)];
+        record::write(at, "call", sql, values)?;
+    }
+    Ok(nameless.len() as u64)
+}
+
+/// Whether nobody can say which call this is, where it stands, or whom it is told to.
+fn is_nameless(row: &Record<'_>) -> bool {
+    let (Ok(_), Ok(state)) = (place(row), row.word::<CallState>("state")) else { return true };
+    let waits = row.text_or_none("hook_state").is_ok_and(|state| state.as_deref() == Some("waiting"));
+    let has_ended = row.time_or_none("ended_at").is_ok_and(|at| at.is_some());
+    (state.is_final() && !has_ended) || (waits && row.word::<Name>("hook").is_err())
+}
+
+/// Of each task so many, and so many in all; none in the place of a row that cannot be read.
+fn untold(
+    at: &Database,
+    hook: &Name,
+    each: u32,
+    limit: u32,
+) -> Result<Vec<Option<(CallPlace, Timestamp)>>, StoreError> {
+    // All of it is in the index `call_untold`: no row is read, and none is sorted within its task.
+    let sql = "SELECT tenant_id, task_id, call_id, hook_at FROM
+         (SELECT tenant_id, task_id, call_id, hook_at, row_number() OVER
+             (PARTITION BY tenant_id, task_id ORDER BY hook_at, call_id) AS turn
+          FROM call WHERE hook = ?1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
+             AND state NOT IN ('queued', 'attempting'))
+         WHERE turn <= ?2 ORDER BY turn, hook_at, call_id LIMIT ?3";
+    let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
+    record::all(at, "call", sql, params![Word(hook), each, limit], read)
+}
+
+/// Those that can be read, each in its turn of its task.
+fn in_turns(
+    untold: impl Iterator<Item = (CallPlace, Timestamp)>,
+    each: u32,
+    limit: u32,
+) -> Vec<(CallPlace, Timestamp)> {
+    let mut turns: HashMap<(TenantId, TaskId), u32> = HashMap::new();
+    let turn = |(place, at): (CallPlace, Timestamp)| {
+        let turn = turns.entry((place.tenant, place.task)).or_default();
+        *turn += 1;
+        (*turn, at, place)
+    };
+    let mut found: Vec<_> = untold.map(turn).filter(|(turn, ..)| *turn <= each).collect();
+    found.sort_by_key(|(turn, at, place)| (*turn, *at, place.call));
+    let found = found.into_iter().map(|(_, at, place)| (place, at));
+    found.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
 }
 
 fn of_key(

@@ -142,6 +142,28 @@ pub(super) fn all<T>(
     Ok(found)
 }
 
+/// The first rows of a query that can be read, at most `limit`: what cannot be read takes no place.
+pub(super) fn readable<T>(
+    at: &Connection,
+    table: &'static str,
+    (sql, limit): (&str, u32),
+    params: impl Params,
+    read: impl Fn(&Record<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let refuse = refusal(table);
+    let mut statement = at.prepare_cached(sql).map_err(&refuse)?;
+    let mut rows = statement.query(params).map_err(&refuse)?;
+    let (mut found, mut left) = (Vec::new(), limit);
+    while left > 0 {
+        let Some(row) = rows.next().map_err(&refuse)? else { break };
+        if let Ok(one) = read(&Record { table, row }) {
+            found.push(one);
+            left -= 1;
+        }
+    }
+    Ok(found)
+}
+
 /// The first row of a query.
 pub(super) fn one<T>(
     at: &Connection,

@@ -4,6 +4,7 @@
 
 #[path = "../../src/conformance/mod.rs"]
 pub mod conformance;
+mod damaged;
 mod file;
 mod shredding;
 

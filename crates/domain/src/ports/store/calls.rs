@@ -73,7 +73,8 @@ pub trait CallStore: Send + Sync {
     fn call(&self, place: CallPlace) -> Stored<'_, Option<CallRow>>;
     /// The call of a task by its key.
     fn call_of_key(&self, tenant: TenantId, task: TaskId, key_sha256: String) -> Stored<'_, Option<CallRow>>;
-    /// The calls that are not final, oldest first, at most `limit`. A row whose place cannot be read is none of them.
+    /// The calls that are not final, oldest first, at most `limit`. A row whose place cannot be read is none of them,
+    /// and takes no other's place.
     fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>>;
     /// Marks a queued call that was marked `attempts` times so far: it is `attempting` and has one more. `false`, and
     /// nothing written, where it is not that.
@@ -92,15 +93,21 @@ pub trait CallStore: Send + Sync {
     ) -> Stored<'_, bool>;
     /// The calls of which this webhook is still to be told the end, and when: of each task the `each` that are to be
     /// tried first, and of all of these at most `limit`, every task's first one before any task's second. A call that is
-    /// not final is none of them, nor is a row whose place cannot be read.
+    /// not final is none of them, nor is a row whose place cannot be read, which takes no other's place.
     fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
-    /// The webhooks that are still to be told of something.
+    /// The webhooks that are still to be told of something, but for those whose name cannot be read.
     fn untold_hooks(&self) -> Stored<'_, Vec<Name>>;
     /// Keeps what follows from a try to tell, of a final call that waited and was told `tries` times so far; `false`,
     /// and nothing written, where it is not that.
     fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool>;
     /// Nobody is told of a final call any more, whatever else its row says; `false` where nobody waited to be.
     fn give_up_telling(&self, place: CallPlace, at: Timestamp) -> Stored<'_, bool>;
+    /// Ends a call whose row cannot be read, with no answer, so that it is forgotten in its time like any other;
+    /// `false`, and nothing written, where it is final.
+    fn give_up_call(&self, place: CallPlace, at: Timestamp) -> Stored<'_, bool>;
+    /// The same for every row of which nobody can tell which call it is, where it stands or whom it is told to: nobody
+    /// would ever end it, nor be told of it. Answers how many there were.
+    fn give_up_nameless(&self, at: Timestamp) -> Stored<'_, u64>;
     /// Forgets calls that came to their end before then, and of which nobody waits to be told, nor was told since.
     /// What is not final is never forgotten.
     fn forget_calls(&self, ended_before: Timestamp) -> Stored<'_, u64>;
