@@ -2,8 +2,9 @@
 //!
 //! A call passes all of its limits or is counted in none: a refusal uses nothing up. What several agents share
 //! is divided among those that used it lately, so that who comes second finds its part and not what the first
-//! one left. The whole limit holds beside the parts. Who was refused and comes back as it was told counts among
-//! them: else whoever asks often enough would take each call that comes free, and never have anybody to share with.
+//! one left. The whole limit holds beside the parts. Who was refused because others had used it all, and comes back
+//! as it was told, counts among them: else whoever asks often enough would take each call that comes free, and never
+//! have anybody to share with. Who was refused because its own part is used up has had it, and nobody waits for it.
 
 use super::{
     pace::{Due, Pace},
@@ -65,6 +66,8 @@ pub(crate) struct Names<'a> {
 pub(super) struct Over {
     of: Of,
     is_rate: bool,
+    /// Something of its own part is left; it is others that used the whole up.
+    is_by_others: bool,
     pub(super) wait: Duration,
 }
 
@@ -109,7 +112,7 @@ struct Count {
 struct Part {
     due: Due,
     running: u32,
-    /// It was refused, and is waited for until then.
+    /// It was refused for what others had used, and is waited for until then.
     awaited: Option<Boot>,
 }
 
@@ -210,17 +213,22 @@ impl Count {
         let is_shared = matches!(of, Of::Connection | Of::Tool);
         let most = if is_shared { most_of_one(pace.at_once) } else { pace.at_once };
         if self.running >= pace.at_once || own.is_some_and(|part| part.running >= most) {
-            return Err(Over { of, is_rate: false, wait: PLACE_WAIT });
+            return Err(Over { of, is_rate: false, is_by_others: false, wait: PLACE_WAIT });
         }
         let part = pace.among(self.sharers(who, now));
-        let wait = self.whole.wait(pace, now).max(own.map_or(Duration::ZERO, |own| own.due.wait(part, now)));
-        if wait.is_zero() { Ok(()) } else { Err(Over { of, is_rate: true, wait }) }
+        let own = own.map_or(Duration::ZERO, |own| own.due.wait(part, now));
+        let wait = self.whole.wait(pace, now).max(own);
+        if wait.is_zero() {
+            Ok(())
+        } else {
+            Err(Over { of, is_rate: true, is_by_others: own.is_zero(), wait })
+        }
     }
 
     /// A call was refused. That uses nothing up, and keeps its agent's part of a shared rate free for when it
-    /// comes back.
+    /// comes back, where it was others that left it none.
     fn awaits(&mut self, over: Over, who: PrincipalId, now: Boot) {
-        if over.is_rate && matches!(over.of, Of::Connection | Of::Tool) {
+        if over.is_by_others && matches!(over.of, Of::Connection | Of::Tool) {
             self.agents.entry(who).or_default().awaited = Some(now.plus(over.wait + COMES_BACK_WITHIN));
         }
     }

@@ -160,6 +160,23 @@ fn who_was_refused_and_does_not_come_back_keeps_its_part_from_others_for_a_momen
 }
 
 #[test]
+fn who_used_its_own_part_up_and_asks_for_more_is_not_waited_for() {
+    let shares = shares(Limits { tool_pace: Pace::per_second(2, 2, 100), ..limits() }, Vec::new());
+    let asks = |now| enter(&shares, 2, 2, now).err().map(|over| over.wait);
+    assert_eq!(passing(&shares, 2, 2, START), 2);
+    assert_eq!(asks(START), Some(Duration::from_millis(500)));
+    // It asks again and again, and makes no call when it could. What it used has passed by then, and with it its part.
+    let back = START.plus(Duration::from_millis(499));
+    assert_eq!(asks(back), Some(Duration::from_millis(1)));
+    let (mut passed, mut now) = (0, START.plus(Duration::from_secs(1)));
+    for _ in 0..1_000 {
+        passed += passing(&shares, 1, 1, now);
+        now = now.plus(Duration::from_millis(1));
+    }
+    assert_eq!(passed, 3, "a call at once beyond the two of a second");
+}
+
+#[test]
 fn one_agent_never_holds_every_place_of_what_is_shared() {
     let shares =
         shares(Limits { connection_pace: Pace::per_second(1_000, 1_000, 8), ..limits() }, Vec::new());
