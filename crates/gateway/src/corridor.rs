@@ -563,8 +563,7 @@ impl Corridor {
         closing.note(head.status, &shown);
         let wash = match resolved.exchange.matched.effect {
             Effect::Credential => {
-                closing.noticed.revealed = wash::revealed_by(&shown.head);
-                if closing.noticed.revealed > 0 {
+                if shown.revealed > 0 {
                     let problem = forward::unreadable(&resolved.exchange, "head");
                     return Err(Box::new(told(closing, problem)));
                 }
@@ -589,6 +588,6 @@ impl Corridor {
 /// A failure after the intent: its outcome is recorded, and there is no second entry.
 fn told(mut closing: Closing, problem: Problem) -> Refused {
     closing.problem = Some(problem.kind);
-    closing.close(0);
+    closing.close(0, 0);
     Refused { is_recorded: true, ..problem.into() }
 }

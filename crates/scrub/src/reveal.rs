@@ -8,6 +8,7 @@
 //! A shape is looked at where one of a few fixed beginnings stands, which costs about as much as a copy; whoever
 //! asks bounds how much of a body is looked at.
 
+use crate::forms::escapes::escape;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use std::sync::LazyLock;
 use zeroize::Zeroizing;
@@ -80,6 +81,8 @@ const SHAPES: [Shape; 33] = [
     shape("\"client_secret\"", Then::Field),
 ];
 
+/// The shortest text that holds a shape: an id of AWS.
+const SHORTEST: usize = 20;
 /// The longest beginning, and one byte before it.
 const CONTEXT: usize = 17;
 /// How long a shape is waited for that is not yet whole. A JWT of this length is one.
@@ -159,6 +162,42 @@ impl Detector {
         self.looked = at.max(from) - from;
         self.tail = text.get(from..).unwrap_or_default().to_vec().into();
     }
+}
+
+/// How many new secrets stand in one value of a head: as it stands, or with its escapes undone, since an address
+/// holds percent-encoded whatever it holds (RFC 3986 §2.1).
+#[must_use]
+pub fn in_value(value: &[u8]) -> u64 {
+    if value.len() < SHORTEST {
+        return 0;
+    }
+    let found = count(value);
+    if !value.iter().any(|byte| matches!(byte, b'%' | b'\\')) {
+        return found;
+    }
+    found.max(count(&unescaped(value)))
+}
+
+/// Those of a text that is whole.
+fn count(text: &[u8]) -> u64 {
+    let Some(beginnings) = &*BEGINNINGS else { return 0 };
+    let (mut at, mut found) = (0, 0);
+    while let Some(begun) = beginnings.find(Input::new(text).range(at..)) {
+        at = begun.end();
+        let verdict = verdict(text, begun.start(), begun.end(), begun.pattern().as_usize());
+        found += u64::from(matches!(verdict, Verdict::Yes));
+    }
+    found
+}
+
+fn unescaped(text: &[u8]) -> Zeroizing<Vec<u8>> {
+    let (mut plain, mut rest) = (Zeroizing::new(Vec::with_capacity(text.len())), text);
+    while let [byte, ..] = rest {
+        let (byte, len) = escape(rest).map_or((*byte, 1), |token| (token.byte, token.len));
+        plain.push(byte);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    plain
 }
 
 /// Whether a beginning is one.
@@ -258,7 +297,7 @@ fn field(rest: &[u8]) -> Verdict {
 mod tests {
     //! Each shape is noticed in any cut, once; what only looks like one is not.
 
-    use super::Detector;
+    use super::{Detector, SHORTEST, in_value};
     use proptest::prelude::{any, proptest};
 
     fn found(pieces: &[&[u8]]) -> u64 {
@@ -328,6 +367,32 @@ mod tests {
             "{\"access_token_url\":\"https://x.example/\"}",
         ] {
             assert_eq!(of(text), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_shows_what_it_holds_plain_or_escaped() {
+        let percent = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        for secret in secrets() {
+            let delimited =
+                secret.replace('_', "%5f").replace('"', "%22").replace(' ', "%20").replace(':', "%3A");
+            let forms = [secret.clone(), percent(&secret), delimited, secret.replace('_', "\\u005f")];
+            for form in forms {
+                // What stands before it is a delimiter only once it is decoded.
+                for text in
+                    [form.clone(), format!("https://x.example/?key={form}&x=1"), format!("/?a=b%26{form}")]
+                {
+                    assert_eq!(in_value(text.as_bytes()), 1, "{text}");
+                }
+            }
+            assert!(secret.len() >= SHORTEST);
+        }
+        let both = format!("/?a={}&b={}", secrets()[0], percent(&secrets()[1]));
+        assert_eq!(in_value(both.as_bytes()), 2);
+        let shortest = format!("AKIA{}", "ABCDEFGH01234567");
+        assert_eq!((shortest.len(), in_value(shortest.as_bytes())), (SHORTEST, 1));
+        for none in ["", "ghp%5Fshort", "/?q=task%2D01234567890123456789", "https://x.example/%zz%", "100%"] {
+            assert_eq!(in_value(none.as_bytes()), 0, "{none}");
         }
     }
 

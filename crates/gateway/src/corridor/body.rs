@@ -258,8 +258,7 @@ impl Passing {
             self.closing.received().complete();
         }
         let (masked, revealed) = self.wash.noticed();
-        self.closing.noticed.revealed = revealed;
-        self.closing.close(masked);
+        self.closing.close(masked, revealed);
     }
 
     /// One piece of data that is certain.

@@ -5,7 +5,7 @@
 //! nobody knows. An answer that scrub could not read (some codings of content, any of transfer, a switch of
 //! protocols that nobody asked for, or one that agrees to more than was offered) is refused whole.
 
-use super::{attach::Prepared, coding, scrub, websocket::Offer};
+use super::{attach::Prepared, coding, scrub, wash, websocket::Offer};
 use crate::{fields, limits::Limits};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use nightlatch_catalog::manifest::Manifest;
@@ -116,6 +116,8 @@ pub(crate) struct Shown {
     pub(crate) head: HeaderMap,
     pub(crate) masked: u64,
     pub(crate) cookies: u64,
+    /// New secrets that stand in it.
+    pub(crate) revealed: u64,
 }
 
 /// The answer's head without what belongs to one hop, leads past us, or is a secret.
@@ -144,7 +146,8 @@ pub(crate) fn shown(
         coding::uncoded(&mut kept);
     }
     let (head, masked) = scrub::head(masks, &kept);
-    Shown { head, masked, cookies: dropped }
+    let revealed = wash::revealed_by(&head);
+    Shown { head, masked, cookies: dropped, revealed }
 }
 
 /// Keeps the cookies that the manifest names, and counts the others.

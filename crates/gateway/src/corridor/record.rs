@@ -203,6 +203,7 @@ impl Closing {
         self.status = Some(status.as_u16());
         self.noticed.masked += shown.masked;
         self.noticed.cookies += shown.cookies;
+        self.noticed.revealed += shown.revealed;
     }
 
     /// The call goes on to another room.
@@ -219,9 +220,10 @@ impl Closing {
 
     /// Records outcome and findings, and leaves every count. Both are queued before this returns, so what
     /// becomes of the caller makes no difference; a ledger that fails here fails the next intent.
-    pub(crate) fn close(&mut self, masked: u64) {
+    pub(crate) fn close(&mut self, masked: u64, revealed: u64) {
         let Some(recorded) = self.recorded.take() else { return };
         self.noticed.masked += masked;
+        self.noticed.revealed += revealed;
         let facts = self.facts();
         if let Some((_, braked)) = self.shares.take() {
             braked.ended(&facts, self.sent.with(|tally| tally.complete), self.clock.boot());
@@ -269,7 +271,7 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.close(0);
+        self.close(0, 0);
     }
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header};
 use nightlatch_scrub::{
     Masks, Scrubber,
     coding::{Coding, Decoder},
-    reveal::Detector,
+    reveal::{self, Detector},
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -146,13 +146,7 @@ impl Wash {
 
 /// How many new secrets stand in the values of a head.
 pub(super) fn revealed_by(head: &HeaderMap) -> u64 {
-    let found = |value: &HeaderValue| {
-        let mut detector = Detector::new(value.len());
-        detector.push(value.as_bytes());
-        detector.finish();
-        detector.found()
-    };
-    head.values().map(found).sum()
+    head.values().map(|value| reveal::in_value(value.as_bytes())).sum()
 }
 
 /// What stands in the type of an answer that is a text.

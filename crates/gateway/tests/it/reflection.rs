@@ -334,3 +334,34 @@ pub(crate) async fn a_new_secret_in_an_answer_is_a_finding_and_passes() {
     let revealed = world.records().await.iter().filter(|record| matches!(&record.entry, Entry::Finding(own) if own.finding == FindingKind::SecretRevealed)).count();
     assert_eq!(revealed, 1);
 }
+
+#[tokio::test]
+async fn a_new_secret_in_the_head_of_an_answer_is_counted_with_those_of_its_body() {
+    let world = World::new().await;
+    // Put together here, so that nobody who searches this file for secrets finds one.
+    let new = format!("ghp_{}", "0a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R");
+    let location = format!("Location: https://api.acme.test/?key={}", new.replace('_', "%5F"));
+    let (field, body) = (format!("X-Next-Key: {new}"), format!("{{\"token\":\"{new}\"}}"));
+    world.tool.answers(move |_| Reply::with("201 Created", &[&location, &field], &body));
+    let answer = world.call(&world.alice, "POST /acme/keys", &["Content-Length: 0"]).await;
+    assert_eq!((answer.status, answer.field("x-next-key")), (201, Some(new.clone())), "it passes");
+    let revealed = async || -> Vec<u64> {
+        let records = world.records().await;
+        let of = |entry: &Entry| match entry {
+            Entry::Finding(own) if own.finding == FindingKind::SecretRevealed => Some(own.count),
+            _ => None,
+        };
+        records.iter().filter_map(|record| of(&record.entry)).collect()
+    };
+    world.eventually("a finding", || async { !revealed().await.is_empty() }).await;
+    assert_eq!(revealed().await, [3]);
+    assert!(!serde_json::to_string(&world.records().await).unwrap().contains(&new));
+    // A head that shows none is no finding.
+    world
+        .tool
+        .answers(|_| Reply::with("200 OK", &["Location: https://api.acme.test/?key=ghp%5Fshort"], "fine"));
+    let before = world.records().await.len();
+    world.call(&world.alice, "GET /acme/things", &[]).await;
+    world.eventually("the outcome", || async { world.records().await.len() > before + 1 }).await;
+    assert_eq!(revealed().await, [3]);
+}

@@ -148,7 +148,7 @@ impl Drop for Passing {
         if matches!(over, Over::Ended(_)) {
             self.closing.cut();
         }
-        self.closing.close(self.down.masked());
+        self.closing.close(self.down.masked(), 0);
     }
 }
 
