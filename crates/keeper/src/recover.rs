@@ -44,6 +44,8 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
         let now = core.now().wall;
         core.on_disk(move |core| core.anchor.begin_mandates(now)).await?;
     }
+    // Wakes live in memory: those of the process before ended with it, and nobody noted that.
+    core.store().end_all_wakes(core.now().wall).await?;
     replay_spool(core).await?;
     finish_attempts(core).await?;
     release_claims(core).await?;

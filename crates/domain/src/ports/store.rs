@@ -379,6 +379,8 @@ pub trait KeeperStore: Send + Sync {
     fn put_wake(&self, wake: WakeNote) -> Stored<'_, ()>;
     /// Notes a wake's end.
     fn end_wake(&self, tenant: TenantId, wake: WakeId, at: Timestamp) -> Stored<'_, ()>;
+    /// Notes the end of every wake that lasts by its note: whoever began them is no more.
+    fn end_all_wakes(&self, at: Timestamp) -> Stored<'_, ()>;
     /// Forgets the notes of a task's wakes that were over before `before`, but for the `keep` newest of the task.
     fn prune_wakes(&self, tenant: TenantId, task: TaskId, keep: u32, before: Timestamp) -> Stored<'_, ()>;
 

@@ -2,7 +2,13 @@
 //! loses nothing that a provider answered.
 
 use crate::world::{HoldAt, Ready, Running, World};
-use nightlatch_domain::ports::gateway_keeper::{GatewayRequest, KeeperRefusal};
+use nightlatch_domain::{
+    clock::Clock as _,
+    ports::{
+        gateway_keeper::{GatewayRequest, KeeperRefusal},
+        store::ControlStore as _,
+    },
+};
 use nightlatch_keeper::{KeeperError, Watch};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
@@ -227,6 +233,26 @@ fn a_presentation_that_the_database_forgot_is_noticed_at_the_start() {
     runtime.block_on(async { before.world.start().await.end().await });
     runtime.shutdown_timeout(Duration::from_secs(5));
     assert_eq!(before.world.look("SELECT state || ' ' || reason FROM chain"), "quarantined anchor-mismatch");
+}
+
+#[test]
+fn a_wake_of_a_process_that_died_is_over_at_the_next_start_and_its_task_wakes_anew() {
+    let before = before();
+    let without_end = || before.world.look("SELECT count(*) || '' FROM wake WHERE ended_at IS NULL");
+    crash(&before, "claim");
+    assert_eq!(without_end(), "2", "an hour ago one began, and one in the process that died");
+    let runtime = runtime();
+    let shown = runtime.block_on(async {
+        let running = before.world.start().await;
+        let shown = running.store.wakes(before.world.tenant, before.world.task, 9).await.unwrap();
+        before.world.wake(&running).await.unwrap();
+        running.end().await;
+        shown
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    let ends: Vec<_> = shown.iter().map(|wake| wake.ended_at).collect();
+    assert_eq!(ends, [Some(before.world.clock.now()), None], "the older one was over at its own time");
+    assert_eq!(without_end(), "2", "the older one, and the new one");
 }
 
 #[test]

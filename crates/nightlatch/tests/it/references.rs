@@ -8,6 +8,7 @@ use crate::world::{
     install::Install,
     parts::parts,
     provider::Kind,
+    recorder::Recorder,
 };
 use ::http::StatusCode;
 use serde_json::Value;
@@ -112,4 +113,24 @@ async fn a_sleeping_task_wakes_with_its_next_proof_and_a_disabled_agent_does_not
     install.json(&["agent", "disable", "sleeper"]);
     let refused = granted.agent.get("/oidc-tool/me", &granted.reference).await;
     assert_eq!((refused.status, refused.problem()), (StatusCode::FORBIDDEN, "agent-disabled".to_owned()));
+}
+
+/// Wakes are in memory: whoever is shown a task after a crash is shown that none of them goes on.
+#[tokio::test]
+async fn a_task_that_was_awake_when_the_program_was_killed_is_shown_asleep_until_it_wakes_anew() {
+    let recorder = Recorder::start("woken.canary.test");
+    let mut install = Install::started(&recorder.config()).await;
+    install.write("tool.toml", &recorder.manifest("woken"));
+    install.json(&["tool", "add", install.data().join("tool.toml").to_str().expect("a path")]);
+    install.json_with(&["connect", "woken", "--key"], "canary-key-2b4d6f8091a3c5e7", &[]);
+    let granted = install.granted("sleeper", "woken:read").await;
+    let task = |install: &Install| install.json(&["task", "show", &granted.task]);
+    let call = async || granted.agent.get("/woken/repos/acme/site", &granted.reference).await.status;
+    assert_eq!((call().await, text(&task(&install), "state")), (StatusCode::OK, "awake".to_owned()));
+    install.kill();
+    install.up().await;
+    let shown = task(&install);
+    assert_eq!(text(&shown, "state"), "dormant", "{shown}");
+    assert!(shown["wakes"].as_array().expect("wakes").iter().all(|wake| wake["lasts"] == false), "{shown}");
+    assert_eq!((call().await, text(&task(&install), "state")), (StatusCode::OK, "awake".to_owned()));
 }

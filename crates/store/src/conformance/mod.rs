@@ -61,6 +61,7 @@ macro_rules! conformance {
                 a_context_is_made_once
                 a_newer_manifest_takes_the_place_of_the_older
                 wakes_come_newest_first_and_end_once
+                wakes_that_last_end_all_at_once_and_the_others_stay_as_they_were
                 ended_wakes_are_forgotten_but_for_the_newest_and_the_young
                 a_code_enrols_once_under_a_race
                 a_code_enrols_only_in_time_and_whom_it_was_made_for

@@ -224,6 +224,27 @@ pub async fn wakes_come_newest_first_and_end_once(place: &dyn Place) {
     assert_eq!(shown[1], wakes[1]);
 }
 
+/// A start over what a dead process left: wakes that would last end, what was over stays as it was noted.
+pub async fn wakes_that_last_end_all_at_once_and_the_others_stay_as_they_were(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (one, other) = (world.opened_task().await.id, world.opened_task().await.id);
+    let wakes = [world.wake(one, NOW), world.wake(one, later(10)), world.wake(other, later(20))];
+    for wake in &wakes {
+        world.keeper.put_wake(wake.clone()).await.unwrap();
+    }
+    world.keeper.end_wake(world.tenant, wakes[1].id, later(11)).await.unwrap();
+    // An hour each: by then the first is over.
+    world.keeper.end_all_wakes(later(3600)).await.unwrap();
+    let ended = async |task| -> Vec<_> {
+        let shown = world.control.wakes(world.tenant, task, 9).await.unwrap();
+        shown.iter().map(|wake| wake.ended_at).collect()
+    };
+    assert_eq!(ended(one).await, [Some(later(11)), None]);
+    assert_eq!(ended(other).await, [Some(later(3600))]);
+    world.keeper.end_all_wakes(later(3601)).await.unwrap();
+    assert_eq!(ended(other).await, [Some(later(3600))], "an end stays");
+}
+
 /// Forgetting: what was over before a time, noted or not, but for the newest; and of one task only.
 pub async fn ended_wakes_are_forgotten_but_for_the_newest_and_the_young(place: &dyn Place) {
     let world = World::new(place).await;

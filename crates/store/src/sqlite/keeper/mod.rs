@@ -288,6 +288,14 @@ impl KeeperStore for SqliteStore {
         })
     }
 
+    fn end_all_wakes(&self, at: Timestamp) -> Stored<'_, ()> {
+        self.engine.write(move |database| {
+            let sql = "UPDATE wake SET ended_at = ?1 WHERE ended_at IS NULL AND ends_at > ?1";
+            record::write(database, "wake", sql, params![at.millis()])?;
+            Ok(())
+        })
+    }
+
     fn prune_wakes(&self, tenant: TenantId, task: TaskId, keep: u32, before: Timestamp) -> Stored<'_, ()> {
         self.engine.write(move |at| vouched::prune_wakes(at, tenant, task, keep, before))
     }
