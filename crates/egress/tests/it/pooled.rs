@@ -227,6 +227,37 @@ async fn closing_cuts_what_is_idle_and_nothing_of_it_is_used_again() {
     }
 }
 
+/// Keys that differ in one fact each: tenant, grant, wake.
+#[tokio::test]
+async fn closing_closes_what_has_every_fact_that_was_named_and_nothing_else() {
+    let (when, one) = (Timestamp::from_millis(1), key(1));
+    let keys = [
+        one,
+        PoolKey { tenant: TenantId::new(when, [9; 10]), ..one },
+        PoolKey { grant: key(9).grant, ..one },
+        PoolKey { wake: WakeId::new(when, [9; 10]), ..one },
+    ];
+    let closes: [(Close, [bool; 4]); 3] = [
+        (|pool| pool.close_grant(key(1).tenant, key(1).grant), [false, true, true, false]),
+        (|pool| pool.close_wake(key(1).tenant, key(1).wake), [false, true, false, true]),
+        (|pool| pool.close_tenant(key(1).tenant), [false, true, false, false]),
+    ];
+    for (number, (close, stays)) in closes.into_iter().enumerate() {
+        let server = Server::plain_ok().await;
+        let (pool, _, to) = at(&server);
+        for key in keys {
+            call(&pool, key, &to).await;
+        }
+        close(&pool);
+        eventually(|| pool.open_count() == stays.iter().filter(|stays| **stays).count()).await;
+        for (place, key) in keys.into_iter().enumerate() {
+            let came = server.came();
+            call(&pool, key, &to).await;
+            assert_eq!(server.came() == came, stays[place], "close {number}, key {place}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_waits_for_its_answer_is_cut_and_not_repeated() {
     let read = Arc::new(AtomicUsize::new(0));

@@ -147,3 +147,70 @@ fn prefixed(prefix: &[u8], secret: &Secret) -> Secret {
     bytes.extend_from_slice(secret.expose());
     Secret::new(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    //! A seal is held against the path too, whatever was decided before; a credential is never written into a
+    //! compression table.
+
+    use super::{place, sealed_host};
+    use crate::brakes::testing::exchange;
+    use http::HeaderMap;
+    use nightlatch_custody::Secret;
+    use nightlatch_domain::{
+        exchange::{Exchange, Target},
+        ports::gateway_keeper::LeaseBody,
+        tool::{BoundHost, Placement},
+    };
+
+    /// A call to a host that was confirmed for what lies under `/v2`, and what its lease says.
+    fn under_v2(path: &str) -> (Exchange, LeaseBody) {
+        let plain = exchange(1, 1);
+        let host = BoundHost { path_prefix: "/v2".into(), ..plain.host.clone() };
+        let target = Target { path: path.into(), ..plain.target.clone() };
+        let body = LeaseBody { hosts: vec![host.clone()], chain: None };
+        (Exchange { host, target, ..plain }, body)
+    }
+
+    #[test]
+    fn a_credential_goes_only_under_the_path_that_its_seal_names() {
+        for (path, is_in) in
+            [("/v2", true), ("/v2/things", true), ("/v20", false), ("/v1/things", false), ("/", false)]
+        {
+            let (exchange, body) = under_v2(path);
+            assert_eq!(sealed_host(&body, &exchange).is_some(), is_in, "{path}");
+        }
+        // And to the host that it names, in every fact.
+        let (exchange, body) = under_v2("/v2/things");
+        let elsewhere: [fn(&mut BoundHost); 5] = [
+            |host| host.host = "evil.test".into(),
+            |host| host.port += 1,
+            |host| host.path_prefix = "/".into(),
+            |host| host.placement = Placement::Basic { user: "x".into() },
+            |host| host.route = "other".into(),
+        ];
+        for (place, bend) in elsewhere.into_iter().enumerate() {
+            let mut body = body.clone();
+            body.hosts.iter_mut().for_each(bend);
+            assert!(sealed_host(&body, &exchange).is_none(), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_credential_is_sensitive_wherever_it_stands_and_the_only_value_there() {
+        let header = Placement::Header { name: "x-acme-key".into(), prefix: "key=".into() };
+        for (placement, name, expected) in [
+            (Placement::Bearer, "authorization", "Bearer s3cret"),
+            (Placement::Basic { user: "robot".into() }, "authorization", "Basic cm9ib3Q6czNjcmV0"),
+            (header, "x-acme-key", "key=s3cret"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(name, "an agent's own".parse().unwrap());
+            assert!(place(&mut headers, &placement, &Secret::from_string("s3cret".into())).is_some());
+            let values: Vec<_> = headers.get_all(name).iter().collect();
+            assert_eq!(values, [expected], "{placement:?}");
+            // RFC 7541 §7.1.3.
+            assert!(values.iter().all(|value| value.is_sensitive()), "{placement:?}");
+        }
+    }
+}

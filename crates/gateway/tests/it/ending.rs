@@ -230,3 +230,103 @@ pub(crate) async fn a_lease_that_comes_after_the_end_of_its_wake_opens_nothing()
         assert_eq!((world.tool.count(), world.keeper.count("wake")), (0, 1), "a call outlived its wake");
     }
 }
+
+/// A way to the tool that is idle remembers whose it was; it is open no longer than that may call.
+#[tokio::test]
+async fn what_ends_a_grant_or_a_wake_closes_its_idle_ways_to_the_tool_and_nobody_elses() {
+    for end in ["revoke", "sleep"] {
+        let world = World::new().await;
+        for actor in [&world.mallory, &world.alice] {
+            assert_eq!(world.call(actor, "GET /acme/things", &[]).await.status, 200);
+        }
+        assert_eq!(world.tool.open(), 2);
+        match end {
+            "revoke" => {
+                world.set_grant(&world.mallory, |grant| grant.revoked_at = Some(grant.created_at)).await
+            }
+            _ => world.set_task(&world.mallory, |task| task.state = TaskState::Dormant).await,
+        }
+        world.eventually(end, || async { world.tool.open() == 1 }).await;
+        assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+        assert_eq!(world.tool.open(), 1, "{end}: it was a stranger's that was closed");
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_was_over_and_is_given_anew_asks_for_a_lease_of_its_own() {
+    let world = World::new().await;
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+    let until = world.clock.time().plus(Duration::from_secs(3600));
+    world.set_grant(&world.alice, |grant| grant.expires_at = grant.created_at).await;
+    world.eventually("its way is closed", || async { world.tool.open() == 0 }).await;
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.problem(), "grant-ended");
+    world.set_grant(&world.alice, |grant| grant.expires_at = until).await;
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+    assert_eq!(
+        (world.keeper.count("wake"), world.keeper.count("lease")),
+        (1, 2),
+        "the old lease was used on"
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_enrolled_no_more_or_for_another_task_ends_its_wake() {
+    for end in ["DELETE FROM enrolment WHERE", "UPDATE enrolment SET task_id = ALICE WHERE"] {
+        let world = World::new().await;
+        let gate = endless(&world);
+        let (mut cut, mut kept) = (stream(&world, &world.mallory).await, stream(&world, &world.alice).await);
+        let (task, alice) = (world.mallory.task, world.alice.task);
+        let id = format!("(SELECT enrolment_id FROM enrolment WHERE task_id = '{task}')");
+        let noted = "UPDATE feed_counter SET number = number + 1, random = randomblob(16)".to_owned();
+        let fed = format!(
+            "INSERT INTO feed (number, tenant_id, kind, entity_id, random)
+             SELECT number, '{}', 'enrolment', {id}, random FROM feed_counter",
+            world.tenant
+        );
+        let ended = format!("{} task_id = '{task}'", end.replace("ALICE", &format!("'{alice}'")));
+        for sql in [noted, fed, ended] {
+            assert_eq!(crate::calls::edit(&world, &sql), 1, "{sql}");
+        }
+        world.eventually("the keeper is told", || async { world.keeper.count("sleep") == 1 }).await;
+        let within = tokio::time::timeout(Duration::from_secs(2), cut.chunk()).await;
+        assert_eq!(within.expect("the stream was not cut"), None, "{end}");
+        gate.notify_waiters();
+        gate.notify_one();
+        assert_eq!(kept.chunk().await.as_deref(), Some(&b"last"[..]), "{end}");
+    }
+}
+
+/// A no that comes late is about the lease that its call had.
+#[tokio::test]
+async fn a_401_to_a_call_with_an_older_lease_takes_no_newer_one_out_of_use() {
+    let world = Arc::new(World::new().await);
+    let gate = Arc::new(Notify::new());
+    let held = Arc::clone(&gate);
+    world.tool.answers(move |seen| match seen.line().contains("/slow") {
+        true => Reply {
+            pieces: vec![Vec::new(), b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n".to_vec()],
+            gate: Some(Arc::clone(&held)),
+            ..Reply::default()
+        },
+        false => Reply::ok("fine"),
+    });
+    let slow = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.call(&world.alice, "GET /acme/slow", &[]).await.status }
+    });
+    world.eventually("it is out", || async { world.tool.count() == 1 }).await;
+    crate::calls::stale_leases(&world).await;
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+    assert_eq!(world.keeper.count("lease"), 2);
+    gate.notify_one();
+    assert_eq!(slow.await.unwrap(), 401);
+    world.eventually("the keeper hears", || async { world.keeper.count("unauthorized") == 1 }).await;
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+    assert_eq!(world.keeper.count("lease"), 2, "the newer lease was dropped");
+    // One to a call with the lease that there is takes that out.
+    world.tool.answers(|_| Reply::with("401 Unauthorized", &[], ""));
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 401);
+    world.tool.answers(|_| Reply::ok("fine"));
+    assert_eq!(world.call(&world.alice, "GET /acme/things", &[]).await.status, 200);
+    assert_eq!(world.keeper.count("lease"), 3);
+}

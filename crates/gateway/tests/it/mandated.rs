@@ -3,6 +3,7 @@
 use crate::{
     calls::{asked, ended, get, location, post, send, slug, stale_leases},
     client::{Answer, Identity},
+    upstream::Reply,
     world::{Actor, SECRET, World},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -13,7 +14,8 @@ use nightlatch_domain::{
     task::{Assurance, TaskState},
 };
 use nightlatch_ledger::record::Entry;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 
 /// What a call says that is to be signed, with an end.
 async fn to_sign(world: &World, actor: &Actor, location: &str, not_after: Timestamp) -> Mandate {
@@ -223,4 +225,41 @@ async fn a_row_that_was_edited_carries_no_other_mandate() {
     }
     let seen = world.tool.take();
     assert_eq!(seen.iter().map(|seen| seen.line()).collect::<Vec<_>>(), ["POST /one HTTP/1.1"]);
+}
+
+/// The wake of a mandated call is in no table of those that calls find, and what ends a task ends it all the same.
+#[tokio::test]
+async fn what_ends_its_task_or_grant_cuts_a_mandated_call_and_its_sleep_does_not() {
+    for end in ["sleep", "kill", "revoke"] {
+        let world = World::new().await;
+        let gate = Arc::new(Notify::new());
+        let reply = Reply {
+            pieces: vec![b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf".to_vec(), b"more".to_vec()],
+            gate: Some(Arc::clone(&gate)),
+            ..Reply::default()
+        };
+        world.tool.answers(move |_| reply.clone());
+        let location = waiting(&world, "a", "/things").await;
+        mandated(&world, &location).await;
+        sleep(&world).await;
+        in_time(&world, "it is out", || world.tool.count() > 0).await;
+        match end {
+            "kill" => world.set_task(&world.alice, |task| task.state = TaskState::Killed).await,
+            "revoke" => {
+                world.set_grant(&world.alice, |grant| grant.revoked_at = Some(grant.created_at)).await
+            }
+            _ => world.set_task(&world.alice, |task| task.purpose = "another change".into()).await,
+        }
+        let place = || crate::calls::edit(&world, "UPDATE call SET bytes = bytes WHERE ended_at IS NOT NULL");
+        if end == "sleep" {
+            // tidy: sleeps because what must not happen has several looks in which it would.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            gate.notify_one();
+            assert_eq!(ended(&world, &world.alice, &location).await["state"], "done");
+            continue;
+        }
+        world.eventually("it is cut", || async { place() == 1 }).await;
+        gate.notify_one();
+        world.eventually("its way is closed", || async { world.tool.open() == 0 }).await;
+    }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Upstream {
     pub(crate) root: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Script>>,
+    /// Held by each connection.
+    open: Arc<()>,
 }
 
 impl Upstream {
@@ -99,12 +101,15 @@ impl Upstream {
             root,
             seen: Arc::default(),
             script: Arc::new(Mutex::new(Arc::new(|_: &Seen| Reply::ok("{\"fine\":true}")))),
+            open: Arc::default(),
         };
         let (seen, script) = (Arc::clone(&upstream.seen), Arc::clone(&upstream.script));
+        let open = Arc::downgrade(&upstream.open);
         let acceptor = certified.map(|_| TlsAcceptor::from(Arc::new(config)));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let serving = Serving { seen: Arc::clone(&seen), script: Arc::clone(&script) };
+                let serving =
+                    Serving { seen: Arc::clone(&seen), script: Arc::clone(&script), _open: open.upgrade() };
                 tokio::spawn(serving.run(acceptor.clone(), stream));
             }
         });
@@ -123,6 +128,11 @@ impl Upstream {
     /// The same, and keeps it.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -148,6 +158,7 @@ fn identity(certified: &str) -> (ServerConfig, String) {
 struct Serving {
     seen: Arc<Mutex<Vec<Seen>>>,
     script: Arc<Mutex<Script>>,
+    _open: Option<Arc<()>>,
 }
 
 impl Serving {

@@ -54,6 +54,19 @@ async fn a_clock_that_is_set_back_prolongs_neither_wake_nor_lease() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_forward_ends_wake_and_lease_by_what_the_keeper_named() {
+    let world = World::new().await;
+    world.still_serves(&world.alice).await;
+    world.clock.set_ahead(Duration::from_secs(601));
+    world.still_serves(&world.alice).await;
+    assert_eq!((world.keeper.count("wake"), world.keeper.count("lease")), (1, 2), "a stale lease was used");
+    world.clock.set_ahead(Duration::from_secs(3000));
+    world.eventually("its end", || async { world.keeper.count("sleep") == 1 }).await;
+    world.still_serves(&world.alice).await;
+    assert_eq!(world.keeper.count("wake"), 2);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_renews_a_wake_in_time() {
     let world = World::new().await;
     world.still_serves(&world.alice).await;

@@ -142,6 +142,11 @@ impl Hand {
         self.set_back.fetch_add(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    /// Sets the wall clock forward, and nothing else.
+    pub(crate) fn set_ahead(&self, span: Duration) {
+        self.set_back.fetch_sub(i64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// The time in this world.
     pub(crate) fn time(&self) -> Timestamp {
         self.now()

@@ -2,8 +2,10 @@
 
 use crate::world::{Ready, Running, World, binding};
 use nightlatch_domain::{
-    id::{ConnectionId, GrantId, TenantId},
+    clock::Clock as _,
+    id::{ClientId, ConnectionId, ContextId, GrantId, TenantId},
     ports::{
+        control_keeper::{BeginFlow, ControlRefusal, ControlRequest},
         gateway_keeper::KeeperRefusal,
         store::{ControlStore, KeeperStore},
     },
@@ -264,7 +266,7 @@ async fn an_older_family_that_was_put_back_yields_no_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_static_secret_that_was_put_back_yields_no_lease() {
-    use nightlatch_domain::ports::control_keeper::{AddStatic, ControlRequest, Intake, intake_context};
+    use nightlatch_domain::ports::control_keeper::{AddStatic, Intake, intake_context};
     let (world, running, ready) = ready().await;
     let one = world.connect_static(&running, "key-dana").await;
     let grant = world.grant(&running, one).await;
@@ -287,7 +289,6 @@ async fn an_older_static_secret_that_was_put_back_yields_no_lease() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_connection_that_was_put_back_yields_no_lease() {
-    use nightlatch_domain::ports::control_keeper::ControlRequest;
     let (world, running, ready) = ready().await;
     let one = world.connect_static(&running, "key-dana").await;
     let grant = world.grant(&running, one).await;
@@ -340,5 +341,52 @@ async fn a_registration_without_its_seal_presents_nothing() {
     let woken = world.wake(&running).await.unwrap();
     let calls = world.provider.token_calls();
     assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_err());
+    assert_eq!(world.provider.token_calls(), calls);
+}
+
+/// What the keeper says to a flow with a registration that is not there.
+async fn is_no_client(world: &World, running: &Running, client: ClientId) -> bool {
+    let context = ContextId::new(world.clock.now(), [4; 10]);
+    let request = BeginFlow {
+        tenant: world.tenant,
+        tool: "tool".parse().unwrap(),
+        name: "dana".parse().unwrap(),
+        client,
+        reconnect: None,
+        context,
+        redirect_uri: format!("http://127.0.0.1:8444/oauth/callback/{context}"),
+        scopes: Vec::new(),
+        hosts: world.hosts(),
+    };
+    let begun = running.control.ask(ControlRequest::BeginFlow(request)).await;
+    matches!(begun, Err(ControlRefusal::Unknown { what }) if what == "client")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_was_moved_from_another_tenant_is_used_by_nobody() {
+    let mut world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let own = world.tenant;
+    world.tenant = TenantId::new(world.clock.now(), [7; 10]);
+    let theirs = world.client(&running, Some("their-secret")).await;
+    world.tenant = own;
+    assert!(is_no_client(&world, &running, theirs).await, "it is none of ours");
+    assert_eq!(world.forge(&format!("UPDATE client SET tenant_id = '{own}'")), 1);
+    assert!(is_no_client(&world, &running, theirs).await, "and is not, though its row says so");
+    // Nor is it presented for a flow that was begun with a registration of our own, nor for a chain of ours.
+    let client = world.client(&running, Some("our-secret")).await;
+    assert!(!is_no_client(&world, &running, client).await);
+    let flow = world.begin(&running, client, None, "tool").await;
+    let connection = world.connect(&running, client, "dana", None).await.unwrap();
+    let (grant, woken) = (world.grant(&running, connection).await, world.wake(&running).await.unwrap());
+    assert!(woken.lease(&running, grant, connection, 20_000).await.is_ok());
+    let calls = world.provider.token_calls();
+    let seal = format!("(SELECT secret FROM client WHERE client_id = '{theirs}')");
+    assert_eq!(world.forge(&format!("UPDATE client SET secret = {seal} WHERE client_id = '{client}'")), 1);
+    assert!(running.finish(flow.finish(&running, "code-dana").await).await.is_err());
+    world.clock.forward(Duration::from_secs(3600));
+    let woken = world.wake(&running).await.unwrap();
+    assert!(woken.lease(&running, grant, connection, 20_000).await.is_err());
     assert_eq!(world.provider.token_calls(), calls);
 }

@@ -294,6 +294,25 @@ async fn a_key_that_wakes_again_and_again_keeps_four_wakes_and_the_newest() {
     assert_eq!(notes.iter().filter(|note| note.ended_at.is_none()).count(), 4);
 }
 
+/// A gateway that states something fresh about a challenge that is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_is_good_for_a_minute_whatever_is_stated_about_it() {
+    let world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let key = ReplicaKey::generate(&SystemEntropy::new()).unwrap().sealing_key().clone();
+    for (after, is_good) in [(59_999, true), (60_000, false)] {
+        let proof = world.proof(&running, key.clone(), binding()).await;
+        world.clock.forward(Duration::from_millis(after));
+        let evidence = Evidence::Stated { binding: binding(), verified_at: world.clock.now() };
+        let woken = running.gateway.ask(GatewayRequest::Wake(WakeProof { evidence, ..proof })).await;
+        assert_eq!(woken.is_ok(), is_good, "{after}");
+        assert!(is_good || woken == Err(KeeperRefusal::ProofRejected));
+    }
+    let notes = running.store.wakes(world.tenant, world.task, 9).await.unwrap();
+    assert_eq!(notes.len(), 1, "it is refused before anything is written of it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn challenges_are_bounded_and_those_of_one_task_are_nothing_to_another() {
     let world = World::new();
