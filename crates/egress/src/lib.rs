@@ -38,6 +38,7 @@ pub use connect::{Connected, Connector, Protocol};
 pub use destination::Destination;
 pub use error::{EgressError, Fault};
 pub use fresh::{FreshConnection, LostAnswer, RawAnswer, SendError, SendWindow};
+pub use lookups::WEBHOOKS_MAX;
 pub use outgoing::SendBody;
 pub use pool::{AnswerBody, Answered, Pool, PoolKey, PoolLimits, Switched, Timeouts};
 pub use resolve::{Resolve, SystemResolver};

@@ -7,7 +7,7 @@
 //!
 //! Places are divided by kind, and again within: what an agent chooses to ask for takes nothing from tools, what
 //! tools are asked for takes nothing from the keeper, what webhooks are told takes nothing from either, and no agent
-//! or host takes all places of its kind.
+//! or host takes all places of its kind; of webhooks' hosts not all others together take those of one.
 
 use crate::{error::EgressError, resolve::Resolve};
 use nightlatch_domain::id::{PrincipalId, TenantId};
@@ -23,6 +23,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
+
+/// More webhooks than these no configuration may name: each host of one has lookups of its own.
+pub const WEBHOOKS_MAX: usize = 64;
+/// For one host of a webhook: its four messages share what is had for milliseconds, and one name server that does not
+/// answer leaves a second place.
+const WEBHOOK_EACH_MAX: usize = 2;
 
 /// A lookup's stack: name service modules use more than a little, and the default of 2 MiB is not needed.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -47,7 +53,7 @@ pub(crate) struct LookupLimits {
     pub(crate) keeper: (usize, usize),
     /// For calls to tools, and for one host.
     pub(crate) tools: (usize, usize),
-    /// For messages to webhooks, and for one host: each has four messages under way.
+    /// For messages to webhooks, and for one host: there is room for all hosts, so that none waits for another's.
     pub(crate) webhooks: (usize, usize),
     /// For all agents, and for one.
     pub(crate) agents: (usize, usize),
@@ -60,7 +66,7 @@ impl Default for LookupLimits {
         Self {
             keeper: (32, 8),
             tools: (64, 16),
-            webhooks: (16, 4),
+            webhooks: (WEBHOOKS_MAX * WEBHOOK_EACH_MAX, WEBHOOK_EACH_MAX),
             agents: (64, 8),
             place_within: Duration::from_secs(5),
         }

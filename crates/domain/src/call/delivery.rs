@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// The pause after each try that failed, in seconds; after the last one it is given up. In all some twenty hours.
 const PAUSES_SECS: [u64; 8] = [5, 30, 120, 600, 3600, 10_800, 21_600, 36_000];
+/// What had no room comes again so long after.
+const ROOM_PAUSE: Duration = Duration::from_secs(5);
 /// What a receiver that asks for more time is given at most.
 const ASKED_MAX: Duration = Duration::from_secs(3600);
 /// So long after the end of its call, a message has its last try: as long as a call is kept, and longer than all pauses.
@@ -53,6 +55,8 @@ pub enum Heard {
     },
     /// It will never be taken.
     Never,
+    /// There was no room here to try it: that says nothing of the receiver.
+    NotTried,
 }
 
 impl Delivery {
@@ -68,13 +72,18 @@ impl Delivery {
         let pause = usize::try_from(self.tries).ok().and_then(|done| PAUSES_SECS.get(done).copied());
         let last = ended_at.plus(TOLD_WITHIN);
         let (state, at) = match (heard, pause) {
+            (Heard::NotTried, _) if now < last => {
+                return Self { at: now.plus(ROOM_PAUSE), ..self.clone() };
+            }
+            // The last try is still owed. But it is not waited for without an end: from now on, this counts.
+            (Heard::NotTried, Some(_)) => (DeliveryState::Waiting, now.plus(ROOM_PAUSE)),
             (Heard::Taken, _) => (DeliveryState::Delivered, now),
             (Heard::Failed { retry_after }, Some(secs)) if now < last => {
                 let asked = retry_after.unwrap_or_default().min(ASKED_MAX);
                 let next = now.plus(Duration::from_secs(secs).max(asked));
                 (DeliveryState::Waiting, next.min(last))
             }
-            (Heard::Failed { .. } | Heard::Never, _) => (DeliveryState::GivenUp, now),
+            (Heard::Failed { .. } | Heard::Never | Heard::NotTried, _) => (DeliveryState::GivenUp, now),
         };
         Self { hook: self.hook.clone(), state, tries: self.tries.saturating_add(1), at }
     }
@@ -150,6 +159,25 @@ mod tests {
             ENDED.plus(TOLD_WITHIN),
             "and not past the last try"
         );
+    }
+
+    #[test]
+    fn what_there_was_no_room_for_is_no_try_but_is_not_owed_for_ever() {
+        let once = fresh().after(FAILED, ENDED, ENDED);
+        let mut one = once.clone();
+        for _ in 0..100 {
+            one = one.after(Heard::NotTried, ENDED, one.at);
+        }
+        assert_eq!((one.state, one.tries), (DeliveryState::Waiting, once.tries));
+        // Past the day it still has its last try, as long as there is hope for one.
+        let late = ENDED.plus(TOLD_WITHIN);
+        one = one.after(Heard::NotTried, ENDED, late);
+        assert_eq!(one.state, DeliveryState::Waiting);
+        assert_eq!(one.after(Heard::Taken, ENDED, late).state, DeliveryState::Delivered);
+        for _ in 0..PAUSES_SECS.len() {
+            one = one.after(Heard::NotTried, ENDED, one.at);
+        }
+        assert_eq!(one.state, DeliveryState::GivenUp);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Proves that a lookup's place is its own until it has ended, and that nobody has all of them.
 
-use super::{Asker, LookupLimits, Lookups};
+use super::{Asker, LookupLimits, Lookups, WEBHOOKS_MAX};
 use crate::{EgressError, Resolve};
 use nightlatch_domain::{
     clock::Timestamp,
@@ -17,13 +17,13 @@ use std::{
 };
 use tokio::time::timeout;
 
-/// Never answers for `slow.example`, and counts how often it was asked for that.
+/// Never answers for `slow.example` and names below it, and counts how often it was asked for those.
 #[derive(Default)]
 struct Stuck(AtomicUsize);
 
 impl Resolve for Stuck {
     fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if host == "slow.example" {
+        if host.ends_with("slow.example") {
             self.0.fetch_add(1, Ordering::SeqCst);
             loop {
                 std::thread::park();
@@ -52,9 +52,14 @@ fn agent(number: u8) -> Asker {
 
 /// Begins lookups that do not end, and leaves.
 async fn begin(lookups: &Arc<Lookups>, stuck: &Stuck, asker: Asker, count: usize) {
+    begin_for("slow.example", lookups, stuck, asker, count).await;
+}
+
+async fn begin_for(host: &str, lookups: &Arc<Lookups>, stuck: &Stuck, asker: Asker, count: usize) {
     for _ in 0..count {
         let (lookups, before) = (Arc::clone(lookups), stuck.0.load(Ordering::SeqCst));
-        let asking = tokio::spawn(async move { lookups.resolve(asker, "slow.example").await });
+        let host = host.to_owned();
+        let asking = tokio::spawn(async move { lookups.resolve(asker, &host).await });
         while stuck.0.load(Ordering::SeqCst) == before {
             tokio::task::yield_now().await;
         }
@@ -101,6 +106,20 @@ async fn webhooks_whose_lookups_do_not_end_leave_places_to_tools_and_keeper() {
         assert!(timeout(Duration::from_secs(10), begun).await.is_ok(), "{asker:?}");
         assert!(lookups.resolve(asker, "quick.example").await.is_ok(), "{asker:?}");
     }
+}
+
+#[tokio::test]
+async fn however_many_webhooks_hosts_hang_another_is_looked_up() {
+    let stuck = Arc::new(Stuck::default());
+    let limits = LookupLimits { place_within: Duration::from_millis(50), ..LookupLimits::default() };
+    let lookups = Arc::new(Lookups::new(Arc::clone(&stuck) as _, limits));
+    // All that a configuration may name, but one; each asks for what its four messages ask for.
+    for number in 1..WEBHOOKS_MAX {
+        let host = format!("n{number}.slow.example");
+        begin_for(&host, &lookups, &stuck, Asker::Webhook, limits.webhooks.1).await;
+    }
+    assert!(is_full(&lookups, Asker::Webhook, "n1.slow.example").await, "and one has no more than its own");
+    assert!(lookups.resolve(Asker::Webhook, "quick.example").await.is_ok());
 }
 
 #[tokio::test]

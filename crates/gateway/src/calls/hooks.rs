@@ -214,8 +214,15 @@ async fn settle(
         DeliveryState::Delivered => Some((EventName::WebhookDelivered, None)),
         DeliveryState::GivenUp => Some((EventName::WebhookGivenUp, Some(reason))),
     };
-    if !matches!(heard, Heard::Taken) {
-        tracing::warn!(webhook = %delivery.hook, call = %row.place.call, reason, "a webhook did not take a message");
+    let (webhook, call) = (&delivery.hook, row.place.call);
+    match heard {
+        Heard::Taken => {}
+        Heard::NotTried => {
+            tracing::debug!(%webhook, %call, reason, "there was no room to tell a webhook; it comes again")
+        }
+        Heard::Failed { .. } | Heard::Never => {
+            tracing::warn!(%webhook, %call, reason, "a webhook did not take a message")
+        }
     }
     if let Some((event, reason)) = event {
         let facts = EventFacts {

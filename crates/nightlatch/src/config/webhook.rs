@@ -6,13 +6,10 @@
 use super::{ConfigError, at};
 use http::Uri;
 use nightlatch_domain::tool::Name;
-use nightlatch_egress::Destination;
+use nightlatch_egress::{Destination, WEBHOOKS_MAX};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use toml::Spanned;
-
-/// Each has a worker and four connections at most.
-const WEBHOOKS_MAX: usize = 64;
 
 /// An entry as it is written.
 #[derive(Debug, Deserialize)]

@@ -28,7 +28,7 @@ pub(super) async fn send(
     let (connector, clock) = (shared.corridor.pool.connector(), &shared.corridor.clock);
     let fresh = match connector.fresh_to_webhook(&webhook.to, clock.boot().plus(CONNECT_WITHIN)).await {
         Ok(fresh) => fresh,
-        Err(error) => return (failed, word(&error)),
+        Err(error) => return unreached(&error),
     };
     let answer_by = clock.boot().plus(ANSWER_WITHIN);
     match fresh.send_once(request, ANSWER_MAX_BYTES, SendWindow { send_by: answer_by, answer_by }).await {
@@ -36,7 +36,7 @@ pub(super) async fn send(
         // Its status is its answer, however long it goes on.
         Err(SendError::AfterFirstByte { status: Some(status), .. }) => heard(status, &HeaderMap::new()),
         Err(SendError::AfterFirstByte { status: None, .. }) => (failed, "no-answer"),
-        Err(SendError::NothingWritten(error)) => (failed, word(&error)),
+        Err(SendError::NothingWritten(error)) => unreached(&error),
     }
 }
 
@@ -71,22 +71,26 @@ fn heard(status: StatusCode, headers: &HeaderMap) -> (Heard, &'static str) {
     (Heard::Failed { retry_after: asked.map(Duration::from_secs) }, word)
 }
 
-fn word(error: &EgressError) -> &'static str {
+/// What it means that nothing of it was sent.
+fn unreached(error: &EgressError) -> (Heard, &'static str) {
+    let failed = Heard::Failed { retry_after: None };
     match (error, error.fault()) {
-        (EgressError::Forbidden { .. } | EgressError::PlainHttp(_), _) => "address-forbidden",
-        (_, Fault::Refused) => "address-refused",
-        (_, Fault::Unreachable) => "unreachable",
-        (_, Fault::NoAnswer | Fault::TimedOut) => "no-answer",
+        (EgressError::LookupsFull(_), _) => (Heard::NotTried, "lookups-full"),
+        (EgressError::Forbidden { .. } | EgressError::PlainHttp(_), _) => (failed, "address-forbidden"),
+        (_, Fault::Refused) => (failed, "address-refused"),
+        (_, Fault::Unreachable) => (failed, "unreachable"),
+        (_, Fault::NoAnswer | Fault::TimedOut) => (failed, "no-answer"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    //! Only a 2xx is an answer, and only who is gone is not asked again.
+    //! Only a 2xx is an answer, only who is gone is not asked again, and what had no room was not tried.
 
-    use super::heard;
+    use super::{heard, unreached};
     use http::{HeaderMap, StatusCode};
     use nightlatch_domain::call::Heard;
+    use nightlatch_egress::EgressError;
     use std::time::Duration;
 
     #[test]
@@ -105,5 +109,15 @@ mod tests {
         };
         assert_eq!(asks("60"), Heard::Failed { retry_after: Some(Duration::from_secs(60)) });
         assert_eq!(asks("-1"), Heard::Failed { retry_after: None });
+    }
+
+    #[test]
+    fn a_name_that_there_was_no_room_to_look_up_is_no_try_and_one_that_is_not_found_is() {
+        let host = || "hooks.example".to_owned();
+        let kind = std::io::ErrorKind::NotFound;
+        assert_eq!(unreached(&EgressError::LookupsFull(host())), (Heard::NotTried, "lookups-full"));
+        for error in [EgressError::Unresolved { host: host(), kind }, EgressError::ConnectTimeout(host())] {
+            assert_eq!(unreached(&error), (Heard::Failed { retry_after: None }, "unreachable"), "{error}");
+        }
     }
 }
