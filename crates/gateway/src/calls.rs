@@ -23,7 +23,7 @@ mod vault;
 mod worker;
 
 pub(crate) use asked::{Asked, webhook_unknown};
-pub(crate) use ending::{Ending, ToolAnswer};
+pub(crate) use ending::{Ended, Ending, ToolAnswer};
 pub use hooks::Webhook;
 pub(crate) use hooks::{Hooks, tell};
 pub use limits::CallLimits;
@@ -147,11 +147,11 @@ impl Calls {
         self.vault.open_request(row)
     }
 
-    /// The final answer of a call, if it has one.
+    /// The final answer of a call, and when it came, if it has one.
     ///
     /// # Errors
     /// As [`Calls::kept`].
-    pub(crate) fn ending(&self, row: &CallRow) -> Result<Option<Ending>, Problem> {
+    pub(crate) fn ending(&self, row: &CallRow) -> Result<Option<Ended>, Problem> {
         match self.vault.open_ending(row)? {
             // What was given up has an end, and nothing to say of it.
             None if row.state.is_final() => Err(ProblemKind::Internal.into()),

@@ -8,11 +8,19 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use nightlatch_domain::{
     call::CallState,
+    clock::Timestamp,
     id::{CallId, TicketId},
     problem::{Problem, ProblemKind},
     tool::Name,
 };
 use serde::{Deserialize, Serialize};
+
+/// A final answer as its seal has it.
+pub(crate) struct Ended {
+    pub(crate) ending: Ending,
+    /// When it came.
+    pub(crate) at: Timestamp,
+}
 
 /// A final answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

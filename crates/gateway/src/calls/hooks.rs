@@ -13,7 +13,10 @@ mod send;
 mod turns;
 
 use super::{recover, worker::kept};
-use crate::{calls::Calls, gateway::Shared};
+use crate::{
+    calls::{Calls, Ended},
+    gateway::Shared,
+};
 use line::{LOOKED_AT, LOOKED_AT_MAX, Line};
 use nightlatch_custody::WebhookKey;
 use nightlatch_domain::{
@@ -102,7 +105,7 @@ async fn give_up_strangers(shared: &Shared) {
                     pass_over(shared, place).await;
                     continue;
                 };
-                if let Some(untold) = row.and_then(Untold::of) {
+                if let Some(untold) = row.and_then(|row| Untold::of(calls, row)) {
                     settle(shared, None, &untold, (Heard::Never, "webhook-removed")).await;
                 }
             }
@@ -152,8 +155,11 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
         pass_over(shared, place).await;
         return place.call;
     };
-    if let Some(untold) = row.and_then(Untold::of) {
-        let heard = match message::of(shared, &untold.row, &hook.webhook.name) {
+    if let Some(untold) = row.and_then(|row| Untold::of(&shared.calls, row)) {
+        let body = untold.ended.as_ref().and_then(|ended| {
+            message::of(shared, &untold.row, ended, &hook.webhook.name)
+        });
+        let heard = match body {
             Some(body) => send::send(shared, &hook.webhook, place.call, body).await,
             None => (Heard::Never, "row-unreadable"),
         };
@@ -166,14 +172,16 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
 struct Untold {
     row: CallRow,
     delivery: Delivery,
-    ended_at: Timestamp,
+    /// None where the row is not as it was written.
+    ended: Option<Ended>,
 }
 
 impl Untold {
-    fn of(row: CallRow) -> Option<Self> {
-        let (delivery, ended_at) = (row.delivery.clone()?, row.ended_at?);
+    fn of(calls: &Calls, row: CallRow) -> Option<Self> {
+        let delivery = row.delivery.clone()?;
         let is_untold = row.state.is_final() && delivery.state == DeliveryState::Waiting;
-        is_untold.then_some(Self { row, delivery, ended_at })
+        let ended = calls.ending(&row).ok().flatten();
+        is_untold.then_some(Self { row, delivery, ended })
     }
 }
 
@@ -204,11 +212,12 @@ async fn record(shared: &Shared, facts: EventFacts) {
 async fn settle(
     shared: &Shared,
     hook: Option<&Hook>,
-    Untold { row, delivery, ended_at }: &Untold,
+    Untold { row, delivery, ended }: &Untold,
     (heard, reason): (Heard, &'static str),
 ) {
     let calls = &shared.calls;
-    let after = delivery.after(heard, *ended_at, calls.clock.now());
+    let now = calls.clock.now();
+    let after = delivery.after(heard, ended.as_ref().map_or(now, |ended| ended.at), now);
     let event = match after.state {
         DeliveryState::Waiting => None,
         DeliveryState::Delivered => Some((EventName::WebhookDelivered, None)),

@@ -3,7 +3,7 @@
 //! The bytes that were asked for lie in the seal, and so does who asked and what was settled then. Nothing that
 //! decides is read from beside it, so an edited row opens to nothing or changes nothing.
 
-use super::ending::Ending;
+use super::ending::{Ended, Ending};
 use crate::tls::sha256_hex;
 use bytes::Bytes;
 use nightlatch_custody::{CallKey, Secret};
@@ -55,6 +55,15 @@ pub(crate) struct Signed {
     pub(crate) public_key_spki: String,
     /// Base64url.
     pub(crate) signature: String,
+}
+
+/// A final answer as it lies in the seal.
+#[derive(Serialize, Deserialize)]
+struct SealedEnding<E> {
+    #[serde(flatten)]
+    ending: E,
+    /// None where an earlier version sealed it: then the row says it.
+    ended_at: Option<Timestamp>,
 }
 
 /// A call as its seal has it.
@@ -129,19 +138,24 @@ impl Vault {
         place: CallPlace,
         request_sha256: &str,
         ending: &Ending,
+        at: Timestamp,
     ) -> Result<Wrapped, Problem> {
-        let plain = serde_json::to_vec(ending).map_err(|_| ProblemKind::Internal)?;
+        let sealed = SealedEnding { ending, ended_at: Some(at) };
+        let plain = serde_json::to_vec(&sealed).map_err(|_| ProblemKind::Internal)?;
         self.seal(place, request_sha256, CallPart::Result, plain)
     }
 
-    /// The final answer of a call, if it has one.
+    /// The final answer of a call, and when it came, if it has one.
     ///
     /// # Errors
     /// As [`Vault::open_request`].
-    pub(crate) fn open_ending(&self, row: &CallRow) -> Result<Option<Ending>, Problem> {
+    pub(crate) fn open_ending(&self, row: &CallRow) -> Result<Option<Ended>, Problem> {
         let Some(result) = &row.result else { return Ok(None) };
         let plain = self.open(row, CallPart::Result, result)?;
-        Ok(Some(serde_json::from_slice(plain.expose()).map_err(|_| ProblemKind::Internal)?))
+        let sealed: SealedEnding<Ending> =
+            serde_json::from_slice(plain.expose()).map_err(|_| ProblemKind::Internal)?;
+        let at = sealed.ended_at.or(row.ended_at).ok_or(ProblemKind::Internal)?;
+        Ok(Some(Ended { ending: sealed.ending, at }))
     }
 
     fn seal(

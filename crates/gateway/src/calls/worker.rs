@@ -122,11 +122,12 @@ pub(super) async fn end(calls: &Calls, place: CallPlace, ending: &Ending) {
             Err(Unreadable) => return calls.store.give_up_call(place, calls.clock.now()).await,
         };
         row.delivery.iter().for_each(|delivery| drop(webhook.set(delivery.hook.clone())));
-        let Ok(sealed) = calls.vault.seal_ending(place, &row.request_sha256, ending) else {
+        let at = calls.clock.now();
+        let Ok(sealed) = calls.vault.seal_ending(place, &row.request_sha256, ending, at) else {
             // No entropy, for a moment; nothing else can fail here.
             return Err(StoreError::Unavailable);
         };
-        calls.store.end_call(place, ending.state(), sealed, calls.clock.now()).await
+        calls.store.end_call(place, ending.state(), sealed, at).await
     })
     .await;
     if let Some(open) = calls.open().remove(&place.call) {

@@ -371,6 +371,28 @@ async fn a_row_that_is_edited_tells_no_other_webhook() {
 }
 
 #[tokio::test]
+async fn a_row_whose_time_is_edited_tells_and_shows_the_time_of_the_end() {
+    let world = world().await;
+    failed_once(&world).await;
+    let answer = post(&world, &world.alice, "a", "wait=30", &asks(&world, "/things", "ci")).await;
+    let shown = answer.json();
+    let ended_at = shown["ended_at"].as_i64().unwrap();
+    assert_eq!(edit(&world, "UPDATE call SET ended_at = ended_at - 86400000, accepted_at = 0"), 2);
+    world.evil.answers(|_| Reply::ok(""));
+    world.clock.forward(Duration::from_secs(60));
+    world.eventually("both are told", || async { world.evil.count() == 2 }).await;
+    let bodies: Vec<serde_json::Value> =
+        world.evil.take().iter().map(|seen| serde_json::from_slice(&seen.body).unwrap()).collect();
+    let body = bodies.iter().find(|body| body["data"]["call"] == shown["id"]).unwrap();
+    assert_eq!(body["data"]["ended_at"], ended_at);
+    assert_eq!(body["data"]["accepted_at"], shown["accepted_at"]);
+    assert_eq!(body["timestamp"], jiff::Timestamp::from_millisecond(ended_at).unwrap().to_string());
+    world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
+    let later = get(&world, &world.alice, &location(&answer)).await.json();
+    assert_eq!((&later["ended_at"], &later["accepted_at"]), (&ended_at.into(), &shown["accepted_at"]));
+}
+
+#[tokio::test]
 async fn rows_that_cannot_be_read_are_given_up_and_hold_up_no_message() {
     let mut world = world().await;
     world.evil.answers(|_| Reply::with("503 Service Unavailable", &[], ""));

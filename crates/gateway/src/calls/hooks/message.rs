@@ -1,9 +1,12 @@
 //! What a webhook is told: which call ended, and how. No answer, no secret, nothing of the tool's own words: whoever
 //! may see those asks for them with the key of the call's agent.
 //!
-//! It is the same at each try, since it is made from the sealed end and the time beside it.
+//! It is the same at each try, since it is made from the seal alone.
 
-use crate::{calls::Ending, gateway::Shared};
+use crate::{
+    calls::{Ended, Ending},
+    gateway::Shared,
+};
 use bytes::Bytes;
 use nightlatch_domain::{
     call::CallState,
@@ -38,15 +41,15 @@ struct Data {
     ended_at: Timestamp,
 }
 
-/// The message of a call that ended, for the webhook that its agent named; none where the row is not as it was written.
-pub(super) fn of(shared: &Shared, row: &CallRow, hook: &Name) -> Option<Bytes> {
+/// The message of a call that ended so, for the webhook that its agent named; none where the row is not as it was
+/// written.
+pub(super) fn of(shared: &Shared, row: &CallRow, ended: &Ended, hook: &Name) -> Option<Bytes> {
     let settled = shared.calls.kept(row).ok()?.settled;
-    let ending = shared.calls.ending(row).ok().flatten()?;
     if settled.webhook.as_ref() != Some(hook) {
         return None;
     }
-    let ended_at = row.ended_at?;
-    let status = match &ending {
+    let Ended { ending, at: ended_at } = ended;
+    let status = match ending {
         Ending::Done(answer) => Some(answer.status),
         Ending::Refused(_) | Ending::OutcomeUnknown(_) => None,
     };
@@ -57,7 +60,7 @@ pub(super) fn of(shared: &Shared, row: &CallRow, hook: &Name) -> Option<Bytes> {
         status,
         problem: ending.problem(row.place.call).map(|problem| problem.kind.slug()),
         accepted_at: settled.accepted_at,
-        ended_at,
+        ended_at: *ended_at,
     };
     let timestamp = jiff::Timestamp::from_millisecond(ended_at.millis()).ok()?.to_string();
     serde_json::to_vec(&Message { r#type: "call.ended", timestamp, data }).ok().map(Bytes::from)

@@ -186,7 +186,7 @@ async fn told(shared: &Shared, place: CallPlace, waits: Waits) -> Result<Respons
     shared.calls.ended(place, waits.within).await;
     let row = shared.calls.row(place).await?;
     let ending = shared.calls.ending(&row)?;
-    if let Some(problem) = ending.as_ref().and_then(|ending| ending.problem(place.call)) {
+    if let Some(problem) = ending.as_ref().and_then(|ended| ended.ending.problem(place.call)) {
         return Ok(located(answer::problem(&problem), place.call));
     }
     let status = if ending.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -3,7 +3,7 @@
 use super::super::told;
 use crate::{
     answer::OutBody,
-    calls::{Ending, Settled, ToolAnswer},
+    calls::{Ended, Ending, Settled, ToolAnswer},
     gateway::Shared,
 };
 use http::{Response, StatusCode};
@@ -106,7 +106,8 @@ impl ShownAnswer {
 }
 
 impl Shown {
-    fn of(row: &CallRow, settled: &Settled, mandate: ShownMandate, ending: Option<Ending>) -> Self {
+    fn of(row: &CallRow, settled: &Settled, mandate: ShownMandate, ended: Option<Ended>) -> Self {
+        let (ending, ended_at) = ended.map(|ended| (ended.ending, ended.at)).unzip();
         let problem = ending.as_ref().and_then(|ending| ending.problem(row.place.call));
         Self {
             id: row.place.call,
@@ -115,7 +116,7 @@ impl Shown {
             attempts: row.attempts,
             accepted_at: settled.accepted_at,
             deadline: settled.deadline,
-            ended_at: row.ended_at,
+            ended_at,
             request_sha256: row.request_sha256.clone(),
             // What is over needs none.
             mandate: ending.is_none().then_some(mandate),
@@ -131,11 +132,11 @@ impl Shown {
     /// A call as it is stored now.
     pub(super) async fn now(shared: &Shared, place: CallPlace) -> Result<Self, Problem> {
         let row = shared.calls.row(place).await?;
-        let (settled, ending) = (shared.calls.kept(&row)?.settled, shared.calls.ending(&row)?);
+        let (settled, ended) = (shared.calls.kept(&row)?.settled, shared.calls.ending(&row)?);
         // One that does not open is none.
         let given = shared.calls.signed(&row).ok().flatten().map(|signed| signed.not_after);
         let mandate = shared.calls.mandate(&row, &settled, settled.deadline);
-        Ok(Self::of(&row, &settled, ShownMandate::of(mandate, given), ending))
+        Ok(Self::of(&row, &settled, ShownMandate::of(mandate, given), ended))
     }
 
     pub(super) const fn state(&self) -> CallState {
