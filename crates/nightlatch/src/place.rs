@@ -156,6 +156,15 @@ impl Place {
         Ok(Hold { _file: file })
     }
 
+    /// Keeps any process from taking hold of the folder, for a command that makes something in it; other such commands
+    /// may run beside it. None where a process holds it.
+    pub(crate) fn share(&self) -> Result<Option<Hold>, PlaceError> {
+        make_folder(&self.path("run"))?;
+        let file = self.open_lock()?;
+        let is_shared = flock(&file, FlockOperation::NonBlockingLockShared).is_ok();
+        Ok(is_shared.then_some(Hold { _file: file }))
+    }
+
     /// Whether a process holds the folder.
     pub(crate) fn is_held(&self) -> bool {
         let lock = self.open_lock();
@@ -335,7 +344,11 @@ mod tests {
         assert!(place.is_held());
         let refused = place.hold().unwrap_err().to_string();
         assert!(refused.contains(&format!("pid {}", std::process::id())), "{refused}");
+        assert!(place.share().unwrap().is_none());
         drop(hold);
         assert!(!place.is_held() && place.hold().is_ok());
+        let shared = [place.share().unwrap(), place.share().unwrap()];
+        assert!(shared.iter().all(Option::is_some));
+        assert!(matches!(place.hold(), Err(PlaceError::InUse { .. })));
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! The purpose is in the file, so that files that were mixed up are noticed before they are used. A
 //! file is written beside its place, synced, and then linked into it: it is there whole or not at all,
-//! and a link never replaces what is there, so no race and no retry can overwrite a key.
+//! and a link never replaces what is there, so no race and no retry can overwrite a key. Whoever writes has the folder
+//! alone meanwhile: of two programs that make the same key at once, one takes the other's.
 
 use crate::CustodyError;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{FlockOperation, Mode, OFlags, flock},
     process::geteuid,
 };
 use std::{
@@ -106,6 +107,7 @@ fn check_private(path: &Path, file: &File) -> Result<u64, CustodyError> {
 
 /// Writes a file that is not there yet, whole and durable, or leaves the one that is.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CustodyError> {
+    let _alone = alone_beside(path).map_err(|source| failed(path, source))?;
     let draft = path.with_extension("draft");
     let written = draft_file(&draft, bytes).and_then(|()| link_into_place(&draft, path));
     let removed = remove_file(&draft);
@@ -115,9 +117,18 @@ pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CustodyErro
 
 /// Writes a file whole and durable, whatever was there. Never for a key: only for what a key can make again.
 pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), CustodyError> {
+    let _alone = alone_beside(path).map_err(|source| failed(path, source))?;
     let draft = path.with_extension("draft");
     let written = draft_file(&draft, bytes).and_then(|()| rename(&draft, path));
     written.and_then(|()| sync_folder(path)).map_err(|source| failed(path, source))
+}
+
+/// The folder of a file, which nobody else writes into as long as this lives: drafts have one name.
+fn alone_beside(path: &Path) -> io::Result<Option<File>> {
+    let Some(folder) = path.parent() else { return Ok(None) };
+    let folder = File::open(folder)?;
+    flock(&folder, FlockOperation::LockExclusive)?;
+    Ok(Some(folder))
 }
 
 fn draft_file(draft: &Path, bytes: &[u8]) -> io::Result<()> {

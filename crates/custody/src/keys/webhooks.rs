@@ -30,7 +30,16 @@ impl WebhookKey {
     pub fn load_or_create(keys: &Path, hook: &Name, entropy: &dyn Entropy) -> Result<Self, CustodyError> {
         let folder = keys.join("gateway");
         private_folder(&folder)?;
-        let key = seed(&folder, &format!("webhook-{hook}.key"), "webhook", true, entropy)?;
+        let key = seed(&folder, &file_name(hook), "webhook", true, entropy)?;
+        Ok(Self::of(key.as_slice()))
+    }
+
+    /// Loads the key of a webhook, and makes none.
+    ///
+    /// # Errors
+    /// [`CustodyError::KeyMissing`], and as [`WebhookKey::load_or_create`].
+    pub fn load(keys: &Path, hook: &Name, entropy: &dyn Entropy) -> Result<Self, CustodyError> {
+        let key = seed(&keys.join("gateway"), &file_name(hook), "webhook", false, entropy)?;
         Ok(Self::of(key.as_slice()))
     }
 
@@ -54,6 +63,10 @@ impl WebhookKey {
         let text = Zeroizing::new(STANDARD.encode(&*self.bytes));
         Zeroizing::new(["whsec_", text.as_str()].concat())
     }
+}
+
+fn file_name(hook: &Name) -> String {
+    format!("webhook-{hook}.key")
 }
 
 #[cfg(test)]
@@ -101,9 +114,13 @@ mod tests {
     #[test]
     fn each_webhook_has_its_own_key_which_stays_in_a_file_for_its_owner() {
         let folder = TempDir::new().unwrap();
+        let only_load = || WebhookKey::load(folder.path(), &"ci".parse().unwrap(), &SystemEntropy::new());
+        assert!(matches!(only_load(), Err(CustodyError::KeyMissing { .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
         let (one, other) = (load(folder.path(), "ci").unwrap(), load(folder.path(), "chat").unwrap());
         assert_ne!(*one.secret(), *other.secret());
         assert_eq!(*load(folder.path(), "ci").unwrap().secret(), *one.secret());
+        assert_eq!(*only_load().unwrap().secret(), *one.secret());
         let file = folder.path().join("gateway/webhook-ci.key");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         // One that others can read signs nothing.

@@ -147,6 +147,26 @@ fn json(answer: &Answer) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_made_beside_a_program_that_would_not_sign_with_it() {
+    let recorder = Recorder::start("secret.canary.test");
+    let hook = "[[webhook]]\nname = \"ci\"\nurl = \"https://secret.canary.test/hook\"\n";
+    let mut install = Install::started(&format!("{}\n{hook}", recorder.config())).await;
+    let key = install.data().join("keys/gateway/webhook-ci.key");
+    let first = text(&install.json(&["webhook", "secret", "ci"]), "secret");
+    std::fs::remove_file(&key).expect("it was made at the start");
+    let refused = install.run(&["webhook", "secret", "ci"]);
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("nightlatch stop"));
+    assert!(!key.exists(), "no key is made");
+    // Nobody serves any more: it is made, and is the one that signs from then on.
+    install.kill();
+    let second = text(&install.json(&["webhook", "secret", "ci"]), "secret");
+    assert_ne!(first, second);
+    install.up().await;
+    assert_eq!(text(&install.json(&["webhook", "secret", "ci"]), "secret"), second);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_ended_is_told_past_a_crash_to_a_receiver_that_verifies_it() {
     let (recorder, receiver) = (Recorder::start("webhook.canary.test"), Receiver::start());
     let port = receiver.port;

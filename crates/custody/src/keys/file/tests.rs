@@ -6,7 +6,8 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Barrier},
+    thread,
 };
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -82,6 +83,25 @@ fn a_draft_that_a_crash_left_is_no_key_and_no_obstacle() {
     fs::write(folder.path().join("test.draft"), "half").unwrap();
     assert!(matches!(load(folder.path(), false), Err(CustodyError::KeyMissing { .. })));
     assert_eq!(*load(folder.path(), true).unwrap(), vec![5; 32]);
+}
+
+#[test]
+fn of_many_that_make_a_key_at_once_one_does_and_all_have_it() {
+    let folder = TempDir::new().unwrap();
+    for round in 0..20 {
+        let (name, begin) = (format!("round-{round}.key"), Barrier::new(8));
+        let make = &|own: u8| {
+            begin.wait();
+            let file = KeyFile::new(folder.path(), &name, "test");
+            file.load_or_create(true, || Ok(Zeroizing::new(vec![own; 32]))).unwrap()
+        };
+        let keys: Vec<_> = thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|own| scope.spawn(move || make(own))).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| key == &keys[0] && key.len() == 32), "round {round}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 20, "no draft is left behind");
 }
 
 #[test]
