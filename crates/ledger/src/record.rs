@@ -438,7 +438,14 @@ impl EventName {
     /// what the record is for. So it is the gateway that paces them, for each task.
     #[must_use]
     pub const fn is_provoked(self) -> bool {
-        matches!(self, Self::ReferenceMisused | Self::LeaseRefused | Self::TaskWoke | Self::TokenAnswered)
+        matches!(
+            self,
+            Self::ReferenceMisused
+                | Self::LeaseRefused
+                | Self::TaskWoke
+                | Self::TokenAnswered
+                | Self::WebhookGivenUp
+        )
     }
 }
 

@@ -33,6 +33,8 @@ use std::{
 };
 use tempfile::TempDir;
 
+mod given_up;
+
 /// A ledger on a real disk, with its store and clock.
 struct Home {
     folder: TempDir,
