@@ -4,7 +4,7 @@
 //! out. What is told is thin ([`message`]): the receiver that wants the answer asks for it with an agent's key.
 //! A message leaves at least once. It waits in the call's own row from the moment that the call was accepted, so there is
 //! none between an end and its telling that a crash could take; each try is counted there, and the rule of tries is
-//! [`Delivery`]. Each webhook has a worker and four places of its own, which tasks have in [`turns`]; calls wait for
+//! [`Delivery`]. A panic is counted as a try, and ends no other. Each webhook has a worker and four places of its own, which tasks have in [`turns`]; calls wait for
 //! none of them.
 
 mod line;
@@ -17,6 +17,7 @@ use crate::{
     calls::{Calls, Ended},
     gateway::Shared,
 };
+use futures_util::FutureExt as _;
 use line::{LOOKED_AT, LOOKED_AT_MAX, Line};
 use nightlatch_custody::WebhookKey;
 use nightlatch_domain::{
@@ -31,13 +32,15 @@ use nightlatch_ledger::{
     facts::{EventFacts, HostName},
     record::EventName,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 
 /// Messages of one webhook under way at once: one that is slow holds up its own.
 const AT_ONCE: usize = 4;
 /// How often it is looked whether a pause is over.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// What panicked rests so long: a fault of ours fills no log and no processor.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// A webhook, as the operator configured it.
 pub struct Webhook {
@@ -84,10 +87,29 @@ impl Hooks {
 pub(crate) async fn tell(shared: Arc<Shared>) {
     let mut workers = JoinSet::new();
     for hook in shared.calls.hooks.0.values() {
-        workers.spawn(tell_one(Arc::clone(&shared), Arc::clone(hook)));
+        workers.spawn(keep_telling(Arc::clone(&shared), Arc::clone(hook)));
     }
-    give_up_strangers(&shared).await;
+    // What is left of it is with the next start.
+    let _ = unharmed(None, give_up_strangers(&shared)).await;
     while workers.join_next().await.is_some() {}
+}
+
+/// A worker that panicked begins anew, with what waits in the store.
+async fn keep_telling(shared: Arc<Shared>, hook: Arc<Hook>) {
+    loop {
+        let _ = unharmed(Some(&hook), tell_one(&shared, &hook)).await;
+        sleep(AFTER_PANIC).await;
+    }
+}
+
+/// What came of some work; none where it panicked, which is said and ends nothing else. Its own words are not repeated.
+async fn unharmed<T>(hook: Option<&Hook>, work: impl Future<Output = T>) -> Option<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await.ok();
+    if done.is_none() {
+        let webhook = hook.map(|hook| tracing::field::display(&hook.webhook.name));
+        tracing::error!(webhook, "what tells webhooks panicked; it goes on");
+    }
+    done
 }
 
 /// What waits for a webhook that the operator has no more is told to nobody, and that is said.
@@ -114,7 +136,7 @@ async fn give_up_strangers(shared: &Shared) {
 }
 
 /// The worker of one webhook.
-async fn tell_one(shared: Arc<Shared>, hook: Arc<Hook>) {
+async fn tell_one(shared: &Arc<Shared>, hook: &Arc<Hook>) {
     let calls = &shared.calls;
     let (mut errands, mut line) = (JoinSet::new(), Line::default());
     loop {
@@ -124,18 +146,12 @@ async fn tell_one(shared: Arc<Shared>, hook: Arc<Hook>) {
                 due_at = line.due_at();
                 break;
             };
-            let (shared, hook) = (Arc::clone(&shared), Arc::clone(&hook));
-            errands.spawn(async move { tell_of(&shared, &hook, place).await });
+            let (shared, hook) = (Arc::clone(shared), Arc::clone(hook));
+            errands.spawn(async move { run(&shared, &hook, place).await });
         }
         tokio::select! {
             () = hook.stirred.notified() => line.stir(),
-            Some(told) = errands.join_next() => {
-                // An errand that panicked has told nothing: it is looked at anew.
-                match told {
-                    Ok(call) => line.let_go(call),
-                    Err(_) => line.let_all_go(),
-                }
-            }
+            Some(Ok(call)) = errands.join_next() => line.let_go(call),
             () = is_due(calls, due_at) => {}
         }
     }
@@ -149,11 +165,28 @@ async fn is_due(calls: &Calls, due_at: Option<Timestamp>) {
     }
 }
 
+/// An errand, which comes to its end whatever becomes of it.
+async fn run(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
+    if unharmed(Some(hook), tell_of(shared, hook, place)).await.is_none() {
+        // What panics each time is not tried for ever either.
+        let _ = unharmed(Some(hook), fail(shared, hook, place)).await;
+        sleep(AFTER_PANIC).await;
+    }
+    place.call
+}
+
+/// Counts a try that nobody knows the end of.
+async fn fail(shared: &Shared, hook: &Hook, place: CallPlace) {
+    let Ok(row) = recover::row(&shared.calls, place).await else { return };
+    if let Some(untold) = row.and_then(|row| Untold::of(&shared.calls, row)) {
+        settle(shared, Some(hook), &untold, (Heard::Failed { retry_after: None }, "internal")).await;
+    }
+}
+
 /// Tells of one call, once.
-async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
+async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) {
     let Ok(row) = recover::row(&shared.calls, place).await else {
-        pass_over(shared, place).await;
-        return place.call;
+        return pass_over(shared, place).await;
     };
     if let Some(untold) = row.and_then(|row| Untold::of(&shared.calls, row)) {
         let body = untold.ended.as_ref().and_then(|ended| {
@@ -165,7 +198,6 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) -> CallId {
         };
         settle(shared, Some(hook), &untold, heard).await;
     }
-    place.call
 }
 
 /// A call that ended, and of which it is still to be told.

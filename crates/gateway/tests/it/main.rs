@@ -25,6 +25,7 @@ mod ending;
 mod events;
 mod frames;
 mod framing;
+mod fused;
 mod graphql;
 mod identity;
 mod keeper;

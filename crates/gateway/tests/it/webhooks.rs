@@ -2,6 +2,7 @@
 
 use crate::{
     calls::{asked, edit, ended, get, location, post},
+    fused::{Fuse, Step},
     upstream::{Reply, Seen},
     world::{Actor, EVIL, SECRET, Twist, World},
 };
@@ -390,6 +391,29 @@ async fn a_row_whose_time_is_edited_tells_and_shows_the_time_of_the_end() {
     world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
     let later = get(&world, &world.alice, &location(&answer)).await.json();
     assert_eq!((&later["ended_at"], &later["accepted_at"]), (&ended_at.into(), &shown["accepted_at"]));
+}
+
+#[tokio::test]
+async fn a_panic_of_what_tells_a_webhook_ends_no_telling() {
+    let fuse = Fuse::default();
+    let webhooks = vec![("ci", format!("https://{EVIL}/hook"))];
+    let world = World::twisted(Twist { webhooks, fuse: fuse.clone(), ..Twist::default() }).await;
+    // The worker, when it looks; then an errand, when what came of it is to be kept.
+    for (step, key, arrives) in [(Step::Untold, "a", 1), (Step::Tell, "b", 2)] {
+        world.eventually("a fresh look", || async { world.gateway.directory().view().is_ok() }).await;
+        fuse.set(step);
+        let answer = post(&world, &world.alice, key, "wait=30", &asks(&world, "/things", "ci")).await;
+        assert_eq!(answer.json()["state"], "done");
+        let told = || async {
+            world.clock.forward(Duration::from_millis(50));
+            edit(&world, "UPDATE call SET hook = hook WHERE hook_state = 'delivered'") == arrives
+        };
+        world.eventually("it is told", told).await;
+        assert!(fuse.has_blown());
+    }
+    // The errand that panicked had sent its message; it counts as one that failed.
+    assert_eq!(world.evil.count(), 3);
+    assert_eq!(edit(&world, "UPDATE call SET hook = hook WHERE hook_tries = 2"), 1);
 }
 
 #[tokio::test]

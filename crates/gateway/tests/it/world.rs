@@ -6,6 +6,7 @@ mod rows;
 use crate::{
     client::{Answer, Dial, Identity, Wire, careless},
     door::{Door, Rewriting},
+    fused::{Fuse, Fused},
     keeper::{FakeKeeper, Vaulted},
     upstream::Upstream,
 };
@@ -15,7 +16,7 @@ use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp, random},
     connection::{Connection, Source},
     grant::Grant,
-    id::{ConnectionId, GrantId, InstallationId, PrincipalId, TaskId, TenantId},
+    id::{ConnectionId, GrantId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, DirectoryStore, KeeperStore, NewConnection, ToolRow},
     principal::EnrolmentCode,
     sealed::Attestation,
@@ -32,7 +33,7 @@ use nightlatch_ledger::{
 use nightlatch_policy::Decider;
 use nightlatch_store::SqliteStore;
 use rows::{actor, grant, people};
-pub(crate) use rows::{enrol_binding, other_secret};
+pub(crate) use rows::{enrol_binding, installation, other_secret};
 use std::{
     io,
     net::{IpAddr, SocketAddr},
@@ -228,6 +229,8 @@ pub(crate) struct Twist {
     pub(crate) login: Option<(SocketAddr, String)>,
     /// The webhooks that the operator has, by name and address.
     pub(crate) webhooks: Vec<(&'static str, String)>,
+    /// Where the store of durable calls panics.
+    pub(crate) fuse: Fuse,
 }
 
 pub(crate) struct World {
@@ -258,11 +261,6 @@ fn webhook(keys: &std::path::Path, (name, url): &(&str, String)) -> Webhook {
     let key = WebhookKey::load_or_create(keys, &name, &SystemEntropy::new()).unwrap();
     let path = url.path_and_query().unwrap().to_string();
     Webhook { name, to: nightlatch_egress::Destination::of_url(&url).unwrap(), path, key }
-}
-
-/// Whose keeper a world's is.
-pub(crate) fn installation() -> InstallationId {
-    InstallationId::new(Timestamp::from_millis(1_795_302_000_000), [7; 10])
 }
 
 /// The gateway, but for the moment of a crash.
@@ -397,7 +395,7 @@ impl World {
                     entropy: Arc::clone(&entropy) as _,
                     interception: gateway_keys.interception().clone(),
                     key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
-                    calls: (Arc::new(store.clone()), call_key),
+                    calls: (Arc::new(Fused { store: store.clone(), fuse: twist.fuse.clone() }), call_key),
                     webhooks: twist.webhooks.iter().map(|one| webhook(&keys, one)).collect(),
                     installation: installation(),
                     limits,

@@ -63,11 +63,6 @@ impl Line {
         self.under_way.remove(&call);
     }
 
-    /// Nothing is.
-    pub(super) fn let_all_go(&mut self) {
-        self.under_way.clear();
-    }
-
     /// When the first is due.
     pub(super) fn due_at(&self) -> Option<Timestamp> {
         self.untold.iter().map(|(_, at)| *at).min()

@@ -10,7 +10,7 @@ use nightlatch_domain::{
     clock::{Timestamp, random},
     connection::{Connection, Source},
     grant::{Grant, ResourcePattern, Selector},
-    id::{ConnectionId, EnrolmentId, GrantId, PrincipalId, TaskId, TenantId},
+    id::{ConnectionId, EnrolmentId, GrantId, InstallationId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, KeeperStore, NewConnection, ToolRow},
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
     reference::Reference,
@@ -197,4 +197,9 @@ async fn enrol(
         attestation: Attestation("test".into()),
     };
     assert!(store.enrol(code_sha256, enrolment).await.unwrap());
+}
+
+/// Whose keeper a world's is.
+pub(crate) fn installation() -> InstallationId {
+    InstallationId::new(Timestamp::from_millis(1_795_302_000_000), [7; 10])
 }
