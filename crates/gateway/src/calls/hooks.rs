@@ -189,9 +189,10 @@ async fn tell_of(shared: &Shared, hook: &Hook, place: CallPlace) {
         return pass_over(shared, place).await;
     };
     if let Some(untold) = row.and_then(|row| Untold::of(&shared.calls, row)) {
-        let body = untold.ended.as_ref().and_then(|ended| {
-            message::of(shared, &untold.row, ended, &hook.webhook.name)
-        });
+        let body = untold
+            .ended
+            .as_ref()
+            .and_then(|ended| message::of(shared, &untold.row, ended, &hook.webhook.name));
         let heard = match body {
             Some(body) => send::send(shared, &hook.webhook, place.call, body).await,
             None => (Heard::Never, "row-unreadable"),

@@ -80,3 +80,6 @@ fn problem(refusal: &KeeperRefusal) -> Problem {
         _ => problem,
     }
 }
+
+#[cfg(test)]
+mod tests;

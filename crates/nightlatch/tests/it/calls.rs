@@ -7,6 +7,7 @@ use crate::world::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
 use nightlatch_domain::call::READS_MAX;
+use nightlatch_gateway::CallLimits;
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -39,6 +40,11 @@ impl Dice {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
+}
+
+fn now_millis() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis();
+    i64::try_from(now).expect("a time")
 }
 
 /// What the `number`-th call asks for: one in three reads.
@@ -113,7 +119,7 @@ async fn torture_no_kill_sends_a_write_twice_or_loses_a_call() {
             })
         })
         .collect();
-    let mut dice = Dice::thrown();
+    let (mut dice, mut killed_at) = (Dice::thrown(), Vec::new());
     for kill in 0..kills {
         // Spread over the calls: the next kill waits until its share of them was accepted.
         let share = calls * kill / kills;
@@ -124,6 +130,7 @@ async fn torture_no_kill_sends_a_write_twice_or_loses_a_call() {
         // tidy: sleeps because a kill comes at a random moment.
         tokio::time::sleep(Duration::from_millis(dice.next(250))).await;
         install.kill();
+        killed_at.push(now_millis());
         install.up().await;
     }
     let mut shown = BTreeMap::new();
@@ -135,7 +142,7 @@ async fn torture_no_kill_sends_a_write_twice_or_loses_a_call() {
     }
     assert_eq!(shown.len(), calls, "every call was accepted and has come to its end");
 
-    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut tally, mut unknown_reads) = (BTreeMap::<String, usize>::new(), 0);
     for (number, one) in &shown {
         let (is_read, state) = (asked(*number, "").0, text(one, "state"));
         let arrived = recorder.count_of(&format!("/slow/{number}"));
@@ -145,7 +152,12 @@ async fn torture_no_kill_sends_a_write_twice_or_loses_a_call() {
             "done" => assert!(arrived >= 1, "{kind} {number} is done and never arrived: {one}"),
             // A read is repeated, but not for ever: five kills in the midst of it are as many as it is tried.
             "outcome-unknown" if is_read => {
+                unknown_reads += 1;
                 assert_eq!(one["attempts"], READS_MAX, "a read that can be repeated is known: {one}");
+                let time = |name: &str| one[name].as_i64().expect("a time");
+                let life = time("accepted_at")..=time("ended_at");
+                let kills = killed_at.iter().filter(|at| life.contains(at)).count();
+                assert!(kills >= READS_MAX as usize, "read {number} is unknown after {kills} kills: {one}");
             }
             "outcome-unknown" => {}
             _ => panic!("{kind} {number}: {one}"),
@@ -154,6 +166,9 @@ async fn torture_no_kill_sends_a_write_twice_or_loses_a_call() {
     }
     println!("{calls} calls, {kills} kills: {tally:?}");
     assert!(tally.keys().any(|key| key.starts_with("write done")), "{tally:?}");
+    // Each kill ends one try of each of a task's calls that are out, and an unknown read lost all of its tries.
+    let lost_max = kills * CallLimits::default().attempts_each_max;
+    assert!(unknown_reads * READS_MAX as usize <= lost_max, "{unknown_reads} unknown reads of {kills} kills");
 
     // After one more crash the same key and bytes tell the same of every call, and nothing is sent.
     install.kill();
