@@ -1,15 +1,17 @@
-//! The courier: what was queued in one turn of the runtime goes to the writing thread as one bundle.
+//! The courier: what was queued in one turn of the runtime is written as one bundle.
 //!
 //! Waking a thread is a system call and a switch, far more than an entry costs. Calls that run at once queue their
-//! entries within one turn; the courier lets that turn end and hands over all of them, so that many entries cost one
-//! waking, and one entry alone waits no longer than the turn. What nobody waits for (an outcome, a finding) waits for
+//! entries within one turn; the courier lets that turn end and takes all of them. What waits for no disk it writes
+//! itself, which is a copy into the kernel's memory; everything else, and all that comes while that is under way, goes to
+//! the writing thread. So does everything for [a while](SLOW_FOR) after a write that took [long](SLOW): a disk that
+//! stalls its writers keeps a thread waiting, and not the runtime. What nobody waits for (an outcome, a finding) waits for
 //! the next bundle, or [a moment](LINGER): it costs no waking of its own while calls come. What was queued lies in
 //! memory until then, as it did in the channel: nothing has been promised of it. If the runtime ends, or never was,
 //! each command goes by itself.
 
 use crate::{
     meters::Meters,
-    pen::{Command, held},
+    pen::{Command, Quill, held},
 };
 use std::{
     sync::{
@@ -18,10 +20,18 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 /// How long what nobody waits for may lie here. A crash in this time loses it, and its intent says that it happened.
 const LINGER: Duration = Duration::from_millis(2);
+
+/// A write that is only a copy takes microseconds.
+const SLOW: Duration = Duration::from_millis(5);
+/// How long the thread writes everything after one that was slow.
+const SLOW_FOR: Duration = Duration::from_secs(5);
 
 /// The writing thread has ended.
 pub(crate) struct Gone;
@@ -63,18 +73,24 @@ struct Waiting {
 }
 
 impl Desk {
-    /// A desk before that thread, served by a task of this runtime for as long as it lives.
-    pub(crate) fn open(to: Sender<Vec<Command>>, meters: Arc<Meters>) -> Arc<Self> {
+    /// A desk before that thread, served by a task of this runtime for as long as it lives, which writes with `quill`
+    /// where it can.
+    pub(crate) fn open(
+        to: Sender<Vec<Command>>,
+        meters: Arc<Meters>,
+        quill: Option<Arc<dyn Quill>>,
+    ) -> Arc<Self> {
         let waiting = Mutex::new(Waiting { commands: Vec::new(), to, is_served: true });
         let desk = Arc::new(Self { waiting, bells: Arc::default(), meters });
         let (bells, round) = (Arc::clone(&desk.bells), Round(Arc::downgrade(&desk)));
+        let mut own = quill.map(|quill| Own { quill, slow_until: None });
         tokio::spawn(async move {
             loop {
                 bells.rung().await;
                 // To the end of the line: whoever else is ready queues first.
                 tokio::task::yield_now().await;
                 let Some(desk) = round.0.upgrade() else { return };
-                if held(&desk.waiting).hand_over().is_err() {
+                if desk.deliver(own.as_mut()).is_err() {
                     return;
                 }
             }
@@ -98,12 +114,25 @@ impl Desk {
         self.put(command, &self.bells.soon)
     }
 
+    /// While its courier lives, nobody else sends the thread anything: so what is written here overtakes nothing.
+    fn deliver(&self, own: Option<&mut Own>) -> Result<(), Gone> {
+        let Some(own) = own else { return held(&self.waiting).hand_over(&self.meters) };
+        let commands = std::mem::take(&mut held(&self.waiting).commands);
+        if commands.is_empty() {
+            return Ok(());
+        }
+        match own.write(commands) {
+            Ok(()) => Ok(()),
+            Err(commands) => held(&self.waiting).send(commands, &self.meters),
+        }
+    }
+
     fn put(&self, command: Command, bell: &Notify) -> Result<(), Gone> {
         let mut waiting = held(&self.waiting);
         self.meters.is_left();
         waiting.commands.push(command);
         if !waiting.is_served {
-            return waiting.hand_over();
+            return waiting.hand_over(&self.meters);
         }
         bell.notify_one();
         Ok(())
@@ -111,20 +140,44 @@ impl Desk {
 }
 
 impl Waiting {
-    fn hand_over(&mut self) -> Result<(), Gone> {
-        if self.commands.is_empty() {
+    fn hand_over(&mut self, meters: &Meters) -> Result<(), Gone> {
+        let commands = std::mem::take(&mut self.commands);
+        self.send(commands, meters)
+    }
+
+    fn send(&mut self, commands: Vec<Command>, meters: &Meters) -> Result<(), Gone> {
+        if commands.is_empty() {
             return Ok(());
         }
-        let handed = self.to.send(std::mem::take(&mut self.commands));
+        meters.are_sent(commands.len());
+        let handed = self.to.send(commands);
         // From now on whoever leaves something hears of it; whoever waits hears by the answer that never comes.
         handed.map_err(|SendError(_)| self.is_served = false).map_err(|()| Gone)
+    }
+}
+
+/// The courier's own pen.
+struct Own {
+    quill: Arc<dyn Quill>,
+    slow_until: Option<Instant>,
+}
+
+impl Own {
+    fn write(&mut self, commands: Vec<Command>) -> Result<(), Vec<Command>> {
+        let began = Instant::now();
+        if self.slow_until.is_some_and(|until| began < until) {
+            return Err(commands);
+        }
+        self.quill.at_once(commands)?;
+        self.slow_until = (began.elapsed() > SLOW).then(|| began + SLOW_FOR);
+        Ok(())
     }
 }
 
 /// With the last handle goes what was left; then the thread finds its channel closed, and ends.
 impl Drop for Desk {
     fn drop(&mut self) {
-        let _ = held(&self.waiting).hand_over();
+        let _ = held(&self.waiting).hand_over(&self.meters);
         self.bells.now.notify_one();
     }
 }
@@ -137,7 +190,7 @@ impl Drop for Round {
         let Some(desk) = self.0.upgrade() else { return };
         let mut waiting = held(&desk.waiting);
         waiting.is_served = false;
-        let _ = waiting.hand_over();
+        let _ = waiting.hand_over(&desk.meters);
     }
 }
 
@@ -145,13 +198,14 @@ impl Drop for Round {
 mod tests {
     //! Commands of one turn go over together, in order; none is left behind by the end of a runtime or of the desk.
 
-    use super::Desk;
-    use crate::pen::Command;
+    use super::{Desk, SLOW};
+    use crate::pen::{Command, Quill};
     use std::sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, channel},
     };
-    use tokio::sync::oneshot;
+    use tokio::{sync::oneshot, time::Instant};
 
     fn leave(desk: &Desk) -> bool {
         desk.leave(Command::Head(oneshot::channel().0)).is_ok()
@@ -164,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_left_in_one_turn_goes_over_as_one_bundle() {
         let (to, commands) = channel();
-        let desk = Desk::open(to, Arc::default());
+        let desk = Desk::open(to, Arc::default(), None);
         assert!(leave(&desk) && leave(&desk) && leave(&desk));
         assert!(bundles(&commands).is_empty(), "it waits for the turn to end");
         let bundle = tokio::task::spawn_blocking(move || commands.recv().unwrap()).await.unwrap();
@@ -174,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_goes_with_the_next_that_is_waited_for_or_by_itself() {
         let (to, commands) = channel();
-        let desk = Desk::open(to, Arc::default());
+        let desk = Desk::open(to, Arc::default(), None);
         let aside = || desk.leave_aside(Command::Head(oneshot::channel().0)).is_ok();
         assert!(aside() && aside() && leave(&desk));
         let (bundle, commands) =
@@ -189,7 +243,7 @@ mod tests {
     fn the_end_of_the_runtime_leaves_nothing_behind_and_keeps_nobody_waiting() {
         let (to, commands) = channel();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let desk = runtime.block_on(async { Desk::open(to, Arc::default()) });
+        let desk = runtime.block_on(async { Desk::open(to, Arc::default(), None) });
         assert!(leave(&desk) && leave(&desk));
         drop(runtime);
         assert_eq!(bundles(&commands), [2]);
@@ -202,11 +256,49 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_the_desk_hands_over_what_was_left_and_closes() {
         let (to, commands) = channel();
-        let desk = Desk::open(to, Arc::default());
+        let desk = Desk::open(to, Arc::default(), None);
         assert!(leave(&desk));
         drop(desk);
         assert_eq!(bundles(&commands), [1]);
         let ended = tokio::task::spawn_blocking(move || commands.recv().is_err());
         assert!(ended.await.unwrap());
+    }
+
+    /// Takes everything, the first time slowly if it is to.
+    struct Hand {
+        taken: AtomicUsize,
+        is_slow: bool,
+    }
+
+    impl Quill for Hand {
+        fn at_once(&self, commands: Vec<Command>) -> Result<(), Vec<Command>> {
+            let (began, first) =
+                (Instant::now(), self.taken.fetch_add(commands.len(), Ordering::SeqCst) == 0);
+            while self.is_slow && first && began.elapsed() <= SLOW {}
+            Ok(())
+        }
+    }
+
+    async fn taken_of_two(is_slow: bool) -> (usize, Vec<usize>) {
+        let hand = Arc::new(Hand { taken: AtomicUsize::new(0), is_slow });
+        let (to, commands) = channel();
+        let desk = Desk::open(to, Arc::default(), Some(Arc::clone(&hand) as _));
+        for _ in 0..2 {
+            assert!(leave(&desk));
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        (hand.taken.load(Ordering::SeqCst), bundles(&commands))
+    }
+
+    #[tokio::test]
+    async fn what_the_courier_can_write_itself_does_not_go_to_the_thread() {
+        assert_eq!(taken_of_two(false).await, (2, vec![]));
+    }
+
+    #[tokio::test]
+    async fn after_a_write_that_took_long_the_thread_writes() {
+        assert_eq!(taken_of_two(true).await, (1, vec![1]));
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     hash::BodyDigest,
     meters::Meters,
     opening::{lock, outlive_file_size_limits, writer},
-    pen::{Command, Pen, Write, held},
+    pen::{Command, Pen, Quill, Stand, Write, held},
     read::{self, Filter},
     record::{Entry, EventName, Record, Refusal},
     recover::recover,
@@ -126,7 +126,7 @@ impl Ledger {
             clock: Arc::clone(&clock),
             alarms: Arc::clone(&alarms),
             meters: Arc::default(),
-            lock,
+            _lock: lock,
         };
         let ledger = Self::start(folder, keys, heads, clock, alarms, pen, head)?;
         if recovered.torn_bytes > 0 {
@@ -148,17 +148,18 @@ impl Ledger {
         head: Option<LedgerHead>,
     ) -> Result<Self, LedgerError> {
         let (to, commands) = channel();
-        let meters = Arc::clone(&pen.meters);
+        let (meters, stand) = (Arc::clone(&pen.meters), Stand::new(pen));
+        let quill = Arc::clone(&stand) as Arc<dyn Quill>;
         thread::Builder::new()
             .name("ledger".to_owned())
-            .spawn(move || pen.run(&commands))
+            .spawn(move || stand.run(&commands))
             .map_err(|error| failed(folder, &error))?;
         let inner = Arc::new(Inner {
             folder: folder.to_owned(),
             keys: Arc::new(keys),
             clock,
             heads,
-            desk: Desk::open(to, Arc::clone(&meters)),
+            desk: Desk::open(to, Arc::clone(&meters), Some(quill)),
             intents: Semaphore::new(INTENTS_MAX),
             budget: Mutex::default(),
             alarms,

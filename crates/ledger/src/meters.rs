@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     queued: AtomicUsize,
+    /// Those of them that the thread has.
+    away: AtomicUsize,
     pub(crate) syncs: Histogram,
 }
 
@@ -23,5 +25,20 @@ impl Meters {
     /// So many do not wait any more.
     pub(crate) fn are_done(&self, count: usize) {
         self.queued.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// So many go to the thread.
+    pub(crate) fn are_sent(&self, count: usize) {
+        self.away.fetch_add(count, Ordering::AcqRel);
+    }
+
+    /// The thread has carried out so many.
+    pub(crate) fn are_back(&self, count: usize) {
+        self.away.fetch_sub(count, Ordering::AcqRel);
+    }
+
+    /// How many the thread has.
+    pub(crate) fn away(&self) -> usize {
+        self.away.load(Ordering::Acquire)
     }
 }

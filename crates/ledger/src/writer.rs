@@ -21,6 +21,9 @@ use std::io;
 /// What is kept in memory between two syncs.
 const UNSYNCED_MAX_BYTES: usize = 4 * 1024 * 1024;
 
+/// More than any batch of ordinary records has.
+const BATCH_MAX_BYTES: usize = 1024 * 1024;
+
 /// What has to be put right before the next write.
 enum Fault {
     /// A write broke off: bytes after the good end.
@@ -96,6 +99,14 @@ impl<D: Disk> Writer<D> {
     /// Whether something was written that may be on no disk.
     pub(crate) const fn is_ahead_of_disk(&self) -> bool {
         self.len != self.synced
+    }
+
+    /// Whether the next batch is one plain write: nothing to put right, no new segment, and no sync to bound memory.
+    pub(crate) fn has_room(&self) -> bool {
+        let room = u64::try_from(BATCH_MAX_BYTES).unwrap_or(u64::MAX);
+        self.fault.is_none()
+            && self.len + room <= self.segment_max_bytes
+            && self.unsynced.len() + BATCH_MAX_BYTES <= UNSYNCED_MAX_BYTES
     }
 
     fn encode(

@@ -77,7 +77,7 @@ fn on(disk: &FakeDisk) -> Ledger {
     let lock = fs::File::open("/dev/null").unwrap();
     let writer = Writer::new(disk.clone(), disk.tape(1), beginning(), 1 << 20);
     let (meters, timed) = (Arc::default(), Arc::clone(&clock) as _);
-    let pen = Pen { writer, clock: timed, alarms: Arc::clone(&alarms), meters, lock };
+    let pen = Pen { writer, clock: timed, alarms: Arc::clone(&alarms), meters, _lock: lock };
     let heads: Arc<dyn LedgerStore> = Arc::new(Heads::default());
     Ledger::start(Path::new("/nowhere"), keys(), heads, clock, alarms, pen, None).unwrap()
 }
@@ -542,7 +542,33 @@ async fn a_body_hashes_the_same_however_it_is_cut() {
     two.update(b"hello ");
     two.update(b"world");
     assert_eq!(one.finish(), two.finish());
-    assert_eq!(ledger.body_digest().finish(), keys().digest(crate::hash::Of::Body, b""));
+}
+
+#[tokio::test]
+async fn a_body_hashes_otherwise_under_another_key_and_by_another_byte() {
+    let ledger = on(&FakeDisk::default());
+    let hash = |mut digest: crate::BodyDigest, bytes: &[u8]| {
+        digest.update(bytes);
+        digest.finish()
+    };
+    let signer = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap();
+    let other_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[5; 32]);
+    let others = Arc::new(crate::LedgerKeys::new(signer, other_key));
+    let long: Vec<u8> = (0..100_000u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    let changed: Vec<u8> = long.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 70_000)).collect();
+    let whole = hash(ledger.body_digest(), &long);
+    let mut pieces = ledger.body_digest();
+    long.chunks(777).for_each(|piece| pieces.update(piece));
+    assert_eq!(pieces.finish(), whole);
+    for other in [
+        hash(ledger.body_digest(), &changed),
+        hash(others.body_digest(), &long),
+        ledger.body_digest().finish(),
+        others.body_digest().finish(),
+    ] {
+        assert_ne!(other, whole);
+    }
+    assert_ne!(ledger.body_digest().finish(), others.body_digest().finish());
 }
 
 #[tokio::test]
