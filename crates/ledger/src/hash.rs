@@ -141,3 +141,49 @@ pub(crate) fn is_signed(public_key: &[u8], head: &LedgerHead) -> bool {
 fn signed_bytes(seq: u64, hash: &str, at: Timestamp) -> Vec<u8> {
     format!("nightlatch ledger head v1\n{seq}\n{hash}\n{}", at.millis()).into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BodyDigest, Digest, LedgerKeys};
+    use crate::testing::keys;
+    use aws_lc_rs::{hmac, signature::Ed25519KeyPair};
+    use std::sync::Arc;
+
+    fn hash(digest: BodyDigest, pieces: &[&[u8]]) -> Digest {
+        let update = |mut digest: BodyDigest, piece: &&[u8]| {
+            digest.update(piece);
+            digest
+        };
+        pieces.iter().fold(digest, update).finish()
+    }
+
+    fn long() -> Vec<u8> {
+        (0..100_000u32).map(|at| u8::try_from(at % 251).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_body_hashes_the_same_however_it_is_cut() {
+        let (keys, long) = (Arc::new(keys()), long());
+        let whole = hash(keys.body_digest(), &[&long]);
+        for size in [1, 777, 65_536] {
+            assert_eq!(hash(keys.body_digest(), &long.chunks(size).collect::<Vec<_>>()), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_body_hashes_otherwise_under_another_key_and_by_another_byte() {
+        let signer = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap();
+        let others = Arc::new(LedgerKeys::new(signer, hmac::Key::new(hmac::HMAC_SHA256, &[5; 32])));
+        let (keys, long) = (Arc::new(keys()), long());
+        let mut changed = long.clone();
+        changed[70_000] ^= 1;
+        let whole = hash(keys.body_digest(), &[&long]);
+        let unlike = [
+            hash(keys.body_digest(), &[&changed]),
+            hash(others.body_digest(), &[&long]),
+            hash(keys.body_digest(), &[]),
+        ];
+        assert!(unlike.iter().all(|other| *other != whole));
+        assert_ne!(hash(keys.body_digest(), &[]), hash(others.body_digest(), &[]));
+    }
+}

@@ -535,43 +535,6 @@ async fn the_hash_of_a_head_tells_any_fact_of_it_apart_and_needs_the_key() {
 }
 
 #[tokio::test]
-async fn a_body_hashes_the_same_however_it_is_cut() {
-    let ledger = on(&FakeDisk::default());
-    let (mut one, mut two) = (ledger.body_digest(), ledger.body_digest());
-    one.update(b"hello world");
-    two.update(b"hello ");
-    two.update(b"world");
-    assert_eq!(one.finish(), two.finish());
-}
-
-#[tokio::test]
-async fn a_body_hashes_otherwise_under_another_key_and_by_another_byte() {
-    let ledger = on(&FakeDisk::default());
-    let hash = |mut digest: crate::BodyDigest, bytes: &[u8]| {
-        digest.update(bytes);
-        digest.finish()
-    };
-    let signer = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap();
-    let other_key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[5; 32]);
-    let others = Arc::new(crate::LedgerKeys::new(signer, other_key));
-    let long: Vec<u8> = (0..100_000u32).map(|at| u8::try_from(at % 251).unwrap()).collect();
-    let changed: Vec<u8> = long.iter().enumerate().map(|(at, byte)| byte ^ u8::from(at == 70_000)).collect();
-    let whole = hash(ledger.body_digest(), &long);
-    let mut pieces = ledger.body_digest();
-    long.chunks(777).for_each(|piece| pieces.update(piece));
-    assert_eq!(pieces.finish(), whole);
-    for other in [
-        hash(ledger.body_digest(), &changed),
-        hash(others.body_digest(), &long),
-        ledger.body_digest().finish(),
-        others.body_digest().finish(),
-    ] {
-        assert_ne!(other, whole);
-    }
-    assert_ne!(ledger.body_digest().finish(), others.body_digest().finish());
-}
-
-#[tokio::test]
 async fn alarms_are_at_hand_and_come_back_after_a_restart() {
     let home = Home::new();
     let ledger = home.open().await.unwrap();
