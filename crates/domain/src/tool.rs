@@ -4,15 +4,15 @@
 //! `catalog`; what a connection may reach is [`BoundHost`], which the seal of its secret carries.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// A name that a person types: a tool, a connection, an agent, a task.
 ///
 /// 1 to 40 of `a-z`, `0-9`, `-`, `_` and `.`, beginning with a letter or digit. `v1` is refused: it is
-/// the root of the gateway's own paths.
+/// the root of the gateway's own paths. A copy shares the text: every call makes several.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +36,7 @@ impl FromStr for Name {
         let first =
             text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         if first && text.len() <= 40 && text != "v1" && text.bytes().all(inner) {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(NameError(text.chars().take(64).collect()))
     }
@@ -51,7 +51,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.as_str().to_owned()
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::{Body as _, Incoming};
 use nightlatch_domain::{
-    clock::{Timestamp, random},
+    clock::Timestamp,
     id::CallId,
     ports::sight::Door,
     problem::{Problem, ProblemKind},
@@ -52,7 +52,7 @@ pub(crate) async fn answer(
         return refused(shared, peer, Fault::TooManyFields).await;
     }
     let at = shared.corridor.clock.now();
-    let Ok(noise) = random(shared.entropy.as_ref()) else {
+    let Ok(noise) = shared.noise.draw(shared.entropy.as_ref()) else {
         return answer::problem(&Problem::new(ProblemKind::Internal));
     };
     let call = CallId::new(at, noise);
@@ -90,7 +90,7 @@ pub(crate) async fn refuse(shared: &Shared, peer: &Peer, fault: Fault) -> Respon
 }
 
 async fn refused(shared: &Shared, peer: &Peer, fault: Fault) -> Response<OutBody> {
-    let Ok(noise) = random(shared.entropy.as_ref()) else {
+    let Ok(noise) = shared.noise.draw(shared.entropy.as_ref()) else {
         return answer::problem(&Problem::new(ProblemKind::Internal));
     };
     let call = CallId::new(shared.corridor.clock.now(), noise);

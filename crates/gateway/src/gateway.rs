@@ -15,6 +15,7 @@ use crate::{
     error::GatewayError,
     interception::Standing,
     limits::Limits,
+    noise::Noise,
     peer::{Peer, Through},
     running::Running,
     sight::{Follow, Sight},
@@ -111,6 +112,7 @@ pub(crate) struct Shared {
     pub(crate) corridor: Corridor,
     pub(crate) calls: Calls,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) noise: Noise,
     pub(crate) enrolling: Semaphore,
     pub(crate) waking: Semaphore,
     pub(crate) places: Arc<Places>,
@@ -165,8 +167,17 @@ impl Gateway {
         };
         let (enrolling, waking) = (Semaphore::new(ENROLMENTS_MAX), Semaphore::new(SIGNED_WAKES_MAX));
         let places = Arc::default();
-        let shared = Shared { corridor, calls, entropy, enrolling, waking, places, standing, key_sha256 };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            corridor,
+            calls,
+            entropy,
+            noise: Noise::default(),
+            enrolling,
+            waking,
+            places,
+            standing,
+            key_sha256,
+        });
         let works = tokio::spawn(calls::work(Arc::clone(&shared)));
         let tells = tokio::spawn(calls::tell(Arc::clone(&shared)));
         let background = [follows, watches, works, tells].map(|task| task.abort_handle());

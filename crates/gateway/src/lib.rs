@@ -46,6 +46,7 @@ pub mod fuzzing;
 mod gateway;
 mod interception;
 pub mod limits;
+mod noise;
 mod peer;
 mod quick;
 mod running;

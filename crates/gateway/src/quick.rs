@@ -5,3 +5,6 @@
 
 /// A table by such keys.
 pub(crate) type Quick<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// A set of such keys.
+pub(crate) type QuickSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;

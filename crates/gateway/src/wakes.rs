@@ -16,7 +16,13 @@ mod mandated;
 mod signing;
 mod sweep;
 
-use crate::{flight::Flights, limits::Limits, quick::Quick, running::Running, turns::Turns};
+use crate::{
+    flight::Flights,
+    limits::Limits,
+    quick::{Quick, QuickSet},
+    running::Running,
+    turns::Turns,
+};
 use end::{End, Moment};
 use nightlatch_custody::{CustodyError, ReplicaKey, Rewrapped, Secret};
 use nightlatch_domain::{
@@ -32,10 +38,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::Pool;
 use nightlatch_scrub::WindowSet;
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::{Notify, broadcast, futures::Notified};
 
 /// Endings that a connection may be behind with; one that missed more closes to be safe.
@@ -107,7 +110,7 @@ struct Held {
     key: Option<ReplicaKey>,
     leases: Quick<GrantId, Arc<Kept>>,
     /// Every grant that a lease was asked for under, for closing what ran.
-    grants: HashSet<GrantId>,
+    grants: QuickSet<GrantId>,
 }
 
 impl Awake {
@@ -177,7 +180,7 @@ impl Awake {
     }
 
     /// Wipes key and leases; gives the grants that it acted under, once.
-    fn wipe(&self) -> Option<HashSet<GrantId>> {
+    fn wipe(&self) -> Option<QuickSet<GrantId>> {
         let mut held = self.held();
         held.key.take()?;
         held.leases.clear();
@@ -361,7 +364,7 @@ impl Wakes {
         let ends = End::new(granted.ends_at, asked);
         let is_brief = granted.ends_at.since(asked.wall) <= self.limits.wake_margin;
         let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
-        let held = Held { key: Some(replica), leases: Quick::default(), grants: HashSet::new() };
+        let held = Held { key: Some(replica), leases: Quick::default(), grants: QuickSet::default() };
         let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
         Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, for_request: None, held })
     }

@@ -115,7 +115,7 @@ impl Manifest {
             effect: operation.effect,
             sensitivity: operation.sensitivity,
             resource: resource.transpose()?,
-            template: template.to_string(),
+            template: template.as_str().to_owned(),
         })
     }
 

@@ -99,24 +99,27 @@ impl Counted {
     }
 }
 
-/// A clock that is wound up by every movement.
+/// A clock that is wound up by every movement, and runs only while something is waited for.
 struct Standstill {
     bound: Duration,
-    sleep: Pin<Box<Sleep>>,
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Standstill {
-    fn new(bound: Duration) -> Self {
-        Self { bound, sleep: Box::pin(tokio::time::sleep(bound)) }
+    const fn new(bound: Duration) -> Self {
+        Self { bound, sleep: None }
     }
 
     fn moved(&mut self) {
-        let until = Instant::now() + self.bound;
-        self.sleep.as_mut().reset(until);
+        if let Some(sleep) = &mut self.sleep {
+            sleep.as_mut().reset(Instant::now() + self.bound);
+        }
     }
 
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
-        self.sleep.as_mut().poll(context).is_ready()
+        let bound = self.bound;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(bound)));
+        sleep.as_mut().poll(context).is_ready()
     }
 }
 
@@ -410,6 +413,11 @@ pub(crate) enum Pulse {
 impl Lifeline {
     pub(crate) const fn of(passing: Weak<Mutex<dyn Watched>>) -> Self {
         Self { passing, unserved: None, cut: None }
+    }
+
+    /// Whether there is still an answer. One that is gone keeps its memory for as long as it is listed.
+    pub(crate) fn is_there(&self) -> bool {
+        self.passing.strong_count() > 0
     }
 
     /// Ends the answer if it is time to.

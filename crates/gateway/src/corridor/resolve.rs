@@ -24,7 +24,7 @@ use nightlatch_domain::{
     task::Task,
     tool::{BoundHost, Name, Placement},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 /// What a call is, with the rows that say so.
 pub(crate) struct Resolved {
@@ -184,7 +184,7 @@ pub(crate) fn place_reference(
     let not_found = || Problem::new(ProblemKind::NotFound).of_tool(&addressed.tool);
     let manifest = tables.manifest(caller.tenant, &addressed.tool).ok_or_else(not_found)?;
     let host = manifest.host(&addressed.route).ok_or_else(not_found)?;
-    let place = accepts(caller, tables, addressed, host).into_iter().next().unwrap_or(Accept::Bearer);
+    let place = accepts(caller, tables, addressed, host).first().cloned().unwrap_or(Accept::Bearer);
     let bad = || Problem::new(ProblemKind::BadRequest).at_field("reference");
     let (name, value) = carriers::rendered(&place, reference).ok_or_else(bad)?;
     if headers.insert(name, value).is_some() {
@@ -195,18 +195,18 @@ pub(crate) fn place_reference(
 
 /// Whether a request carries nothing at any place where a credential of this tool, or of any, can stand.
 pub(super) fn bears_nothing(manifest: &Manifest, headers: &HeaderMap, target: &Target) -> bool {
-    let carriers = Carriers { manifest, accepts: Vec::new() };
+    let carriers = Carriers { manifest, accepts: Cow::Borrowed(&[]) };
     matches!(carriers.find(headers, target.query.as_deref()), Ok(None))
 }
 
 /// Where a reference may stand on this host: the manifest's places, and those that mirror where the
 /// credentials of this task's own connections stand (a human may have chosen one at connect).
-fn accepts(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &Host) -> Vec<Accept> {
-    let mut places: Vec<Accept> = host.accepts.clone();
+fn accepts<'a>(caller: &Caller, tables: &Tables, addressed: &Addressed, host: &'a Host) -> Cow<'a, [Accept]> {
+    let mut places = Cow::Borrowed(host.accepts.as_slice());
     let mut mirror = |placement: &Placement| {
         let mirrored = Accept::of(placement);
         if !places.contains(&mirrored) {
-            places.push(mirrored);
+            places.to_mut().push(mirrored);
         }
     };
     [host.key.as_ref(), host.oauth.as_ref()].into_iter().flatten().for_each(&mut mirror);

@@ -5,7 +5,7 @@
 //! declare shows at least those, and what more it shows is compared in full.
 
 use super::origins::Confirmed;
-use crate::quick::Quick;
+use crate::quick::{Quick, QuickSet};
 use nightlatch_catalog::{manifest::Manifest, profile::Profile};
 use nightlatch_domain::{
     connection::Connection,
@@ -17,11 +17,7 @@ use nightlatch_domain::{
     task::Task,
     tool::Name,
 };
-use std::{
-    collections::{HashMap, HashSet},
-    hash::Hash,
-    sync::Arc,
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 /// As many characters of a core as its shortest shape shows.
 const KEY_LEN: usize = 22;
@@ -40,7 +36,7 @@ impl<T> Clone for Row<T> {
 }
 
 /// Manifests by the name of their tool.
-pub(super) type Manifests = HashMap<Name, Arc<Manifest>>;
+pub(super) type Manifests = Quick<Name, Arc<Manifest>>;
 
 /// What the catalogue knows by itself, the same for every tenant.
 #[derive(Debug, Default)]
@@ -49,7 +45,7 @@ pub(super) struct Known {
     pub(super) profiles: HashMap<Name, Arc<Profile>>,
     /// The hosts of token endpoints by their exact names, and the profiles that name some by a pattern: most calls
     /// go to neither, which must not cost a look at every profile.
-    token_hosts: HashSet<String>,
+    token_hosts: QuickSet<String>,
     token_patterns: Vec<Arc<Profile>>,
 }
 

@@ -81,7 +81,9 @@ pub(super) fn check_origin(head: &Parts, scheme: &str) -> Result<(), Problem> {
     if !head.headers.contains_key(header::UPGRADE) {
         return Ok(());
     }
-    local::refuse_pages(&head.headers, &format!("{scheme}://{}", local::authority(head)?))
+    let authority = local::authority(head)?;
+    let is_own = |origin: &str| origin.split_once("://") == Some((scheme, authority));
+    local::refuse_pages(&head.headers, is_own)
 }
 
 /// (8), §4.1 (10): tokens, each of them once.

@@ -4,7 +4,7 @@
 //! rebound under (`Host` is checked against a closed list), by its `Origin`, by fetch metadata. A TLS
 //! server name that says another host than the request is a request that was led here.
 
-use http::{HeaderMap, Uri, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Uri, header, request::Parts};
 use nightlatch_domain::problem::{Problem, ProblemKind};
 
 /// The names under which a listener may be spoken to.
@@ -29,15 +29,17 @@ impl Names {
 
     /// Whether an authority names this listener.
     fn admits(&self, authority: &str) -> bool {
-        let lower = authority.to_ascii_lowercase();
-        let (host, port) = split(&lower);
+        let (host, port) = split(authority);
         let right_port = match (self.port, port) {
-            (Some(own), Some(named)) => named.parse() == Ok(own) && named == own.to_string(),
+            // A number has one spelling: no sign, and no zero in front.
+            (Some(own), Some(named)) => {
+                named.parse() == Ok(own) && named.starts_with(|first| matches!(first, '1'..='9'))
+            }
             // RFC 9110 §4.2.2: no port means 443.
             (Some(own), None) => own == 443,
             (None, _) => port.is_none(),
         };
-        right_port && self.hosts.iter().any(|own| own == host)
+        right_port && self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 }
 
@@ -59,17 +61,17 @@ fn split(authority: &str) -> (&str, Option<&str>) {
 /// [`ProblemKind::Misdirected`], [`ProblemKind::BadRequest`] or [`ProblemKind::CrossSite`].
 pub(crate) fn check(head: &Parts, names: &Names, server_name: Option<&str>) -> Result<(), Problem> {
     let authority = authority(head)?;
-    if !names.admits(&authority) {
+    if !names.admits(authority) {
         return Err(Problem::new(ProblemKind::Misdirected).at_field("host"));
     }
-    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(split(&authority).0)) {
+    if server_name.is_some_and(|name| !name.eq_ignore_ascii_case(split(authority).0)) {
         return Err(Problem::new(ProblemKind::Misdirected).at_field("server-name"));
     }
-    refuse_pages(&head.headers, &format!("https://{authority}"))
+    refuse_pages(&head.headers, |origin| origin.strip_prefix("https://") == Some(authority))
 }
 
 /// The one authority that the request names: in Host, in `:authority`, or alike in both.
-pub(crate) fn authority(head: &Parts) -> Result<String, Problem> {
+pub(crate) fn authority(head: &Parts) -> Result<&str, Problem> {
     let host = head.headers.get(header::HOST).map(|host| host.to_str()).transpose();
     let host = host.map_err(|_| Problem::new(ProblemKind::BadRequest).at_field("host"))?;
     let target = head.uri.authority().map(http::uri::Authority::as_str);
@@ -78,15 +80,16 @@ pub(crate) fn authority(head: &Parts) -> Result<String, Problem> {
         (Some(host), Some(target)) if host != target => {
             Err(Problem::new(ProblemKind::Misdirected).at_field("host"))
         }
-        (Some(one), _) | (None, Some(one)) => Ok(one.to_owned()),
+        (Some(one), _) | (None, Some(one)) => Ok(one),
         // RFC 9112 §3.2: a request without Host is refused.
         (None, None) => Err(Problem::new(ProblemKind::BadRequest).at_field("host")),
     }
 }
 
-/// Refuses what only a page of another site than `own` sends. Programs send neither field.
-pub(super) fn refuse_pages(headers: &HeaderMap, own: &str) -> Result<(), Problem> {
-    if headers.get_all(header::ORIGIN).iter().any(|origin| origin != own) {
+/// Refuses what only a page of another site sends. Programs send neither field. `is_own` knows our origin.
+pub(super) fn refuse_pages(headers: &HeaderMap, is_own: impl Fn(&str) -> bool) -> Result<(), Problem> {
+    let is_strange = |origin: &HeaderValue| !origin.to_str().is_ok_and(&is_own);
+    if headers.get_all(header::ORIGIN).iter().any(is_strange) {
         return Err(Problem::new(ProblemKind::CrossSite).at_field("origin"));
     }
     let site = headers.get_all("sec-fetch-site");

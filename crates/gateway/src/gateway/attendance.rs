@@ -66,8 +66,11 @@ impl Attendance {
         Running(Arc::clone(self))
     }
 
+    /// Watches one more answer, and forgets those that have passed: their memory serves the next.
     pub(super) fn watch(&self, lifeline: Option<Lifeline>) {
-        self.seen().lifelines.extend(lifeline);
+        let mut seen = self.seen();
+        seen.lifelines.retain(Lifeline::is_there);
+        seen.lifelines.extend(lifeline);
     }
 
     /// Looks until something stands still. `idle` says how long the connection may ask nothing just now;

@@ -4,16 +4,16 @@
 //! task sleeps is what it was given for.
 
 use super::{Awake, End, Held, Kept, Wakes};
-use crate::corridor::Given;
+use crate::{
+    corridor::Given,
+    quick::{Quick, QuickSet},
+};
 use nightlatch_custody::ReplicaKey;
 use nightlatch_domain::{
     exchange::Exchange,
     ports::gateway_keeper::{GatewayReply, GatewayRequest, KeeperRefusal, MandatedLease},
 };
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 impl Wakes {
     /// The one lease that a mandate is good for, and the wake that it is sealed to.
@@ -44,8 +44,8 @@ impl Wakes {
             return Err(KeeperRefusal::Unavailable);
         };
         let ends = End::new(wake.ends_at, asked);
-        let grants = HashSet::from([exchange.grant]);
-        let held = Mutex::new(Held { key: Some(replica), leases: crate::quick::Quick::default(), grants });
+        let grants = QuickSet::from_iter([exchange.grant]);
+        let held = Mutex::new(Held { key: Some(replica), leases: Quick::default(), grants });
         let awake = Arc::new(Awake {
             caller: exchange.caller.clone(),
             wake: wake.wake,

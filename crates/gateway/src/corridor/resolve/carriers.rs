@@ -12,6 +12,7 @@ use nightlatch_domain::{
     problem::{Problem, ProblemKind},
     reference::Reference,
 };
+use std::borrow::Cow;
 
 /// A text that stands where a reference belongs, and its field, which goes no further.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub(crate) struct Carriers<'a> {
     /// The tool.
     pub(crate) manifest: &'a Manifest,
     /// Where the reference may stand.
-    pub(crate) accepts: Vec<Accept>,
+    pub(crate) accepts: Cow<'a, [Accept]>,
 }
 
 /// A reference as a client would write it at this place.

@@ -61,7 +61,7 @@ pub(super) fn check_inside(head: &Parts, to: &Destination, server_name: Option<&
     }
     let named = local::authority(head)?;
     let default = Some(Scheme::Https.default_port());
-    if read(&named, Scheme::Https, default).as_ref() == Some(to) { Ok(()) } else { Err(misdirected("host")) }
+    if read(named, Scheme::Https, default).as_ref() == Some(to) { Ok(()) } else { Err(misdirected("host")) }
 }
 
 /// RFC 9112 §3.2: Host is sent with every request of HTTP/1.1, and names what the target names.

@@ -21,7 +21,7 @@ fn found(
     for (name, value) in fields {
         headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
     }
-    let carriers = Carriers { manifest: tool, accepts: accepts.to_vec() };
+    let carriers = Carriers { manifest: tool, accepts: accepts.into() };
     carriers
         .find(&headers, query)
         .map(|found| found.map(|found| found.text))
