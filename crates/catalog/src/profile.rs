@@ -5,6 +5,7 @@
 //! is not stated has its worst value**: what nobody looked up must not be counted on.
 
 mod classify;
+mod dialect;
 mod endpoint;
 mod read;
 mod token_place;
@@ -31,6 +32,8 @@ pub struct Profile {
     pub authorization_endpoint: Option<Endpoint>,
     /// Where codes and refresh tokens are presented.
     pub token_endpoint: Option<Endpoint>,
+    /// Where refresh tokens are presented, where that is another address.
+    pub refresh_endpoint: Option<Endpoint>,
     /// Other addresses at which the provider takes them, which clients use: answered by us as well.
     pub token_endpoint_aliases: Vec<TokenPlace>,
     /// RFC 7009; none where there is none.
@@ -52,14 +55,26 @@ pub struct Profile {
     pub extra_authorize_params: BTreeMap<String, String>,
     /// What the body of a token request is.
     pub body: BodyFormat,
+    /// What a refresh carries besides.
+    pub extra_refresh_params: BTreeMap<String, String>,
+    /// The names that lead to the object of an answer in which its tokens stand; none where that is the answer itself.
+    pub token_path: Vec<String>,
+    /// The answer's field that holds the access token's life.
+    pub expires_field: String,
+    /// What an answer's lifetimes are counted in.
+    pub expires_unit: TimeUnit,
+    /// The answer's field that holds an error's code where it has no `error` (RFC 6749 §5.2).
+    pub error_field: Option<String>,
     /// How long an access token lives where the answer has no `expires_in`; none: until it is refused.
     pub access_ttl_default_secs: Option<u64>,
     /// The refresh token dies when it is not used for so long; none where no such limit is known.
     pub refresh_idle_ttl_secs: Option<u64>,
     /// The refresh token dies so long after consent whatever happens; none where no such limit is known.
     pub refresh_absolute_ttl_secs: Option<u64>,
-    /// The answer's field that holds the refresh token's remaining life in seconds.
+    /// The answer's field that holds the refresh token's remaining life, in the unit of the other.
     pub refresh_expires_field: Option<String>,
+    /// A refresh is refused while the access token has longer to live than this; none: it may come at any time.
+    pub refresh_window_secs: Option<u64>,
     /// Whether a refresh brings a new refresh token.
     pub rotation: Rotation,
     /// What happens to whoever presents a consumed refresh token.
@@ -100,6 +115,16 @@ pub enum BodyFormat {
     Form,
     /// JSON, at some providers.
     Json,
+}
+
+/// What a lifetime is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeUnit {
+    /// Seconds (RFC 6749 §5.1).
+    Seconds,
+    /// Milliseconds, at some providers.
+    Milliseconds,
 }
 
 /// Whether a refresh brings a new refresh token.

@@ -47,6 +47,7 @@ pub(crate) fn context() -> SealContext {
         provider: Some("github".parse().unwrap()),
         client: Some(id!(ClientId, 1)),
         token_endpoint: Some("https://provider.example/token".to_owned()),
+        refresh_endpoint: Some("https://provider.example/refresh".to_owned()),
         revocation_endpoint: Some("https://provider.example/revoke".to_owned()),
         client_auth: Some(ClientAuth::ClientSecretBasic),
         hosts: vec![host("api.example.com"), host("uploads.example.com")],

@@ -99,6 +99,9 @@ pub struct SealContext {
     pub client: Option<ClientId>,
     /// The exact token endpoint.
     pub token_endpoint: Option<String>,
+    /// The exact endpoint at which refresh tokens are presented, where it is not that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_endpoint: Option<String>,
     /// The exact revocation endpoint.
     pub revocation_endpoint: Option<String>,
     /// How the client authenticates there.

@@ -5,6 +5,7 @@ use crate::{
     error::KeeperError,
     flights::Flights,
     machine::{Action, Moment},
+    observed::Observed,
     pace::Pace,
     spool::Spool,
     wake::Wakes,
@@ -101,6 +102,7 @@ pub(crate) struct Core {
     pub(crate) flights: Flights,
     pub(crate) pace: Pace,
     pub(crate) wakes: Wakes,
+    pub(crate) observed: Observed,
     pub(crate) permits: Semaphore,
     /// Nothing new is begun any more.
     pub(crate) stopping: AtomicBool,
@@ -125,6 +127,7 @@ impl Core {
             flights: Flights::default(),
             pace: Pace::default(),
             wakes: Wakes::default(),
+            observed: Observed::default(),
             permits: Semaphore::new(REFRESHES_MAX),
             stopping: AtomicBool::new(false),
             timers: Notify::new(),
@@ -182,6 +185,13 @@ impl Core {
     pub(crate) async fn note(&self, facts: EventFacts) {
         if let Err(error) = self.parts.ledger.event(facts).await {
             tracing::warn!(%error, "an event could not be written to the ledger");
+        }
+    }
+
+    /// Tells the ledger what answers showed that profiles deny.
+    pub(crate) async fn tell_contradictions(&self) {
+        for facts in self.observed.untold() {
+            self.note(facts).await;
         }
     }
 

@@ -42,6 +42,7 @@ mod keeper;
 mod lease;
 pub mod machine;
 mod mandate;
+mod observed;
 mod pace;
 mod probe;
 mod recover;

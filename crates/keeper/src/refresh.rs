@@ -57,6 +57,7 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
             tokio::spawn(async move {
                 let landing = Landing::new(&core.flights, chain, tell);
                 let outcome = fly(&core, tenant, chain, wanted).await;
+                core.tell_contradictions().await;
                 landing.land(outcome);
                 core.timers.notify_one();
             });
@@ -99,7 +100,7 @@ fn is_ours(core: &Core, view: &ChainView) -> bool {
 /// Whose lane a chain takes. Read from the row: a wrong one costs a place in a queue.
 fn origin(view: &ChainView) -> String {
     let refresh = view.head.refresh.as_ref();
-    let endpoint = refresh.and_then(|(_, context)| context.token_endpoint.as_deref());
+    let endpoint = refresh.and_then(|(_, context)| material::presented_at(context));
     let endpoint = endpoint.and_then(|endpoint| Endpoint::parse(endpoint).ok());
     endpoint.as_ref().map(Endpoint::origin).unwrap_or_default()
 }

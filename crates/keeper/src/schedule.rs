@@ -22,7 +22,7 @@ const LOCAL_RETRY_MAX: Duration = Duration::from_secs(10);
 /// An access token of an hour or more is renewed at least this long before its end.
 const LEAD_MIN: Duration = Duration::from_secs(60);
 /// A refresh token that ends sooner is not refreshed for its end's sake.
-const END_MIN: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const END_MIN: Duration = Duration::from_secs(24 * 3600);
 /// A lifetime beyond this is a mistake of the provider's: treated as this long.
 const LIFE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -69,6 +69,8 @@ pub struct Life {
     pub refresh_until: Option<Timestamp>,
     /// How long an unused refresh token lives, by the profile.
     pub idle: Option<Duration>,
+    /// A refresh is refused while the access token has longer to live than this, by the profile.
+    pub window: Option<Duration>,
     /// Whether there is a refresh token at all.
     pub refreshable: bool,
 }
@@ -90,7 +92,12 @@ pub fn due(life: &Life, jitter: u16) -> Option<Timestamp> {
         let half = idle / 2;
         life.since.plus(half.saturating_sub(part(half / 4, jitter)))
     });
-    [by_access, by_end, by_idle].into_iter().flatten().min().map(|at| at.max(life.since))
+    let at = [by_access, by_end, by_idle].into_iter().flatten().min().map(|at| at.max(life.since))?;
+    let opens = life.access_until.zip(life.window).map(|(until, window)| {
+        // Inside the window by a quarter of it, for two clocks and for jitter; the last half is for a second try.
+        until.minus(window).plus(window / 4).plus(part(window / 4, jitter))
+    });
+    Some(opens.map_or(at, |opens| at.max(opens)))
 }
 
 /// How long before its end an access token that lives `span` is renewed: a sixth, at least a minute, and
@@ -143,6 +150,7 @@ mod tests {
             access_until: Some(T0.plus(Duration::from_secs(access_secs))),
             refresh_until: None,
             idle: None,
+            window: None,
             refreshable: true,
         }
     }
@@ -158,6 +166,26 @@ mod tests {
         let idle = Some(Duration::from_secs(1000));
         assert_eq!(due(&Life { idle, ..life(100_000) }, 0), Some(T0.plus(Duration::from_secs(500))));
         let forever = Life { access_until: None, idle, ..life(0) };
+        assert_eq!(due(&forever, 0), Some(T0.plus(Duration::from_secs(500))));
+    }
+
+    #[test]
+    fn a_refresh_that_is_refused_early_waits_for_its_window() {
+        let window = Some(Duration::from_secs(30));
+        for jitter in [0, u16::MAX] {
+            let idle = Some(Duration::from_secs(100));
+            let at = due(&Life { window, idle, ..life(600) }, jitter).unwrap();
+            let until = T0.plus(Duration::from_secs(600));
+            assert!(
+                at > until.minus(Duration::from_secs(24)) && at < until.minus(Duration::from_secs(14)),
+                "{at:?}"
+            );
+        }
+        // What opened before is not waited for, and an unknown end has no window.
+        let wide = Some(Duration::from_secs(6000));
+        assert_eq!(due(&Life { window: wide, ..life(600) }, 0), due(&life(600), 0));
+        let idle = Some(Duration::from_secs(1000));
+        let forever = Life { access_until: None, idle, window, ..life(0) };
         assert_eq!(due(&forever, 0), Some(T0.plus(Duration::from_secs(500))));
     }
 

@@ -244,6 +244,7 @@ mod tests {
                 provider: None,
                 client: None,
                 token_endpoint: None,
+                refresh_endpoint: None,
                 revocation_endpoint: None,
                 client_auth: None,
                 hosts: Vec::new(),

@@ -1,6 +1,7 @@
 //! The dialect of the token endpoint: what is sent, and how an answer is read.
 //!
-//! A request is RFC 6749 §4.1.3 or §6, dressed as the registration and the profile say. An answer is
+//! A request is RFC 6749 §4.1.3 or §6, dressed as the registration and the profile say. What a profile adds to a
+//! refresh comes after what we send, and never in its place. An answer is
 //! read only after it is durable, and reading errs to one side: what is not plainly tokens and not
 //! plainly an error that the profile names says nothing about the refresh token, and nothing is
 //! presented again. DPoP, mutual TLS and signed assertions are not built.
@@ -19,7 +20,7 @@ use nightlatch_catalog::profile::{BodyFormat, Endpoint};
 use nightlatch_custody::Secret;
 use nightlatch_domain::{clock::Timestamp, sealed::ClientAuth};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The most of an answer that is read. Access tokens in JWT form with many claims reach 20 KiB.
 pub const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -27,7 +28,12 @@ pub const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// What a client presents.
 pub enum Presented<'a> {
     /// RFC 6749 §6.
-    Refresh(&'a Secret),
+    Refresh {
+        /// The refresh token.
+        token: &'a Secret,
+        /// What the provider's profile adds.
+        extra: &'a BTreeMap<String, String>,
+    },
     /// RFC 6749 §4.1.3.
     Code {
         /// The code.
@@ -88,7 +94,7 @@ impl AsRef<[u8]> for Body {
     }
 }
 
-type Fields<'a> = Vec<(&'static str, &'a str)>;
+type Fields<'a> = Vec<(&'a str, &'a str)>;
 
 fn text(secret: &Secret) -> Result<&str, KeeperError> {
     std::str::from_utf8(secret.expose()).map_err(|_| KeeperError::Registration("a secret is not UTF-8"))
@@ -97,8 +103,10 @@ fn text(secret: &Secret) -> Result<&str, KeeperError> {
 fn fields_of<'a>(presented: &Presented<'a>) -> Result<Fields<'a>, KeeperError> {
     match presented {
         // RFC 6749 §6: an omitted scope is the one originally granted.
-        Presented::Refresh(token) => {
-            Ok(vec![("grant_type", "refresh_token"), ("refresh_token", text(token)?)])
+        Presented::Refresh { token, extra } => {
+            let own = [("grant_type", "refresh_token"), ("refresh_token", text(token)?)];
+            let extra = extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+            Ok(own.into_iter().chain(extra).collect())
         }
         Presented::Code { code, redirect_uri, verifier } => {
             let mut fields = vec![
@@ -153,7 +161,7 @@ fn form(fields: &Fields<'_>) -> Secret {
 }
 
 fn json(fields: &Fields<'_>) -> Result<Secret, KeeperError> {
-    let object: std::collections::BTreeMap<_, _> = fields.iter().copied().collect();
+    let object: BTreeMap<_, _> = fields.iter().copied().collect();
     let room: usize = fields.iter().map(|(name, value)| name.len() + 6 * value.len() + 8).sum();
     let mut out = Vec::with_capacity(room);
     serde_json::to_writer(&mut out, &object)

@@ -403,6 +403,8 @@ words! {
         RefreshUncertain = "refresh-uncertain",
         /// What is stored and what was anchored disagree; nothing is presented.
         ChainQuarantined = "chain-quarantined",
+        /// A provider's answer showed something else than its profile says.
+        ProfileContradicted = "profile-contradicted",
     }
 }
 

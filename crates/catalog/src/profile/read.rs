@@ -2,11 +2,11 @@
 
 use super::{
     AfterGrace, Blast, BodyFormat, Confidence, Endpoint, Fact, OldAccess, Pkce, Profile, Reuse, Rotation,
-    SecondPresentation, TokenPlace,
+    SecondPresentation, TokenPlace, dialect::Dialect,
 };
 use crate::reading::{self, Document, Fields, FileError, Value};
 use nightlatch_domain::{sealed::ClientAuth, tool::Name};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A hundred years: longer than any promise of a provider.
 const TTL_LIMIT_SECS: u64 = 100 * 365 * 86_400;
@@ -41,6 +41,7 @@ pub(super) const FACT_KEYS: &[&str] = &[
     "issuer",
     "authorization_endpoint",
     "token_endpoint",
+    "refresh_endpoint",
     "token_endpoint_aliases",
     "revocation_endpoint",
     "introspection_endpoint",
@@ -51,10 +52,16 @@ pub(super) const FACT_KEYS: &[&str] = &[
     "scope_separator",
     "extra_authorize_params",
     "body",
+    "extra_refresh_params",
+    "token_path",
+    "expires_field",
+    "expires_unit",
+    "error_field",
     "access_ttl_default_secs",
     "refresh_idle_ttl_secs",
     "refresh_absolute_ttl_secs",
     "refresh_expires_field",
+    "refresh_window_secs",
     "rotation",
     "reuse.grace_secs",
     "reuse.after_grace",
@@ -83,9 +90,13 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
     let mut endpoint = |key| fields.optional(key).and_then(|value| value.parsed(Endpoint::parse));
     let authorization_endpoint = endpoint("authorization_endpoint");
     let token_endpoint = endpoint("token_endpoint");
+    let refresh_endpoint = endpoint("refresh_endpoint");
     let revocation_endpoint = endpoint("revocation_endpoint");
     let introspection_endpoint = endpoint("introspection_endpoint");
     let token_endpoint_aliases = aliases(source, fields);
+    if refresh_endpoint.is_some() && token_endpoint.is_none() {
+        source.fault(&fields.span(), "`refresh_endpoint` stands beside a `token_endpoint`: write both");
+    }
     if authorization_endpoint.is_some() != token_endpoint.is_some() {
         source.fault(&fields.span(), "write both `authorization_endpoint` and `token_endpoint`, or neither");
     }
@@ -93,6 +104,8 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
     let access_ttl_default_secs = ttl("access_ttl_default_secs");
     let refresh_idle_ttl_secs = ttl("refresh_idle_ttl_secs");
     let refresh_absolute_ttl_secs = ttl("refresh_absolute_ttl_secs");
+    let refresh_window_secs = ttl("refresh_window_secs");
+    let dialect = Dialect::read(fields);
     let behaviour = Behaviour::read(fields);
     let errors = Errors::read(fields);
     Some(Profile {
@@ -101,6 +114,7 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
         issuer: fields.optional("issuer").and_then(|value| issuer(&value)),
         authorization_endpoint,
         token_endpoint,
+        refresh_endpoint,
         token_endpoint_aliases,
         revocation_endpoint,
         introspection_endpoint,
@@ -111,13 +125,19 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
         scope_separator: scope_separator(fields),
         extra_authorize_params: fields
             .optional("extra_authorize_params")
-            .map(|value| params(&value))
+            .map(|value| params(&value, "`extra_authorize_params`", AUTHORIZE_PARAMS))
             .unwrap_or_default(),
         body: body(fields),
+        extra_refresh_params: dialect.extra_refresh_params,
+        token_path: dialect.token_path,
+        expires_field: dialect.expires_field,
+        expires_unit: dialect.expires_unit,
+        error_field: dialect.error_field,
         access_ttl_default_secs,
         refresh_idle_ttl_secs,
         refresh_absolute_ttl_secs,
-        refresh_expires_field: fields.optional("refresh_expires_field").and_then(|value| code(&value)),
+        refresh_expires_field: dialect.refresh_expires_field,
+        refresh_window_secs,
         rotation: behaviour.rotation,
         reuse: behaviour.reuse,
         second_presentation: behaviour.second_presentation,
@@ -273,7 +293,7 @@ fn page(value: &Value<'_, '_>) -> Option<String> {
 }
 
 /// RFC 6749 §5.2: an error code is printable ASCII without quote and backslash; here without spaces too.
-fn code(value: &Value<'_, '_>) -> Option<String> {
+pub(super) fn code(value: &Value<'_, '_>) -> Option<String> {
     let text = value.text()?;
     let sound = !text.is_empty()
         && text.len() <= 80
@@ -284,27 +304,29 @@ fn code(value: &Value<'_, '_>) -> Option<String> {
     sound.then(|| text.to_owned())
 }
 
-/// What the flow itself sets may not be set from a file.
-fn params(value: &Value<'_, '_>) -> BTreeMap<String, String> {
-    const OURS: &[&str] = &[
-        "client_id",
-        "client_secret",
-        "code_challenge",
-        "code_challenge_method",
-        "nonce",
-        "redirect_uri",
-        "request",
-        "request_uri",
-        "response_mode",
-        "response_type",
-        "scope",
-        "state",
-    ];
-    let Some(mut fields) = value.table("`extra_authorize_params`") else { return BTreeMap::new() };
+/// What the flow itself sets in an authorization request.
+const AUTHORIZE_PARAMS: &[&str] = &[
+    "client_id",
+    "client_secret",
+    "code_challenge",
+    "code_challenge_method",
+    "nonce",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
+
+/// Parameters of a request beside `ours`, which may not be set from a file.
+pub(super) fn params(value: &Value<'_, '_>, what: &'static str, ours: &[&str]) -> BTreeMap<String, String> {
+    let Some(mut fields) = value.table(what) else { return BTreeMap::new() };
     let mut params = BTreeMap::new();
     for (name, value) in fields.rest() {
-        if OURS.contains(&name.as_str()) {
-            value.fault(format!("`{name}` is set by the flow itself: leave it out"));
+        if ours.contains(&name.as_str()) {
+            value.fault(format!("`{name}` is set by us: leave it out"));
         }
         params.extend(value.text().map(|text| (name, text.to_owned())));
     }
@@ -313,19 +335,34 @@ fn params(value: &Value<'_, '_>) -> BTreeMap<String, String> {
 
 fn facts(fields: &mut Fields<'_, '_>) -> Vec<Fact> {
     let entries = fields.optional("fact").and_then(|value| value.entries()).unwrap_or_default();
-    entries.iter().filter_map(|entry| fact(&mut entry.table("this fact")?)).collect()
+    let mut covered = BTreeSet::new();
+    entries.iter().filter_map(|entry| fact(&mut entry.table("this fact")?, &mut covered)).collect()
 }
 
-fn fact(fields: &mut Fields<'_, '_>) -> Option<Fact> {
+/// A key has one source: of two that differ in how sure they are, somebody would have to choose.
+fn fact(fields: &mut Fields<'_, '_>, covered: &mut BTreeSet<String>) -> Option<Fact> {
     let known: Vec<(&'static str, &'static str)> = FACT_KEYS.iter().map(|key| (*key, *key)).collect();
+    let mut key = |value: &Value<'_, '_>| {
+        let key = value.word(&known)?.to_owned();
+        if !covered.insert(key.clone()) {
+            value.fault(format!("another fact covers `{key}`: one key, one source"));
+        }
+        Some(key)
+    };
     let covers = fields.required("covers").map(|value| {
-        value
-            .one_or_more()
-            .iter()
-            .filter_map(|value| value.word(&known).map(str::to_owned))
-            .collect::<Vec<_>>()
+        let keys: Vec<String> = value.one_or_more().iter().filter_map(&mut key).collect();
+        if keys.is_empty() {
+            value.fault("name at least one key that this fact is about");
+        }
+        keys
     });
-    let source = fields.required("source").and_then(|value| value.text().map(str::to_owned));
+    let source = fields.required("source").and_then(|value| {
+        let text = value.text()?.trim();
+        if text.is_empty() {
+            value.fault("write where this is from: a page, or how it was tried");
+        }
+        Some(text.to_owned())
+    });
     let words = [("verified", Confidence::Verified), ("unverified", Confidence::Unverified)];
     let confidence = fields.required("confidence").and_then(|value| value.word(&words));
     let checked_at = fields.required("checked_at").and_then(|value| day(&value));

@@ -84,7 +84,7 @@ impl Profile {
             let same = || careless(&canonical::segments(own_path)) == careless(&canonical::segments(path));
             endpoint.host() == host && endpoint.port() == port && same()
         };
-        self.token_endpoint.as_ref().is_some_and(own)
+        self.token_endpoints().any(own)
             || self.token_endpoint_aliases.iter().any(|place| place.takes(host, port, path))
     }
 
@@ -92,14 +92,19 @@ impl Profile {
     /// and under any path.
     #[must_use]
     pub fn has_token_host(&self, host: &str) -> bool {
-        self.token_endpoint.as_ref().is_some_and(|endpoint| endpoint.host() == host)
+        self.token_endpoints().any(|endpoint| endpoint.host() == host)
             || self.token_endpoint_aliases.iter().any(|place| place.host.admits(host))
+    }
+
+    /// The addresses that we write to: for codes, and for refresh tokens where that is another one.
+    fn token_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.token_endpoint.iter().chain(&self.refresh_endpoint)
     }
 
     /// Where its token endpoints are, by exact names. A pattern among the aliases names none.
     pub fn token_origins(&self) -> impl Iterator<Item = (Scheme, &str, u16)> {
-        let own = self.token_endpoint.iter();
-        let own = own.map(|endpoint| (endpoint.scheme(), endpoint.host(), endpoint.port()));
+        let own =
+            self.token_endpoints().map(|endpoint| (endpoint.scheme(), endpoint.host(), endpoint.port()));
         own.chain(self.token_endpoint_aliases.iter().filter_map(TokenPlace::origin))
     }
 }

@@ -100,6 +100,7 @@ impl TestKeeper {
             provider: None,
             client: None,
             token_endpoint: None,
+            refresh_endpoint: None,
             revocation_endpoint: None,
             client_auth: None,
             hosts: asked.hosts.clone(),

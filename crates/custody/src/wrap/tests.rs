@@ -33,6 +33,7 @@ fn edits() -> Vec<(&'static str, SealContext)> {
         provider: _,
         client: _,
         token_endpoint: _,
+        refresh_endpoint: _,
         revocation_endpoint: _,
         client_auth: _,
         hosts,
@@ -62,6 +63,11 @@ fn edits() -> Vec<(&'static str, SealContext)> {
             SealContext { token_endpoint: Some("https://evil.example/token".into()), ..context() },
         ),
         ("no token endpoint", SealContext { token_endpoint: None, ..context() }),
+        (
+            "refresh endpoint",
+            SealContext { refresh_endpoint: Some("https://evil.example/refresh".into()), ..context() },
+        ),
+        ("no refresh endpoint", SealContext { refresh_endpoint: None, ..context() }),
         (
             "revocation endpoint",
             SealContext { revocation_endpoint: Some("https://evil.example/".into()), ..context() },
@@ -182,6 +188,13 @@ fn a_wrapped_secret_shows_nothing_of_itself() {
     let wrapped = keys.wrap(&secret("refresh-canary"), &context()).unwrap();
     let row = serde_json::to_string(&wrapped).unwrap();
     assert!(!row.contains("canary") && !format!("{wrapped:?}").contains(&wrapped.ciphertext));
+}
+
+#[test]
+fn a_context_without_an_endpoint_of_its_own_for_refreshes_is_bound_as_before_there_was_one() {
+    let bytes =
+        super::associated(super::Layer::Content, &SealContext { refresh_endpoint: None, ..context() });
+    assert!(!String::from_utf8(bytes.unwrap()).unwrap().contains("refresh_endpoint"));
 }
 
 proptest! {

@@ -248,6 +248,7 @@ async fn connect(
     }
     core.timers.notify_one();
     note_connected(core, &made.connection, place.before.is_some()).await;
+    core.tell_contradictions().await;
     Ok(ControlReply::FlowEnded { flow: flow.id, outcome: connected(&made.connection) })
 }
 

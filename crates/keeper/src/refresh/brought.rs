@@ -1,6 +1,6 @@
 //! From an answer to a generation: what the new head is, and when it is refreshed next.
 
-use crate::{core::Core, error::KeeperError, schedule, token::Tokens};
+use crate::{core::Core, error::KeeperError, observed::contradictions, schedule, token::Tokens};
 use nightlatch_catalog::profile::Profile;
 use nightlatch_custody::Secret;
 use nightlatch_domain::{
@@ -37,6 +37,7 @@ pub(crate) fn generation(
         let context = SealContext { kind, ..context.clone() };
         core.parts.keys.wrap(secret, &context).map(|wrapped| (wrapped, context))
     };
+    core.observed.note(&context, &contradictions(profile, before.refresh, tokens));
     // I4: a refresh token that the answer does not replace is carried over, never dropped.
     let refresh = tokens.refresh.as_ref().or(before.refresh);
     let at = tokens.head.at;
@@ -51,7 +52,7 @@ pub(crate) fn generation(
         attempt: before.attempt,
         created_at: at,
     };
-    let due_at = due_at(profile, &generation, core.jitter());
+    let due_at = due_at(profile, &generation, tokens, core.jitter());
     Ok((generation, due_at))
 }
 
@@ -62,17 +63,23 @@ fn access_until(profile: &Profile, tokens: &Tokens) -> Option<Timestamp> {
 }
 
 fn refresh_until(before: &Before<'_>, tokens: &Tokens) -> Option<Timestamp> {
-    let told = tokens.refresh_expires_in.map(|secs| schedule::ends_at(tokens.head.at, secs));
+    let told = [tokens.refresh_expires_in, tokens.consent_expires_in].into_iter().flatten().min();
+    let told = told.map(|secs| schedule::ends_at(tokens.head.at, secs));
     told.or(if tokens.refresh.is_none() { before.refresh_until } else { None })
 }
 
 /// When the timer next acts for a generation.
-pub(crate) fn due_at(profile: &Profile, generation: &Generation, jitter: u16) -> Option<Timestamp> {
+fn due_at(profile: &Profile, generation: &Generation, tokens: &Tokens, jitter: u16) -> Option<Timestamp> {
+    // How long an unused refresh token lives, an answer knows better than a profile; but see `END_MIN`.
+    let far = i64::try_from(schedule::END_MIN.as_secs()).unwrap_or(i64::MAX);
+    let is_told = tokens.refresh_expires_in.is_some_and(|secs| secs > far);
+    let idle = profile.refresh_idle_ttl_secs.filter(|_| !is_told);
     let life = schedule::Life {
         since: generation.created_at,
         access_until: generation.access_until,
         refresh_until: generation.refresh_until,
-        idle: profile.refresh_idle_ttl_secs.map(Duration::from_secs),
+        idle: idle.map(Duration::from_secs),
+        window: profile.refresh_window_secs.map(Duration::from_secs),
         refreshable: generation.refresh.is_some(),
     };
     schedule::due(&life, jitter)

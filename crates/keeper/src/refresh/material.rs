@@ -52,7 +52,7 @@ impl Material {
             return Err(Unfit::Unverified);
         }
         let token = core.open(refresh).map_err(|_| Unfit::Unverified)?;
-        let endpoint = context.token_endpoint.as_deref().ok_or(Unfit::Unverified)?;
+        let endpoint = presented_at(context).ok_or(Unfit::Unverified)?;
         let endpoint = Endpoint::parse(endpoint).map_err(|_| Unfit::Unverified)?;
         let to = destination(&endpoint).map_err(|_| Unfit::Unverified)?;
         let profile = core.profile(&view.chain.provider).ok_or(Unfit::NoProfile)?.clone();
@@ -65,6 +65,11 @@ impl Material {
     pub(crate) fn registration(&self) -> Registration<'_> {
         self.client.with(self.auth)
     }
+}
+
+/// Where a refresh token is presented, by its seal.
+pub(crate) fn presented_at(context: &SealContext) -> Option<&str> {
+    context.refresh_endpoint.as_deref().or(context.token_endpoint.as_deref())
 }
 
 /// Whether a token's context is that of the very row it came with.
@@ -118,7 +123,7 @@ impl Registered {
     }
 }
 
-/// Opens a registration for use at the endpoint that `at` names.
+/// Opens a registration for use at the endpoints that `at` names.
 pub(crate) fn registered(core: &Core, client: &Client, at: &SealContext) -> Result<Registered, Unfit> {
     let kept = client.secret.as_ref().ok_or(Unfit::Unverified)?;
     let context = &kept.1;
@@ -126,7 +131,8 @@ pub(crate) fn registered(core: &Core, client: &Client, at: &SealContext) -> Resu
         && context.tenant == at.tenant
         && context.client == Some(client.id)
         && context.provider == at.provider
-        && context.token_endpoint == at.token_endpoint;
+        && context.token_endpoint == at.token_endpoint
+        && context.refresh_endpoint == at.refresh_endpoint;
     let auth = context.client_auth.filter(|_| own).ok_or(Unfit::Unverified)?;
     let opened = core.open(kept).map_err(|_| Unfit::Unverified)?;
     Registered::read(&opened, auth).ok_or(Unfit::Unverified)

@@ -158,7 +158,8 @@ impl Run {
         let (Some(material), Some(asked)) = (&self.material, self.asked()) else {
             return failed("no-randomness");
         };
-        let presented = Presented::Refresh(&material.token);
+        let presented =
+            Presented::Refresh { token: &material.token, extra: &material.profile.extra_refresh_params };
         let registration = material.registration();
         let body = material.profile.body;
         let Ok(request) = token::request(&material.endpoint, body, &registration, &presented) else {

@@ -30,6 +30,7 @@ fn view(state: ChainState, due_secs: i64) -> ChainView {
         provider: None,
         client: Some(client),
         token_endpoint: None,
+        refresh_endpoint: None,
         revocation_endpoint: None,
         client_auth: None,
         hosts: Vec::new(),

@@ -10,7 +10,7 @@ use proptest::{
     collection::vec,
     prelude::{any, proptest},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 fn secret(text: &str) -> Secret {
     Secret::from_string(text.to_owned())
@@ -44,7 +44,9 @@ fn body_of(auth: ClientAuth, body: BodyFormat) -> (http::request::Parts, String)
     let (token, hidden) = (secret("r t&1"), secret("s:e c"));
     let client = Registration { client_id: "id 1", auth, secret: Some(&hidden) };
     let endpoint = Endpoint::parse("https://id.example/token?v=1").unwrap();
-    let made = request(&endpoint, body, &client, &Presented::Refresh(&token)).unwrap();
+    let extra = BTreeMap::from([("audience".to_owned(), "a b".to_owned())]);
+    let presented = Presented::Refresh { token: &token, extra: &extra };
+    let made = request(&endpoint, body, &client, &presented).unwrap();
     let (parts, body) = made.into_parts();
     (parts, String::from_utf8(body.to_vec()).unwrap())
 }
@@ -52,7 +54,7 @@ fn body_of(auth: ClientAuth, body: BodyFormat) -> (http::request::Parts, String)
 #[test]
 fn a_client_authenticates_as_it_was_registered() {
     let (_, body) = body_of(ClientAuth::None, BodyFormat::Form);
-    assert_eq!(body, "grant_type=refresh_token&refresh_token=r+t%261&client_id=id+1");
+    assert_eq!(body, "grant_type=refresh_token&refresh_token=r+t%261&audience=a+b&client_id=id+1");
     let (parts, body) = body_of(ClientAuth::ClientSecretPost, BodyFormat::Form);
     assert!(body.ends_with("client_id=id+1&client_secret=s%3Ae+c"));
     assert!(parts.headers.get(header::AUTHORIZATION).is_none());
@@ -72,7 +74,7 @@ fn the_request_keeps_the_endpoints_query_and_asks_for_json() {
         (&b"application/json"[..], "POST")
     );
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(body["refresh_token"], "r t&1");
+    assert_eq!((&body["refresh_token"], &body["audience"]), (&"r t&1".into(), &"a b".into()));
 }
 
 #[test]
@@ -95,12 +97,32 @@ fn a_registration_without_its_secret_sends_nothing() {
     let token = secret("r");
     let client = Registration { client_id: "id", auth: ClientAuth::ClientSecretPost, secret: None };
     let endpoint = Endpoint::parse("https://id.example/token").unwrap();
-    assert!(request(&endpoint, BodyFormat::Form, &client, &Presented::Refresh(&token)).is_err());
+    let presented = Presented::Refresh { token: &token, extra: &BTreeMap::new() };
+    assert!(request(&endpoint, BodyFormat::Form, &client, &presented).is_err());
 }
 
 fn read(status: u16, body: &str) -> Parsed {
+    read_by(&profile(), status, body)
+}
+
+fn read_by(profile: &Profile, status: u16, body: &str) -> Parsed {
     let kept = raw(status, &HeaderMap::new(), body.as_bytes().to_vec(), Timestamp::from_millis(5));
-    parse(&kept, &profile())
+    parse(&kept, profile)
+}
+
+/// A provider whose messages have names, places and units of their own.
+fn dialect() -> Profile {
+    let text = r#"
+name = "own"
+title = "Own"
+token_path = ["data", "tokens"]
+expires_field = "lives"
+expires_unit = "milliseconds"
+refresh_expires_field = "refresh_lives"
+error_field = "status"
+permanent_errors = ["GRANT_GONE"]
+"#;
+    Profile::parse("own.toml", text).unwrap()
 }
 
 fn failed(status: u16, body: &str) -> Reading {
@@ -118,6 +140,64 @@ fn tokens_are_read_with_their_lives() {
     assert_eq!((tokens.access.expose(), tokens.refresh.unwrap().expose()), (&b"a"[..], &b"r"[..]));
     assert_eq!((tokens.expires_in, tokens.refresh_expires_in), (Some(3600), Some(7)));
     assert_eq!(tokens.head.at, Timestamp::from_millis(5));
+}
+
+#[test]
+fn a_dialect_is_read_where_its_profile_says_and_nowhere_else() {
+    let body = r#"{"status":"fine","access_token":"no","lives":1,"data":{"access_token":"nor","tokens":
+        {"access_token":"a","refresh_token":"r","lives":3600999,"refresh_lives":"7000","expires_in":5}}}"#;
+    let Parsed::Tokens(tokens) = read_by(&dialect(), 200, body) else { panic!("no tokens") };
+    assert_eq!((tokens.access.expose(), tokens.refresh.unwrap().expose()), (&b"a"[..], &b"r"[..]));
+    assert_eq!((tokens.expires_in, tokens.refresh_expires_in), (Some(3600), Some(7)));
+    let unclear = [
+        // Tokens at another place than the profile says, or at that place twice.
+        r#"{"access_token":"a"}"#,
+        r#"{"data":{"access_token":"a"}}"#,
+        r#"{"data":{"tokens":{"access_token":"a"}},"data":{"tokens":{"refresh_token":"r"}}}"#,
+        r#"{"data":{"tokens":{"access_token":"a"},"tokens":null}}"#,
+        r#"{"data":[{"tokens":{"access_token":"a"}}]}"#,
+        r#"{"data":{"tokens":{"access_token":"a"}},"error":"odd"}"#,
+    ];
+    for body in unclear {
+        let Parsed::Failed(reading) = read_by(&dialect(), 200, body) else { panic!("{body}") };
+        assert!(matches!(reading, Reading::Unclear { .. }), "{body}");
+    }
+    // What a dialect is for one provider is nothing at another.
+    let Parsed::Failed(reading) = read(200, r#"{"data":{"tokens":{"access_token":"a"}}}"#) else { panic!() };
+    assert!(matches!(reading, Reading::Unclear { .. }));
+}
+
+#[test]
+fn an_error_stands_in_the_field_of_its_dialect() {
+    let gone = Reading::Permanent { code: "GRANT_GONE".into() };
+    for body in [
+        r#"{"status":"GRANT_GONE"}"#,
+        r#"{"status":"GRANT_GONE","data":null}"#,
+        r#"{"data":{"status":"GRANT_GONE","tokens":null}}"#,
+        r#"{"status":"odd","error":"GRANT_GONE"}"#,
+    ] {
+        let Parsed::Failed(reading) = read_by(&dialect(), 400, body) else { panic!("{body}") };
+        assert_eq!(reading, gone, "{body}");
+    }
+    let Parsed::Failed(reading) = read(400, r#"{"status":"invalid_grant"}"#) else { panic!() };
+    assert!(matches!(reading, Reading::Unclear { .. }), "{reading:?}");
+}
+
+#[test]
+fn what_an_answer_tells_of_ends_is_read_at_every_provider() {
+    let ends = |body: &str| {
+        let Parsed::Tokens(tokens) = read(200, body) else { panic!("{body}") };
+        (tokens.refresh_expires_in, tokens.consent_expires_in)
+    };
+    let draft = r#"{"access_token":"a","refresh_token_timeout":60,"authorization_expires_in":90}"#;
+    assert_eq!(ends(draft), (Some(60), Some(90)));
+    // Of two that are told, the earlier.
+    let both = r#"{"access_token":"a","refresh_token_timeout":60,"refresh_token_expires_in":50}"#;
+    assert_eq!(ends(both), (Some(50), None));
+    // A provider that means something else by a draft's name loses no tokens by it.
+    let other =
+        r#"{"access_token":"a","refresh_token_timeout":{"days":1},"authorization_expires_in":"never"}"#;
+    assert_eq!(ends(other), (None, None));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 )]
 
 mod crash;
+mod dialect;
 mod enrolling;
 mod forged;
 mod leasing;

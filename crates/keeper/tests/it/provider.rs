@@ -49,9 +49,26 @@ struct State {
     probe_status: Option<u16>,
     /// Tokens have a random part, as real ones do.
     are_random: bool,
+    /// Messages have names, places and units of its own, and refreshes an address.
+    is_odd: bool,
     last_form: HashMap<String, String>,
     last_authorization: Option<String>,
+    last_path: String,
 }
+
+/// What a profile says of a provider that speaks oddly, but for the address of its refreshes.
+pub(crate) const ODD: &str = r#"
+extra_refresh_params = { audience = "mail" }
+token_path = ["data", "tokens"]
+expires_field = "lives"
+expires_unit = "milliseconds"
+refresh_expires_field = "refresh_lives"
+error_field = "status"
+permanent_errors = ["GRANT_GONE"]
+"#;
+
+/// The life of a refresh token there.
+const ODD_REFRESH_MILLIS: u64 = 30 * 86_400_000;
 
 /// The running provider. Its thread ends with the process.
 #[derive(Clone)]
@@ -122,6 +139,11 @@ checked_at = "2026-11-29"
         self.with(|state| state.are_random = true);
     }
 
+    /// From now on it speaks as [`ODD`] says.
+    pub(crate) fn speaks_oddly(&self) {
+        self.with(|state| state.is_odd = true);
+    }
+
     pub(crate) fn probe_answers(&self, status: Option<u16>) {
         self.with(|state| state.probe_status = status);
     }
@@ -160,6 +182,10 @@ checked_at = "2026-11-29"
         self.with(|state| state.last_form.get(name).cloned())
     }
 
+    pub(crate) fn last_path(&self) -> String {
+        self.with(|state| state.last_path.clone())
+    }
+
     pub(crate) fn last_authorization(&self) -> Option<String> {
         self.with(|state| state.last_authorization.clone())
     }
@@ -192,7 +218,8 @@ async fn answer(
     if request.uri().path() == "/me" {
         return Ok(me(&request, &state));
     }
-    assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/token"));
+    let path = request.uri().path().to_owned();
+    assert_eq!((request.method(), path == "/token" || path == "/refresh"), (&Method::POST, true), "{path}");
     let authorization =
         request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.map_err(|_| vanished())?.to_bytes();
@@ -202,6 +229,7 @@ async fn answer(
         state.token_calls += 1;
         state.last_form.clone_from(&form);
         state.last_authorization = authorization;
+        state.last_path = path;
         state.script.pop_front()
     };
     if let Some(Act::Answer(status, headers, body)) = act {
@@ -213,6 +241,7 @@ async fn answer(
     }
     let keeps_refresh = matches!(act, Some(Act::KeepRefresh));
     let (status, body) = exchange(&form, keeps_refresh, &mut state.lock().unwrap());
+    let body = if state.lock().unwrap().is_odd { oddly(status, &body) } else { body };
     match act {
         Some(Act::Vanish) => return Err(vanished()),
         // tidy: sleeps because a slow provider is what the test is about
@@ -225,6 +254,20 @@ async fn answer(
         _ => {}
     }
     Ok(json(status, body))
+}
+
+fn oddly(status: StatusCode, body: &str) -> String {
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    if !status.is_success() {
+        return serde_json::json!({ "status": "GRANT_GONE", "data": null }).to_string();
+    }
+    let tokens = serde_json::json!({
+        "access_token": body["access_token"],
+        "refresh_token": body["refresh_token"],
+        "lives": body["expires_in"].as_u64().unwrap() * 1000,
+        "refresh_lives": ODD_REFRESH_MILLIS,
+    });
+    serde_json::json!({ "status": "fine", "data": { "tokens": tokens } }).to_string()
 }
 
 fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {

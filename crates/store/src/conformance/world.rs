@@ -252,6 +252,7 @@ impl World {
             provider: Some(name("github")),
             client: None,
             token_endpoint: Some("https://github.com/login/oauth/access_token".into()),
+            refresh_endpoint: None,
             revocation_endpoint: None,
             client_auth: Some(ClientAuth::None),
             hosts: vec![host()],

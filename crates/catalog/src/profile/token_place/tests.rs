@@ -10,6 +10,7 @@ fn profile() -> Profile {
 title = "T"
 authorization_endpoint = "https://login.example.com/authorize"
 token_endpoint = "https://login.example.com/oauth/token?v=2"
+refresh_endpoint = "https://api.example.com/oauth/refresh"
 token_endpoint_aliases = [
   "https://old.example.com/{tenant}/oauth2/token",
   "https://*.tenants.example.com:8443/services/oauth2/token",
@@ -28,6 +29,7 @@ fn the_endpoint_and_its_aliases_are_told() {
     let profile = profile();
     for (host, port, path) in [
         ("login.example.com", 443, "/oauth/token"),
+        ("api.example.com", 443, "/oauth/refresh"),
         ("old.example.com", 443, "/common/oauth2/token"),
         ("old.example.com", 443, "/8f3c/oauth2/token"),
         ("acme.tenants.example.com", 8443, "/services/oauth2/token"),
@@ -81,7 +83,7 @@ fn only_exact_hosts_are_named() {
     let profile = profile();
     let origins: Vec<_> = profile.token_origins().collect();
     let at = |host| (Scheme::Https, host, 443);
-    assert_eq!(origins, [at("login.example.com"), at("old.example.com")]);
+    assert_eq!(origins, [at("login.example.com"), at("api.example.com"), at("old.example.com")]);
 }
 
 #[test]
