@@ -15,7 +15,14 @@ macro_rules! embedded {
 const MANIFESTS: &[(&str, &str, &str)] = embedded!("manifests": "anthropic", "generic", "github", "gitlab", "gmail", "google-drive", "jira", "linear", "microsoft-graph", "notion", "openai", "salesforce", "slack", "stripe");
 
 /// Name, file and text of each profile.
-const PROFILES: &[(&str, &str, &str)] = embedded!("profiles": "atlassian", "generic", "github", "gitlab", "google", "linear", "microsoft", "notion", "salesforce", "slack", "stripe");
+const PROFILES: &[(&str, &str, &str)] = embedded!("profiles":
+    "adobe-sign", "airtable", "asana", "atlassian", "auth0", "bitbucket", "box", "cognito", "coinbase",
+    "commercetools", "datto", "docusign", "dropbox", "epic", "exact-online", "fitbit",
+    "follow-up-boss", "generic", "github", "gitlab", "google", "hubspot", "intuit", "kintone",
+    "linear", "linkedin", "make", "meta", "microsoft", "miro", "netsuite", "notion", "okta", "payfit",
+    "pingfederate", "pinterest", "salesforce", "servicenow", "shopify", "slack", "smartcar",
+    "stackexchange", "stripe", "toast", "twinfield", "x", "xero", "zendesk", "zoho", "zoom"
+);
 
 /// A built-in manifest by name; none where there is none.
 #[must_use]

@@ -237,6 +237,15 @@ fn every_statement_of_a_built_in_profile_has_a_source() {
 }
 
 #[test]
+fn every_provider_that_was_looked_up_has_a_profile() {
+    let listed = include_str!("../../testdata/providers.txt").lines().filter(|line| !line.starts_with('#'));
+    let listed: Vec<&str> = listed.collect();
+    let own: Vec<&str> =
+        PROFILES.iter().map(|(name, _, _)| *name).filter(|name| *name != "generic").collect();
+    assert_eq!(own, listed);
+}
+
+#[test]
 fn no_unverified_fact_is_milder_than_the_worst() {
     for (name, _, _) in PROFILES {
         let (own, worst) = (profile(name).unwrap(), profile("generic").unwrap());
