@@ -104,9 +104,9 @@ pub(crate) async fn what_ends_while_the_intent_is_being_written_ends_the_call() 
         world.tool.take();
         let outcomes = |record: &Record| matches!(record.entry, Entry::Outcome(_));
         world.eventually("its outcome", || async { world.records().await.iter().any(outcomes) }).await;
-        world.clock.hold_writer(true);
+        world.hold_ledger().await;
         let call = calling(&world);
-        world.eventually("the intent", || async { world.clock.writer_waits() }).await;
+        world.eventually("the intent", || async { world.ledger_holds_another() }).await;
         end(&world, what).await;
         world.clock.hold_writer(false);
         let answer = call.await.unwrap();

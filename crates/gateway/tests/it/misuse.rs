@@ -55,10 +55,10 @@ pub(crate) async fn a_flood_of_junk_hides_no_misuse() {
 #[tokio::test]
 pub(crate) async fn who_does_not_stay_for_the_answer_alarms_all_the_same() {
     let world = World::new().await;
-    world.clock.hold_writer(true);
+    world.hold_ledger().await;
     let mut wire = world.connect(&world.mallory).await;
     wire.write(request(&world, &world.alice.reference)).await;
-    world.eventually("the refusal", || async { world.clock.writer_waits() }).await;
+    world.eventually("the refusal", || async { world.ledger_holds_another() }).await;
     drop(wire);
     world.clock.hold_writer(false);
     world.eventually("the alarm", || async { misuses(&world.records().await).len() == 1 }).await;

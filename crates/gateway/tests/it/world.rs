@@ -1,6 +1,7 @@
 //! A whole gateway in one process: store, ledger, policy, pool, a keeper that really seals, two tools that
 //! record, two agents. And the oracle that every attack ends with.
 
+mod held;
 mod rows;
 
 use crate::{
