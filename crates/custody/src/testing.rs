@@ -42,6 +42,7 @@ pub(crate) fn context() -> SealContext {
         kind: SecretKind::Refresh,
         chain: Some(id!(ChainId, 1)),
         family: Some(id!(FamilyId, 1)),
+        family_number: Some(2),
         connection: Some(id!(ConnectionId, 1)),
         generation: 7,
         provider: Some("github".parse().unwrap()),

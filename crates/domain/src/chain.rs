@@ -68,6 +68,8 @@ pub struct Chain {
     pub account: String,
     /// The family that is presented from. A reconnect moves it.
     pub family: FamilyId,
+    /// How many families it had: the newest has this number.
+    pub families: u64,
     /// Counts claims; every write of a holder names it.
     pub fence: u64,
     /// Who holds the claim, if anyone.
@@ -103,6 +105,8 @@ pub struct Family {
     pub chain: ChainId,
     /// The flow that proved it.
     pub flow: FlowId,
+    /// Its place among the families of its chain, from 1: a later consent has a higher number.
+    pub number: u64,
     /// The generation that is current.
     pub head: u64,
     /// When the human consented.

@@ -161,6 +161,8 @@ ids! {
     GrantId = "grt_";
     /// Something that only a human can settle.
     TicketId = "tkt_";
+    /// A token that is to be revoked.
+    RevocationId = "rev_";
     /// One call through the corridor.
     CallId = "call_";
     /// The time in which a task may act.

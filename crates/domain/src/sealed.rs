@@ -89,6 +89,10 @@ pub struct SealContext {
     pub chain: Option<ChainId>,
     /// The family, for tokens.
     pub family: Option<FamilyId>,
+    /// The family's place among those of its chain, for tokens. None, and then not part of what is sealed, where it was
+    /// sealed before families were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family_number: Option<u64>,
     /// The connection, for static secrets.
     pub connection: Option<ConnectionId>,
     /// The generation within its family or connection.

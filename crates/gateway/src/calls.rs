@@ -230,7 +230,12 @@ impl Calls {
         };
         // It is in the queue before it is in the store, and held back: whoever is shown its row can follow it.
         self.queue(place, settled, 0, true);
-        let accepted = self.store.accept_call(row, self.limits.room).await;
+        let mut accepted = self.store.accept_call(row, self.limits.room).await;
+        if accepted == Err(StoreError::Unknown) && self.store.call(place).await.is_ok_and(|row| row.is_some())
+        {
+            // Only the answer was lost.
+            accepted = Ok(Accepted::New);
+        }
         if accepted == Ok(Accepted::New) {
             self.with(place.call, |open| open.is_running = false);
             self.stirred.notify_one();
@@ -357,10 +362,13 @@ pub(crate) fn same_request(known: &CallRow, request_sha256: &str) -> Result<Call
     if is_same { Ok(known.place) } else { Err(ProblemKind::IdempotencyKeyReused.into()) }
 }
 
-/// Nothing was kept, so nothing will be sent. What is damaged does not heal by itself.
+/// Nothing was kept, so nothing will be sent; or nobody knows, and who asks again by the same key is shown what was kept.
+/// What is damaged does not heal by itself.
 fn unavailable(error: &StoreError) -> Problem {
     match error {
-        StoreError::Unavailable => Problem::new(ProblemKind::LedgerUnavailable).retry_after(1),
+        StoreError::Unavailable | StoreError::Unknown => {
+            Problem::new(ProblemKind::LedgerUnavailable).retry_after(1)
+        }
         StoreError::Exists(_) | StoreError::Missing(_) | StoreError::Corrupt(_) => {
             ProblemKind::Internal.into()
         }

@@ -239,6 +239,7 @@ mod tests {
                 kind: SecretKind::Answer,
                 chain: None,
                 family: None,
+                family_number: None,
                 connection: None,
                 generation: 1,
                 provider: None,

@@ -10,8 +10,10 @@
 //!
 //! **Promises.** What was answered is on the disk (`synchronous=FULL`). The feed is gapless: its number
 //! comes from one counter row that the writing transaction moves. A holder's write names fence and owner
-//! and does nothing where they no longer fit. No credential is deleted but with its last connection, or
-//! when it was consumed long ago and its access token is dead. What was deleted leaves no trace in the
+//! and does nothing where they no longer fit. A kill is one row under the same counter row. No credential is
+//! deleted but with its last connection, and then only if nobody could revoke it or its provider confirmed that it is
+//! revoked, or when it was consumed long ago and its access token is dead. A write whose answer is lost is said to be of
+//! unknown outcome. What was deleted leaves no trace in the
 //! file (`secure_delete`, and the write-ahead file is emptied before a removal is confirmed).
 //!
 //! **Never.** No clear secret comes here, only what is wrapped. No value and no SQL text leaves in an error

@@ -95,6 +95,7 @@ impl TestKeeper {
             kind: SecretKind::Static,
             chain: None,
             family: None,
+            family_number: None,
             connection: Some(id),
             generation: 1,
             provider: None,

@@ -6,9 +6,15 @@
 
 mod budgets;
 mod calls;
+mod kills;
+mod marks;
+mod revocations;
 
 pub use budgets::BudgetStore;
 pub use calls::{Accepted, CallRoom, CallRow, CallStore};
+pub use kills::{Kill, Killed};
+pub use marks::{FeedMark, Recalled};
+pub use revocations::Revocation;
 
 use super::Boxed;
 use crate::{
@@ -21,7 +27,7 @@ use crate::{
     grant::Grant,
     id::{
         AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
-        InstallationId, OwnerId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
+        InstallationId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     sealed::{SealContext, Wrapped},
@@ -40,6 +46,9 @@ pub enum StoreError {
     /// It cannot be reached, or it is full, or it is shutting down. Nothing was written.
     #[error("the store cannot be reached or is full")]
     Unavailable,
+    /// The answer of a write was lost: it may or may not have been written. Read before it is tried again.
+    #[error("the store's answer was lost: what was asked for may or may not have been written")]
+    Unknown,
     /// A row breaks a rule of uniqueness.
     #[error("`{0}` exists already")]
     Exists(&'static str),
@@ -141,6 +150,8 @@ pub enum EntityId {
     Enrolment(EnrolmentId),
     /// The tools of the tenant, as a whole.
     Tools,
+    /// A kill that is wider than one connection: everything is to be read anew.
+    Everything,
 }
 
 /// One step of the feed.
@@ -195,6 +206,19 @@ pub struct Claim {
     pub fence: u64,
     /// The holder.
     pub owner: OwnerId,
+}
+
+/// A chain as whoever claims it saw it: where any of it is no longer so, there is no claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The era of the installation.
+    pub era: u64,
+    /// The chain's fence.
+    pub fence: u64,
+    /// The chain's current family.
+    pub family: FamilyId,
+    /// The generation at its head.
+    pub head: u64,
 }
 
 /// A chain with all that a refresh needs.
@@ -270,6 +294,12 @@ pub struct NewConnection {
 pub trait KeeperStore: Send + Sync {
     /// The installation; `fresh` where there is none yet.
     fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation>;
+    /// Raises the era by one; `false`, and nothing written, where it is no longer `from`.
+    fn raise_era(&self, from: u64) -> Stored<'_, bool>;
+    /// The last move of the feed's counter row: what a plane remembers, to know this history again.
+    fn last_change(&self) -> Stored<'_, FeedMark>;
+    /// Whether the history of this store holds that move.
+    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled>;
 
     /// Chains whose timer is due, unclaimed or not, soonest first, at most `limit`. Latched, quarantined and removed ones are not.
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>>;
@@ -287,22 +317,30 @@ pub trait KeeperStore: Send + Sync {
         client: ClientId,
         account: String,
     ) -> Stored<'_, Option<Chain>>;
-    /// Claims: fence + 1 and the owner, where the fence is still `fence`, the state still one of `from`
-    /// and the chain has a connection left. None where any of that no longer holds. The state becomes `refreshing`.
+    /// Claims: fence + 1 and the owner, where all is still as it was `seen`, the state still one of `from`, and the
+    /// chain has a connection left that nobody removed or killed. None where any of that no longer holds. The state
+    /// becomes `refreshing`.
     fn claim(
         &self,
         tenant: TenantId,
         chain: ChainId,
-        fence: u64,
+        seen: Seen,
         owner: OwnerId,
         from: Vec<ChainState>,
     ) -> Stored<'_, Option<Claim>>;
-    /// Makes an intent durable (synced); `false`, and nothing written, where the claim is lost, the head is another,
+    /// Makes an intent durable (synced) and moves the feed's counter row; `false`, and nothing written, where the claim is lost, the head is another,
     /// or an earlier attempt at the same generation is still `intended` or `answered`: settle that one first.
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool>;
-    /// Keeps a sealed raw answer, whoever holds the claim now.
+    /// Keeps a sealed raw answer by the attempt's id alone: whoever holds the claim now, and where the attempt's own row
+    /// is gone as well (a database that was put back). The first answer of an attempt stays.
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()>;
-    /// Moves the head, after the feed's counter row, if claim and head still fit. Closes open tickets of
+    /// The answers that are kept of a chain, by the attempts that they answer, whether those are known or not.
+    fn answers(
+        &self,
+        tenant: TenantId,
+        chain: ChainId,
+    ) -> Stored<'_, Vec<(AttemptId, (Wrapped, SealContext))>>;
+    /// Moves the feed's counter row, then reads kills, then moves the head if claim and head still fit. Closes open tickets of
     /// the chain's connections and releases the claim.
     fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed>;
     /// Leaves the chain without moving the head and releases the claim; `false` where it was lost.
@@ -356,8 +394,31 @@ pub trait KeeperStore: Send + Sync {
         connection: ConnectionId,
         limit: u32,
     ) -> Stored<'_, Vec<StaticSecret>>;
-    /// Marks a connection removed and deletes its secrets; a chain's only with its last connection.
+    /// Marks a connection removed, which is a kill of it, and deletes its secrets; a chain's only with its last
+    /// connection. A token of a chain whose seal names a revocation endpoint becomes a [`Revocation`].
     fn remove_connection(&self, tenant: TenantId, connection: ConnectionId, at: Timestamp) -> Stored<'_, ()>;
+    /// Ends everything in a scope that is there now, durably; answers the kill's place in the order of the feed's moves.
+    /// What is connected afterwards lives.
+    fn kill(&self, kill: Kill, at: Timestamp) -> Stored<'_, u64>;
+    /// The kills after that place, in order, at most `limit`; of one scope only the last.
+    fn kills(&self, after: u64, limit: u32) -> Stored<'_, Vec<Killed>>;
+    /// Takes the secrets of what kills ended, of at most `limit` chains and `limit` connections: what can be revoked becomes
+    /// a [`Revocation`], the rest is deleted. Answers how many there were.
+    fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32>;
+    /// Keeps a token that is to be revoked at its provider. The same id twice is one.
+    fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()>;
+    /// The revocations that may be tried by now, the first to be tried first, at most `limit`.
+    fn revocations(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Revocation>>;
+    /// Notes a try that the provider did not confirm; `false`, and nothing written, where it was not the next one.
+    fn postpone_revocation(
+        &self,
+        tenant: TenantId,
+        revocation: RevocationId,
+        tries: u32,
+        not_before: Timestamp,
+    ) -> Stored<'_, bool>;
+    /// Deletes a token that its provider confirmed to be revoked.
+    fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()>;
     /// Raises a ticket for a connection unless one of its kind is open; answers the one that is.
     fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId>;
 

@@ -144,7 +144,8 @@ where
     F: Future<Output = Result<bool, StoreError>>,
 {
     while let Err(error) = write().await {
-        if error != StoreError::Unavailable {
+        // Each of these writes names the step before it: one that was written after all is taken once.
+        if !matches!(error, StoreError::Unavailable | StoreError::Unknown) {
             tracing::error!(%error, "what became of a call could not be kept");
             return;
         }

@@ -1,7 +1,7 @@
 //! Following the feed: a snapshot, then each change by its number.
 
 use super::{Directory, Tables};
-use nightlatch_domain::ports::store::{DirectoryStore, StoreError};
+use nightlatch_domain::ports::store::{DirectoryStore, EntityId, StoreError};
 use std::{sync::Arc, time::Duration};
 
 /// How long one wait for a change lasts: the feed is looked at this often even when nothing happens,
@@ -28,7 +28,7 @@ pub(super) async fn follow(directory: &Directory, store: &dyn DirectoryStore) {
 
 /// Why a step did not bring the directory up to date.
 enum Missed {
-    /// A change's number does not follow the last one: the snapshot is read again.
+    /// A change's number does not follow the last one, or it is wider than one entity: the snapshot is read again.
     Change,
     /// The store did not answer.
     Store(StoreError),
@@ -71,7 +71,8 @@ async fn catch_up(directory: &Directory, store: &dyn DirectoryStore) -> Result<(
         }
         let mut tables = Tables::clone(&held);
         for change in changes {
-            if change.number != tables.number().saturating_add(1) {
+            let follows = change.number == tables.number().saturating_add(1);
+            if !follows || change.entity == EntityId::Everything {
                 return Err(Missed::Change);
             }
             let entity = store.entity(change.tenant, change.entity).await?;

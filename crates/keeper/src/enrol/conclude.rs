@@ -39,6 +39,8 @@ use std::sync::Arc;
 const PROBES_MAX: u32 = 4;
 /// A name that was taken meanwhile gets a number rather than costing a consent.
 const NAMES_MAX: u32 = 9;
+/// Where the tokens go is looked up again this often, when another consent for the account came first.
+const PLACES_MAX: u32 = 3;
 
 /// Finishes a flow that a crash left with its answer.
 pub(crate) async fn resume(core: &Arc<Core>, flow: Flow) {
@@ -102,18 +104,25 @@ pub(super) async fn conclude(
             return fail(core, &flow, "account-not-probed", ControlRefusal::Unreachable).await;
         }
     };
-    match place(core, &flow, &remembered, account.as_ref()).await {
-        Ok(place) => connect(core, &flow, &remembered, &profile, &tokens, account, place).await,
-        Err(refusal) => {
-            let reason = match &refusal {
-                ControlRefusal::WrongAccount { .. } => "wrong-account",
-                ControlRefusal::NotSupported { .. } => "account-connected-elsewhere",
-                ControlRefusal::Unknown { .. } => "connection-removed",
-                _ => return Err(refusal),
-            };
-            fail(core, &flow, reason, refusal).await
+    let mut tries = 1;
+    let refusal = loop {
+        match place(core, &flow, &remembered, account.as_ref()).await {
+            Err(refusal) => break refusal,
+            Ok(place) => {
+                match connect(core, &flow, &remembered, &profile, &tokens, account.clone(), place).await {
+                    Err(ControlRefusal::Unavailable) if tries < PLACES_MAX => tries += 1,
+                    ended => return ended,
+                }
+            }
         }
-    }
+    };
+    let reason = match &refusal {
+        ControlRefusal::WrongAccount { .. } => "wrong-account",
+        ControlRefusal::NotSupported { .. } => "account-connected-elsewhere",
+        ControlRefusal::Unknown { .. } => "connection-removed",
+        _ => return Err(refusal),
+    };
+    fail(core, &flow, reason, refusal).await
 }
 
 type Account = (String, String);
@@ -273,7 +282,13 @@ fn makes(
     let client = flow.secrets.1.client.ok_or_else(|| unknown("client"))?;
     let connection = place.before.as_ref().map_or(remembered.connection, |before| before.id);
     let chain = place.chain.as_ref().map_or(remembered.chain, |chain| chain.id);
-    let context = SealContext { chain: Some(chain), connection: Some(connection), ..flow.secrets.1.clone() };
+    let number = place.chain.as_ref().map_or(0, |chain| chain.families) + 1;
+    let context = SealContext {
+        chain: Some(chain),
+        family_number: Some(number),
+        connection: Some(connection),
+        ..flow.secrets.1.clone()
+    };
     let before = Before { context: &context, refresh: None, refresh_until: None, attempt: None };
     let (generation, due_at) =
         brought::generation(core, profile, &before, tokens, 1).map_err(super::refusal)?;
@@ -289,6 +304,7 @@ fn makes(
             place.chain.as_ref().map_or_else(|| remembered.family.to_string(), |chain| chain.account.clone())
         }),
         family: remembered.family,
+        families: number,
         fence: 0,
         owner: None,
         state: ChainState::Healthy,
@@ -306,6 +322,7 @@ fn makes(
         id: remembered.family,
         chain: chain.id,
         flow: flow.id,
+        number,
         head: 1,
         created_at: now,
     };
@@ -332,6 +349,8 @@ async fn end(core: &Core, flow: &Flow, mut makes: NewConnection) -> Result<NewCo
         let outcome = connected(&makes.connection);
         match core.store().end_flow(flow.tenant, flow.id, outcome, Some(makes.clone())).await {
             Ok(()) => return Ok(makes),
+            // Another consent for the account came first: where these tokens go is to be looked up anew.
+            Err(StoreError::Exists("chain" | "family")) => return Err(ControlRefusal::Unavailable),
             Err(StoreError::Exists(_)) => makes.connection.name = numbered(&wanted, number + 1),
             Err(error) => return Err(store_refusal(error)),
         }

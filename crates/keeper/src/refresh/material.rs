@@ -79,6 +79,8 @@ pub(crate) fn belongs(context: &SealContext, view: &ChainView, kind: SecretKind)
         && context.tenant == view.chain.tenant
         && context.chain == Some(view.chain.id)
         && context.family == Some(view.family.id)
+        // What was sealed before families were counted names none.
+        && context.family_number.is_none_or(|number| number == view.family.number)
         && context.generation == view.head.number
         && context.provider.as_ref() == Some(&view.chain.provider)
         && context.client == Some(view.client.id)

@@ -21,7 +21,7 @@ use nightlatch_domain::{
     id::{AttemptId, TicketId},
     ports::{
         gateway_keeper::DrainNotice,
-        store::{ChainView, Claim, Committed, NewHead, Settlement},
+        store::{ChainView, Claim, Committed, NewHead, Seen, Settlement},
     },
     sealed::{SealContext, SecretKind, Wrapped},
     ticket::{Ticket, TicketKind},
@@ -135,8 +135,14 @@ impl Run {
     async fn claim(&mut self) -> Option<Event> {
         let chain = &self.view.chain;
         let from = vec![chain.state];
+        let seen = Seen {
+            era: self.core.installation.era,
+            fence: chain.fence,
+            family: self.view.family.id,
+            head: self.view.head.number,
+        };
         let store = self.core.store();
-        self.claim = store.claim(chain.tenant, chain.id, chain.fence, self.core.owner, from).await.ok()?;
+        self.claim = store.claim(chain.tenant, chain.id, seen, self.core.owner, from).await.ok()?;
         Some(if self.claim.is_some() { Event::Claimed } else { Event::NotClaimed })
     }
 

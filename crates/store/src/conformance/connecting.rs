@@ -161,6 +161,25 @@ pub async fn a_reconnect_revives_the_chain(place: &dyn Place) {
     assert_eq!(world.keeper.heads().await.unwrap().len(), 2, "the old family stays known");
 }
 
+/// Families of a chain are in order: of two consents that saw the same ones, one is refused whole.
+pub async fn a_later_consent_has_a_higher_number(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let (first, twin) = (world.again(&on.made), world.again(&on.made));
+    world.keeper.put_connection(first.clone()).await.unwrap();
+    assert_eq!(world.keeper.put_connection(twin).await, Err(StoreError::Exists("family")));
+    let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    assert_eq!(
+        (view.chain.families, Some(view.family)),
+        (2, first.tokens.clone().map(|(_, family, _)| family))
+    );
+    let second = world.again(&first);
+    world.keeper.put_connection(second.clone()).await.unwrap();
+    let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    assert_eq!((view.chain.families, view.family.number), (3, 3));
+    assert_eq!(view.family.id, second.tokens.unwrap().1.id);
+}
+
 /// The chain that a connection leaves for another ends like one whose last connection was removed.
 pub async fn a_connection_that_moves_to_another_chain_retires_the_old_one(place: &dyn Place) {
     let world = World::new(place).await;

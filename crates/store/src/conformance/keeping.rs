@@ -5,22 +5,22 @@ use super::{
     world::{CLAIMABLE, Connected, NOW, World, later},
 };
 use nightlatch_domain::{
-    chain::{AttemptState, Chain, ChainState, Generation},
-    id::{AttemptId, ChainId, FamilyId, OwnerId},
-    ports::store::{Claim, Committed, NewConnection, NewHead, Settlement},
-    sealed::SecretKind,
+    chain::{Attempt, AttemptState, Chain, ChainState, Generation},
+    id::{AttemptId, ChainId, FamilyId, InstallationId, OwnerId, TenantId},
+    ports::store::{Claim, Committed, FeedMark, NewConnection, NewHead, Recalled, Seen, Settlement},
+    sealed::{SealContext, SecretKind},
 };
 
 /// Eight owners see the same fence; one gets the chain.
 pub async fn of_eight_claimers_one_wins(place: &dyn Place) {
     let world = World::new(place).await;
     let on = world.connected("dana", "583231").await;
-    let (tenant, chain) = (world.tenant, on.chain);
+    let (tenant, chain, seen) = (world.tenant, on.chain, world.seen(on.chain).await);
     let racers: Vec<_> = (0..8)
         .map(|_| {
             let (keeper, owner) = (world.keeper.clone(), world.id(OwnerId::new));
             let racer =
-                async move { keeper.claim(tenant, chain, 0, owner, CLAIMABLE.to_vec()).await.unwrap() };
+                async move { keeper.claim(tenant, chain, seen, owner, CLAIMABLE.to_vec()).await.unwrap() };
             tokio::spawn(racer)
         })
         .collect();
@@ -34,26 +34,40 @@ pub async fn of_eight_claimers_one_wins(place: &dyn Place) {
     assert_eq!(winners[0], Claim { tenant, chain, fence: 1, owner: winners[0].owner });
 }
 
-/// Fence, state and a living connection: each alone refuses a claim.
+/// Fence, state, era, family, head and a living connection: each alone refuses a claim.
 pub async fn a_claim_repeats_every_precondition(place: &dyn Place) {
     let world = World::new(place).await;
     let on = world.connected("dana", "583231").await;
     let owner = world.id(OwnerId::new);
+    let seen = world.seen(on.chain).await;
     let claim =
-        |fence, from: &[ChainState]| world.keeper.claim(world.tenant, on.chain, fence, owner, from.to_vec());
-    assert_eq!(claim(1, &CLAIMABLE).await.unwrap(), None);
-    assert_eq!(claim(0, &[ChainState::BackingOff, ChainState::Latched]).await.unwrap(), None);
-    assert_eq!(claim(0, &[]).await.unwrap(), None);
+        |seen, from: &[ChainState]| world.keeper.claim(world.tenant, on.chain, seen, owner, from.to_vec());
+    let otherwise = [
+        Seen { fence: 1, ..seen },
+        Seen { era: 2, ..seen },
+        Seen { era: 0, ..seen },
+        Seen { family: world.id(FamilyId::new), ..seen },
+        Seen { head: 0, ..seen },
+        Seen { head: 2, ..seen },
+    ];
+    for other in otherwise {
+        assert_eq!(claim(other, &CLAIMABLE).await.unwrap(), None, "{other:?}");
+    }
+    assert_eq!(claim(seen, &[ChainState::BackingOff, ChainState::Latched]).await.unwrap(), None);
+    assert_eq!(claim(seen, &[]).await.unwrap(), None);
     let row = world.chain_row(on.chain).await;
     assert_eq!((row.fence, row.owner, row.state), (0, None, ChainState::Healthy));
-    assert!(claim(0, &CLAIMABLE).await.unwrap().is_some());
-    assert!(claim(1, &[ChainState::Refreshing]).await.unwrap().is_some(), "a dead holder is taken over");
+    assert!(claim(seen, &CLAIMABLE).await.unwrap().is_some());
+    let held = Seen { fence: 1, ..seen };
+    assert!(claim(held, &[ChainState::Refreshing]).await.unwrap().is_some(), "a dead holder is taken over");
 
     let gone = world.connected("gone", "1").await;
+    let seen = world.seen(gone.chain).await;
     world.keeper.remove_connection(world.tenant, gone.connection, later(1)).await.unwrap();
     let every = [ChainState::Healthy, ChainState::Latched, ChainState::Refreshing];
     for fence in 0..3 {
-        let claim = world.keeper.claim(world.tenant, gone.chain, fence, owner, every.to_vec()).await;
+        let seen = Seen { fence, ..seen };
+        let claim = world.keeper.claim(world.tenant, gone.chain, seen, owner, every.to_vec()).await;
         assert_eq!(claim.unwrap(), None);
     }
 }
@@ -126,7 +140,8 @@ async fn assert_nothing_is_written(world: &World, on: &Connected, claim: Claim, 
 async fn taken_over(world: &World, chain: ChainId, fence: u64) -> Claim {
     let owner = world.id(OwnerId::new);
     let from = vec![ChainState::Refreshing, ChainState::Uncertain];
-    world.keeper.claim(world.tenant, chain, fence, owner, from).await.unwrap().unwrap()
+    let seen = Seen { fence, ..world.seen(chain).await };
+    world.keeper.claim(world.tenant, chain, seen, owner, from).await.unwrap().unwrap()
 }
 
 /// Another generation, or a family that is no longer current, is not presented.
@@ -180,8 +195,75 @@ pub async fn an_answer_is_kept_whoever_holds_the_claim(place: &dyn Place) {
     let kept = world.keeper.attempt(world.tenant, attempt).await.unwrap().unwrap();
     assert_eq!((kept.state, kept.answer.unwrap().0.ciphertext.as_str()), (AttemptState::Answered, "late"));
     assert_eq!(world.keeper.open_attempts().await.unwrap().len(), 1);
-    let answer = world.wrapped(SecretKind::Answer, "answer");
-    assert!(world.keeper.answer(world.tenant, world.id(AttemptId::new), answer).await.is_err());
+}
+
+/// The attempt's own row went with a database that was put back; the answer is not lost with it. The first one stays.
+pub async fn an_answer_without_its_attempt_is_kept(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let unknown = world.id(AttemptId::new);
+    let (wrapped, context) = world.wrapped(SecretKind::Answer, "living tokens");
+    let answer = (wrapped, SealContext { chain: Some(on.chain), ..context });
+    world.keeper.answer(world.tenant, unknown, answer.clone()).await.unwrap();
+    let second = world.wrapped(SecretKind::Answer, "second");
+    let second = (second.0, answer.1.clone());
+    world.keeper.answer(world.tenant, unknown, second).await.unwrap();
+    assert_eq!(world.keeper.attempt(world.tenant, unknown).await, Ok(None));
+    let world = world.reopened(place);
+    assert_eq!(world.keeper.answers(world.tenant, on.chain).await, Ok(vec![(unknown, answer)]));
+    assert_eq!(world.keeper.answers(world.tenant, world.id(ChainId::new)).await, Ok(vec![]));
+    assert_eq!(world.keeper.answers(world.id(TenantId::new), on.chain).await, Ok(vec![]));
+}
+
+/// A history that lost a refresh is another one: each intent and each commit moves the row, with a value of its own.
+pub async fn an_intent_and_a_commit_move_the_feeds_row(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let changes = world.directory.snapshot().await.unwrap().0;
+    let claim = world.claimed(on.chain).await;
+    let mut seen = vec![world.keeper.last_change().await.unwrap()];
+    let attempt = world.intended(claim, on.family, 1).await;
+    seen.push(world.keeper.last_change().await.unwrap());
+    assert!(!world.keeper.intend(claim, world.attempt(claim, on.family, 1)).await.unwrap());
+    assert_eq!(world.keeper.last_change().await.unwrap(), seen[1], "a refused intent moves nothing");
+    world.answered(attempt, "answer").await;
+    assert_eq!(world.keeper.commit(claim, world.head(attempt, on.family, 2)).await, Ok(Committed::Moved));
+    seen.push(world.keeper.last_change().await.unwrap());
+    let numbers: Vec<_> = seen.iter().map(|mark| mark.number).collect();
+    assert_eq!(numbers, [numbers[0], numbers[0] + 1, numbers[0] + 2]);
+    assert!(seen[0].random != seen[1].random && seen[1].random != seen[2].random);
+    assert_eq!(world.directory.snapshot().await.unwrap().0, changes, "no gateway has anything to read anew");
+
+    let keeper = &world.keeper;
+    for mark in &seen {
+        assert_eq!(keeper.recall(*mark).await, Ok(Recalled::Held));
+        let other = FeedMark { random: [7; 16], ..*mark };
+        assert_eq!(keeper.recall(other).await, Ok(Recalled::Other));
+    }
+    let beyond = FeedMark { number: seen[2].number + 1, ..seen[2] };
+    assert_eq!(keeper.recall(beyond).await, Ok(Recalled::Other), "it has not come so far");
+}
+
+/// The era is raised once by whoever saw the old one; what was claimed in the old one intends nothing any more.
+pub async fn an_era_is_raised_once_and_ends_older_claims(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let old = world.claimed(on.chain).await;
+    assert_eq!(world.keeper.raise_era(1).await, Ok(true));
+    assert_eq!(world.keeper.raise_era(1).await, Ok(false));
+    assert_eq!(world.keeper.installation(world.id(InstallationId::new)).await.unwrap().era, 2);
+    assert_eq!(world.keeper.intend(old, world.attempt(old, on.family, 1)).await, Ok(false));
+    let seen = Seen { fence: old.fence, ..world.seen(on.chain).await };
+    let owner = world.id(OwnerId::new);
+    let refreshing = vec![ChainState::Refreshing];
+    let claim = |era| {
+        let seen = Seen { era, ..seen };
+        world.keeper.claim(world.tenant, on.chain, seen, owner, refreshing.clone())
+    };
+    assert_eq!(claim(1).await, Ok(None));
+    let claim = claim(2).await.unwrap().unwrap();
+    let attempt = Attempt { era: 2, ..world.attempt(claim, on.family, 1) };
+    assert_eq!(world.keeper.intend(claim, attempt).await, Ok(true));
 }
 
 /// From generation 1 to 2, once; never to 3, never again to 2.

@@ -12,6 +12,7 @@ pub mod connecting;
 pub mod directory;
 pub mod isolation;
 pub mod keeping;
+pub mod killing;
 pub mod people;
 pub(crate) mod world;
 
@@ -108,6 +109,9 @@ macro_rules! conformance {
                 an_intent_needs_the_head_of_the_current_family
                 no_second_intent_while_one_may_have_been_sent
                 an_answer_is_kept_whoever_holds_the_claim
+                an_answer_without_its_attempt_is_kept
+                an_intent_and_a_commit_move_the_feeds_row
+                an_era_is_raised_once_and_ends_older_claims
                 the_head_moves_once_and_by_one
                 an_answer_of_a_dead_holder_is_committed_by_the_next
                 a_commit_after_the_removal_moves_nothing
@@ -129,6 +133,7 @@ macro_rules! conformance {
                 a_state_is_unique
                 an_account_has_one_chain
                 a_reconnect_revives_the_chain
+                a_later_consent_has_a_higher_number
                 a_connection_that_moves_to_another_chain_retires_the_old_one
                 a_chains_secrets_go_with_its_last_connection
                 a_removed_connection_does_not_come_back
@@ -137,6 +142,16 @@ macro_rules! conformance {
                 a_connections_name_is_unique_among_the_living
                 a_ticket_of_a_kind_is_open_once
                 health_says_what_chain_and_tickets_say
+            }
+            killing {
+                a_kill_ends_its_scope_and_nothing_else
+                a_killed_chain_gets_no_claim_no_intent_and_no_head
+                what_is_connected_after_a_kill_lives
+                kills_are_listed_in_the_order_of_the_feed
+                no_kill_is_lost_under_sixteen_committers_and_each_is_quick
+                what_can_be_revoked_waits_for_that_and_the_rest_goes
+                the_secrets_of_what_was_killed_are_taken_afterwards
+                a_revocation_is_tried_until_it_is_confirmed
             }
             isolation {
                 a_read_with_another_tenants_id_finds_nothing

@@ -8,9 +8,9 @@ use nightlatch_domain::{
     grant::{Grant, ResourcePattern, Selector},
     id::{
         AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
-        OwnerId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
+        InstallationId, OwnerId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
     },
-    ports::store::{Claim, NewConnection, NewHead, Settlement, ToolRow},
+    ports::store::{Claim, NewConnection, NewHead, Seen, Settlement, ToolRow},
     principal::{Agent, AgentStatus, Binding, Enrolment, EnrolmentCode, Human, RiskTier, Tenant},
     reference::Reference,
     sealed::{Attestation, ClientAuth, SealContext, SecretKind, Wrapped},
@@ -90,6 +90,7 @@ impl World {
             .bootstrap(self.tenant_row(tenant), self.human_row(), self.agent("laptop"))
             .await
             .unwrap();
+        self.keeper.installation(self.id(InstallationId::new)).await.unwrap();
     }
 
     /// A new id of any kind.
@@ -247,6 +248,7 @@ impl World {
             kind,
             chain: None,
             family: None,
+            family_number: None,
             connection: None,
             generation: 1,
             provider: Some(name("github")),
@@ -305,6 +307,7 @@ impl World {
             client,
             account: account.into(),
             family,
+            families: 1,
             fence: 0,
             owner: None,
             state: ChainState::Healthy,
@@ -319,25 +322,26 @@ impl World {
         };
         NewConnection {
             connection: self.connection(called, Source::Chain { chain }),
-            tokens: Some((chain_row, self.family(chain, family), self.generation(family, 1))),
+            tokens: Some((chain_row, self.family(chain, family, 1), self.generation(family, 1))),
             secret: None,
         }
     }
 
     /// What a reconnect makes: the same connection and chain, a new family.
     pub(crate) fn again(&self, made: &NewConnection) -> NewConnection {
-        let (chain, ..) = made.tokens.clone().unwrap();
-        let family = self.id(FamilyId::new);
+        let (chain, before, _) = made.tokens.clone().unwrap();
+        let (family, number) = (self.id(FamilyId::new), before.number + 1);
         let tokens = (
-            Chain { family, due_at: Some(later(1900)), ..chain.clone() },
-            self.family(chain.id, family),
+            Chain { family, families: number, due_at: Some(later(1900)), ..chain.clone() },
+            self.family(chain.id, family, number),
             self.generation(family, 1),
         );
         NewConnection { connection: made.connection.clone(), tokens: Some(tokens), secret: None }
     }
 
-    pub(crate) fn family(&self, chain: ChainId, id: FamilyId) -> Family {
-        Family { tenant: self.tenant, id, chain, flow: self.id(FlowId::new), head: 1, created_at: NOW }
+    pub(crate) fn family(&self, chain: ChainId, id: FamilyId, number: u64) -> Family {
+        let (tenant, flow) = (self.tenant, self.id(FlowId::new));
+        Family { tenant, id, chain, flow, number, head: 1, created_at: NOW }
     }
 
     pub(crate) fn generation(&self, family: FamilyId, number: u64) -> Generation {
@@ -378,10 +382,16 @@ impl World {
 
     /// A claim on a chain as it is now.
     pub(crate) async fn claimed(&self, chain: ChainId) -> Claim {
-        let fence = self.chain_row(chain).await.fence;
+        let seen = self.seen(chain).await;
         let owner = self.id(OwnerId::new);
-        let claim = self.keeper.claim(self.tenant, chain, fence, owner, CLAIMABLE.to_vec()).await;
+        let claim = self.keeper.claim(self.tenant, chain, seen, owner, CLAIMABLE.to_vec()).await;
         claim.unwrap().unwrap()
+    }
+
+    /// The chain as whoever claims it sees it.
+    pub(crate) async fn seen(&self, chain: ChainId) -> Seen {
+        let view = self.keeper.chain(self.tenant, chain).await.unwrap().unwrap();
+        Seen { era: 1, fence: view.chain.fence, family: view.family.id, head: view.head.number }
     }
 
     pub(crate) fn attempt(&self, claim: Claim, family: FamilyId, generation: u64) -> Attempt {

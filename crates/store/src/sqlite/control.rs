@@ -284,7 +284,7 @@ fn put_grant(at: &Database, grant: &Grant) -> Result<(), StoreError> {
 }
 
 fn connections(at: &Database, tenant: TenantId) -> Result<Vec<Connection>, StoreError> {
-    let sql = "SELECT * FROM connection WHERE tenant_id = ?1 AND removed_at IS NULL ORDER BY tool, name";
+    let sql = "SELECT * FROM living_connection WHERE tenant_id = ?1 ORDER BY tool, name";
     record::all(at, "connection", sql, params![Word(&tenant)], rows::connection)
 }
 

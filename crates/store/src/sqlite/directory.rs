@@ -46,7 +46,7 @@ fn everything(at: &Connection) -> Result<Vec<Entity>, StoreError> {
     found.extend(record::all(at, "task_grant", "SELECT * FROM task_grant", [], |row| {
         rows::grant(row).map(Entity::Grant)
     })?);
-    let living = "SELECT * FROM connection WHERE removed_at IS NULL";
+    let living = "SELECT * FROM living_connection";
     found.extend(record::all(at, "connection", living, [], |row| {
         rows::connection(row).map(Entity::Connection)
     })?);
@@ -75,8 +75,7 @@ fn one(at: &Connection, tenant: TenantId, entity: EntityId) -> Result<Option<Ent
                 .map(Entity::Grant)
         }
         EntityId::Connection(id) => {
-            let sql =
-                "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2 AND removed_at IS NULL";
+            let sql = "SELECT * FROM living_connection WHERE tenant_id = ?1 AND connection_id = ?2";
             record::one(at, "connection", sql, params![Word(&tenant), Word(&id)], rows::connection)?
                 .map(Entity::Connection)
         }
@@ -86,6 +85,7 @@ fn one(at: &Connection, tenant: TenantId, entity: EntityId) -> Result<Option<Ent
                 .map(Entity::Enrolment)
         }
         EntityId::Tools => Some(Entity::Tools(tools(at, tenant)?)),
+        EntityId::Everything => None,
     })
 }
 

@@ -7,7 +7,7 @@
 
 use super::{feed, record};
 use nightlatch_domain::ports::store::{StoreError, Stored};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use std::{
     io,
     sync::{
@@ -67,7 +67,7 @@ impl Engine {
         let job: Write = Box::new(move |writer| {
             let _ = reply.send(writer.transact(work));
         });
-        answered(offer(self.writes.as_ref(), job), answer)
+        answered(offer(self.writes.as_ref(), job), answer, StoreError::Unknown)
     }
 
     /// As [`Engine::write`], and what it deleted is off the write-ahead file before it is answered.
@@ -80,7 +80,7 @@ impl Engine {
             writer.shred = true;
             let _ = reply.send(writer.transact(work));
         });
-        answered(offer(self.writes.as_ref(), job), answer)
+        answered(offer(self.writes.as_ref(), job), answer, StoreError::Unknown)
     }
 
     /// Queues one read transaction: everything in it is of one moment.
@@ -92,7 +92,7 @@ impl Engine {
         let job: Read = Box::new(move |connection| {
             let _ = reply.send(read_one(connection, work));
         });
-        answered(offer(self.reads.as_ref(), job), answer)
+        answered(offer(self.reads.as_ref(), job), answer, StoreError::Unavailable)
     }
 
     /// Follows the feed's number.
@@ -133,7 +133,7 @@ impl Writer {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&refuse)?;
         let value = work(&transaction)?;
         let number = feed::number(&transaction)?;
-        transaction.commit().map_err(&refuse)?;
+        transaction.commit().map_err(of_commit)?;
         self.feed.send_if_modified(|known| {
             let moved = *known != number;
             *known = number;
@@ -157,6 +157,14 @@ impl Writer {
             );
         }
     }
+}
+
+/// What a commit that came back with an error is. After an error of the disk its frame may be in the write-ahead file, and
+/// then it counts; what a full disk or a rule of the schema refused was not written.
+pub(super) fn of_commit(error: rusqlite::Error) -> StoreError {
+    let lost = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+    let refusal = record::refusal("transaction")(error);
+    if lost { StoreError::Unknown } else { refusal }
 }
 
 fn read_all(mut connection: Connection, jobs: &Mutex<Receiver<Read>>) {
@@ -190,9 +198,10 @@ fn offer<J>(queue: Option<&SyncSender<J>>, job: J) -> Result<(), StoreError> {
 fn answered<'a, T: Send + 'a>(
     queued: Result<(), StoreError>,
     answer: oneshot::Receiver<Result<T, StoreError>>,
+    lost: StoreError,
 ) -> Stored<'a, T> {
     Box::pin(async move {
         queued?;
-        answer.await.map_err(|_| StoreError::Unavailable)?
+        answer.await.map_err(|_| lost)?
     })
 }

@@ -2,15 +2,18 @@
 //!
 //! A number comes from one counter row that the writing transaction moves. A sequence would hand out
 //! numbers before the commit and so skip what commits late; a row makes writers queue up instead, and the
-//! feed is gapless. Each number carries a random value: a database that was put back from a copy and went
-//! on has other values under the same numbers.
+//! feed is gapless. Each move of the row, also one that is no change of the directory, is counted and draws a random
+//! value: a database that was put back from a copy and went on has other values under the same moves.
 
 use super::record::{self, Word};
 use nightlatch_domain::{
     id::TenantId,
-    ports::store::{Change, EntityId, StoreError},
+    ports::store::{Change, EntityId, FeedMark, Recalled, StoreError},
 };
 use rusqlite::{Connection, params};
+
+/// Moves that are remembered: at a hundred refreshes a second, more than an hour.
+const MARKS_KEPT: u64 = 1_000_000;
 
 /// The feed's number as this transaction sees it.
 pub(super) fn number(at: &Connection) -> Result<u64, StoreError> {
@@ -27,10 +30,19 @@ pub(super) fn take(at: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Moves the counter and notes a change. The first statement of a transaction that writes the entity.
-pub(super) fn note(at: &Connection, tenant: TenantId, entity: EntityId) -> Result<(), StoreError> {
+/// Moves the counter row without a change that the gateways follow; answers the move's number.
+pub(super) fn go_on(at: &Connection) -> Result<u64, StoreError> {
+    let sql = "UPDATE feed_counter SET moved = moved + 1, random = randomblob(16) WHERE one = 1";
+    record::write(at, "feed_counter", sql, [])?;
+    remember(at)
+}
+
+/// Moves the counter and notes a change; answers the move's number. The first statement of a transaction that writes
+/// the entity.
+pub(super) fn note(at: &Connection, tenant: TenantId, entity: EntityId) -> Result<u64, StoreError> {
     let (kind, id) = parts(entity);
-    let sql = "UPDATE feed_counter SET number = number + 1, random = randomblob(16) WHERE one = 1";
+    let sql = "UPDATE feed_counter SET number = number + 1, moved = moved + 1, random = randomblob(16)
+         WHERE one = 1";
     record::write(at, "feed_counter", sql, [])?;
     record::write(
         at,
@@ -39,7 +51,41 @@ pub(super) fn note(at: &Connection, tenant: TenantId, entity: EntityId) -> Resul
          SELECT number, ?1, ?2, ?3, random FROM feed_counter WHERE one = 1",
         params![Word(&tenant), kind, id],
     )?;
-    Ok(())
+    remember(at)
+}
+
+fn remember(at: &Connection) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO feed_mark (number, random) SELECT moved, random FROM feed_counter WHERE one = 1";
+    record::write(at, "feed_mark", sql, [])?;
+    let moved = last(at)?.number;
+    let forgotten = record::number(moved.saturating_sub(MARKS_KEPT));
+    record::write(at, "feed_mark", "DELETE FROM feed_mark WHERE number <= ?1", [forgotten])?;
+    Ok(moved)
+}
+
+/// The last move.
+pub(super) fn last(at: &Connection) -> Result<FeedMark, StoreError> {
+    let sql = "SELECT moved, random FROM feed_counter WHERE one = 1";
+    record::one(at, "feed_counter", sql, [], |row| {
+        Ok(FeedMark { number: row.count("moved")?, random: row.bytes("random")? })
+    })?
+    .ok_or(StoreError::Corrupt("feed_counter"))
+}
+
+/// What this history says of a move.
+pub(super) fn recall(at: &Connection, mark: FeedMark) -> Result<Recalled, StoreError> {
+    let last = last(at)?;
+    if mark.number >= last.number {
+        return Ok(if mark == last { Recalled::Held } else { Recalled::Other });
+    }
+    let sql = "SELECT random FROM feed_mark WHERE number = ?1";
+    let number = record::number(mark.number);
+    let random = record::one(at, "feed_mark", sql, [number], |row| row.bytes("random"))?;
+    Ok(match random {
+        Some(random) if random == mark.random => Recalled::Held,
+        Some(_) => Recalled::Other,
+        None => Recalled::TooOld,
+    })
 }
 
 /// The changes after a number, in order.
@@ -58,6 +104,7 @@ fn parts(entity: EntityId) -> (&'static str, String) {
         EntityId::Connection(id) => ("connection", id.to_string()),
         EntityId::Enrolment(id) => ("enrolment", id.to_string()),
         EntityId::Tools => ("tools", String::new()),
+        EntityId::Everything => ("everything", String::new()),
     }
 }
 
@@ -69,6 +116,7 @@ fn entity(row: &record::Record<'_>) -> Result<EntityId, StoreError> {
         "connection" => EntityId::Connection(row.word("entity_id")?),
         "enrolment" => EntityId::Enrolment(row.word("entity_id")?),
         "tools" => EntityId::Tools,
+        "everything" => EntityId::Everything,
         _ => return Err(StoreError::Corrupt("feed")),
     })
 }

@@ -1,20 +1,57 @@
 //! Forward migrations of our own.
 //!
 //! Each is one SQL file that is part of the program, applied once, in order, in one transaction with the
-//! note of its number and checksum. A database that knows more than this version, or something else under
-//! the same number, is refused rather than guessed at. There is no way back: that is what backups are for.
+//! note of its number, checksum and kind. A database that knows something else under the same number is refused
+//! rather than guessed at, and so is one that knows more than this version, unless all that it knows more is marked
+//! `expand`: so old and new versions run side by side while a newer one comes in. There is no way back: that is what
+//! backups are for.
 
 use super::OpenError;
 use nightlatch_domain::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("../../migrations/sqlite/0001_first.sql"),
-    include_str!("../../migrations/sqlite/0002_task_egress.sql"),
-    include_str!("../../migrations/sqlite/0003_calls.sql"),
-    include_str!("../../migrations/sqlite/0004_budgets.sql"),
-    include_str!("../../migrations/sqlite/0005_webhooks.sql"),
-    include_str!("../../migrations/sqlite/0006_turns.sql"),
+/// One step of the schema.
+#[derive(Clone, Copy)]
+pub(super) struct Migration {
+    pub(super) sql: &'static str,
+    pub(super) kind: Kind,
+}
+
+/// What a step is to a program that does not know it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It only adds: every statement of an older version still runs and means what it meant.
+    Expand,
+    /// It takes away or gives another meaning: an older version must not run any more.
+    Contract,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+const fn expand(sql: &'static str) -> Migration {
+    Migration { sql, kind: Kind::Expand }
+}
+
+const fn contract(sql: &'static str) -> Migration {
+    Migration { sql, kind: Kind::Contract }
+}
+
+/// The first six were applied before there were marks.
+pub(super) const MIGRATIONS: &[Migration] = &[
+    contract(include_str!("../../migrations/sqlite/0001_first.sql")),
+    contract(include_str!("../../migrations/sqlite/0002_task_egress.sql")),
+    contract(include_str!("../../migrations/sqlite/0003_calls.sql")),
+    contract(include_str!("../../migrations/sqlite/0004_budgets.sql")),
+    contract(include_str!("../../migrations/sqlite/0005_webhooks.sql")),
+    contract(include_str!("../../migrations/sqlite/0006_turns.sql")),
+    expand(include_str!("../../migrations/sqlite/0007_keepers.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.
@@ -26,22 +63,27 @@ pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Applies what is missing.
-pub(super) fn apply(connection: &mut Connection, now: Timestamp) -> Result<(), OpenError> {
+/// Applies what is missing of `migrations`.
+pub(super) fn apply(
+    connection: &mut Connection,
+    migrations: &[Migration],
+    now: Timestamp,
+) -> Result<(), OpenError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS schema_migration (
             number INTEGER PRIMARY KEY, checksum TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT",
     )?;
-    refuse_newer(&transaction)?;
-    for (number, sql) in (1u32..).zip(MIGRATIONS) {
+    note_kinds(&transaction)?;
+    refuse_newer(&transaction, migrations)?;
+    for (number, migration) in (1u32..).zip(migrations) {
         let noted = transaction
             .query_row("SELECT checksum FROM schema_migration WHERE number = ?1", [number], |row| row.get(0))
             .optional()?;
         match noted {
-            Some(sum) if checksum(sql) == String::as_str(&sum) => {}
+            Some(sum) if checksum(migration.sql) == String::as_str(&sum) => {}
             Some(_) => return Err(OpenError::OtherHistory { number }),
-            None => run(&transaction, number, sql, now)?,
+            None => run(&transaction, number, migration, now)?,
         }
     }
     Ok(transaction.commit()?)
@@ -52,21 +94,33 @@ fn has_notes(connection: &Connection) -> Result<bool, OpenError> {
     Ok(connection.query_row(sql, [], |_| Ok(())).optional()?.is_some())
 }
 
-fn refuse_newer(transaction: &Transaction<'_>) -> Result<(), OpenError> {
-    let sql = "SELECT coalesce(max(number), 0) FROM schema_migration";
-    let found: u32 = transaction.query_row(sql, [], |row| row.get(0))?;
-    let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
-    if found > known {
-        return Err(OpenError::NewerVersion { found, known });
+/// The column came with the seventh migration; what stood before it has no mark.
+fn note_kinds(transaction: &Transaction<'_>) -> Result<(), OpenError> {
+    let sql = "SELECT 1 FROM pragma_table_info('schema_migration') WHERE name = 'kind'";
+    if transaction.query_row(sql, [], |_| Ok(())).optional()?.is_none() {
+        let sql = "ALTER TABLE schema_migration ADD COLUMN kind TEXT NOT NULL DEFAULT 'contract'";
+        transaction.execute_batch(sql)?;
     }
     Ok(())
 }
 
-fn run(transaction: &Transaction<'_>, number: u32, sql: &str, now: Timestamp) -> Result<(), OpenError> {
-    transaction.execute_batch(sql)?;
+fn refuse_newer(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<(), OpenError> {
+    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
+    let sql = "SELECT max(number) FROM schema_migration WHERE number > ?1 AND kind <> 'expand'";
+    let found: Option<u32> = transaction.query_row(sql, [known], |row| row.get(0))?;
+    found.map_or(Ok(()), |found| Err(OpenError::NewerVersion { found, known }))
+}
+
+fn run(
+    transaction: &Transaction<'_>,
+    number: u32,
+    migration: &Migration,
+    now: Timestamp,
+) -> Result<(), OpenError> {
+    transaction.execute_batch(migration.sql)?;
     transaction.execute(
-        "INSERT INTO schema_migration (number, checksum, applied_at) VALUES (?1, ?2, ?3)",
-        params![number, checksum(sql), now.millis()],
+        "INSERT INTO schema_migration (number, checksum, applied_at, kind) VALUES (?1, ?2, ?3, ?4)",
+        params![number, checksum(migration.sql), now.millis(), migration.kind.word()],
     )?;
     Ok(())
 }

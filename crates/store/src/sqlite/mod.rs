@@ -93,7 +93,7 @@ impl SqliteStore {
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         migrate::refuse_foreign(&writer)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;
-        migrate::apply(&mut writer, now)?;
+        migrate::apply(&mut writer, migrate::MIGRATIONS, now)?;
         let number = feed::number(&writer).map_err(|_| OpenError::Damaged)?;
         let readers = (0..READERS)
             .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
@@ -110,11 +110,12 @@ impl SqliteStore {
     /// Whether something is wrapped in here: then a missing key must not be replaced by a new one.
     #[must_use]
     pub fn holds_secrets(&self) -> Stored<'_, bool> {
-        const HOLDERS: [(&str, &str); 5] = [
+        const HOLDERS: [(&str, &str); 6] = [
             ("generation", "SELECT 1 FROM generation LIMIT 1"),
             ("static_secret", "SELECT 1 FROM static_secret LIMIT 1"),
             ("client", "SELECT 1 FROM client WHERE secret IS NOT NULL LIMIT 1"),
-            ("attempt", "SELECT 1 FROM attempt WHERE answer IS NOT NULL LIMIT 1"),
+            ("answer", "SELECT 1 FROM answer LIMIT 1"),
+            ("revocation", "SELECT 1 FROM revocation LIMIT 1"),
             ("flow", "SELECT 1 FROM flow LIMIT 1"),
         ];
         self.engine.read(|at| {

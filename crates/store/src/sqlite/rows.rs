@@ -5,7 +5,7 @@ use nightlatch_domain::{
     chain::{Attempt, Chain, Client, Family, Flow, Generation},
     connection::{Connection, Source, StaticSecret},
     grant::Grant,
-    ports::store::{StoreError, ToolRow},
+    ports::store::{Kill, Killed, Revocation, StoreError, ToolRow},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
     ticket::Ticket,
@@ -167,6 +167,7 @@ pub(super) fn chain(row: &Record<'_>) -> Read<Chain> {
         client: row.word("client_id")?,
         account: row.text("account")?,
         family: row.word("family_id")?,
+        families: row.count("families")?,
         fence: row.count("fence")?,
         owner: row.word_or_none("owner_id")?,
         state: row.word("state")?,
@@ -187,6 +188,7 @@ pub(super) fn family(row: &Record<'_>) -> Read<Family> {
         id: row.word("family_id")?,
         chain: row.word("chain_id")?,
         flow: row.word("flow_id")?,
+        number: row.count("number")?,
         head: row.count("head")?,
         created_at: row.time("created_at")?,
     })
@@ -218,8 +220,44 @@ pub(super) fn attempt(row: &Record<'_>) -> Read<Attempt> {
         era: row.count("era")?,
         state: row.word("state")?,
         intended_at: row.time("intended_at")?,
-        answer: row.doc_or_none("answer")?,
+        answer: row.doc_or_none("sealed")?,
     })
+}
+
+pub(super) fn revocation(row: &Record<'_>) -> Read<Revocation> {
+    Ok(Revocation {
+        tenant: row.word("tenant_id")?,
+        id: row.word("revocation_id")?,
+        chain: row.word_or_none("chain_id")?,
+        secret: row.doc("sealed")?,
+        tries: row.count_of_32_bits("tries")?,
+        not_before: row.time("not_before")?,
+    })
+}
+
+pub(super) fn kill(row: &Record<'_>) -> Read<Killed> {
+    let kill = match row.text("scope")?.as_str() {
+        "connection" => {
+            Kill::Connection { tenant: row.word("tenant_id")?, connection: row.word("target_id")? }
+        }
+        "chain" => Kill::Chain { tenant: row.word("tenant_id")?, chain: row.word("target_id")? },
+        "client" => Kill::Client { tenant: row.word("tenant_id")?, client: row.word("target_id")? },
+        "tenant" => Kill::Tenant { tenant: row.word("tenant_id")? },
+        "installation" => Kill::Installation,
+        _ => return Err(row.corrupt()),
+    };
+    Ok(Killed { number: row.count("number")?, kill, at: row.time("killed_at")? })
+}
+
+/// A kill's scope as its three columns.
+pub(super) fn kill_columns(kill: Kill) -> (&'static str, String, String) {
+    match kill {
+        Kill::Connection { tenant, connection } => ("connection", tenant.to_string(), connection.to_string()),
+        Kill::Chain { tenant, chain } => ("chain", tenant.to_string(), chain.to_string()),
+        Kill::Client { tenant, client } => ("client", tenant.to_string(), client.to_string()),
+        Kill::Tenant { tenant } => ("tenant", tenant.to_string(), String::new()),
+        Kill::Installation => ("installation", String::new(), String::new()),
+    }
 }
 
 pub(super) fn flow(row: &Record<'_>) -> Read<Flow> {

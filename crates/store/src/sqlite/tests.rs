@@ -1,13 +1,16 @@
 //! Proves what needs a look inside: a full disk refuses whole and passes, callers who leave change nothing,
 //! damaged rows are said to be damaged, a removal is shredded even where a reader was in the way.
 
-use super::{SqliteStore, feed};
+use super::{
+    OpenError, SqliteStore, engine, feed,
+    migrate::{self, Kind, MIGRATIONS, Migration},
+};
 use nightlatch_domain::{
     clock::Timestamp,
     id::{PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore as _, DirectoryStore as _, EntityId, StoreError, Stored, ToolRow},
 };
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use std::{fs, path::PathBuf};
 use tempfile::TempDir;
 
@@ -154,4 +157,51 @@ async fn a_shredding_that_a_reader_held_up_is_done_after_the_next_write() {
     drop(holding);
     fixture.store.put_tool(fixture.tool("b", 1)).await.unwrap();
     assert_eq!(fs::metadata(&write_ahead).unwrap().len(), 0);
+}
+
+/// A newer version's step, beside which this one goes on working.
+const EXPAND: Migration = Migration {
+    sql: "ALTER TABLE tool ADD COLUMN colour TEXT; CREATE TABLE colour (name TEXT) STRICT",
+    kind: Kind::Expand,
+};
+/// A newer version's step that takes something away.
+const CONTRACT: Migration = Migration { sql: "DROP TABLE colour", kind: Kind::Contract };
+
+fn newer_version_starts(path: &std::path::Path, steps: &[Migration]) -> Result<(), OpenError> {
+    let known = [MIGRATIONS, steps].concat();
+    migrate::apply(&mut Connection::open(path).unwrap(), &known, NOW)
+}
+
+#[tokio::test]
+async fn an_old_version_runs_on_a_database_that_is_only_expanded_beyond_it() {
+    let fixture = Fixture::new();
+    fixture.store.put_tool(fixture.tool("before", 1)).await.unwrap();
+    newer_version_starts(&fixture.path(), &[EXPAND]).unwrap();
+    fixture.store.put_tool(fixture.tool("beside", 1)).await.unwrap();
+    let again = SqliteStore::open(&fixture.path(), NOW).unwrap();
+    again.put_tool(fixture.tool("started-again", 1)).await.unwrap();
+    assert_eq!(fixture.store.tools(fixture.tenant).await.unwrap().len(), 3);
+    newer_version_starts(&fixture.path(), &[EXPAND, CONTRACT]).unwrap();
+    let number = u32::try_from(MIGRATIONS.len()).unwrap();
+    let refused = SqliteStore::open(&fixture.path(), NOW).err();
+    assert!(
+        matches!(refused, Some(OpenError::NewerVersion { found, known }) if found == number + 2 && known == number)
+    );
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_of_unknown_outcome() {
+    let fixture = Fixture::new();
+    let lost: Stored<'_, ()> = fixture.store.engine.write(|_| panic!("the writer's thread ends here"));
+    assert_eq!(lost.await, Err(StoreError::Unknown));
+    assert!(fixture.store.put_tool(fixture.tool("after", 1)).await.is_err());
+    assert_eq!(fixture.store.tools(fixture.tenant).await, Ok(vec![]));
+}
+
+#[test]
+fn a_commit_that_the_disk_did_not_confirm_is_of_unknown_outcome() {
+    let of = |code| engine::of_commit(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    assert_eq!(of(ffi::SQLITE_IOERR_FSYNC), StoreError::Unknown);
+    assert_eq!(of(ffi::SQLITE_FULL), StoreError::Unavailable);
+    assert_eq!(of(ffi::SQLITE_CONSTRAINT_FOREIGNKEY), StoreError::Missing("transaction"));
 }

@@ -93,3 +93,24 @@ async fn a_removed_chain_leaves_no_trace_in_the_file() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_token_is_kept_until_it_is_confirmed_to_be_revoked_and_then_leaves_no_trace() {
+    let folder = fresh();
+    let world = World::new(&folder).await;
+    let client = world.registered().await.id;
+    let mut made = world.tokens("dana", client, "1");
+    let (chain, family, mut generation) = made.tokens.unwrap();
+    let mut refresh = world.wrapped(SecretKind::Refresh, &marked("ReFrEsH-CaNaRy", 1500));
+    refresh.1.revocation_endpoint = Some("https://github.com/revoke".into());
+    generation.refresh = Some(refresh);
+    made.tokens = Some((chain, family, generation));
+    let connection = made.connection.id;
+    world.keeper.put_connection(made).await.unwrap();
+    world.keeper.remove_connection(world.tenant, connection, later(1)).await.unwrap();
+    assert!(holds(&folder, "ReFrEsH-CaNaRy"));
+    let waiting = world.keeper.revocations(later(1), 9).await.unwrap();
+    assert_eq!(waiting.len(), 1);
+    world.keeper.confirm_revocation(world.tenant, waiting[0].id).await.unwrap();
+    assert!(!holds(&folder, "ReFrEsH-CaNaRy"));
+}

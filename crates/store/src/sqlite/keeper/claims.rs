@@ -22,13 +22,16 @@ use nightlatch_domain::{
     chain::{Attempt, Chain, ChainState, Generation},
     clock::Timestamp,
     id::{AttemptId, ChainId, ConnectionId, TenantId},
-    ports::store::{ChainView, Claim, Committed, NewHead, Settlement, StoreError},
+    ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
     sealed::{SealContext, Wrapped},
 };
 use rusqlite::{Connection as Database, params};
 
 /// Generations of a family that a commit never deletes, the head among them.
 const GENERATIONS_KEPT: u64 = 3;
+
+/// Sealed answers with the attempts that they answer.
+type Answers = Vec<(AttemptId, (Wrapped, SealContext))>;
 
 /// Chains whose timer is due, soonest first.
 pub(super) fn due(
@@ -51,7 +54,7 @@ pub(super) fn next_due(at: &Database) -> Result<Option<Timestamp>, StoreError> {
     record::one(at, "chain", sql, [], |row| row.time("due_at"))
 }
 
-/// A chain with all that a refresh needs; none where there is no such chain or its secrets are gone.
+/// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it.
 pub(super) fn view(at: &Database, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {
     let Some(chain) = chain(at, tenant, id)? else { return Ok(None) };
     let sql = "SELECT * FROM family WHERE tenant_id = ?1 AND family_id = ?2 AND chain_id = ?3";
@@ -64,6 +67,9 @@ pub(super) fn view(at: &Database, tenant: TenantId, id: ChainId) -> Result<Optio
     let key = params![Word(&tenant), Word(&chain.client)];
     let client = record::one(at, "client", sql, key, rows::client)?.ok_or(StoreError::Corrupt("chain"))?;
     let connections = living_connections(at, tenant, id)?;
+    if connections.is_empty() {
+        return Ok(None);
+    }
     Ok(Some(ChainView { chain, family, head, client, connections }))
 }
 
@@ -87,36 +93,43 @@ pub(super) fn generations(
     record::all(at, "generation", sql, params![Word(&tenant), Word(&chain), limit], rows::generation)
 }
 
-/// The connections of a chain that were not removed, oldest first.
+/// The connections of a chain that were neither removed nor killed, oldest first.
 pub(super) fn living_connections(
     at: &Database,
     tenant: TenantId,
     chain: ChainId,
 ) -> Result<Vec<ConnectionId>, StoreError> {
-    let sql = "SELECT connection_id FROM connection
-         WHERE tenant_id = ?1 AND chain_id = ?2 AND removed_at IS NULL ORDER BY connection_id";
+    let sql = "SELECT connection_id FROM living_connection
+         WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY connection_id";
     record::all(at, "connection", sql, params![Word(&tenant), Word(&chain)], |row| row.word("connection_id"))
 }
 
 /// Takes the chain out of one state, if everything is still as it was seen.
-pub(super) fn claim(at: &Database, claim: Claim, seen: u64, from: ChainState) -> Result<bool, StoreError> {
+pub(super) fn claim(at: &Database, claim: Claim, seen: Seen, from: ChainState) -> Result<bool, StoreError> {
     let sql = "UPDATE chain SET fence = ?3, owner_id = ?4, state = 'refreshing'
-         WHERE tenant_id = ?1 AND chain_id = ?2 AND fence = ?5 AND state = ?6
-           AND EXISTS (SELECT 1 FROM connection WHERE connection.tenant_id = chain.tenant_id
-               AND connection.chain_id = chain.chain_id AND connection.removed_at IS NULL)";
+         WHERE tenant_id = ?1 AND chain_id = ?2 AND fence = ?5 AND state = ?6 AND family_id = ?7
+           AND EXISTS (SELECT 1 FROM family WHERE family.tenant_id = chain.tenant_id
+               AND family.family_id = chain.family_id AND family.head = ?8)
+           AND EXISTS (SELECT 1 FROM installation WHERE era = ?9)
+           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+               AND living.chain_id = chain.chain_id)";
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
         number(claim.fence),
         Word(&claim.owner),
-        number(seen),
-        Word(&from)
+        number(seen.fence),
+        Word(&from),
+        Word(&seen.family),
+        number(seen.head),
+        number(seen.era)
     ];
     Ok(record::write(at, "chain", sql, values)? == 1)
 }
 
 /// Writes the intent, if the claim stands, the generation is the head of the chain's current family, and
-/// no other attempt at it could still have been sent (I1).
+/// no other attempt at it could still have been sent (I1). It moves the feed's counter row: a history that lost it is
+/// another one.
 pub(super) fn intend(at: &Database, claim: Claim, attempt: &Attempt) -> Result<bool, StoreError> {
     let sql = "INSERT INTO attempt
              (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
@@ -126,8 +139,9 @@ pub(super) fn intend(at: &Database, claim: Claim, attempt: &Attempt) -> Result<b
              ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
          WHERE chain.tenant_id = ?1 AND chain.chain_id = ?2 AND chain.fence = ?3 AND chain.owner_id = ?4
            AND chain.state = 'refreshing' AND family.family_id = ?6 AND family.head = ?7
-           AND EXISTS (SELECT 1 FROM connection WHERE connection.tenant_id = chain.tenant_id
-               AND connection.chain_id = chain.chain_id AND connection.removed_at IS NULL)
+           AND EXISTS (SELECT 1 FROM installation WHERE era = ?8)
+           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+               AND living.chain_id = chain.chain_id)
            AND NOT EXISTS (SELECT 1 FROM attempt AS other WHERE other.tenant_id = family.tenant_id
                AND other.family_id = family.family_id AND other.generation = family.head
                AND other.state IN ('intended', 'answered'))";
@@ -142,7 +156,11 @@ pub(super) fn intend(at: &Database, claim: Claim, attempt: &Attempt) -> Result<b
         number(attempt.era),
         attempt.intended_at.millis()
     ];
-    Ok(record::write(at, "attempt", sql, values)? == 1)
+    let made = record::write(at, "attempt", sql, values)? == 1;
+    if made {
+        feed::go_on(at)?;
+    }
+    Ok(made)
 }
 
 /// Keeps an answer by the attempt's id alone. It takes back no state that was reached with another answer.
@@ -152,18 +170,29 @@ pub(super) fn answer(
     attempt: AttemptId,
     answer: &(Wrapped, SealContext),
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE attempt SET answer = ?3,
-             state = CASE WHEN state IN ('committed', 'refused') THEN state ELSE 'answered' END
-         WHERE tenant_id = ?1 AND attempt_id = ?2";
-    match record::write(at, "attempt", sql, params![Word(&tenant), Word(&attempt), Doc(answer)])? {
-        1 => Ok(()),
-        _ => Err(StoreError::Missing("attempt")),
-    }
+    let sql = "INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
+         VALUES (?1, ?2, coalesce(?3, (SELECT chain_id FROM attempt WHERE tenant_id = ?1 AND attempt_id = ?2)), ?4)
+         ON CONFLICT (tenant_id, attempt_id) DO NOTHING";
+    let chain = answer.1.chain.as_ref().map(Word);
+    record::write(at, "answer", sql, params![Word(&tenant), Word(&attempt), chain, Doc(answer)])?;
+    let sql = "UPDATE attempt SET state = 'answered'
+         WHERE tenant_id = ?1 AND attempt_id = ?2 AND state NOT IN ('committed', 'refused')";
+    record::write(at, "attempt", sql, params![Word(&tenant), Word(&attempt)])?;
+    Ok(())
 }
 
-/// Moves the head: first the feed's counter row, then what a removal wrote, then the head itself.
+/// The answers that are kept of a chain.
+pub(super) fn answers(at: &Database, tenant: TenantId, chain: ChainId) -> Result<Answers, StoreError> {
+    let sql =
+        "SELECT attempt_id, sealed FROM answer WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY attempt_id";
+    record::all(at, "answer", sql, params![Word(&tenant), Word(&chain)], |row| {
+        Ok((row.word("attempt_id")?, row.doc("sealed")?))
+    })
+}
+
+/// Moves the head: first the feed's counter row, then what a kill or a removal wrote, then the head itself.
 pub(super) fn commit(at: &Database, claim: Claim, head: &NewHead) -> Result<Committed, StoreError> {
-    feed::take(at)?;
+    feed::go_on(at)?;
     if living_connections(at, claim.tenant, claim.chain)?.is_empty() {
         return Ok(Committed::Removed);
     }
@@ -227,11 +256,13 @@ fn let_go(at: &Database, head: &NewHead) -> Result<(), StoreError> {
     let key =
         params![Word(&generation.tenant), Word(&generation.family), kept_from, head.refreshed_at.millis()];
     record::write(at, "generation", sql, key)?;
-    let sql = "UPDATE attempt SET answer = NULL
-         WHERE tenant_id = ?1 AND family_id = ?2 AND state = 'committed' AND answer IS NOT NULL
-           AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
-               AND generation.family_id = attempt.family_id AND generation.number = attempt.generation + 1)";
-    record::write(at, "attempt", sql, params![Word(&generation.tenant), Word(&generation.family)])?;
+    let sql = "DELETE FROM answer WHERE tenant_id = ?1 AND attempt_id IN
+             (SELECT attempt.attempt_id FROM attempt
+              WHERE attempt.tenant_id = ?1 AND attempt.family_id = ?2 AND attempt.state = 'committed'
+                AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
+                    AND generation.family_id = attempt.family_id
+                    AND generation.number = attempt.generation + 1))";
+    record::write(at, "answer", sql, params![Word(&generation.tenant), Word(&generation.family)])?;
     Ok(())
 }
 

@@ -9,14 +9,14 @@ use super::{
         record::{self, Doc, Word, millis, number},
         rows,
     },
-    claims, tickets,
+    claims, kills, tickets,
 };
 use nightlatch_domain::{
     chain::{Chain, Family, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,
     connection::{Connection, Source, StaticSecret},
     id::{ChainId, ConnectionId, FlowId, TenantId},
-    ports::store::{EntityId, NewConnection, StoreError},
+    ports::store::{EntityId, Kill, NewConnection, StoreError},
 };
 use rusqlite::{Connection as Database, params};
 
@@ -79,20 +79,20 @@ pub(super) fn end_flow(
 /// Makes a connection, or puts new credentials under one, and settles its tickets.
 pub(super) fn put_connection(at: &Database, makes: &NewConnection) -> Result<(), StoreError> {
     let connection = &makes.connection;
-    feed::note(at, connection.tenant, EntityId::Connection(connection.id))?;
+    let noted = feed::note(at, connection.tenant, EntityId::Connection(connection.id))?;
     let before = source_before(at, connection)?;
     if let Some((chain, family, generation)) = &makes.tokens {
         put_tokens(at, chain, family, generation)?;
         tickets::settle_for_chain(at, chain.tenant, chain.id, generation.created_at)?;
     }
-    put_row(at, connection)?;
+    put_row(at, connection, noted, makes.tokens.is_some())?;
     if let Some(secret) = &makes.secret {
         put_static(at, secret)?;
     }
     tickets::settle_for_connection(at, connection.tenant, connection.id, stored_at(makes))?;
     match before {
         Some(Source::Chain { chain }) if connection.source != (Source::Chain { chain }) => {
-            retire_if_last(at, connection.tenant, chain)
+            retire_if_last(at, connection.tenant, chain, stored_at(makes))
         }
         _ => Ok(()),
     }
@@ -108,37 +108,45 @@ pub(super) fn remove(
     let sql = "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2 AND removed_at IS NULL";
     let key = params![Word(&tenant), Word(&id)];
     let Some(connection) = record::one(at, "connection", sql, key, rows::connection)? else { return Ok(()) };
-    feed::note(at, tenant, EntityId::Connection(id))?;
+    kills::put(at, Kill::Connection { tenant, connection: id }, now)?;
+    end(at, tenant, id, now)?;
+    match connection.source {
+        Source::Chain { chain } => retire_if_last(at, tenant, chain, now),
+        Source::Static => Ok(()),
+    }
+}
+
+/// Marks a connection removed, and takes the secrets that are its own.
+pub(super) fn end(
+    at: &Database,
+    tenant: TenantId,
+    id: ConnectionId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let sql = "UPDATE connection SET removed_at = ?3 WHERE tenant_id = ?1 AND connection_id = ?2";
     record::write(at, "connection", sql, params![Word(&tenant), Word(&id), now.millis()])?;
     tickets::settle_for_connection(at, tenant, id, now)?;
     let sql = "DELETE FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2";
     record::write(at, "static_secret", sql, params![Word(&tenant), Word(&id)])?;
-    let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND reconnect_id = ?2 AND step = 'ended'";
-    record::write(at, "flow", sql, params![Word(&tenant), Word(&id)])?;
-    match connection.source {
-        Source::Chain { chain } => retire_if_last(at, tenant, chain),
-        Source::Static => Ok(()),
-    }
+    kills::take_flow_answers(at, tenant, id, now)
 }
 
-/// Ends a chain that nobody lives on: its secrets go, its state says why, and no claim on it fits any more.
-/// Families and attempts stay as facts, for the anchors; a later answer is still kept, for revocation.
-fn retire_if_last(at: &Database, tenant: TenantId, chain: ChainId) -> Result<(), StoreError> {
+/// Ends a chain that nobody lives on: what can be revoked waits for that, its other secrets go, its state says why, and
+/// no claim on it fits any more. Families and attempts stay as facts, for the anchors; a later answer is still kept.
+pub(super) fn retire_if_last(
+    at: &Database,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if !claims::living_connections(at, tenant, chain)?.is_empty() {
         return Ok(());
     }
-    let (tenant, chain) = (tenant.to_string(), chain.to_string());
-    let key = [tenant.as_str(), chain.as_str()];
-    let sql = "DELETE FROM generation WHERE tenant_id = ?1 AND family_id IN
-             (SELECT family_id FROM family WHERE tenant_id = ?1 AND chain_id = ?2)";
-    record::write(at, "generation", sql, key)?;
-    let sql = "UPDATE attempt SET answer = NULL WHERE tenant_id = ?1 AND chain_id = ?2";
-    record::write(at, "attempt", sql, key)?;
+    kills::take_chain(at, tenant, chain, now)?;
     let sql = "UPDATE chain SET fence = fence + 1, owner_id = NULL, state = 'latched', reason = 'removed',
              access_until = NULL, due_at = NULL, ticket_id = NULL
          WHERE tenant_id = ?1 AND chain_id = ?2";
-    record::write(at, "chain", sql, key)?;
+    record::write(at, "chain", sql, params![Word(&tenant), Word(&chain)])?;
     Ok(())
 }
 
@@ -153,20 +161,28 @@ fn source_before(at: &Database, connection: &Connection) -> Result<Option<Source
     }
 }
 
-fn put_row(at: &Database, connection: &Connection) -> Result<(), StoreError> {
+/// `noted` says which kills are older. Without tokens of its own it joins a chain that somebody lives on: a chain that a
+/// kill ended comes back by a new consent alone.
+fn put_row(at: &Database, connection: &Connection, noted: u64, consented: bool) -> Result<(), StoreError> {
     let chain = match connection.source {
         Source::Chain { chain } => Some(chain),
         Source::Static => None,
     };
+    let joins = chain.filter(|_| !consented);
+    if let Some(chain) = joins
+        && claims::living_connections(at, connection.tenant, chain)?.is_empty()
+    {
+        return Err(StoreError::Missing("connection"));
+    }
     record::write(
         at,
         "connection",
         "INSERT INTO connection (tenant_id, connection_id, tool, name, account, account_label, chain_id, hosts,
-             created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             created_at, noted)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (tenant_id, connection_id) DO UPDATE SET tool = excluded.tool, name = excluded.name,
              account = excluded.account, account_label = excluded.account_label,
-             chain_id = excluded.chain_id, hosts = excluded.hosts
+             chain_id = excluded.chain_id, hosts = excluded.hosts, noted = excluded.noted
          WHERE connection.removed_at IS NULL",
         params![
             Word(&connection.tenant),
@@ -177,7 +193,8 @@ fn put_row(at: &Database, connection: &Connection) -> Result<(), StoreError> {
             connection.account_label,
             chain.as_ref().map(Word),
             Doc(&connection.hosts),
-            connection.created_at.millis()
+            connection.created_at.millis(),
+            number(noted)
         ],
     )?;
     Ok(())
@@ -185,7 +202,8 @@ fn put_row(at: &Database, connection: &Connection) -> Result<(), StoreError> {
 
 /// A new family under a chain, which is made where the account has none. On one that exists the family
 /// becomes current, what went wrong with the old one is over, and the fence moves: a refresh of the old
-/// family that is under way loses.
+/// family that is under way loses. Its number must be above every other's: of two consents that saw the same families
+/// one is refused, and looks again.
 fn put_tokens(
     at: &Database,
     chain: &Chain,
@@ -193,27 +211,32 @@ fn put_tokens(
     generation: &Generation,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE chain SET family_id = ?3, fence = fence + 1, owner_id = NULL, state = 'healthy',
-             access_until = ?4, due_at = ?5, failures = 0, reason = NULL, ticket_id = NULL
-         WHERE tenant_id = ?1 AND chain_id = ?2";
+             access_until = ?4, due_at = ?5, failures = 0, reason = NULL, ticket_id = NULL, families = ?6
+         WHERE tenant_id = ?1 AND chain_id = ?2 AND families < ?6";
     let values = params![
         Word(&chain.tenant),
         Word(&chain.id),
         Word(&family.id),
         millis(generation.access_until),
-        millis(chain.due_at)
+        millis(chain.due_at),
+        number(family.number)
     ];
     if record::write(at, "chain", sql, values)? == 0 {
+        if claims::chain(at, chain.tenant, chain.id)?.is_some() {
+            return Err(StoreError::Exists("family"));
+        }
         put_chain(at, chain, family, generation)?;
     }
-    let sql = "INSERT INTO family (tenant_id, family_id, chain_id, flow_id, head, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO family (tenant_id, family_id, chain_id, flow_id, head, created_at, number)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = params![
         Word(&chain.tenant),
         Word(&family.id),
         Word(&chain.id),
         Word(&family.flow),
         number(generation.number),
-        family.created_at.millis()
+        family.created_at.millis(),
+        number(family.number)
     ];
     record::write(at, "family", sql, values)?;
     claims::put_generation(at, generation)
@@ -229,8 +252,8 @@ fn put_chain(
         at,
         "chain",
         "INSERT INTO chain (tenant_id, chain_id, provider, issuer, client_id, account, family_id, fence, state,
-             access_until, due_at, refreshed_at, failures, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13)",
+             access_until, due_at, refreshed_at, failures, created_at, families)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 0, ?13, ?14)",
         params![
             Word(&chain.tenant),
             Word(&chain.id),
@@ -244,7 +267,8 @@ fn put_chain(
             millis(generation.access_until),
             millis(chain.due_at),
             millis(chain.refreshed_at),
-            chain.created_at.millis()
+            chain.created_at.millis(),
+            number(family.number)
         ],
     )?;
     Ok(())

@@ -2,16 +2,18 @@
 //!
 //! - [`claims`]: who holds a chain, and what it may write while it does;
 //! - [`connect`]: flows, connections and their end;
+//! - [`kills`]: what is ended for good, and the tokens that are to be revoked for it;
 //! - [`tickets`]: raised and settled with the state that needs them;
 //! - [`vouched`]: enrolments and wakes.
 
 mod claims;
 mod connect;
+mod kills;
 mod tickets;
 mod vouched;
 
 use super::{
-    SqliteStore, directory,
+    SqliteStore, directory, feed,
     record::{self, Doc, Word},
     rows,
 };
@@ -22,11 +24,11 @@ use nightlatch_domain::{
     grant::Grant,
     id::{
         AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
-        PrincipalId, TaskId, TenantId, TicketId, WakeId,
+        PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     ports::store::{
-        ChainView, Claim, Committed, Installation, KeeperStore, NewConnection, NewHead, Settlement,
-        StoreError, Stored, ToolRow,
+        ChainView, Claim, Committed, FeedMark, Installation, KeeperStore, Kill, Killed, NewConnection,
+        NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -38,6 +40,21 @@ use rusqlite::{Connection as Database, params};
 impl KeeperStore for SqliteStore {
     fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation> {
         self.engine.write(move |at| installation(at, fresh))
+    }
+
+    fn raise_era(&self, from: u64) -> Stored<'_, bool> {
+        self.engine.write(move |at| {
+            let sql = "UPDATE installation SET era = era + 1 WHERE one = 1 AND era = ?1";
+            Ok(record::write(at, "installation", sql, [record::number(from)])? == 1)
+        })
+    }
+
+    fn last_change(&self) -> Stored<'_, FeedMark> {
+        self.engine.read(feed::last)
+    }
+
+    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
+        self.engine.read(move |at| feed::recall(at, mark))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
@@ -75,14 +92,14 @@ impl KeeperStore for SqliteStore {
         &self,
         tenant: TenantId,
         chain: ChainId,
-        fence: u64,
+        seen: Seen,
         owner: OwnerId,
         from: Vec<ChainState>,
     ) -> Stored<'_, Option<Claim>> {
         self.engine.write(move |at| {
-            let claim = Claim { tenant, chain, fence: fence.saturating_add(1), owner };
+            let claim = Claim { tenant, chain, fence: seen.fence.saturating_add(1), owner };
             for state in from {
-                if claims::claim(at, claim, fence, state)? {
+                if claims::claim(at, claim, seen, state)? {
                     return Ok(Some(claim));
                 }
             }
@@ -98,6 +115,14 @@ impl KeeperStore for SqliteStore {
         self.engine.write(move |at| claims::answer(at, tenant, attempt, &answer))
     }
 
+    fn answers(
+        &self,
+        tenant: TenantId,
+        chain: ChainId,
+    ) -> Stored<'_, Vec<(AttemptId, (Wrapped, SealContext))>> {
+        self.engine.read(move |at| claims::answers(at, tenant, chain))
+    }
+
     fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed> {
         self.engine.write(move |at| claims::commit(at, claim, &head))
     }
@@ -108,14 +133,18 @@ impl KeeperStore for SqliteStore {
 
     fn open_attempts(&self) -> Stored<'_, Vec<Attempt>> {
         self.engine.read(|at| {
-            let sql = "SELECT * FROM attempt WHERE state IN ('intended', 'answered') ORDER BY intended_at";
+            let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
+                     ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+                 WHERE attempt.state IN ('intended', 'answered') ORDER BY attempt.intended_at";
             record::all(at, "attempt", sql, [], rows::attempt)
         })
     }
 
     fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>> {
         self.engine.read(move |at| {
-            let sql = "SELECT * FROM attempt WHERE tenant_id = ?1 AND attempt_id = ?2";
+            let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
+                     ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+                 WHERE attempt.tenant_id = ?1 AND attempt.attempt_id = ?2";
             record::one(at, "attempt", sql, params![Word(&tenant), Word(&attempt)], rows::attempt)
         })
     }
@@ -194,16 +223,18 @@ impl KeeperStore for SqliteStore {
 
     fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>> {
         self.engine.read(move |at| {
-            let sql =
-                "SELECT * FROM connection WHERE tenant_id = ?1 AND connection_id = ?2 AND removed_at IS NULL";
+            let sql = "SELECT * FROM living_connection WHERE tenant_id = ?1 AND connection_id = ?2";
             record::one(at, "connection", sql, params![Word(&tenant), Word(&connection)], rows::connection)
         })
     }
 
     fn static_secret(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<StaticSecret>> {
         self.engine.read(move |at| {
-            let sql = "SELECT * FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2
-                 ORDER BY generation DESC LIMIT 1";
+            let sql = "SELECT static_secret.* FROM static_secret JOIN living_connection AS living
+                     ON living.tenant_id = static_secret.tenant_id
+                        AND living.connection_id = static_secret.connection_id
+                 WHERE static_secret.tenant_id = ?1 AND static_secret.connection_id = ?2
+                 ORDER BY static_secret.generation DESC LIMIT 1";
             let key = params![Word(&tenant), Word(&connection)];
             record::one(at, "static_secret", sql, key, rows::static_secret)
         })
@@ -216,8 +247,11 @@ impl KeeperStore for SqliteStore {
         limit: u32,
     ) -> Stored<'_, Vec<StaticSecret>> {
         self.engine.read(move |at| {
-            let sql = "SELECT * FROM static_secret WHERE tenant_id = ?1 AND connection_id = ?2
-                 ORDER BY generation DESC LIMIT ?3";
+            let sql = "SELECT static_secret.* FROM static_secret JOIN living_connection AS living
+                     ON living.tenant_id = static_secret.tenant_id
+                        AND living.connection_id = static_secret.connection_id
+                 WHERE static_secret.tenant_id = ?1 AND static_secret.connection_id = ?2
+                 ORDER BY static_secret.generation DESC LIMIT ?3";
             let key = params![Word(&tenant), Word(&connection), limit];
             record::all(at, "static_secret", sql, key, rows::static_secret)
         })
@@ -225,6 +259,40 @@ impl KeeperStore for SqliteStore {
 
     fn remove_connection(&self, tenant: TenantId, connection: ConnectionId, at: Timestamp) -> Stored<'_, ()> {
         self.engine.write_and_shred(move |database| connect::remove(database, tenant, connection, at))
+    }
+
+    fn kill(&self, kill: Kill, at: Timestamp) -> Stored<'_, u64> {
+        self.engine.write(move |database| kills::put(database, kill, at))
+    }
+
+    fn kills(&self, after: u64, limit: u32) -> Stored<'_, Vec<Killed>> {
+        self.engine.read(move |at| kills::after(at, after, limit))
+    }
+
+    fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32> {
+        self.engine.write_and_shred(move |at| kills::clear(at, now, limit))
+    }
+
+    fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()> {
+        self.engine.write(move |at| kills::put_revocation(at, &revocation))
+    }
+
+    fn revocations(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Revocation>> {
+        self.engine.read(move |at| kills::revocations(at, now, limit))
+    }
+
+    fn postpone_revocation(
+        &self,
+        tenant: TenantId,
+        revocation: RevocationId,
+        tries: u32,
+        not_before: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.engine.write(move |at| kills::postpone(at, tenant, revocation, tries, not_before))
+    }
+
+    fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {
+        self.engine.write_and_shred(move |at| kills::confirm(at, tenant, revocation))
     }
 
     fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId> {

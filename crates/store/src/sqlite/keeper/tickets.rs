@@ -18,8 +18,8 @@ pub(super) fn raise(at: &Database, ticket: &Ticket) -> Result<TicketId, StoreErr
         return Ok(open);
     }
     let sql = "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at, settled_at)
-         SELECT tenant_id, ?2, ?3, connection_id, ?5, ?6, ?7 FROM connection
-         WHERE tenant_id = ?1 AND connection_id = ?4 AND removed_at IS NULL";
+         SELECT tenant_id, ?2, ?3, connection_id, ?5, ?6, ?7 FROM living_connection
+         WHERE tenant_id = ?1 AND connection_id = ?4";
     let values = params![
         Word(&ticket.tenant),
         Word(&ticket.id),

@@ -1,0 +1,24 @@
+//! Tokens that nobody uses any more and that still live at their provider.
+
+use crate::{
+    clock::Timestamp,
+    id::{ChainId, RevocationId, TenantId},
+    sealed::{SealContext, Wrapped},
+};
+
+/// A sealed token, or a raw answer with tokens in it, that is kept for one purpose only: to be revoked (RFC 7009).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The revocation's id.
+    pub id: RevocationId,
+    /// The chain that it was a token of; none for an answer whose account nobody came to know.
+    pub chain: Option<ChainId>,
+    /// What is to be revoked; its context names kind and endpoint.
+    pub secret: (Wrapped, SealContext),
+    /// How often that was tried.
+    pub tries: u32,
+    /// Before this it is not tried again.
+    pub not_before: Timestamp,
+}

@@ -1,0 +1,333 @@
+//! Proves what holds of kills (I5): each ends its scope and nothing else, none is lost or late, and what lives on at a
+//! provider waits to be revoked.
+
+use super::{
+    Place,
+    world::{CLAIMABLE, Connected, NOW, World, later},
+};
+use nightlatch_domain::{
+    chain::ChainState,
+    id::{ChainId, ConnectionId, FamilyId, OwnerId, RevocationId},
+    ports::store::{Committed, Entity, EntityId, Kill, NewConnection, Revocation, Seen, StoreError},
+    sealed::{SealContext, SecretKind, Wrapped},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Half of the kills are durable within this, whoever commits at the same time.
+const KILL_WITHIN: Duration = Duration::from_millis(100);
+/// Chains that are refreshed without a pause while kills are written.
+const COMMITTERS: u64 = 16;
+
+/// From the narrowest scope to the widest: what is not in it goes on.
+pub async fn a_kill_ends_its_scope_and_nothing_else(place: &dyn Place) {
+    let world = World::new(place).await;
+    let other = world.neighbour().await;
+    let on = world.connected("a", "1").await;
+    let shared = world.second_connection(&on, "b").await;
+    let (chain, ..) = on.made.tokens.clone().unwrap();
+    let same_client = world.tokens("c", chain.client, "2");
+    world.keeper.put_connection(same_client.clone()).await.unwrap();
+    let (elsewhere, keyed) = (world.connected("d", "3").await, world.keyed("e").await.id);
+    let (theirs, their_key) = (other.connected("a", "1").await, other.keyed("b").await.id);
+    let (tenant, same_client) = (world.tenant, same_client.connection.id);
+    let all = [on.connection, shared, same_client, elsewhere.connection, keyed, theirs.connection, their_key];
+
+    let steps = [
+        (Kill::Connection { tenant, connection: on.connection }, &all[1..]),
+        (Kill::Chain { tenant, chain: on.chain }, &all[2..]),
+        (Kill::Client { tenant, client: chain.client }, &all[3..]),
+        (Kill::Tenant { tenant }, &all[5..]),
+        (Kill::Installation, &all[7..]),
+    ];
+    assert_eq!(living(&world).await, sorted(&all));
+    for (kill, left) in steps {
+        let before = world.directory.snapshot().await.unwrap().0;
+        world.keeper.kill(kill, later(1)).await.unwrap();
+        assert_eq!(living(&world).await, sorted(left), "{kill:?}");
+        let told = world.directory.changes(before, 9).await.unwrap();
+        let told: Vec<_> = told.iter().map(|change| change.entity).collect();
+        let expected = match kill {
+            Kill::Connection { connection, .. } => EntityId::Connection(connection),
+            _ => EntityId::Everything,
+        };
+        assert_eq!(told, [expected], "every gateway is told of {kill:?}");
+    }
+    assert_eq!(world.keeper.chain(tenant, elsewhere.chain).await, Ok(None));
+    assert_eq!(world.keeper.static_secret(tenant, keyed).await, Ok(None));
+    assert_eq!(world.keeper.static_secrets(tenant, keyed, 9).await, Ok(vec![]));
+    assert_eq!(world.keeper.connection(tenant, keyed).await, Ok(None));
+    assert!(world.control.connections(tenant).await.unwrap().is_empty());
+    assert_eq!(world.keeper.raise(world.ticket(keyed)).await, Err(StoreError::Missing("ticket")));
+}
+
+/// The connections that a gateway is shown.
+async fn living(world: &World) -> Vec<ConnectionId> {
+    let (_, shown) = world.directory.snapshot().await.unwrap();
+    let mut living = Vec::new();
+    for entity in shown {
+        if let Entity::Connection(row) = entity {
+            let id = EntityId::Connection(row.id);
+            let alone = world.directory.entity(row.tenant, id).await.unwrap();
+            assert_eq!(alone, Some(Entity::Connection(row.clone())));
+            living.push(row.id);
+        }
+    }
+    sorted(&living)
+}
+
+fn sorted(connections: &[ConnectionId]) -> Vec<ConnectionId> {
+    let mut sorted = connections.to_vec();
+    sorted.sort();
+    sorted
+}
+
+/// Before each step of a refresh a kill comes first, and the step is not taken. The answer is kept.
+pub async fn a_killed_chain_gets_no_claim_no_intent_and_no_head(place: &dyn Place) {
+    let world = World::new(place).await;
+    let kill = |on: &Connected| {
+        let kill = Kill::Chain { tenant: world.tenant, chain: on.chain };
+        world.keeper.kill(kill, later(1))
+    };
+    let unclaimed = world.connected("a", "1").await;
+    let seen = world.seen(unclaimed.chain).await;
+    kill(&unclaimed).await.unwrap();
+    let owner = world.id(OwnerId::new);
+    let claim = world.keeper.claim(world.tenant, unclaimed.chain, seen, owner, CLAIMABLE.to_vec()).await;
+    assert_eq!(claim, Ok(None));
+
+    let claimed = world.connected("b", "2").await;
+    let claim = world.claimed(claimed.chain).await;
+    kill(&claimed).await.unwrap();
+    assert_eq!(world.keeper.intend(claim, world.attempt(claim, claimed.family, 1)).await, Ok(false));
+
+    let sent = world.connected("c", "3").await;
+    let claim = world.claimed(sent.chain).await;
+    let attempt = world.intended(claim, sent.family, 1).await;
+    kill(&sent).await.unwrap();
+    world.answered(attempt, "late").await;
+    let commit = world.keeper.commit(claim, world.head(attempt, sent.family, 2)).await;
+    assert_eq!(commit, Ok(Committed::Removed));
+    let heads = world.keeper.heads().await.unwrap();
+    assert!(heads.iter().all(|(_, _, head)| *head == 1));
+    let kept = world.keeper.attempt(world.tenant, attempt).await.unwrap().unwrap();
+    assert_eq!(kept.answer.unwrap().0.ciphertext, "late");
+}
+
+/// A kill ends what was there: a human's later consent for the same account lives, and so does a new key. What only joins
+/// a killed chain does not bring it back.
+pub async fn what_is_connected_after_a_kill_lives(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("a", "1").await;
+    let second = world.second_connection(&on, "b").await;
+    world.keeper.kill(Kill::Tenant { tenant: world.tenant }, later(1)).await.unwrap();
+    let joins = world.connection("c", nightlatch_domain::connection::Source::Chain { chain: on.chain });
+    let joins = NewConnection { connection: joins, tokens: None, secret: None };
+    assert_eq!(world.keeper.put_connection(joins).await, Err(StoreError::Missing("connection")));
+    world.keeper.put_connection(world.again(&on.made)).await.unwrap();
+    let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    assert_eq!((view.connections, view.chain.state), (vec![on.connection], ChainState::Healthy));
+    assert_eq!(world.keeper.connection(world.tenant, second).await, Ok(None));
+    world.claimed(on.chain).await;
+    let keyed = world.keyed("d").await.id;
+    assert!(world.keeper.static_secret(world.tenant, keyed).await.unwrap().is_some());
+    world.keeper.kill(Kill::Tenant { tenant: world.tenant }, later(2)).await.unwrap();
+    assert_eq!(world.keeper.chain(world.tenant, on.chain).await, Ok(None), "a second kill ends that too");
+}
+
+/// A removal is a kill of its connection; of one scope the last kill stands.
+pub async fn kills_are_listed_in_the_order_of_the_feed(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("a", "1").await;
+    let tenant = world.tenant;
+    let whole = Kill::Tenant { tenant };
+    let chain = Kill::Chain { tenant, chain: on.chain };
+    let first = world.keeper.kill(whole, later(1)).await.unwrap();
+    let second = world.keeper.kill(chain, later(2)).await.unwrap();
+    let keyed = world.keyed("b").await.id;
+    world.keeper.remove_connection(tenant, keyed, later(3)).await.unwrap();
+    let third = world.keeper.last_change().await.unwrap().number;
+    let fourth = world.keeper.kill(whole, later(4)).await.unwrap();
+    assert!(first < second && second < third && third < fourth);
+    let world = world.reopened(place);
+    let listed = world.keeper.kills(0, 9).await.unwrap();
+    let rows: Vec<_> = listed.iter().map(|killed| (killed.number, killed.kill, killed.at)).collect();
+    let removed = Kill::Connection { tenant, connection: keyed };
+    assert_eq!(rows, [(second, chain, later(2)), (third, removed, later(3)), (fourth, whole, later(4))]);
+    assert_eq!(world.keeper.kills(second, 1).await.unwrap(), listed[1..2]);
+}
+
+/// Sixteen chains are refreshed without a pause while one after the other is killed. No head moves after its kill was
+/// confirmed, and half of the kills are durable within a tenth of a second.
+pub async fn no_kill_is_lost_under_sixteen_committers_and_each_is_quick(place: &dyn Place) {
+    let world = Arc::new(World::new(place).await);
+    let mut running = Vec::new();
+    for number in 0..COMMITTERS {
+        let on = world.connected(&format!("c{number}"), &number.to_string()).await;
+        let (world, killed) = (Arc::clone(&world), Arc::new(AtomicBool::new(false)));
+        let (chain, family, told) = (on.chain, on.family, Arc::clone(&killed));
+        let committer = tokio::spawn(async move { commit_until_killed(&world, chain, family, &told).await });
+        running.push((chain, family, killed, committer));
+    }
+    let mut spans = Vec::new();
+    for (chain, family, killed, committer) in running {
+        spans.push(span_of_kill(&world, chain).await);
+        let at_the_kill = head_of(&world, family).await;
+        killed.store(true, Ordering::SeqCst);
+        committer.await.unwrap();
+        assert_eq!(head_of(&world, family).await, at_the_kill, "a head moved after its kill was confirmed");
+    }
+    spans.sort();
+    let median = spans[spans.len() / 2];
+    assert!(median <= KILL_WITHIN, "half of the kills took longer than {median:?}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long it takes is the claim")]
+async fn span_of_kill(world: &World, chain: ChainId) -> Duration {
+    let began = Instant::now();
+    world.keeper.kill(Kill::Chain { tenant: world.tenant, chain }, later(1)).await.unwrap();
+    began.elapsed()
+}
+
+/// Refreshes a chain without a pause. Once a step is refused the kill came first.
+async fn commit_until_killed(world: &World, chain: ChainId, family: FamilyId, killed: &AtomicBool) {
+    let mut head = 1;
+    loop {
+        let seen = Seen { era: 1, fence: head - 1, family, head };
+        let owner = world.id(OwnerId::new);
+        let claim = world.keeper.claim(world.tenant, chain, seen, owner, CLAIMABLE.to_vec()).await.unwrap();
+        let Some(claim) = claim else { return };
+        let attempt = world.attempt(claim, family, head);
+        if !world.keeper.intend(claim, attempt.clone()).await.unwrap() {
+            return;
+        }
+        world.answered(attempt.id, "answer").await;
+        let was_killed = killed.load(Ordering::SeqCst);
+        let committed = world.keeper.commit(claim, world.head(attempt.id, family, head + 1)).await.unwrap();
+        assert_ne!(committed, Committed::Lost, "nobody else claims this chain");
+        if committed == Committed::Removed {
+            return;
+        }
+        assert!(!was_killed, "a commit began after the kill, and moved the head");
+        head += 1;
+    }
+}
+
+async fn head_of(world: &World, family: FamilyId) -> u64 {
+    let heads = world.keeper.heads().await.unwrap();
+    heads.into_iter().find(|(_, id, _)| *id == family).unwrap().2
+}
+
+/// The secret, with a seal that names where it can be revoked.
+fn revocable(secret: (Wrapped, SealContext)) -> (Wrapped, SealContext) {
+    let endpoint = Some("https://github.com/revoke".to_owned());
+    (secret.0, SealContext { revocation_endpoint: endpoint, ..secret.1 })
+}
+
+/// A chain whose tokens can be revoked: its refresh token is `refresh`.
+async fn revocable_chain(world: &World, called: &str, account: &str, refresh: &str) -> Connected {
+    let client = world.registered().await.id;
+    let mut made = world.tokens(called, client, account);
+    let (chain, family, mut generation) = made.tokens.unwrap();
+    generation.refresh = Some(revocable(world.wrapped(SecretKind::Refresh, refresh)));
+    let (chain_id, family_id) = (chain.id, family.id);
+    made.tokens = Some((chain, family, generation));
+    world.keeper.put_connection(made.clone()).await.unwrap();
+    Connected { connection: made.connection.id, chain: chain_id, family: family_id, made }
+}
+
+async fn waiting(world: &World) -> Vec<String> {
+    let mut waiting: Vec<_> = world.keeper.revocations(later(9999), 99).await.unwrap();
+    waiting.sort_by(|one, other| one.secret.0.ciphertext.cmp(&other.secret.0.ciphertext));
+    waiting.into_iter().map(|row| row.secret.0.ciphertext).collect()
+}
+
+/// With the last connection: the refresh token at the head and answers that were not read wait to be revoked; what names no
+/// endpoint, what was consumed and what is dead is deleted.
+pub async fn what_can_be_revoked_waits_for_that_and_the_rest_goes(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = revocable_chain(&world, "a", "1", "consumed").await;
+    let claim = world.claimed(on.chain).await;
+    let attempt = world.intended(claim, on.family, 1).await;
+    let mut head = world.head(attempt, on.family, 2);
+    head.generation.refresh = Some(revocable(world.wrapped(SecretKind::Refresh, "living")));
+    head.generation.access = revocable(world.wrapped(SecretKind::Access, "living access"));
+    head.generation.access_until = Some(later(3600));
+    assert_eq!(world.keeper.commit(claim, head).await, Ok(Committed::Moved));
+    let claim = world.claimed(on.chain).await;
+    let attempt = world.intended(claim, on.family, 2).await;
+    let (wrapped, context) = revocable(world.wrapped(SecretKind::Answer, "unread answer"));
+    let unread = (wrapped, SealContext { chain: Some(on.chain), ..context });
+    world.keeper.answer(world.tenant, attempt, unread).await.unwrap();
+    let second = world.second_connection(&on, "b").await;
+    world.keeper.remove_connection(world.tenant, on.connection, later(60)).await.unwrap();
+    assert_eq!(waiting(&world).await, [""; 0], "somebody lives on it");
+    world.keeper.remove_connection(world.tenant, second, later(60)).await.unwrap();
+    assert_eq!(waiting(&world).await, ["living", "living access", "unread answer"]);
+    assert_eq!(world.keeper.generations(world.tenant, on.chain, 9).await, Ok(vec![]));
+    assert_eq!(world.keeper.answers(world.tenant, on.chain).await, Ok(vec![]));
+
+    let plain = world.connected("c", "2").await;
+    world.keeper.remove_connection(world.tenant, plain.connection, later(60)).await.unwrap();
+    assert_eq!(waiting(&world).await.len(), 3, "no endpoint is named, so nobody could revoke it");
+    let dead = revocable_chain(&world, "d", "3", "refresh").await;
+    world.keeper.remove_connection(world.tenant, dead.connection, later(9000)).await.unwrap();
+    assert_eq!(waiting(&world).await, ["living", "living access", "refresh", "unread answer"]);
+}
+
+/// A kill is one row; the secrets are taken after it, as many at a time as is asked for.
+pub async fn the_secrets_of_what_was_killed_are_taken_afterwards(place: &dyn Place) {
+    let world = World::new(place).await;
+    let one = revocable_chain(&world, "a", "1", "first").await;
+    revocable_chain(&world, "b", "2", "second").await;
+    let keyed = world.keyed("c").await.id;
+    assert_eq!(world.keeper.clear_killed(later(1), 9).await, Ok(0));
+    world.keeper.kill(Kill::Installation, later(1)).await.unwrap();
+    let after = world.keyed("d").await.id;
+    assert_eq!(waiting(&world).await, [""; 0]);
+    assert_eq!(world.keeper.clear_killed(later(2), 1).await, Ok(2), "a chain and a connection");
+    assert_eq!(world.keeper.clear_killed(later(2), 9).await, Ok(3));
+    assert_eq!(world.keeper.clear_killed(later(2), 9).await, Ok(0));
+    assert_eq!(waiting(&world).await, ["first", "second"]);
+    assert_eq!(world.keeper.generations(world.tenant, one.chain, 9).await, Ok(vec![]));
+    assert_eq!(world.keeper.next_due().await, Ok(None));
+    assert_eq!(world.keeper.static_secret(world.tenant, keyed).await, Ok(None));
+    assert!(world.keeper.static_secret(world.tenant, after).await.unwrap().is_some());
+    world.keyed("c").await;
+}
+
+/// Its tries are counted one by one; only the confirmation deletes it.
+pub async fn a_revocation_is_tried_until_it_is_confirmed(place: &dyn Place) {
+    let world = World::new(place).await;
+    let row = |id, secret: &str, not_before| Revocation {
+        tenant: world.tenant,
+        id,
+        chain: None,
+        secret: revocable(world.wrapped(SecretKind::Refresh, secret)),
+        tries: 0,
+        not_before,
+    };
+    let first = row(world.id(RevocationId::new), "first", NOW);
+    let second = row(world.id(RevocationId::new), "second", later(5));
+    for revocation in [&first, &second, &first] {
+        world.keeper.put_revocation(revocation.clone()).await.unwrap();
+    }
+    let keeper = &world.keeper;
+    assert_eq!(keeper.revocations(later(4), 9).await, Ok(vec![first.clone()]));
+    assert_eq!(keeper.postpone_revocation(world.tenant, first.id, 2, later(9)).await, Ok(false));
+    assert_eq!(keeper.postpone_revocation(world.tenant, first.id, 1, later(9)).await, Ok(true));
+    assert_eq!(keeper.postpone_revocation(world.tenant, first.id, 1, later(9)).await, Ok(false));
+    let postponed = Revocation { tries: 1, not_before: later(9), ..first.clone() };
+    assert_eq!(keeper.revocations(later(9), 9).await, Ok(vec![second.clone(), postponed]));
+    assert_eq!(keeper.revocations(later(9), 1).await, Ok(vec![second.clone()]));
+    let stranger = world.neighbour().await.tenant;
+    keeper.confirm_revocation(stranger, first.id).await.unwrap();
+    assert_eq!(waiting(&world).await, ["first", "second"]);
+    keeper.confirm_revocation(world.tenant, first.id).await.unwrap();
+    assert_eq!(waiting(&world).await, ["second"]);
+}

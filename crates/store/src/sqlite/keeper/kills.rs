@@ -1,0 +1,213 @@
+//! Kills, and what becomes of the tokens that they end.
+//!
+//! A kill is one row under the feed's counter row, whatever its width: whoever takes that row first is first, and a commit
+//! reads the kills after it has taken it. What a kill ends is found by `living_connection`. Its secrets are taken
+//! afterwards, at leisure: what names a revocation endpoint in its seal becomes a revocation, the rest is deleted.
+
+use super::{
+    super::{
+        feed,
+        record::{self, Doc, Word, number},
+        rows,
+    },
+    connect,
+};
+use nightlatch_domain::{
+    chain::{AttemptState, Generation},
+    clock::Timestamp,
+    id::{ChainId, ConnectionId, FlowId, RevocationId, TenantId},
+    ports::store::{EntityId, Kill, Killed, Revocation, StoreError},
+    sealed::{SealContext, Wrapped},
+};
+use rusqlite::{Connection as Database, params};
+
+/// Writes a kill; answers its number.
+pub(super) fn put(at: &Database, kill: Kill, now: Timestamp) -> Result<u64, StoreError> {
+    let moved = match kill {
+        Kill::Connection { tenant, connection } => feed::note(at, tenant, EntityId::Connection(connection)),
+        Kill::Chain { tenant, .. } | Kill::Client { tenant, .. } | Kill::Tenant { tenant } => {
+            feed::note(at, tenant, EntityId::Everything)
+        }
+        // A change belongs to a tenant: this one to none that can be.
+        Kill::Installation => {
+            feed::note(at, TenantId::new(Timestamp::from_millis(0), [0; 10]), EntityId::Everything)
+        }
+    }?;
+    let (scope, tenant, target) = rows::kill_columns(kill);
+    let sql = "INSERT INTO kill (scope, tenant_id, target_id, number, killed_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (scope, tenant_id, target_id)
+         DO UPDATE SET number = excluded.number, killed_at = excluded.killed_at";
+    record::write(at, "kill", sql, params![scope, tenant, target, number(moved), now.millis()])?;
+    Ok(moved)
+}
+
+/// The kills after a number, in order.
+pub(super) fn after(at: &Database, moved: u64, limit: u32) -> Result<Vec<Killed>, StoreError> {
+    let sql = "SELECT * FROM kill WHERE number > ?1 ORDER BY number LIMIT ?2";
+    record::all(at, "kill", sql, params![number(moved), limit], rows::kill)
+}
+
+/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
+    let sql = "SELECT tenant_id, chain_id FROM chain
+         WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
+             WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
+           AND EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
+                   AND family.family_id = generation.family_id
+               WHERE family.tenant_id = chain.tenant_id AND family.chain_id = chain.chain_id)
+         ORDER BY tenant_id, chain_id LIMIT ?1";
+    let chains: Vec<(TenantId, ChainId)> =
+        record::all(at, "chain", sql, [limit], |row| Ok((row.word("tenant_id")?, row.word("chain_id")?)))?;
+    for (tenant, chain) in &chains {
+        connect::retire_if_last(at, *tenant, *chain, now)?;
+    }
+    let sql = "SELECT tenant_id, connection_id FROM connection
+         WHERE removed_at IS NULL AND NOT EXISTS (SELECT 1 FROM living_connection AS living
+             WHERE living.tenant_id = connection.tenant_id AND living.connection_id = connection.connection_id)
+         ORDER BY tenant_id, connection_id LIMIT ?1";
+    let connections: Vec<(TenantId, ConnectionId)> = record::all(at, "connection", sql, [limit], |row| {
+        Ok((row.word("tenant_id")?, row.word("connection_id")?))
+    })?;
+    for (tenant, connection) in &connections {
+        connect::end(at, *tenant, *connection, now)?;
+    }
+    Ok(u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX))
+}
+
+/// Takes every secret of a chain: the refresh tokens at the heads of its families, access tokens that are not past their
+/// end, and answers that nobody made a generation of.
+pub(super) fn take_chain(
+    at: &Database,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for secret in living_tokens(at, tenant, chain, now)? {
+        take(at, tenant, Some(chain), secret, now)?;
+    }
+    let key = || params_of(tenant, chain);
+    let sql = "DELETE FROM generation WHERE tenant_id = ?1 AND family_id IN
+             (SELECT family_id FROM family WHERE tenant_id = ?1 AND chain_id = ?2)";
+    record::write(at, "generation", sql, key())?;
+    record::write(at, "answer", "DELETE FROM answer WHERE tenant_id = ?1 AND chain_id = ?2", key())?;
+    Ok(())
+}
+
+fn params_of(tenant: TenantId, chain: ChainId) -> [String; 2] {
+    [tenant.to_string(), chain.to_string()]
+}
+
+fn living_tokens(
+    at: &Database,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<Vec<(Wrapped, SealContext)>, StoreError> {
+    let sql = "SELECT generation.*, family.head FROM generation JOIN family
+             ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
+         WHERE family.tenant_id = ?1 AND family.chain_id = ?2";
+    let generations = record::all(at, "generation", sql, params_of(tenant, chain), |row| {
+        Ok((rows::generation(row)?, row.count("head")?))
+    })?;
+    let mut living = Vec::new();
+    for (Generation { number, refresh, access, access_until, .. }, head) in generations {
+        living.extend(refresh.filter(|_| number == head));
+        living.extend(Some(access).filter(|_| access_until.is_none_or(|until| until > now)));
+    }
+    let sql = "SELECT answer.sealed, attempt.state FROM answer LEFT JOIN attempt
+             ON attempt.tenant_id = answer.tenant_id AND attempt.attempt_id = answer.attempt_id
+         WHERE answer.tenant_id = ?1 AND answer.chain_id = ?2";
+    let answers = record::all(at, "answer", sql, params_of(tenant, chain), |row| {
+        Ok((row.doc("sealed")?, row.word_or_none("state")?))
+    })?;
+    let read = [AttemptState::Committed, AttemptState::Refused];
+    living.extend(answers.into_iter().filter_map(|(secret, state): (_, Option<AttemptState>)| {
+        state.is_none_or(|state| !read.contains(&state)).then_some(secret)
+    }));
+    Ok(living)
+}
+
+/// Takes the answers of flows that were to reconnect a connection and failed: they may hold living tokens.
+pub(super) fn take_flow_answers(
+    at: &Database,
+    tenant: TenantId,
+    connection: ConnectionId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "SELECT flow_id, answer FROM flow
+         WHERE tenant_id = ?1 AND reconnect_id = ?2 AND step = 'ended' AND answer IS NOT NULL";
+    let answers: Vec<(FlowId, _)> =
+        record::all(at, "flow", sql, params![Word(&tenant), Word(&connection)], |row| {
+            Ok((row.word("flow_id")?, row.doc("answer")?))
+        })?;
+    for (flow, answer) in answers {
+        take(at, tenant, None, answer, now)?;
+        let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND flow_id = ?2";
+        record::write(at, "flow", sql, params![Word(&tenant), Word(&flow)])?;
+    }
+    Ok(())
+}
+
+/// Keeps what can be revoked. What no endpoint is named for can only end by itself.
+fn take(
+    at: &Database,
+    tenant: TenantId,
+    chain: Option<ChainId>,
+    secret: (Wrapped, SealContext),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if secret.1.revocation_endpoint.is_none() {
+        return Ok(());
+    }
+    let id = fresh_id(at, now)?;
+    put_revocation(at, &Revocation { tenant, id, chain, secret, tries: 0, not_before: now })
+}
+
+fn fresh_id(at: &Database, now: Timestamp) -> Result<RevocationId, StoreError> {
+    let random =
+        record::one(at, "revocation", "SELECT randomblob(10) AS random", [], |row| row.bytes("random"))?;
+    Ok(RevocationId::new(now, random.ok_or(StoreError::Corrupt("revocation"))?))
+}
+
+/// Keeps a revocation; the same twice is one.
+pub(super) fn put_revocation(at: &Database, revocation: &Revocation) -> Result<(), StoreError> {
+    let sql = "INSERT INTO revocation (tenant_id, revocation_id, chain_id, sealed, tries, not_before)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (tenant_id, revocation_id) DO NOTHING";
+    let values = params![
+        Word(&revocation.tenant),
+        Word(&revocation.id),
+        revocation.chain.as_ref().map(Word),
+        Doc(&revocation.secret),
+        revocation.tries,
+        revocation.not_before.millis()
+    ];
+    record::write(at, "revocation", sql, values)?;
+    Ok(())
+}
+
+/// The revocations that may be tried by now.
+pub(super) fn revocations(at: &Database, now: Timestamp, limit: u32) -> Result<Vec<Revocation>, StoreError> {
+    let sql = "SELECT * FROM revocation WHERE not_before <= ?1 ORDER BY not_before, revocation_id LIMIT ?2";
+    record::all(at, "revocation", sql, params![now.millis(), limit], rows::revocation)
+}
+
+/// Notes a try, if it is the next one.
+pub(super) fn postpone(
+    at: &Database,
+    tenant: TenantId,
+    revocation: RevocationId,
+    tries: u32,
+    not_before: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE revocation SET tries = ?3, not_before = ?4
+         WHERE tenant_id = ?1 AND revocation_id = ?2 AND tries = ?3 - 1";
+    let values = params![Word(&tenant), Word(&revocation), tries, not_before.millis()];
+    Ok(record::write(at, "revocation", sql, values)? == 1)
+}
+
+/// Deletes what is confirmed to be revoked.
+pub(super) fn confirm(at: &Database, tenant: TenantId, revocation: RevocationId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM revocation WHERE tenant_id = ?1 AND revocation_id = ?2";
+    record::write(at, "revocation", sql, params![Word(&tenant), Word(&revocation)])?;
+    Ok(())
+}
