@@ -11,6 +11,7 @@
 //!   everything that it was given does nothing any more, even if something of it is still being dropped.
 //! - [`disk`]: what was written, what is durable, and what a power cut makes of the difference.
 //! - [`net`]: delays, cuts, resets, and bytes that outlive their sender.
+//! - [`store`]: one database for all, at the end of a network.
 //! - [`issuer`]: providers of every class, who count what arrived.
 //!
 //! **Never.** Nothing here reads a real clock, a hash map's order or another thread.
@@ -23,6 +24,7 @@ mod log;
 pub mod message;
 pub mod net;
 mod process;
+pub mod store;
 
 pub use dice::Dice;
 pub use engine::{Moment, World};

@@ -25,6 +25,8 @@ pub struct Tally {
     pub first_presentations: u64,
     /// Refresh tokens that came again.
     pub repeats: u64,
+    /// Consumed refresh tokens that came again, within a grace or not, and whether their family lives or not.
+    pub consumed_again: u64,
     /// Refreshes that brought tokens.
     pub refreshed: u64,
     /// Refreshes that were refused after the token was looked at.

@@ -98,6 +98,7 @@ struct Paths {
     odds: NetOdds,
     servers: BTreeMap<String, Arc<dyn Server>>,
     cuts: BTreeSet<(String, String, Way)>,
+    answers_lost: u64,
 }
 
 impl Net {
@@ -109,6 +110,7 @@ impl Net {
             odds: NetOdds::default(),
             servers: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            answers_lost: 0,
         };
         Self { world: world.clone(), paths: Arc::new(Mutex::new(paths)) }
     }
@@ -133,6 +135,12 @@ impl Net {
     pub fn heal(&self, machine: &str) {
         self.paths().cuts.retain(|(own, ..)| own != machine);
         self.world.note(format_args!("{machine}: healed"));
+    }
+
+    /// How many requests arrived whose answer nobody heard whole.
+    #[must_use]
+    pub fn answers_lost(&self) -> u64 {
+        self.paths().answers_lost
     }
 
     /// A connection to an address, as ready as TLS can make it: nothing was said yet.
@@ -263,6 +271,9 @@ impl Exchange {
             (paths.way(), fate, late, paths.dice.place(length + 1))
         };
         let (reset, torn) = odds;
+        if reset || torn || served.answer.is_none() {
+            self.link.net.paths().answers_lost += 1;
+        }
         let after = served.after + way + Duration::from_secs(late);
         let answer = match served.answer {
             Some(_) if reset => Err(NetError::Broken),
@@ -283,10 +294,12 @@ impl Exchange {
             if world.now() < tried_until {
                 return world.after(AGAIN, move |world| self.deliver(world, answer, tried_until));
             }
+            self.link.net.paths().answers_lost += 1;
             return self.lose(world, "is never heard again");
         }
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(waiting) = waiting.filter(|_| self.holds()) else {
+            self.link.net.paths().answers_lost += 1;
             return world.note(format_args!("an answer for {:?} finds nobody", self.link.process));
         };
         let _ = waiting.send(answer);

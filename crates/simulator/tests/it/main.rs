@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so and ends; it lives in real time"
 )]
 
+mod memory;
 mod world;
 
 use http::Method;

@@ -21,6 +21,7 @@ enum Naming {
     Given { path: PathBuf, inode: u64 },
     Taken { path: PathBuf },
     Moved { from: PathBuf, to: PathBuf },
+    FolderMoved { from: PathBuf, to: PathBuf },
 }
 
 /// One file.
@@ -132,16 +133,9 @@ impl Platter {
         Ok(())
     }
 
-    /// Its files' names move one by one in the journal, in order; the folder itself is durable at once.
     fn rename_folder(&mut self, from: &Path, to: &Path) {
-        let moved = |path: &Path| path.strip_prefix(from).map(|rest| to.join(rest)).ok();
-        self.folders = self.folders.iter().map(|path| moved(path).unwrap_or_else(|| path.clone())).collect();
-        let files: Vec<PathBuf> = self.names.keys().filter(|path| path.starts_with(from)).cloned().collect();
-        for path in files {
-            if let Some(to) = moved(&path) {
-                self.name(Naming::Moved { from: path, to });
-            }
-        }
+        self.folders = self.folders.iter().map(|path| moved(path, from, to)).collect();
+        self.name(Naming::FolderMoved { from: from.to_owned(), to: to.to_owned() });
     }
 
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
@@ -316,7 +310,7 @@ impl Platter {
             self.names.values().chain(self.durable_names.values()).copied().collect();
         named.extend(self.namings.iter().filter_map(|naming| match naming {
             Naming::Given { inode, .. } => Some(*inode),
-            Naming::Taken { .. } | Naming::Moved { .. } => None,
+            Naming::Taken { .. } | Naming::Moved { .. } | Naming::FolderMoved { .. } => None,
         }));
         self.files.retain(|inode, _| named.contains(inode));
     }
@@ -367,15 +361,28 @@ impl Naming {
                     names.insert(to, inode);
                 }
             }
+            Self::FolderMoved { from, to } => {
+                let all = std::mem::take(names);
+                names.extend(all.into_iter().map(|(path, inode)| (moved(&path, &from, &to), inode)));
+            }
         }
     }
 
     fn paths(&self) -> impl Iterator<Item = &Path> {
         let (first, second) = match self {
             Self::Given { path, .. } | Self::Taken { path } => (path.as_path(), None),
-            Self::Moved { from, to } => (from.as_path(), Some(to.as_path())),
+            Self::Moved { from, to } | Self::FolderMoved { from, to } => (from.as_path(), Some(to.as_path())),
         };
         std::iter::once(first).chain(second)
+    }
+}
+
+/// Where a path is when the folder `from` has become `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    match path.strip_prefix(from) {
+        Ok(rest) if rest.as_os_str().is_empty() => to.to_owned(),
+        Ok(rest) => to.join(rest),
+        Err(_) => path.to_owned(),
     }
 }
 

@@ -100,6 +100,29 @@ fn a_name_that_was_not_synced_may_be_gone_and_a_rename_undone() {
 }
 
 #[test]
+fn a_folder_that_moved_is_durable_where_the_folder_above_it_was_synced() {
+    let (old, new) = (Path::new("/state/old"), Path::new("/state/new"));
+    let mut moved = BTreeSet::new();
+    for (seed, is_synced) in (0..16).map(|seed| (seed, seed % 2 == 0)) {
+        let machine = Machine::new(seed);
+        let mount = machine.mount();
+        mount.make_folder(old).unwrap();
+        mount.open(&old.join("log"), Opening::CreateNew).unwrap().sync_data().unwrap();
+        mount.sync_folder(old).unwrap();
+        mount.rename(old, new).unwrap();
+        if is_synced {
+            mount.sync_folder(Path::new("/state")).unwrap();
+        }
+        machine.disk.lose_power();
+        let is_moved = machine.mount().open(&new.join("log"), Opening::Read).is_ok();
+        assert_ne!(is_moved, machine.mount().open(&old.join("log"), Opening::Read).is_ok());
+        assert!(is_moved || !is_synced);
+        moved.insert(is_moved);
+    }
+    assert_eq!(moved.len(), 2, "both come about where it was not synced");
+}
+
+#[test]
 fn a_dead_process_writes_nothing() {
     let machine = Machine::new(1);
     let mount = machine.mount();

@@ -62,7 +62,7 @@ fn a_strict_one_takes_a_token_once_and_ends_the_family_at_the_second_time() {
     assert_eq!(comes(&mut books, refresh(&second), 11), None, "the family is dead");
     assert_eq!(books.account_of(&second.access.token, at(11)), None);
     let tally = books.tally();
-    assert_eq!((tally.first_presentations, tally.repeats), (2, 1));
+    assert_eq!((tally.first_presentations, tally.repeats, tally.consumed_again), (2, 1, 1));
     assert_eq!((tally.refreshed, tally.refused), (1, 2));
     assert_eq!((tally.reuse_detected, tally.ended_by_reuse), (1, 1), "a dead family is not ended again");
     assert_eq!(books.families()[0].ended, Some("reuse"));
@@ -139,7 +139,8 @@ fn where_no_refresh_token_is_given_the_first_one_stays_good() {
         let brought = comes(&mut books, refresh(&first), round * 10).unwrap();
         assert_eq!(brought.refresh, None);
     }
-    assert_eq!((books.tally().repeats, books.tally().reuse_detected), (2, 0));
+    let tally = books.tally();
+    assert_eq!((tally.repeats, tally.consumed_again, tally.reuse_detected), (2, 0, 0));
     let (mut books, mut now) = grown("rotates-sometimes");
     let (mut given, mut kept) = (0, 0);
     for round in 1..30 {

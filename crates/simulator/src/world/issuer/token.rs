@@ -76,6 +76,9 @@ pub(super) struct Access {
 impl Books {
     /// A refresh token comes.
     pub fn present(&mut self, token: &str, at: Moment) -> Verdict {
+        let was_consumed =
+            self.refresh.get(token).is_some_and(|known| known.used_at.is_some() || known.is_dead);
+        self.tally.consumed_again += u64::from(was_consumed);
         let verdict = self.judge(token, at);
         let brought = matches!(verdict, Verdict::Tokens(_));
         if let Some(known) = self.refresh.get_mut(token) {

@@ -1,0 +1,205 @@
+//! Kills, what lives in spite of them, and the tokens that they end.
+
+use super::{
+    connect,
+    rows::{ConnectionRow, Rows, Secret, first},
+};
+use nightlatch_domain::{
+    chain::AttemptState,
+    clock::Timestamp,
+    connection::{Connection, Source},
+    id::{ChainId, ConnectionId, RevocationId, TenantId},
+    ports::store::{EntityId, Kill, Killed, Revocation},
+};
+
+/// One place a scope: of one scope only the last kill stands.
+fn place(kill: Kill) -> (u8, u128, u128) {
+    match kill {
+        Kill::Connection { tenant, connection } => (0, tenant.value(), connection.value()),
+        Kill::Chain { tenant, chain } => (1, tenant.value(), chain.value()),
+        Kill::Client { tenant, client } => (2, tenant.value(), client.value()),
+        Kill::Tenant { tenant } => (3, tenant.value(), 0),
+        Kill::Installation => (4, 0, 0),
+    }
+}
+
+pub(super) fn put(rows: &mut Rows, kill: Kill, at: Timestamp) -> u64 {
+    let number = match kill {
+        Kill::Connection { tenant, connection } => rows.note(tenant, EntityId::Connection(connection)),
+        Kill::Chain { tenant, .. } | Kill::Client { tenant, .. } | Kill::Tenant { tenant } => {
+            rows.note(tenant, EntityId::Everything)
+        }
+        Kill::Installation => {
+            rows.note(TenantId::new(Timestamp::from_millis(0), [0; 10]), EntityId::Everything)
+        }
+    };
+    rows.tables.kills.put(place(kill), Killed { number, kill, at });
+    number
+}
+
+pub(super) fn after(rows: &Rows, number: u64, limit: u32) -> Vec<Killed> {
+    let mut later: Vec<_> =
+        rows.tables.kills.values().filter(|killed| killed.number > number).copied().collect();
+    later.sort_by_key(|killed| killed.number);
+    first(later.into_iter(), limit)
+}
+
+/// Whether nobody removed a connection and no kill ended it.
+pub(super) fn lives(rows: &Rows, row: &ConnectionRow) -> bool {
+    let (tenant, connection) = (row.connection.tenant, row.connection.id);
+    let mut scopes =
+        vec![Kill::Connection { tenant, connection }, Kill::Tenant { tenant }, Kill::Installation];
+    if let Source::Chain { chain } = row.connection.source {
+        scopes.push(Kill::Chain { tenant, chain });
+        let client = rows.tables.chains.get(&(tenant, chain)).map(|chain| chain.client);
+        scopes.extend(client.map(|client| Kill::Client { tenant, client }));
+    }
+    let is_later = |kill| rows.tables.kills.get(&place(kill)).is_some_and(|killed| killed.number > row.noted);
+    row.connection.removed_at.is_none() && !scopes.into_iter().any(is_later)
+}
+
+/// The connections of every tenant that live.
+pub(super) fn living(rows: &Rows) -> impl Iterator<Item = &Connection> {
+    rows.tables.connections.values().filter(|row| lives(rows, row)).map(|row| &row.connection)
+}
+
+/// One that lives.
+pub(super) fn living_one(rows: &Rows, tenant: TenantId, id: ConnectionId) -> Option<&Connection> {
+    let row = rows.tables.connections.get(&(tenant, id))?;
+    lives(rows, row).then_some(&row.connection)
+}
+
+/// Those that live on a chain, oldest first.
+pub(super) fn living_on(rows: &Rows, tenant: TenantId, chain: ChainId) -> Vec<ConnectionId> {
+    let here = |row: &&ConnectionRow| {
+        row.connection.tenant == tenant
+            && row.connection.source == (Source::Chain { chain })
+            && lives(rows, row)
+    };
+    rows.tables.connections.values().filter(here).map(|row| row.connection.id).collect()
+}
+
+/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> u32 {
+    let has_secrets = |tenant, chain| {
+        let families =
+            rows.tables.families.values().filter(|family| (family.tenant, family.chain) == (tenant, chain));
+        families.into_iter().any(|family| {
+            rows.tables
+                .generations
+                .range((tenant, family.id, 0)..=(tenant, family.id, u64::MAX))
+                .next()
+                .is_some()
+        })
+    };
+    let dead = rows.tables.chains.iter().map(|(key, _)| *key);
+    let dead = dead.filter(|(tenant, chain)| {
+        living_on(rows, *tenant, *chain).is_empty() && has_secrets(*tenant, *chain)
+    });
+    let chains = first(dead, limit);
+    for (tenant, chain) in &chains {
+        connect::retire_if_last(rows, *tenant, *chain, now);
+    }
+    let ended = rows.tables.connections.iter();
+    let ended = ended
+        .filter(|(_, row)| row.connection.removed_at.is_none() && !lives(rows, row))
+        .map(|(key, _)| *key);
+    let connections = first(ended, limit);
+    for (tenant, connection) in &connections {
+        connect::end(rows, *tenant, *connection, now);
+    }
+    u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX)
+}
+
+/// Takes every secret of a chain: refresh tokens at the heads of its families, access tokens that are not past
+/// their end, and answers that nobody made a generation of.
+pub(super) fn take_chain(rows: &mut Rows, tenant: TenantId, chain: ChainId, now: Timestamp) {
+    for secret in living_tokens(rows, tenant, chain, now) {
+        take(rows, tenant, Some(chain), secret, now);
+    }
+    let families: Vec<_> = rows
+        .tables
+        .families
+        .values()
+        .filter(|one| (one.tenant, one.chain) == (tenant, chain))
+        .map(|one| one.id)
+        .collect();
+    rows.tables.generations.forget(|(own, family, _), _| *own == tenant && families.contains(family));
+    rows.tables.answers.forget(|(own, _), row| *own == tenant && row.chain == Some(chain));
+}
+
+fn living_tokens(rows: &Rows, tenant: TenantId, chain: ChainId, now: Timestamp) -> Vec<Secret> {
+    let mut living = Vec::new();
+    for family in rows.tables.families.values().filter(|one| (one.tenant, one.chain) == (tenant, chain)) {
+        let all = rows.tables.generations.range((tenant, family.id, 0)..=(tenant, family.id, u64::MAX));
+        for (_, generation) in all {
+            living.extend(generation.refresh.clone().filter(|_| generation.number == family.head));
+            let is_alive = generation.access_until.is_none_or(|until| until > now);
+            living.extend(Some(generation.access.clone()).filter(|_| is_alive));
+        }
+    }
+    let answers =
+        rows.tables.answers.iter().filter(|((own, _), row)| *own == tenant && row.chain == Some(chain));
+    let unread = answers.filter(|(key, _)| {
+        let state = rows.tables.attempts.get(key).map(|attempt| attempt.state);
+        !matches!(state, Some(AttemptState::Committed | AttemptState::Refused))
+    });
+    living.extend(unread.map(|(_, row)| row.secret.clone()));
+    living
+}
+
+/// Takes the answers of flows that were to reconnect a connection and failed.
+pub(super) fn take_flow_answers(rows: &mut Rows, tenant: TenantId, connection: ConnectionId, now: Timestamp) {
+    let flows = rows.tables.flows.iter().filter(|((own, _), flow)| {
+        *own == tenant
+            && flow.reconnect == Some(connection)
+            && flow.outcome.is_some()
+            && flow.answer.is_some()
+    });
+    let flows: Vec<_> = flows.map(|(key, flow)| (*key, flow.answer.clone())).collect();
+    for (key, answer) in flows {
+        if let Some(answer) = answer {
+            take(rows, tenant, None, answer, now);
+        }
+        rows.tables.flows.change(&key, |flow| flow.answer = None);
+    }
+}
+
+/// Keeps what can be revoked. What no endpoint is named for can only end by itself.
+fn take(rows: &mut Rows, tenant: TenantId, chain: Option<ChainId>, secret: Secret, now: Timestamp) {
+    if secret.1.revocation_endpoint.is_some() {
+        let id = RevocationId::new(now, rows.ten());
+        put_revocation(rows, Revocation { tenant, id, chain, secret, tries: 0, not_before: now });
+    }
+}
+
+pub(super) fn put_revocation(rows: &mut Rows, revocation: Revocation) {
+    let key = (revocation.tenant, revocation.id);
+    if !rows.tables.revocations.holds(&key) {
+        rows.tables.revocations.put(key, revocation);
+    }
+}
+
+pub(super) fn revocations(rows: &Rows, now: Timestamp, limit: u32) -> Vec<Revocation> {
+    let mut due: Vec<_> =
+        rows.tables.revocations.values().filter(|row| row.not_before <= now).cloned().collect();
+    due.sort_by_key(|row| (row.not_before, row.id));
+    first(due.into_iter(), limit)
+}
+
+pub(super) fn postpone(
+    rows: &mut Rows,
+    tenant: TenantId,
+    id: RevocationId,
+    tries: u32,
+    not_before: Timestamp,
+) -> bool {
+    let is_next = rows.tables.revocations.get(&(tenant, id)).is_some_and(|row| row.tries + 1 == tries);
+    if is_next {
+        rows.tables.revocations.change(&(tenant, id), |row| {
+            row.tries = tries;
+            row.not_before = not_before;
+        });
+    }
+    is_next
+}
