@@ -19,13 +19,11 @@ use crate::error::KeeperError;
 use nightlatch_domain::{
     clock::Timestamp,
     id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId},
+    ports::files::{FileIdentity, Files, Held, OpenFile, Opening},
 };
 use record::{Facts, Identity, Record};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::{
-    fs::{self, File},
-    io::{self, Write},
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -49,7 +47,7 @@ pub enum Found {
     },
 }
 
-/// The log. Its calls block on the disk: async callers go through `spawn_blocking`.
+/// The log. Its calls block on the disk: async callers go through `Core::on_disk`.
 #[derive(Debug)]
 pub struct AnchorLog {
     inner: Mutex<Inner>,
@@ -59,15 +57,16 @@ pub struct AnchorLog {
 
 #[derive(Debug)]
 struct Inner {
+    files: Arc<dyn Files>,
     directory: PathBuf,
-    file: File,
+    file: Box<dyn OpenFile>,
     bytes: u64,
     /// Below this it is not even asked whether writing the log anew is worth it.
     compact_above: u64,
     facts: Arc<RwLock<Facts>>,
     poisoned: bool,
     #[expect(dead_code, reason = "held for its lock: closing it lets another keeper in")]
-    lock: OwnedFd,
+    lock: Held,
 }
 
 impl AnchorLog {
@@ -77,28 +76,30 @@ impl AnchorLog {
     /// [`KeeperError::AnchorHeld`] while another process holds it, [`KeeperError::AnchorDamaged`] for a
     /// bad record that is not the torn last one, [`KeeperError::File`] for anything of the system.
     pub fn open(
+        files: &Arc<dyn Files>,
         directory: &Path,
         installation: InstallationId,
         machine: &str,
     ) -> Result<(Self, Found), KeeperError> {
-        make_directory(directory)?;
-        let lock = hold(directory)?;
+        files.make_folder(directory).map_err(KeeperError::file(directory))?;
+        let lock = hold(&**files, directory)?;
         let path = directory.join("anchors");
-        let file = open_file(&path)?;
-        let (facts, whole_bytes) = read(&path)?;
-        cut(&file, whole_bytes).map_err(KeeperError::file(&path))?;
-        let own = identity(&file, installation, machine).map_err(KeeperError::file(&path))?;
+        let file = open_file(&**files, &path)?;
+        let (facts, whole_bytes) = read(&*file, &path)?;
+        cut(&*file, whole_bytes).map_err(KeeperError::file(&path))?;
+        let own = identity(&*file, installation, machine).map_err(KeeperError::file(&path))?;
         let found = compare(facts.identity.as_ref(), &own);
         let directory = directory.to_owned();
         let facts = Arc::new(RwLock::new(facts));
         let shared = Arc::clone(&facts);
         let compact_above = COMPACT_ABOVE_BYTES;
         let bytes = whole_bytes;
-        let mut inner = Inner { directory, file, bytes, compact_above, facts, poisoned: false, lock };
+        let files = Arc::clone(files);
+        let mut inner = Inner { files, directory, file, bytes, compact_above, facts, poisoned: false, lock };
         match found {
             Found::Fresh => {
                 inner.append(Record::Identity(own))?;
-                sync_directory(&inner.directory)?;
+                inner.sync_directory()?;
             }
             Found::Own => inner.compact_if_worth_it()?,
             Found::Moved { .. } => {}
@@ -225,7 +226,7 @@ impl AnchorLog {
         let mut inner = self.inner();
         inner.append(Record::DistrustAll)?;
         let path = inner.directory.join("anchors");
-        let own = identity(&inner.file, installation, machine).map_err(KeeperError::file(&path))?;
+        let own = identity(&*inner.file, installation, machine).map_err(KeeperError::file(&path))?;
         inner.append(Record::Identity(own))
     }
 
@@ -298,10 +299,10 @@ impl Inner {
         let path = self.directory.join("anchors");
         let unwritable = || KeeperError::file(&path)(io::ErrorKind::InvalidData.into());
         let line = record.line().ok_or_else(unwritable)?;
-        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        let written = self.file.append(line.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // A half-written line, or a whole one that was never synced, must not speak later.
-            self.poisoned = cut(&self.file, self.bytes).is_err();
+            self.poisoned = cut(&*self.file, self.bytes).is_err();
             return Err(KeeperError::file(&path)(error));
         }
         self.bytes += line.len() as u64;
@@ -327,25 +328,29 @@ impl Inner {
         let path = self.directory.join("anchors");
         let beside = self.directory.join("anchors.new");
         let failed = |error| KeeperError::file(&beside)(error);
-        let _ = fs::remove_file(&beside);
-        let mut fresh = open_file(&beside)?;
-        let inode = fresh.metadata().map_err(failed)?.ino();
+        let _ = self.files.remove(&beside);
+        let fresh = open_file(&*self.files, &beside)?;
+        let inode = fresh.identity().map_err(failed)?.inode;
         let mut bytes = 0;
         let mut facts = Facts::default();
         for record in records.iter().cloned().map(|record| at_inode(record, inode)) {
             let Some(line) = record.line() else { continue };
-            fresh.write_all(line.as_bytes()).map_err(failed)?;
+            fresh.append(line.as_bytes()).map_err(failed)?;
             bytes += line.len() as u64;
             facts.apply(record);
         }
         fresh.sync_all().map_err(failed)?;
-        fs::rename(&beside, &path).map_err(failed)?;
+        self.files.rename(&beside, &path).map_err(failed)?;
         // From here on the old file has no name: what were written to it would be lost.
         (self.file, self.bytes) = (fresh, bytes);
         *self.facts_mut() = facts;
-        let synced = sync_directory(&self.directory);
+        let synced = self.sync_directory();
         self.poisoned |= synced.is_err();
         synced
+    }
+
+    fn sync_directory(&self) -> Result<(), KeeperError> {
+        self.files.sync_folder(&self.directory).map_err(KeeperError::file(&self.directory))
     }
 }
 
@@ -356,38 +361,24 @@ fn at_inode(record: Record, inode: u64) -> Record {
     }
 }
 
-fn make_directory(directory: &Path) -> Result<(), KeeperError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.map_err(KeeperError::file(directory))
-}
-
-fn hold(directory: &Path) -> Result<OwnedFd, KeeperError> {
+fn hold(files: &dyn Files, directory: &Path) -> Result<Held, KeeperError> {
     let path = directory.join("lock");
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
-    let lock = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|error| KeeperError::file(&path)(error.into()))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(lock),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(KeeperError::AnchorHeld { path }),
-        Err(error) => Err(KeeperError::file(&path)(error.into())),
-    }
+    let held = files.hold(&path).map_err(KeeperError::file(&path))?;
+    held.ok_or(KeeperError::AnchorHeld { path })
 }
 
-fn open_file(path: &Path) -> Result<File, KeeperError> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let opened = fs::OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path);
-    opened.map_err(KeeperError::file(path))
+fn open_file(files: &dyn Files, path: &Path) -> Result<Box<dyn OpenFile>, KeeperError> {
+    files.open(path, Opening::Append).map_err(KeeperError::file(path))
 }
 
 /// What the whole lines say, and how many bytes they take: the rest is a torn tail.
-fn read(path: &Path) -> Result<(Facts, u64), KeeperError> {
-    let size = fs::metadata(path).map_err(KeeperError::file(path))?.len();
+fn read(file: &dyn OpenFile, path: &Path) -> Result<(Facts, u64), KeeperError> {
+    let size = file.size_bytes().map_err(KeeperError::file(path))?;
     let damaged = |line| KeeperError::AnchorDamaged { path: path.to_owned(), line };
     if size > LOG_MAX_BYTES {
         return Err(damaged(0));
     }
-    let bytes = fs::read(path).map_err(KeeperError::file(path))?;
+    let bytes = file.read_all().map_err(KeeperError::file(path))?;
     let (mut facts, mut whole_bytes) = (Facts::default(), 0);
     let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
     for (index, line) in lines.iter().enumerate() {
@@ -402,17 +393,16 @@ fn read(path: &Path) -> Result<(Facts, u64), KeeperError> {
     Ok((facts, whole_bytes))
 }
 
-fn cut(file: &File, bytes: u64) -> io::Result<()> {
-    if file.metadata()?.len() != bytes {
+fn cut(file: &dyn OpenFile, bytes: u64) -> io::Result<()> {
+    if file.size_bytes()? != bytes {
         file.set_len(bytes)?;
         file.sync_all()?;
     }
     Ok(())
 }
 
-fn identity(file: &File, installation: InstallationId, machine: &str) -> io::Result<Identity> {
-    let filesystem = rustix::fs::fstatvfs(file)?.f_fsid;
-    let inode = file.metadata()?.ino();
+fn identity(file: &dyn OpenFile, installation: InstallationId, machine: &str) -> io::Result<Identity> {
+    let FileIdentity { filesystem, inode } = file.identity()?;
     Ok(Identity { installation, machine: machine.to_owned(), filesystem, inode })
 }
 
@@ -427,10 +417,6 @@ fn compare(written: Option<&Identity>, own: &Identity) -> Found {
         () if written.inode != own.inode => differs("log-copied"),
         () => Found::Own,
     }
-}
-
-fn sync_directory(directory: &Path) -> Result<(), KeeperError> {
-    File::open(directory).and_then(|open| open.sync_all()).map_err(KeeperError::file(directory))
 }
 
 #[cfg(test)]

@@ -22,19 +22,22 @@ use nightlatch_domain::{
     ports::{
         Boxed,
         control_keeper::Statement,
+        files::Files,
         gateway_keeper::Drains,
         store::{Installation, KeeperStore, StoreError},
+        work::Work,
     },
     sealed::{SealContext, Wrapped},
     tool::Name,
 };
-use nightlatch_egress::Connector;
-use nightlatch_ledger::{Ledger, facts::EventFacts};
+use nightlatch_egress::Wire;
+use nightlatch_ledger::{Ledger, LedgerError, facts::EventFacts};
 use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// Refreshes that talk to providers at once. Each holds one socket and one slot of the spool.
 const REFRESHES_MAX: usize = 64;
@@ -60,15 +63,19 @@ pub struct KeeperParts {
     /// The keeper's keys.
     pub keys: Arc<KeeperKeys>,
     /// The one way out.
-    pub connector: Arc<Connector>,
+    pub wire: Arc<dyn Wire>,
     /// Manifests and profiles; tools that were added to the store are read from there.
     pub catalogue: Arc<Catalogue>,
     /// The ledger.
-    pub ledger: Arc<Ledger>,
+    pub notes: Arc<dyn Notes>,
     /// Both clocks.
     pub clock: Arc<dyn Clock>,
     /// The system's generator.
     pub entropy: Arc<dyn Entropy>,
+    /// The runtime.
+    pub work: Arc<dyn Work>,
+    /// The disk.
+    pub files: Arc<dyn Files>,
     /// The gateways, to be asked to let running calls finish.
     pub drains: Arc<dyn Drains>,
     /// Who watches the steps of a refresh; [`Unwatched`] but in tests.
@@ -80,6 +87,18 @@ pub struct KeeperParts {
 pub trait Watch: Send + Sync {
     /// The step is taken when this is done.
     fn before(&self, action: &Action) -> Boxed<'_, ()>;
+}
+
+/// What the keeper needs of a ledger: to say what happened.
+pub trait Notes: Send + Sync {
+    /// Notes an event; one that waits for the disk is durable when this is done.
+    fn note(&self, facts: EventFacts) -> Boxed<'_, Result<(), LedgerError>>;
+}
+
+impl Notes for Ledger {
+    fn note(&self, facts: EventFacts) -> Boxed<'_, Result<(), LedgerError>> {
+        self.event(facts)
+    }
 }
 
 /// Nobody watches.
@@ -183,7 +202,7 @@ impl Core {
     /// Notes an event. A ledger that cannot be written stops calls at the gateway; what the keeper has
     /// done by then stays done, and its own log and rows say so.
     pub(crate) async fn note(&self, facts: EventFacts) {
-        if let Err(error) = self.parts.ledger.event(facts).await {
+        if let Err(error) = self.parts.notes.note(facts).await {
             tracing::warn!(%error, "an event could not be written to the ledger");
         }
     }
@@ -202,9 +221,29 @@ impl Core {
         work: impl FnOnce(&Self) -> Result<T, KeeperError> + Send + 'static,
     ) -> Result<T, KeeperError> {
         let core = Arc::clone(self);
-        let done = tokio::task::spawn_blocking(move || work(&core)).await;
-        // The task neither panics nor is it cancelled while the runtime lives.
-        done.unwrap_or(Err(KeeperError::Store(StoreError::Unavailable)))
+        let (tell, told) = oneshot::channel();
+        let blocking = move || {
+            let _ = tell.send(work(&core));
+        };
+        self.parts.work.blocking(Box::new(blocking)).await;
+        // The work neither panics nor is it cancelled while the runtime lives.
+        told.await.unwrap_or(Err(KeeperError::Store(StoreError::Unavailable)))
+    }
+
+    /// Starts a task that is carried to its end whoever stops waiting; none where it ended without a word.
+    pub(crate) fn carried<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Boxed<'static, Option<T>> {
+        let (tell, told) = oneshot::channel();
+        self.parts.work.spawn(Box::pin(async move {
+            let _ = tell.send(task.await);
+        }));
+        Box::pin(async { told.await.ok() })
+    }
+
+    pub(crate) async fn pause(&self, span: Duration) {
+        self.parts.work.sleep(span).await;
     }
 }
 

@@ -6,7 +6,7 @@
 use crate::machine::Outcome;
 use nightlatch_domain::id::ChainId;
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 /// The refreshes under way.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    by_chain: Mutex<HashMap<ChainId, Waiting>>,
+    by_chain: Mutex<BTreeMap<ChainId, Waiting>>,
 }
 
 /// Resolves when the refresh is over.

@@ -21,6 +21,7 @@ use nightlatch_domain::{
         Boxed,
         control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl, Statement},
         gateway_keeper::{GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal},
+        work::within,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,7 +29,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
 
 /// At the end, refreshes under way get as long as one exchange can take, and a little for the disk.
 const FINISH_WITHIN: Duration =
@@ -38,7 +39,8 @@ const FINISH_WITHIN: Duration =
 pub struct Keeper {
     core: Arc<Core>,
     stop: watch::Sender<bool>,
-    timer: Mutex<Option<JoinHandle<()>>>,
+    /// Done when the timer has ended.
+    timer: Mutex<Option<Boxed<'static, ()>>>,
 }
 
 impl Keeper {
@@ -52,12 +54,15 @@ impl Keeper {
         let owner = OwnerId::new(now, random(&*parts.entropy)?);
         let installation = parts.store.installation(fresh).await?;
         let folder = config.state_folder.join(installation.id.to_string());
-        let (log, found) = AnchorLog::open(&folder, installation.id, &config.machine)?;
-        let spool = Spool::open(&config.spool_folder)?;
+        let (log, found) = AnchorLog::open(&parts.files, &folder, installation.id, &config.machine)?;
+        let spool = Spool::open(&parts.files, &config.spool_folder)?;
         let core = Arc::new(Core::new(parts, log, spool, installation, owner));
         recover::recover(&core, found, &config.machine).await?;
         let (stop, stopped) = watch::channel(false);
-        let timer = config.refresh_timer.then(|| tokio::spawn(timer::run(Arc::clone(&core), stopped)));
+        let timer = config.refresh_timer.then(|| {
+            let running = core.carried(timer::run(Arc::clone(&core), stopped));
+            Box::pin(async { running.await.unwrap_or_default() }) as Boxed<'static, ()>
+        });
         Ok(Self { core, stop, timer: Mutex::new(timer) })
     }
 
@@ -86,7 +91,7 @@ impl Keeper {
         let _ = self.stop.send(true);
         let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(timer) = timer {
-            let _ = timer.await;
+            timer.await;
         }
         let flights = self.core.flights.all();
         let all = async {
@@ -94,7 +99,7 @@ impl Keeper {
                 outcome(waiting).await;
             }
         };
-        if tokio::time::timeout(FINISH_WITHIN, all).await.is_err() {
+        if within(&*self.core.parts.work, FINISH_WITHIN, all).await.is_none() {
             tracing::warn!("a refresh is still under way; the next start finishes it");
         }
     }
@@ -125,7 +130,7 @@ impl KeeperForControl for ControlPort {
             let request = carried(&request).ok_or(ControlRefusal::Unavailable)?;
             let core = Arc::clone(&self.0);
             // What was begun is carried through, whoever stops waiting: a removal above all.
-            let work = tokio::spawn(async move { answer_control(&core, request).await });
+            let work = self.0.carried(async move { answer_control(&core, request).await });
             let reply = work.await.unwrap_or(Err(ControlRefusal::Unavailable));
             carried(&reply).unwrap_or(Err(ControlRefusal::Unavailable))
         })

@@ -31,12 +31,12 @@ use nightlatch_domain::{
             GatewayReply, KeeperRefusal, Lease, LeaseBinding, LeaseBody, LeaseKind, LeaseRequest,
         },
         store::ChainView,
+        work::Patience,
     },
     sealed::{SealContext, Wrapped},
     ticket::{Ticket, TicketKind},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 /// No caller holds a request open longer than this.
@@ -82,7 +82,7 @@ async fn find(
         Source::Static => fixed(core, &before).await?,
         Source::Chain { chain } => {
             let patience = Duration::from_millis(request.patience_millis).min(PATIENCE_MAX);
-            rotating(core, &before, chain, Instant::now() + patience).await?
+            rotating(core, &before, chain, &mut Patience::of(&*core.parts.work, patience)).await?
         }
     };
     let Ok(secret) = core.open(&found.kept) else {
@@ -178,11 +178,11 @@ async fn rotating(
     core: &Arc<Core>,
     asked: &Asked,
     chain: ChainId,
-    deadline: Instant,
+    patience: &mut Patience,
 ) -> Result<FoundCredential, KeeperRefusal> {
     let mut doubted = None;
     loop {
-        let (view, good_until) = alive(core, asked.connection.tenant, chain, deadline).await?;
+        let (view, good_until) = alive(core, asked.connection.tenant, chain, patience).await?;
         let Some(fault) = credential::token_fault(core, &asked.connection, &view) else {
             return Ok(FoundCredential { kept: view.head.access, kind: LeaseKind::Bearer, good_until });
         };
@@ -195,12 +195,12 @@ async fn rotating(
     }
 }
 
-/// The chain with a living access token, refreshed where that is needed and possible by `deadline`.
+/// The chain with a living access token, refreshed where that is needed and possible while `patience` lasts.
 pub(crate) async fn alive(
     core: &Arc<Core>,
     tenant: TenantId,
     chain: ChainId,
-    deadline: Instant,
+    patience: &mut Patience,
 ) -> Result<(ChainView, Timestamp), KeeperRefusal> {
     loop {
         let view = core.store().chain(tenant, chain).await.map_err(unavailable)?;
@@ -216,13 +216,12 @@ pub(crate) async fn alive(
         let wanted = Wanted::Instead { family: view.family.id, generation: view.head.number };
         let waiting = refresh(core, tenant, chain, wanted);
         // The refresh goes on: nobody who stops waiting stops it.
-        let pending = |_| KeeperRefusal::Pending { retry_after_secs: 1 };
-        match timeout_at(deadline, outcome(waiting)).await.map_err(pending)? {
+        let pending = || KeeperRefusal::Pending { retry_after_secs: 1 };
+        match patience.lasts(outcome(waiting)).await.ok_or_else(pending)? {
             Some(Outcome::Unavailable) | None => return Err(KeeperRefusal::Unavailable),
             Some(Outcome::Removed) => return Err(KeeperRefusal::GrantEnded),
             Some(Outcome::Superseded) => {
-                let pause = tokio::time::sleep(schedule::local_retry(2));
-                timeout_at(deadline, pause).await.map_err(pending)?;
+                patience.lasts(core.pause(schedule::local_retry(2))).await.ok_or_else(pending)?;
             }
             Some(Outcome::Refreshed | Outcome::Waiting { .. } | Outcome::NeedsHuman) => {}
         }
@@ -315,8 +314,9 @@ pub(crate) async fn unauthorized(
     core.wakes.live(tenant, wake, core.now().boot).ok_or(KeeperRefusal::NotAwake)?;
     let row = core.store().connection(tenant, connection).await.map_err(unavailable)?;
     if let Some(connection) = row {
-        let core = Arc::clone(core);
-        tokio::spawn(async move { look_into(&core, connection, generation).await });
+        let looking = Arc::clone(core);
+        let look = async move { look_into(&looking, connection, generation).await };
+        core.parts.work.spawn(Box::pin(look));
     }
     Ok(GatewayReply::Done)
 }

@@ -55,7 +55,7 @@ pub mod token;
 mod wake;
 mod windows;
 
-pub use crate::core::{KeeperConfig, KeeperParts, Unwatched, Watch};
+pub use crate::core::{KeeperConfig, KeeperParts, Notes, Unwatched, Watch};
 pub use error::KeeperError;
 pub use keeper::Keeper;
 pub use system::{SystemFiles, TokioWork};

@@ -10,7 +10,7 @@ use nightlatch_domain::{
     id::{ClientId, ConnectionId, TicketId},
 };
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -38,10 +38,10 @@ pub(crate) struct Pace {
 
 #[derive(Debug, Default)]
 struct Inner {
-    hosts: HashMap<String, Held>,
-    lanes: HashMap<String, Arc<Semaphore>>,
-    clients: HashMap<ClientId, Stopped>,
-    reports: HashMap<ConnectionId, Report>,
+    hosts: BTreeMap<String, Held>,
+    lanes: BTreeMap<String, Arc<Semaphore>>,
+    clients: BTreeMap<ClientId, Stopped>,
+    reports: BTreeMap<ConnectionId, Report>,
 }
 
 /// A host that is left alone.

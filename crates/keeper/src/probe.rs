@@ -10,13 +10,13 @@ use nightlatch_catalog::manifest::{Account, Manifest};
 use nightlatch_custody::Secret;
 use nightlatch_domain::{
     connection::{Connection, Source},
+    ports::work::Patience,
     sealed::{SealContext, Wrapped},
     tool::{BoundHost, Placement},
 };
 use nightlatch_egress::{Destination, SendWindow};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};
-use tokio::time::Instant;
 
 /// The most of an account's description that is read.
 const ANSWER_MAX_BYTES: usize = 256 * 1024;
@@ -71,8 +71,8 @@ async fn current(core: &Arc<Core>, connection: &Connection) -> Option<(Wrapped, 
             credential::static_fault(core, connection, &row).is_none().then_some(row.secret)
         }
         Source::Chain { chain } => {
-            let (view, _) =
-                lease::alive(core, connection.tenant, chain, Instant::now() + PATIENCE).await.ok()?;
+            let mut patience = Patience::of(&*core.parts.work, PATIENCE);
+            let (view, _) = lease::alive(core, connection.tenant, chain, &mut patience).await.ok()?;
             credential::token_fault(core, connection, &view).is_none().then_some(view.head.access)
         }
     }
@@ -97,10 +97,9 @@ pub(crate) async fn of(
         tracing::info!(%error, tool = %manifest.name, "the account could not be asked for");
         ProbeError::Unreachable
     };
-    let connection =
-        core.parts.connector.fresh_http1(&to, send_by).await.map_err(|error| unreachable(&error))?;
+    let connection = core.parts.wire.dial(&to, send_by).await.map_err(|error| unreachable(&error))?;
     let window = SendWindow { send_by, answer_by: now.plus(ANSWER_WITHIN) };
-    let answer = connection.send_once(request, ANSWER_MAX_BYTES, window).await;
+    let answer = connection.send(request, ANSWER_MAX_BYTES, window).await;
     let answer = answer.map_err(|error| unreachable(&error))?;
     match answer.status.as_u16() {
         status @ 200..=299 => named(account, &answer.body, status),

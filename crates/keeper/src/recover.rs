@@ -24,7 +24,7 @@ use nightlatch_domain::{
     id::{ChainId, TenantId},
     ports::store::ChainView,
 };
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Chains whose heads are held against the log at start; the others are when they are next used.
 const HEADS_AT_START: u32 = 100_000;
@@ -52,12 +52,12 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     hold_heads_against_the_log(core).await?;
     core.on_disk(|core| core.spool.forget_empty()).await?;
     // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
-    let (flows, core) = (core.store().open_flows().await?, Arc::clone(core));
-    tokio::spawn(async move {
+    let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
+    core.parts.work.spawn(Box::pin(async move {
         for flow in flows {
-            enrol::resume(&core, flow).await;
+            enrol::resume(&own, flow).await;
         }
-    });
+    }));
     Ok(())
 }
 
@@ -161,7 +161,7 @@ async fn release_claims(core: &Arc<Core>) -> Result<(), KeeperError> {
 /// the line is written now.
 async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError> {
     let far = Timestamp::from_millis(i64::MAX);
-    let mut seen: HashSet<(TenantId, ChainId)> = HashSet::new();
+    let mut seen: BTreeSet<(TenantId, ChainId)> = BTreeSet::new();
     seen.extend(
         core.store().due(far, HEADS_AT_START).await?.into_iter().map(|(tenant, chain, _)| (tenant, chain)),
     );

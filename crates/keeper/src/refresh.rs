@@ -53,14 +53,15 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
     match core.flights.board(chain) {
         Boarded::Joined(waiting) => waiting,
         Boarded::First(tell, waiting) => {
-            let core = Arc::clone(core);
-            tokio::spawn(async move {
+            let flying = Arc::clone(core);
+            core.parts.work.spawn(Box::pin(async move {
+                let core = flying;
                 let landing = Landing::new(&core.flights, chain, tell);
                 let outcome = fly(&core, tenant, chain, wanted).await;
                 core.tell_contradictions().await;
                 landing.land(outcome);
                 core.timers.notify_one();
-            });
+            }));
             waiting
         }
     }

@@ -9,14 +9,14 @@ use crate::error::KeeperError;
 use aws_lc_rs::digest::{SHA256, digest};
 use nightlatch_domain::{
     id::{AttemptId, FamilyId, FlowId, TenantId},
+    ports::files::{Files, OpenFile, Opening},
     sealed::{SealContext, Wrapped},
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File},
     io,
-    os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// Room for an answer: 64 KiB as it came are 86 KiB sealed, and then there is the context.
@@ -48,16 +48,17 @@ pub struct SpooledAnswer {
     pub context: SealContext,
 }
 
-/// The folder of slots. Its calls block on the disk: async callers go through `spawn_blocking`.
+/// The folder of slots. Its calls block on the disk: async callers go through `Core::on_disk`.
 #[derive(Debug, Clone)]
 pub struct Spool {
+    files: Arc<dyn Files>,
     directory: PathBuf,
 }
 
 /// Room for one answer.
 #[derive(Debug)]
 pub struct Slot {
-    file: File,
+    file: Box<dyn OpenFile>,
     path: PathBuf,
 }
 
@@ -66,10 +67,9 @@ impl Spool {
     ///
     /// # Errors
     /// [`KeeperError::File`].
-    pub fn open(directory: &Path) -> Result<Self, KeeperError> {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(KeeperError::file(directory))?;
-        Ok(Self { directory: directory.to_owned() })
+    pub fn open(files: &Arc<dyn Files>, directory: &Path) -> Result<Self, KeeperError> {
+        files.make_folder(directory).map_err(KeeperError::file(directory))?;
+        Ok(Self { files: Arc::clone(files), directory: directory.to_owned() })
     }
 
     /// Reserves room for an answer, on the disk and in its folder.
@@ -80,20 +80,18 @@ impl Spool {
     pub fn reserve(&self, asked: Asked) -> Result<Slot, KeeperError> {
         let path = self.path(asked);
         let failed = KeeperError::file(&path);
-        let mut options = fs::OpenOptions::new();
-        options.create_new(true).read(true).write(true).mode(0o600);
-        let opened = match options.open(&path) {
+        let opened = match self.files.open(&path, Opening::CreateNew) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(KeeperError::SlotTaken),
             other => other,
         };
         let reserved = opened.and_then(|file| {
-            allocate(&file)?;
+            file.allocate(SLOT_BYTES as u64)?;
             file.sync_all()?;
-            File::open(&self.directory)?.sync_all()?;
+            self.files.sync_folder(&self.directory)?;
             Ok(file)
         });
         let file = reserved.map_err(|error| {
-            let _ = fs::remove_file(&path);
+            let _ = self.files.remove(&path);
             failed(error)
         })?;
         Ok(Slot { file, path })
@@ -106,7 +104,7 @@ impl Spool {
     pub fn waiting(&self) -> Result<Vec<SpooledAnswer>, KeeperError> {
         let mut found = Vec::new();
         for path in self.slots()? {
-            found.extend(read(&path).map_err(KeeperError::file(&path))?);
+            found.extend(self.read(&path)?);
         }
         Ok(found)
     }
@@ -118,7 +116,7 @@ impl Spool {
     pub fn keep(&self, asked: Asked, family: FamilyId) -> Result<(), KeeperError> {
         let path = self.path(asked);
         let kept = self.directory.join(format!("{family}.kept"));
-        let put_away = shorten(&path).and_then(|()| fs::rename(&path, &kept));
+        let put_away = self.shorten(&path).and_then(|()| self.files.rename(&path, &kept));
         match put_away {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeeperError::file(&kept)(error)),
             _ => Ok(()),
@@ -127,7 +125,7 @@ impl Spool {
 
     /// Forgets a slot that holds nothing worth keeping.
     pub fn forget(&self, asked: Asked) {
-        let _ = fs::remove_file(self.path(asked));
+        let _ = self.files.remove(&self.path(asked));
     }
 
     /// Forgets every slot that holds no whole answer: nothing that could still fill it lives.
@@ -136,8 +134,8 @@ impl Spool {
     /// [`KeeperError::File`] where the folder cannot be read.
     pub fn forget_empty(&self) -> Result<(), KeeperError> {
         for path in self.slots()? {
-            if read(&path).map_err(KeeperError::file(&path))?.is_none() {
-                let _ = fs::remove_file(&path);
+            if self.read(&path)?.is_none() {
+                let _ = self.files.remove(&path);
             }
         }
         Ok(())
@@ -145,14 +143,13 @@ impl Spool {
 
     /// Forgets the newest answer of a family whose credential a human removed.
     pub fn forget_family(&self, family: FamilyId) {
-        let _ = fs::remove_file(self.directory.join(format!("{family}.kept")));
+        let _ = self.files.remove(&self.directory.join(format!("{family}.kept")));
     }
 
     fn slots(&self) -> Result<Vec<PathBuf>, KeeperError> {
-        let failed = |error| KeeperError::file(&self.directory)(error);
-        let entries: Result<Vec<_>, _> = fs::read_dir(&self.directory).map_err(failed)?.collect();
-        let paths = entries.map_err(failed)?.into_iter().map(|entry| entry.path());
-        Ok(paths.filter(|path| path.extension().is_some_and(|ending| ending == "slot")).collect())
+        let paths = self.files.list(&self.directory).map_err(KeeperError::file(&self.directory))?;
+        let is_slot = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "slot");
+        Ok(paths.into_iter().filter(is_slot).collect())
     }
 
     fn path(&self, asked: Asked) -> PathBuf {
@@ -161,6 +158,20 @@ impl Spool {
             Asked::Flow(id) => id.to_string(),
         };
         self.directory.join(format!("{name}.slot"))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<SpooledAnswer>, KeeperError> {
+        let opened = self.files.open(path, Opening::Read).and_then(|file| file.read_all());
+        Ok(whole(&opened.map_err(KeeperError::file(path))?))
+    }
+
+    /// Gives back the room that the answer did not need.
+    fn shorten(&self, path: &Path) -> io::Result<()> {
+        let file = self.files.open(path, Opening::ReadWrite)?;
+        let bytes = file.read_all()?;
+        let len = bytes.get(MAGIC.len()..).and_then(|rest| rest.first_chunk::<4>());
+        let len = len.ok_or(io::ErrorKind::UnexpectedEof)?;
+        file.set_len(HEAD_LEN as u64 + u64::from(u32::from_be_bytes(*len)))
     }
 }
 
@@ -178,42 +189,20 @@ impl Slot {
         }
         let sum = digest(&SHA256, &json);
         let bytes = [MAGIC.as_slice(), &len.to_be_bytes(), sum.as_ref(), &json].concat();
-        let written = self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_data());
+        let written = self.file.write_at(&bytes, 0).and_then(|()| self.file.sync_data());
         written.map_err(KeeperError::file(&self.path))
     }
 }
 
-/// Blocks of its own for the whole slot, so that a disk that fills up later does not matter.
-fn allocate(file: &File) -> io::Result<()> {
-    let flags = rustix::fs::FallocateFlags::empty();
-    match rustix::fs::fallocate(file, flags, 0, SLOT_BYTES as u64) {
-        Ok(()) => Ok(()),
-        // A file system without the call: zeros take the room.
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            file.write_all_at(&vec![0; SLOT_BYTES], 0)
-        }
-        Err(error) => Err(error.into()),
+fn whole(bytes: &[u8]) -> Option<SpooledAnswer> {
+    let rest = bytes.strip_prefix(MAGIC.as_slice())?;
+    let (len, rest) = rest.split_first_chunk::<4>()?;
+    let (sum, rest) = rest.split_first_chunk::<SUM_LEN>()?;
+    let json = rest.get(..usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+    if digest(&SHA256, json).as_ref() != sum {
+        return None;
     }
-}
-
-/// Gives back the room that the answer did not need.
-fn shorten(path: &Path) -> io::Result<()> {
-    let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
-    let mut len = [0; size_of::<u32>()];
-    file.read_exact_at(&mut len, MAGIC.len() as u64)?;
-    file.set_len(HEAD_LEN as u64 + u64::from(u32::from_be_bytes(len)))
-}
-
-fn read(path: &Path) -> io::Result<Option<SpooledAnswer>> {
-    let bytes = fs::read(path)?;
-    let whole = || {
-        let rest = bytes.strip_prefix(MAGIC.as_slice())?;
-        let (len, rest) = rest.split_first_chunk::<4>()?;
-        let (sum, rest) = rest.split_first_chunk::<SUM_LEN>()?;
-        let json = rest.get(..usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
-        (digest(&SHA256, json).as_ref() == sum).then_some(json)
-    };
-    Ok(whole().and_then(|json| serde_json::from_slice(json).ok()))
+    serde_json::from_slice(json).ok()
 }
 
 #[cfg(test)]
@@ -221,12 +210,17 @@ mod tests {
     //! A slot gives back what was written whole, and nothing else.
 
     use super::{Asked, HEAD_LEN, SLOT_BYTES, Spool, SpooledAnswer};
+    use crate::SystemFiles;
     use nightlatch_domain::{
         clock::Timestamp,
         id::{AttemptId, FamilyId, TenantId},
         sealed::{SealContext, SecretKind, Wrapped},
     };
-    use std::{fs, os::unix::fs::MetadataExt};
+    use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc};
+
+    fn open(folder: &Path) -> Spool {
+        Spool::open(&(Arc::new(SystemFiles) as _), folder).unwrap()
+    }
 
     fn answer(bytes: usize) -> SpooledAnswer {
         let tenant = TenantId::new(Timestamp::from_millis(1), [1; 10]);
@@ -260,7 +254,7 @@ mod tests {
     #[test]
     fn an_answer_is_found_again_and_an_empty_slot_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(&folder.path().join("spool")).unwrap();
+        let spool = open(&folder.path().join("spool"));
         let slot = spool.reserve(asked()).unwrap();
         assert_eq!(spool.waiting().unwrap(), []);
         slot.write(&answer(90 * 1024)).unwrap();
@@ -274,15 +268,15 @@ mod tests {
     #[test]
     fn a_reserved_slot_holds_its_room_before_anything_is_sent() {
         let folder = tempfile::tempdir().unwrap();
-        let slot = Spool::open(folder.path()).unwrap().reserve(asked()).unwrap();
-        assert!(slot.file.metadata().unwrap().blocks() * 512 >= SLOT_BYTES as u64);
+        let slot = open(folder.path()).reserve(asked()).unwrap();
+        assert!(fs::metadata(&slot.path).unwrap().blocks() * 512 >= SLOT_BYTES as u64);
         assert!(slot.write(&answer(SLOT_BYTES)).is_err());
     }
 
     #[test]
     fn a_slot_that_is_reserved_again_keeps_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path()).unwrap();
+        let spool = open(folder.path());
         spool.reserve(asked()).unwrap().write(&answer(10)).unwrap();
         assert!(matches!(spool.reserve(asked()), Err(crate::KeeperError::SlotTaken)));
         assert_eq!(spool.waiting().unwrap(), [answer(10)]);
@@ -291,7 +285,7 @@ mod tests {
     #[test]
     fn every_torn_write_reads_as_no_answer() {
         let folder = tempfile::tempdir().unwrap();
-        let spool = Spool::open(folder.path()).unwrap();
+        let spool = open(folder.path());
         let slot = spool.reserve(asked()).unwrap();
         slot.write(&answer(10)).unwrap();
         let whole = fs::read(&slot.path).unwrap();

@@ -32,9 +32,10 @@ pub(crate) async fn run(core: Arc<Core>, mut stop: watch::Receiver<bool>) {
         last = now;
         let pause = round(&core).await;
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = core.timers.notified() => {}
+            biased;
             _ = stop.changed() => {}
+            () = core.timers.notified() => {}
+            () = core.pause(pause) => {}
         }
     }
 }

@@ -25,7 +25,7 @@ use nightlatch_domain::{
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -154,7 +154,7 @@ impl Inner {
 
     /// The task with the most challenges, if those are more than `count`.
     fn greediest_beyond(&self, count: usize) -> Option<(TenantId, TaskId)> {
-        let mut counts: HashMap<(TenantId, TaskId), usize> = HashMap::new();
+        let mut counts: BTreeMap<(TenantId, TaskId), usize> = BTreeMap::new();
         for asked in self.challenges.values() {
             *counts.entry((asked.tenant, asked.task)).or_default() += 1;
         }
@@ -182,7 +182,7 @@ impl Inner {
 
     /// Where everything is taken, whoever has the most gives way to those who have less.
     fn oldest_of_the_greediest(&self, asking: TenantId) -> Option<WakeId> {
-        let mut counts: HashMap<TenantId, usize> = HashMap::new();
+        let mut counts: BTreeMap<TenantId, usize> = BTreeMap::new();
         for one in self.awake.values() {
             *counts.entry(one.tenant).or_default() += 1;
         }

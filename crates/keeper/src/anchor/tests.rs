@@ -4,12 +4,13 @@ use super::{
     AnchorLog, Found, Head, Presentation,
     record::{Facts, Record},
 };
-use crate::error::KeeperError;
+use crate::{error::KeeperError, system::SystemFiles};
 use nightlatch_domain::{
     clock::Timestamp,
     id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+    ports::files::Files,
 };
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
 
 macro_rules! id {
     ($kind:ident, $number:expr) => {
@@ -18,7 +19,12 @@ macro_rules! id {
 }
 
 fn open(directory: &Path) -> (AnchorLog, Found) {
-    AnchorLog::open(directory, id!(InstallationId, 1), "machine").unwrap()
+    open_on(directory, "machine").unwrap()
+}
+
+fn open_on(directory: &Path, machine: &str) -> Result<(AnchorLog, Found), KeeperError> {
+    let files: Arc<dyn Files> = Arc::new(SystemFiles);
+    AnchorLog::open(&files, directory, id!(InstallationId, 1), machine)
 }
 
 fn presentation(generation: u64, attempt: u8) -> Presentation {
@@ -80,7 +86,7 @@ fn a_head_never_goes_back() {
 fn a_second_keeper_is_refused_while_the_first_lives() {
     let folder = tempfile::tempdir().unwrap();
     let (first, _) = open(folder.path());
-    let second = AnchorLog::open(folder.path(), id!(InstallationId, 1), "machine");
+    let second = open_on(folder.path(), "machine");
     assert!(matches!(second, Err(KeeperError::AnchorHeld { .. })));
     drop(first);
     open(folder.path());
@@ -106,7 +112,7 @@ fn a_torn_tail_is_forgotten_and_a_bad_middle_is_refused() {
     let mut bytes = fs::read(&path).unwrap();
     bytes[50] ^= 1;
     fs::write(&path, bytes).unwrap();
-    let reopened = AnchorLog::open(folder.path(), id!(InstallationId, 1), "machine");
+    let reopened = open_on(folder.path(), "machine");
     assert!(matches!(reopened, Err(KeeperError::AnchorDamaged { line: 1, .. })));
 }
 
@@ -114,7 +120,7 @@ fn a_torn_tail_is_forgotten_and_a_bad_middle_is_refused() {
 fn a_copied_log_and_another_machine_are_noticed() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    let (_, found) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    let (_, found) = open_on(folder.path(), "clone").unwrap();
     assert_eq!(found, Found::Moved { reason: "machine-changed" });
     let path = folder.path().join("anchors");
     let copy = folder.path().join("copy");
@@ -127,11 +133,11 @@ fn a_copied_log_and_another_machine_are_noticed() {
 fn a_moved_log_that_was_settled_vouches_for_nothing_it_knew() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).0.set_head(id!(ChainId, 1), head(3)).unwrap();
-    let (log, _) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    let (log, _) = open_on(folder.path(), "clone").unwrap();
     log.settle_here(id!(InstallationId, 1), "clone").unwrap();
     assert_eq!(log.head(id!(ChainId, 1)), None);
     drop(log);
-    let (log, found) = AnchorLog::open(folder.path(), id!(InstallationId, 1), "clone").unwrap();
+    let (log, found) = open_on(folder.path(), "clone").unwrap();
     assert_eq!((found, log.head(id!(ChainId, 1))), (Found::Own, None));
 }
 

@@ -141,7 +141,7 @@ async fn account(
             Ok(Probed::Account { id, label }) => return Ok(Some((id, label))),
             Ok(Probed::NoProbe | Probed::Works) => return Ok(None),
             Err(ProbeError::Unreachable) if tries + 1 < PROBES_MAX => {
-                tokio::time::sleep(schedule::local_retry(tries + 3)).await;
+                core.pause(schedule::local_retry(tries + 3)).await;
                 tries += 1;
             }
             Err(error) => return Err(error),
@@ -375,6 +375,6 @@ async fn anchor(
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "a new family could not be anchored; trying again"),
         }
-        tokio::time::sleep(schedule::local_retry(tries)).await;
+        core.pause(schedule::local_retry(tries)).await;
     }
 }

@@ -200,12 +200,12 @@ pub(crate) async fn finish(core: &Arc<Core>, request: FinishFlow) -> Result<Cont
     if !fits(core, &flow, &remembered, &request) {
         return Err(ControlRefusal::FlowMismatch);
     }
-    let (core, tenant) = (Arc::clone(core), flow.tenant);
     let code = match request.result {
-        Err(code) => return refused_by_provider(&core, tenant, flow.id, &code).await,
-        Ok(sealed) => code(&core, &sealed, remembered.context)?,
+        Err(code) => return refused_by_provider(core, flow.tenant, flow.id, &code).await,
+        Ok(sealed) => code(core, &sealed, remembered.context)?,
     };
-    let work = tokio::spawn(async move { redeem::redeem(&core, flow, remembered, code).await });
+    let own = Arc::clone(core);
+    let work = core.carried(async move { redeem::redeem(&own, flow, remembered, code).await });
     work.await.unwrap_or(Err(ControlRefusal::Unavailable))
 }
 

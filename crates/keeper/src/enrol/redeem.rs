@@ -26,7 +26,7 @@ use nightlatch_domain::{
     ports::control_keeper::{ControlRefusal, ControlReply},
     sealed::{SealContext, SecretKind},
 };
-use nightlatch_egress::{FreshConnection, SendError, SendWindow};
+use nightlatch_egress::{Line, SendError, SendWindow};
 use std::sync::Arc;
 
 pub(super) async fn redeem(
@@ -64,7 +64,7 @@ pub(super) async fn redeem(
         return fail(core, &flow, "anchor-log-unavailable", ControlRefusal::Unavailable).await;
     }
     let window = SendWindow { send_by, answer_by: core.now().boot.plus(ANSWER_WITHIN) };
-    let answer = match dialled.send_once(request, ANSWER_MAX_BYTES, window).await {
+    let answer = match dialled.send(request, ANSWER_MAX_BYTES, window).await {
         Ok(answer) => answer,
         Err(SendError::NothingWritten(_)) => {
             forget(core, asked).await;
@@ -123,9 +123,9 @@ async fn dial(
     core: &Core,
     context: &SealContext,
     send_by: nightlatch_domain::clock::Boot,
-) -> Result<FreshConnection, KeeperError> {
+) -> Result<Box<dyn Line>, KeeperError> {
     let to = destination(&endpoint(context)?)?;
-    core.parts.connector.fresh_http1(&to, send_by).await.map_err(|error| {
+    core.parts.wire.dial(&to, send_by).await.map_err(|error| {
         tracing::info!(%error, "the provider could not be reached");
         KeeperError::Registration("its provider could not be reached")
     })
@@ -145,6 +145,6 @@ async fn journal(core: &Arc<Core>, flow: &Flow, slot: Slot, spooled: SpooledAnsw
             Ok(_) => return,
             Err(error) => tracing::warn!(%error, "an answer could not be stored; trying again"),
         }
-        tokio::time::sleep(schedule::local_retry(tries)).await;
+        core.pause(schedule::local_retry(tries)).await;
     }
 }

@@ -22,11 +22,12 @@ use nightlatch_domain::{
     ports::{
         gateway_keeper::DrainNotice,
         store::{ChainView, Claim, Committed, NewHead, Seen, Settlement},
+        work::within,
     },
     sealed::{SealContext, SecretKind, Wrapped},
     ticket::{Ticket, TicketKind},
 };
-use nightlatch_egress::{FreshConnection, SendError, SendWindow};
+use nightlatch_egress::{Line, SendError, SendWindow};
 use nightlatch_ledger::{
     facts::{EventFacts, oauth_error},
     record::EventName,
@@ -47,7 +48,7 @@ pub(crate) struct Run {
     attempt: Option<AttemptId>,
     claim: Option<Claim>,
     slot: Option<Arc<Slot>>,
-    connection: Option<FreshConnection>,
+    connection: Option<Box<dyn Line>>,
     request: Option<Request<Bytes>>,
     answer: Option<(Wrapped, SealContext)>,
     raw: Option<Secret>,
@@ -99,7 +100,7 @@ impl Run {
         let (mut state, mut command) = step(&self.plan, State::Begun, Event::Begin, self.core.now());
         loop {
             if !command.after.is_zero() {
-                tokio::time::sleep(command.after).await;
+                self.core.pause(command.after).await;
             }
             self.core.parts.watch.before(&command.action).await;
             if let Action::Release(outcome) = command.action {
@@ -154,7 +155,8 @@ impl Run {
             within_millis: u64::try_from(DRAIN_WITHIN.as_millis()).unwrap_or(u64::MAX),
         };
         // The gateway is bounded by its own word; this bounds the word.
-        let _ = tokio::time::timeout(DRAIN_WITHIN, self.core.parts.drains.drain(notice)).await;
+        let parts = &self.core.parts;
+        let _ = within(&*parts.work, DRAIN_WITHIN, parts.drains.drain(notice)).await;
         Event::Drained
     }
 
@@ -176,7 +178,7 @@ impl Run {
             return failed("spool-unavailable");
         };
         self.slot = Some(Arc::new(slot));
-        match self.core.parts.connector.fresh_http1(&material.to, send_by).await {
+        match self.core.parts.wire.dial(&material.to, send_by).await {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Event::Prepared
@@ -230,7 +232,7 @@ impl Run {
         };
         let to = self.material.as_ref().map(|material| material.to.authority()).unwrap_or_default();
         let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
-        match connection.send_once(request, ANSWER_MAX_BYTES, window).await {
+        match connection.send(request, ANSWER_MAX_BYTES, window).await {
             Ok(answer) => {
                 let at = self.core.now().wall;
                 self.keep(token::raw(answer.status.as_u16(), &answer.headers, answer.body, at))

@@ -29,7 +29,9 @@ use nightlatch_domain::{
     tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Allow, Connector, EgressConfig, SystemResolver};
-use nightlatch_keeper::{Keeper, KeeperConfig, KeeperError, KeeperParts, Unwatched, Watch, machine::Action};
+use nightlatch_keeper::{
+    Keeper, KeeperConfig, KeeperError, KeeperParts, SystemFiles, TokioWork, Unwatched, Watch, machine::Action,
+};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_store::SqliteStore;
 use std::{
@@ -301,11 +303,13 @@ page = "https://docs.example/me"
         let parts = KeeperParts {
             store: Arc::new(store.clone()),
             keys: Arc::new(keeper_keys),
-            connector: Arc::new(connector),
+            wire: Arc::new(connector),
             catalogue: Arc::new(self.catalogue()),
-            ledger: Arc::new(ledger.clone()),
+            notes: Arc::new(ledger.clone()),
             clock,
             entropy,
+            work: Arc::new(TokioWork),
+            files: Arc::new(SystemFiles),
             drains: Arc::clone(&self.drained) as _,
             watch,
         };

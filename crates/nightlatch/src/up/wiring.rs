@@ -30,7 +30,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Directory, Gateway, Limits, brakes::Rule, tls::server_config};
-use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts};
+use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, SystemFiles, TokioWork};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_policy::Decider;
 use nightlatch_store::SqliteStore;
@@ -237,11 +237,13 @@ async fn keeper(
     let parts = KeeperParts {
         store: Arc::clone(&common.store) as _,
         keys: Arc::new(keys),
-        connector: Arc::clone(&common.connector),
+        wire: Arc::clone(&common.connector) as _,
         catalogue: Arc::clone(&common.catalogue),
-        ledger: Arc::new(common.ledger.clone()),
+        notes: Arc::new(common.ledger.clone()),
         clock: Arc::clone(&common.clock),
         entropy: Arc::clone(&common.entropy),
+        work: Arc::new(TokioWork),
+        files: Arc::new(SystemFiles),
         drains,
         watch,
     };
