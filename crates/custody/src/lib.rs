@@ -47,6 +47,7 @@ pub use keys::{
 };
 pub use replica::{ReplicaKey, Rewrapped};
 pub use secret::Secret;
+pub use wrap::Prepared;
 
 #[cfg(test)]
 mod testing;

@@ -48,12 +48,43 @@ pub(crate) fn wrap<C: Context>(
     context: &C,
     entropy: &dyn Entropy,
 ) -> Result<Wrapped, CustodyError> {
+    prepare(key, context, entropy)?.seal(secret)
+}
+
+/// A data key that is wrapped already, for a secret that is still to come: sealing it then needs neither the keeper's
+/// key nor randomness. It seals once.
+pub struct Prepared {
+    data_key: String,
+    content: LessSafeKey,
+    nonce: [u8; NONCE_LEN],
+    associated: Vec<u8>,
+}
+
+/// Draws and wraps under `key` all that sealing a secret for `context` takes.
+pub(crate) fn prepare<C: Context>(
+    key: &[u8; KEY_LEN],
+    context: &C,
+    entropy: &dyn Entropy,
+) -> Result<Prepared, CustodyError> {
     let data_key = Zeroizing::new(random::<KEY_LEN>(entropy)?);
-    Ok(Wrapped {
-        format: FORMAT,
-        data_key: encrypt(key, data_key.as_slice(), &associated(Layer::DataKey, context)?, entropy)?,
-        ciphertext: encrypt(&data_key, secret.expose(), &associated(Layer::Content, context)?, entropy)?,
+    let associated_key = associated(Layer::DataKey, context)?;
+    Ok(Prepared {
+        data_key: encrypt(&cipher(key)?, data_key.as_slice(), &associated_key, random(entropy)?)?,
+        content: cipher(&data_key)?,
+        nonce: random(entropy)?,
+        associated: associated(Layer::Content, context)?,
     })
+}
+
+impl Prepared {
+    /// Seals the secret to the context that this was prepared for.
+    ///
+    /// # Errors
+    /// [`CustodyError::SealFailed`] for a secret beyond the cipher's bound of 64 GiB.
+    pub fn seal(self, secret: &Secret) -> Result<Wrapped, CustodyError> {
+        let ciphertext = encrypt(&self.content, secret.expose(), &self.associated, self.nonce)?;
+        Ok(Wrapped { format: FORMAT, data_key: self.data_key, ciphertext })
+    }
 }
 
 /// Opens what [`wrap`] made with the same key and context.
@@ -82,16 +113,15 @@ fn associated<C: Context>(layer: Layer, context: &C) -> Result<Vec<u8>, CustodyE
 
 /// Nonce, ciphertext and tag, base64url.
 fn encrypt(
-    key: &[u8; KEY_LEN],
+    cipher: &LessSafeKey,
     plain: &[u8],
     aad: &[u8],
-    entropy: &dyn Entropy,
+    nonce: [u8; NONCE_LEN],
 ) -> Result<String, CustodyError> {
-    let nonce = random::<NONCE_LEN>(entropy)?;
     // Room for the tag from the start: a buffer that grows leaves plain bytes behind.
     let mut sealed = Zeroizing::new(Vec::with_capacity(plain.len() + AES_256_GCM_SIV.tag_len()));
     sealed.extend_from_slice(plain);
-    cipher(key)?
+    cipher
         .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), &mut *sealed)
         .map_err(|_| CustodyError::SealFailed)?;
     Ok(URL_SAFE_NO_PAD.encode([nonce.as_slice(), sealed.as_slice()].concat()))

@@ -6,7 +6,9 @@
 //! the answer to that question is not guessed from an error's kind: [`FirstByte`] stands between hyper
 //! and the socket, checks the send deadline and sets its mark in the same call that hands the first
 //! byte down, with no await in between. hyper flattens head and body into one buffer (the stream is not
-//! vectored), so the request goes down in one write.
+//! vectored), so the request goes down in one write. The process may still be stopped between the check and the write;
+//! nothing prevents that, so the clock is read once more when the first write has returned, and [`RawAnswer::late_by`]
+//! tells what it showed.
 //!
 //! `SO_LINGER{1,0}`: when the process or the connection dies, the kernel forgets unsent bytes and sends
 //! a reset, in place of delivering them seconds after the claim has passed to another.
@@ -32,7 +34,7 @@ use std::{
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -68,6 +70,8 @@ pub struct RawAnswer {
     pub headers: HeaderMap,
     /// The whole body. It may hold secrets: the caller moves it into a `Secret` at once.
     pub body: Vec<u8>,
+    /// How long after the send deadline the first byte may have left, where it may have.
+    pub late_by: Option<Duration>,
 }
 
 /// Why there is no whole answer.
@@ -83,6 +87,8 @@ pub enum SendError {
         reason: LostAnswer,
         /// The status, where the head of the answer came.
         status: Option<StatusCode>,
+        /// How long after the send deadline the first byte may have left, where it may have.
+        late_by: Option<Duration>,
     },
 }
 
@@ -168,21 +174,22 @@ impl FreshConnection {
         let not_sent = || EgressError::NotSent(self.to.host().to_owned());
         give_up_after(&self.stream, window.send_by.since(self.clock.boot())).map_err(|_| not_sent())?;
         let left = window.answer_by.since(self.clock.boot());
-        let wrote = Arc::new(AtomicBool::new(false));
+        let mark = Arc::new(Mark::default());
         let guarded = FirstByte {
             stream: self.stream,
             clock: Arc::clone(&self.clock),
             send_by: window.send_by,
-            wrote: Arc::clone(&wrote),
+            mark: Arc::clone(&mark),
         };
         let told = timeout(left, exchange(guarded, request, answer_max_bytes)).await;
-        let lost = match told {
-            Ok(Ok(answer)) => return Ok(answer),
+        let late_by = mark.late_by.get().copied().flatten();
+        let (reason, status) = match told {
+            Ok(Ok(answer)) => return Ok(RawAnswer { late_by, ..answer }),
             Ok(Err(lost)) => lost,
             Err(_) => (LostAnswer::TimedOut, None),
         };
-        if wrote.load(Ordering::SeqCst) {
-            return Err(SendError::AfterFirstByte { reason: lost.0, status: lost.1 });
+        if mark.wrote.load(Ordering::SeqCst) {
+            return Err(SendError::AfterFirstByte { reason, status, late_by });
         }
         Err(SendError::NothingWritten(EgressError::NotSent(self.to.host().to_owned())))
     }
@@ -225,7 +232,16 @@ async fn collect(answer: Response<Incoming>, max_bytes: usize) -> Result<RawAnsw
         }
         body.extend_from_slice(&data);
     }
-    Ok(RawAnswer { status: head.status, headers: head.headers, body })
+    Ok(RawAnswer { status: head.status, headers: head.headers, body, late_by: None })
+}
+
+/// What is known of the first byte.
+#[derive(Default)]
+struct Mark {
+    /// It was handed down.
+    wrote: AtomicBool,
+    /// The first write has returned: this long after the deadline, or in time.
+    late_by: OnceLock<Option<Duration>>,
 }
 
 /// The mark between *certainly not sent* and *may have been sent*.
@@ -233,7 +249,7 @@ struct FirstByte<S> {
     stream: S,
     clock: Arc<dyn Clock>,
     send_by: Boot,
-    wrote: Arc<AtomicBool>,
+    mark: Arc<Mark>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FirstByte<S> {
@@ -248,13 +264,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstByte<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for FirstByte<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if !self.wrote.load(Ordering::SeqCst) {
+        if !self.mark.wrote.load(Ordering::SeqCst) {
             if self.clock.boot() >= self.send_by {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.wrote.store(true, Ordering::SeqCst);
+            self.mark.wrote.store(true, Ordering::SeqCst);
         }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() && self.mark.late_by.get().is_none() {
+            let now = self.clock.boot();
+            let _ = self.mark.late_by.set((now >= self.send_by).then(|| now.since(self.send_by)));
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

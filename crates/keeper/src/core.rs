@@ -34,7 +34,10 @@ use nightlatch_egress::Wire;
 use nightlatch_ledger::{Ledger, LedgerError, facts::EventFacts};
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -127,6 +130,8 @@ pub(crate) struct Core {
     pub(crate) stopping: AtomicBool,
     /// Told when a timer may have moved.
     pub(crate) timers: Notify,
+    /// Refresh tokens that may have left after their send deadline.
+    pub(crate) late_sends: AtomicU64,
 }
 
 impl Core {
@@ -150,6 +155,7 @@ impl Core {
             permits: Semaphore::new(REFRESHES_MAX),
             stopping: AtomicBool::new(false),
             timers: Notify::new(),
+            late_sends: AtomicU64::new(0),
         }
     }
 

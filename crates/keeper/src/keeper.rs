@@ -78,6 +78,12 @@ impl Keeper {
         self.core.installation.id
     }
 
+    /// How many refresh tokens may have left after their send deadline, whenever that is asked.
+    pub fn late_sends(&self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let core = Arc::clone(&self.core);
+        move || core.late_sends.load(Ordering::Relaxed)
+    }
+
     /// The port for control, likewise.
     #[must_use]
     pub fn control_port(&self) -> Arc<dyn KeeperForControl> {

@@ -7,6 +7,7 @@
 pub(crate) mod brought;
 pub(crate) mod material;
 mod run;
+pub(crate) mod sealer;
 
 pub(crate) use run::{Found, Run};
 

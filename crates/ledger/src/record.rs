@@ -401,6 +401,9 @@ words! {
         RefreshLatched = "refresh-latched",
         /// A refresh token was perhaps presented, and no answer is known; a human is asked.
         RefreshUncertain = "refresh-uncertain",
+        /// A refresh token may have left after its send deadline: the process was stopped between the look at the
+        /// clock and the write, and another keeper may have taken the chain over by then.
+        LateSend = "late-send",
         /// What is stored and what was anchored disagree; nothing is presented.
         ChainQuarantined = "chain-quarantined",
         /// A provider's answer showed something else than its profile says.
@@ -420,6 +423,7 @@ impl EventName {
                 | Self::WebhookGivenUp
                 | Self::RefreshLatched
                 | Self::RefreshUncertain
+                | Self::LateSend
                 | Self::ChainQuarantined
         )
     }

@@ -9,7 +9,8 @@ use super::file::{KeyFile, private_folder};
 use crate::{
     CustodyError, Secret,
     hpke::{Purpose, Recipient, seal},
-    lease, wrap,
+    lease,
+    wrap::{self, Prepared},
 };
 use aws_lc_rs::{hkdf, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -76,6 +77,15 @@ impl KeeperKeys {
     /// [`CustodyError::NoEntropy`] or [`CustodyError::SealFailed`]; nothing is half wrapped.
     pub fn wrap(&self, secret: &Secret, context: &SealContext) -> Result<Wrapped, CustodyError> {
         wrap::wrap(&self.wrapping, secret, context, &*self.entropy)
+    }
+
+    /// Makes everything ready to seal a secret that is still to come, so that sealing it cannot fail for want of a key or
+    /// of randomness.
+    ///
+    /// # Errors
+    /// As [`KeeperKeys::wrap`].
+    pub fn prepare(&self, context: &SealContext) -> Result<Prepared, CustodyError> {
+        wrap::prepare(&self.wrapping, context, &*self.entropy)
     }
 
     /// Opens what [`KeeperKeys::wrap`] made with the same context. Use what the context says only

@@ -1,16 +1,18 @@
 //! A wrapped secret opens with its key and its whole context, and in no other way.
 
+use super::{KEY_LEN, open, prepare};
 use crate::{
     CustodyError, Secret,
     testing::{altered, context, host, id, keeper},
 };
 use nightlatch_domain::{
-    clock::Timestamp,
+    clock::{Entropy, NoEntropy, Timestamp},
     id::{ChainId, ClientId, ConnectionId, FamilyId, TenantId},
     sealed::{ClientAuth, SealContext, SecretKind, Wrapped},
     tool::{Placement, Scheme},
 };
 use proptest::prelude::{any, prop_assert_eq, prop_assert_ne, proptest};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn refused<T>(result: Result<T, CustodyError>) -> bool {
     matches!(result, Err(CustodyError::Refused))
@@ -225,4 +227,27 @@ proptest! {
             prop_assert_ne!(bytes(&moved), bytes(&context));
         }
     }
+}
+
+/// Gives the same byte until it is dry.
+#[derive(Default)]
+struct Source(AtomicBool);
+
+impl Entropy for Source {
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoEntropy> {
+        out.fill(7);
+        if self.0.load(Ordering::SeqCst) { Err(NoEntropy) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn what_was_made_ready_seals_without_randomness() {
+    let (key, source) = ([1; KEY_LEN], Source::default());
+    let prepared = prepare(&key, &context(), &source).unwrap();
+    source.0.store(true, Ordering::SeqCst);
+    assert!(matches!(prepare(&key, &context(), &source), Err(CustodyError::NoEntropy(_))));
+    let wrapped = prepared.seal(&secret("token")).unwrap();
+    assert_eq!(open(&key, &wrapped, &context()).unwrap().expose(), b"token");
+    let other = SealContext { generation: 8, ..context() };
+    assert!(refused(open(&key, &wrapped, &other)));
 }

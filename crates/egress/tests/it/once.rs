@@ -105,7 +105,7 @@ async fn a_connection_that_ends_after_the_request_leaves_it_uncertain() {
     for broken in [b"".as_slice(), b"HTTP/1.1 200 OK\r\ncontent-", b"garbage\r\n\r\n"] {
         let lost = exchanged(broken, 100).await.map(|_| ()).unwrap_err();
         assert!(
-            matches!(lost, SendError::AfterFirstByte { reason: LostAnswer::BrokenOff, status: None }),
+            matches!(lost, SendError::AfterFirstByte { reason: LostAnswer::BrokenOff, status: None, .. }),
             "{lost}"
         );
     }
@@ -113,7 +113,7 @@ async fn a_connection_that_ends_after_the_request_leaves_it_uncertain() {
         exchanged(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nok", 100).await.map(|_| ()).unwrap_err();
     let status = Some(StatusCode::OK);
     assert!(
-        matches!(cut, SendError::AfterFirstByte { reason: LostAnswer::BrokenOff, status: given } if given == status)
+        matches!(cut, SendError::AfterFirstByte { reason: LostAnswer::BrokenOff, status: given, .. } if given == status)
     );
 }
 

@@ -289,9 +289,10 @@ fn makes(
         connection: Some(connection),
         ..flow.secrets.1.clone()
     };
-    let before = Before { context: &context, refresh: None, refresh_until: None, attempt: None };
+    let before =
+        Before { context: &context, refresh: None, refresh_until: None, attempt: None, sealers: None };
     let (generation, due_at) =
-        brought::generation(core, profile, &before, tokens, 1).map_err(super::refusal)?;
+        brought::generation(core, profile, before, tokens, 1).map_err(super::refusal)?;
     let (id, label) = account.unzip();
     let chain = Chain {
         tenant: flow.tenant,

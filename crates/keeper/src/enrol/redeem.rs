@@ -1,6 +1,6 @@
 //! The exchange of a code: once, and journaled before anything is known about what it brought.
 //!
-//! The order is that of a refresh. What can fail without harm comes first (the slot, the connection); then
+//! The order is that of a refresh. What can fail without harm comes first (the data key, the slot, the connection); then
 //! the step is taken, so that no second exchange can begin; then the keeper's log learns which family is
 //! about to come into being; then the code is sent. The answer lies sealed in spool and database before it
 //! is read, and it stays there when a check fails: nothing that a provider gave is thrown away.
@@ -14,7 +14,10 @@ use crate::{
     core::Core,
     error::KeeperError,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
-    refresh::material::{destination, registered},
+    refresh::{
+        material::{destination, registered},
+        sealer::Sealer,
+    },
     schedule,
     spool::{Asked, Slot, SpooledAnswer},
     token::{self, ANSWER_MAX_BYTES, Presented},
@@ -37,6 +40,8 @@ pub(super) async fn redeem(
 ) -> Result<ControlReply, ControlRefusal> {
     let context = flow.secrets.1.clone();
     let request = request(core, &flow, &remembered, &code).await.map_err(refusal)?;
+    let sealer = Sealer::to(core, SealContext { kind: SecretKind::Answer, ..context.clone() });
+    let sealer = sealer.map_err(refusal)?;
     let asked = Asked::Flow(flow.id);
     let slot = core.on_disk(move |core| core.spool.reserve(asked)).await.map_err(|error| match error {
         KeeperError::SlotTaken => ControlRefusal::FlowMismatch,
@@ -76,9 +81,8 @@ pub(super) async fn redeem(
         }
     };
     let raw = token::raw(answer.status.as_u16(), &answer.headers, answer.body, core.now().wall);
-    let context = SealContext { kind: SecretKind::Answer, ..context };
-    let kept = core.parts.keys.wrap(&raw, &context).map_err(|error| refusal(error.into()))?;
-    let spooled = SpooledAnswer { tenant: flow.tenant, asked, answer: kept, context };
+    let (answer, context) = sealer.seal(&raw).map_err(refusal)?;
+    let spooled = SpooledAnswer { tenant: flow.tenant, asked, answer, context };
     journal(core, &flow, slot, spooled).await;
     conclude(core, flow, remembered, &raw).await
 }

@@ -1,14 +1,10 @@
 //! From an answer to a generation: what the new head is, and when it is refreshed next.
 
+use super::sealer::NextSealers;
 use crate::{core::Core, error::KeeperError, observed::contradictions, schedule, token::Tokens};
 use nightlatch_catalog::profile::Profile;
 use nightlatch_custody::Secret;
-use nightlatch_domain::{
-    chain::Generation,
-    clock::Timestamp,
-    id::AttemptId,
-    sealed::{SealContext, SecretKind},
-};
+use nightlatch_domain::{chain::Generation, clock::Timestamp, id::AttemptId, sealed::SealContext};
 use std::time::Duration;
 
 /// What a generation follows on.
@@ -21,34 +17,36 @@ pub(crate) struct Before<'a> {
     pub(crate) refresh_until: Option<Timestamp>,
     /// The attempt.
     pub(crate) attempt: Option<AttemptId>,
+    /// The data keys for it, where they were made ready before the answer came.
+    pub(crate) sealers: Option<NextSealers>,
 }
 
 /// Wraps what an answer brought as generation `number`; answers it with its timer.
 pub(crate) fn generation(
     core: &Core,
     profile: &Profile,
-    before: &Before<'_>,
+    before: Before<'_>,
     tokens: &Tokens,
     number: u64,
 ) -> Result<(Generation, Option<Timestamp>), KeeperError> {
-    let context = SealContext { generation: number, ..before.context.clone() };
-    let family = context.family.ok_or(KeeperError::Registration("a token without a family"))?;
-    let wrap = |secret: &Secret, kind| {
-        let context = SealContext { kind, ..context.clone() };
-        core.parts.keys.wrap(secret, &context).map(|wrapped| (wrapped, context))
+    let family = before.context.family.ok_or(KeeperError::Registration("a token without a family"))?;
+    let refresh_until = refresh_until(&before, tokens);
+    let sealers = match before.sealers {
+        Some(ready) => ready,
+        None => NextSealers::of(core, before.context, number)?,
     };
-    core.observed.note(&context, &contradictions(profile, before.refresh, tokens));
+    core.observed.note(before.context, &contradictions(profile, before.refresh, tokens));
     // I4: a refresh token that the answer does not replace is carried over, never dropped.
     let refresh = tokens.refresh.as_ref().or(before.refresh);
     let at = tokens.head.at;
     let generation = Generation {
-        tenant: context.tenant,
+        tenant: before.context.tenant,
         family,
         number,
-        refresh: refresh.map(|token| wrap(token, SecretKind::Refresh)).transpose()?,
-        access: wrap(&tokens.access, SecretKind::Access)?,
+        refresh: refresh.map(|token| sealers.refresh.seal(token)).transpose()?,
+        access: sealers.access.seal(&tokens.access)?,
         access_until: access_until(profile, tokens),
-        refresh_until: refresh_until(before, tokens),
+        refresh_until,
         attempt: before.attempt,
         created_at: at,
     };

@@ -3,6 +3,7 @@
 use super::{
     brought::{self, Before},
     material::Material,
+    sealer::{NextSealers, Sealer},
 };
 use crate::{
     anchor::{Head, Presentation},
@@ -27,12 +28,16 @@ use nightlatch_domain::{
     sealed::{SealContext, SecretKind, Wrapped},
     ticket::{Ticket, TicketKind},
 };
-use nightlatch_egress::{Line, SendError, SendWindow};
+use nightlatch_egress::{Line, RawAnswer, SendError, SendWindow};
 use nightlatch_ledger::{
     facts::{EventFacts, oauth_error},
     record::EventName,
 };
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// Running calls get this long to finish where the old access token dies with the refresh.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
@@ -50,6 +55,8 @@ pub(crate) struct Run {
     slot: Option<Arc<Slot>>,
     connection: Option<Box<dyn Line>>,
     request: Option<Request<Bytes>>,
+    /// For the answer, and for the generation that it brings.
+    sealers: (Option<Sealer>, Option<NextSealers>),
     answer: Option<(Wrapped, SealContext)>,
     raw: Option<Secret>,
     head: Option<NewHead>,
@@ -88,6 +95,7 @@ impl Run {
             slot: None,
             connection: None,
             request: None,
+            sealers: (None, None),
             answer: found.answer,
             raw: None,
             head: None,
@@ -160,7 +168,7 @@ impl Run {
         Event::Drained
     }
 
-    /// Everything that may fail without harm happens here: the slot, the request, the connection.
+    /// Everything that may fail without harm happens here: the data keys, the slot, the request, the connection.
     async fn prepare(&mut self, send_by: Boot) -> Event {
         let failed = |reason| Event::NotPrepared { reason };
         let (Some(material), Some(asked)) = (&self.material, self.asked()) else {
@@ -174,6 +182,13 @@ impl Run {
             return failed("registration-incomplete");
         };
         self.request = Some(request);
+        let context = &material.context;
+        let answer = SealContext { kind: SecretKind::Answer, ..context.clone() };
+        let next = NextSealers::of(&self.core, context, self.view.head.number + 1);
+        let (Ok(answer), Ok(next)) = (Sealer::to(&self.core, answer), next) else {
+            return failed("no-randomness");
+        };
+        self.sealers = (Some(answer), Some(next));
         let Ok(slot) = self.core.on_disk(move |core| core.spool.reserve(asked)).await else {
             return failed("spool-unavailable");
         };
@@ -232,7 +247,11 @@ impl Run {
         };
         let to = self.material.as_ref().map(|material| material.to.authority()).unwrap_or_default();
         let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
-        match connection.send(request, ANSWER_MAX_BYTES, window).await {
+        let sent = connection.send(request, ANSWER_MAX_BYTES, window).await;
+        if let Some(by) = late_by(&sent) {
+            self.tell_late(by);
+        }
+        match sent {
             Ok(answer) => {
                 let at = self.core.now().wall;
                 self.keep(token::raw(answer.status.as_u16(), &answer.headers, answer.body, at))
@@ -250,12 +269,29 @@ impl Run {
         }
     }
 
+    /// A byte may have left when another keeper could hold the chain already. It is told beside the exchange: its
+    /// answer is not kept waiting.
+    fn tell_late(&self, by: Duration) {
+        let chain = self.view.chain.id;
+        tracing::warn!(late_millis = by.as_millis(), %chain, "a refresh token left after its send deadline");
+        self.core.late_sends.fetch_add(1, Ordering::Relaxed);
+        let facts = EventFacts {
+            tenant: Some(self.view.chain.tenant),
+            connection: self.view.connections.first().copied(),
+            attempt: self.attempt,
+            ..EventFacts::new(EventName::LateSend)
+        };
+        let core = Arc::clone(&self.core);
+        self.core.parts.work.spawn(Box::pin(async move { core.note(facts).await }));
+    }
+
     /// Seals the answer at once; what cannot be sealed is not written anywhere.
     fn keep(&mut self, raw: Secret) -> Event {
-        let Some(material) = &self.material else { return Event::NoAnswer };
-        let context = SealContext { kind: SecretKind::Answer, ..material.context.clone() };
-        let Ok(wrapped) = self.core.parts.keys.wrap(&raw, &context) else { return Event::NoAnswer };
-        self.answer = Some((wrapped, context));
+        let sealed = self.sealers.0.take().and_then(|sealer| sealer.seal(&raw).ok());
+        if sealed.is_none() {
+            return Event::NoAnswer;
+        }
+        self.answer = sealed;
         self.raw = Some(raw);
         Event::Answered
     }
@@ -310,17 +346,18 @@ impl Run {
             .flatten()
     }
 
-    fn brought(&self, tokens: &token::Tokens) -> Option<NewHead> {
+    fn brought(&mut self, tokens: &token::Tokens) -> Option<NewHead> {
         let (material, attempt) = (self.material.as_ref()?, self.attempt?);
         let before = Before {
             context: &material.context,
             refresh: Some(&material.token),
             refresh_until: self.view.head.refresh_until,
             attempt: Some(attempt),
+            sealers: self.sealers.1.take(),
         };
         let number = self.view.head.number + 1;
         let (generation, due_at) =
-            brought::generation(&self.core, &material.profile, &before, tokens, number).ok()?;
+            brought::generation(&self.core, &material.profile, before, tokens, number).ok()?;
         Some(NewHead { attempt, generation, due_at, refreshed_at: tokens.head.at })
     }
 
@@ -431,6 +468,14 @@ impl Run {
 
     fn asked(&self) -> Option<Asked> {
         self.attempt.map(Asked::Attempt)
+    }
+}
+
+/// How long after its deadline a request may have left, where it may have.
+const fn late_by(sent: &Result<RawAnswer, SendError>) -> Option<Duration> {
+    match sent {
+        Ok(RawAnswer { late_by, .. }) | Err(SendError::AfterFirstByte { late_by, .. }) => *late_by,
+        Err(SendError::NothingWritten(_)) => None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! An installation in a temporary folder: real store, keys, ledger, log and spool; a clock that a test
 //! moves; an agent with an open task, enrolled, and grants for whatever is connected.
 
-use crate::provider::Provider;
+use crate::{
+    meddling::{MeddledWire, Meddling, Source},
+    provider::Provider,
+};
 use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
 use nightlatch_custody::{GatewayKeys, KeeperKeys, ReplicaKey, Secret, entropy::SystemEntropy, seal};
 use nightlatch_domain::{
@@ -35,7 +38,6 @@ use nightlatch_keeper::{
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_store::SqliteStore;
 use std::{
-    future::Future,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -160,6 +162,7 @@ pub(crate) struct World {
     pub(crate) provider: Provider,
     pub(crate) clock: Arc<Hand>,
     pub(crate) drained: Arc<Drained>,
+    pub(crate) meddling: Arc<Meddling>,
     pub(crate) machine: &'static str,
     pub(crate) timer: bool,
     /// Whether the operator's profile can be read.
@@ -210,6 +213,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             provider,
             drained: Arc::default(),
+            meddling: Arc::default(),
             machine: "machine",
             timer: false,
             has_profile: true,
@@ -284,7 +288,7 @@ page = "https://docs.example/me"
     }
 
     pub(crate) async fn start_with(&self, watch: Arc<dyn Watch>) -> Result<Running, KeeperError> {
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let entropy: Arc<dyn Entropy> = Arc::new(Source(Arc::clone(&self.meddling)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let store = SqliteStore::open(&self.path("db.sqlite"), clock.now()).unwrap();
         let keys = self.path("keys");
@@ -303,7 +307,7 @@ page = "https://docs.example/me"
         let parts = KeeperParts {
             store: Arc::new(store.clone()),
             keys: Arc::new(keeper_keys),
-            wire: Arc::new(connector),
+            wire: Arc::new(MeddledWire { wire: Arc::new(connector), meddling: Arc::clone(&self.meddling) }),
             catalogue: Arc::new(self.catalogue()),
             notes: Arc::new(ledger.clone()),
             clock,

@@ -65,6 +65,7 @@ pub(super) struct Meters {
     pub(super) ledger: Ledger,
     pub(super) pool: Pool,
     pub(super) refreshes: Arc<Refreshes>,
+    pub(super) late_sends: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(super) traces: Option<Arc<Fates>>,
 }
 
@@ -157,6 +158,8 @@ impl Reading {
         let refreshes = refreshes
             .map(|(step, count)| (vec![("step", (*step).to_owned())], count.load(Ordering::Relaxed)));
         counters(out, "refresh_steps", "Steps of refreshes that the keeper began", None, refreshes)?;
+        let help = "Refresh tokens that may have left after their send deadline";
+        counters(out, "late_sends", help, None, [(Vec::new(), (self.meters.late_sends)())])?;
         let fates = self.meters.traces.iter().flat_map(|fates| fates.read());
         let fates = fates.map(|(fate, spans)| (vec![("fate", fate.to_owned())], spans));
         counters(out, "trace_spans", "Spans of traced calls, by what became of them", None, fates)?;

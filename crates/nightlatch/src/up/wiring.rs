@@ -121,6 +121,7 @@ impl House {
             ledger: common.ledger.clone(),
             pool,
             refreshes,
+            late_sends: Box::new(keeper.late_sends()),
             traces: traces.as_ref().map(Exporter::fates),
         };
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
