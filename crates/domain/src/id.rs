@@ -173,6 +173,8 @@ ids! {
     FlowId = "flow_";
     /// The opaque context in a redirect path: one for each tenant, tool and provider.
     ContextId = "ctx_";
+    /// One keeper of an installation, by the log that it keeps.
+    KeeperId = "kpr_";
     /// A process that holds a claim.
     OwnerId = "own_";
     /// A key that something can be sealed to.

@@ -6,11 +6,12 @@
 //! append-only file under the state folder, synced before a first byte leaves. Where database and log
 //! disagree, the log wins and nothing is presented.
 //!
-//! The log is held with a lock for the life of the process: on one machine, whoever holds it is the only
-//! keeper, and may take over at once what a dead one left. It records the machine, the file system and
+//! The log is held with a lock for the life of the process: whoever holds it is the keeper that it names, and may
+//! take over at once what that one left when it died. It records the keeper, the machine, the file system and
 //! its own inode when it is made; a difference at start means that it was copied along, and vouches for
 //! nothing. Rolled-back disks are not detected by it (that takes a witness on another machine).
 
+mod place;
 mod record;
 
 pub use record::{Head, Presentation};
@@ -18,13 +19,14 @@ pub use record::{Head, Presentation};
 use crate::error::KeeperError;
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId},
-    ports::files::{FileIdentity, Files, Held, OpenFile, Opening},
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId},
+    ports::files::{FileIdentity, Files, OpenFile, Opening},
 };
+use place::{LOG, Place};
 use record::{Facts, Identity, Record};
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -58,50 +60,63 @@ pub struct AnchorLog {
 #[derive(Debug)]
 struct Inner {
     files: Arc<dyn Files>,
-    directory: PathBuf,
+    place: Place,
     file: Box<dyn OpenFile>,
     bytes: u64,
     /// Below this it is not even asked whether writing the log anew is worth it.
     compact_above: u64,
     facts: Arc<RwLock<Facts>>,
     poisoned: bool,
-    #[expect(dead_code, reason = "held for its lock: closing it lets another keeper in")]
-    lock: Held,
+}
+
+/// Whose log it is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose<'a> {
+    /// The installation.
+    pub installation: InstallationId,
+    /// This machine.
+    pub machine: &'a str,
+    /// Whether it is the installation's only keeper on this machine.
+    pub alone: bool,
+    /// The keeper, where there is no log yet.
+    pub fresh: KeeperId,
 }
 
 impl AnchorLog {
-    /// Opens the log in `directory`, makes both where they are missing, and holds the lock.
+    /// Opens the log that a keeper finds below the installation's `folder`, makes all that is missing, and holds its
+    /// lock.
     ///
     /// # Errors
     /// [`KeeperError::AnchorHeld`] while another process holds it, [`KeeperError::AnchorDamaged`] for a
     /// bad record that is not the torn last one, [`KeeperError::File`] for anything of the system.
     pub fn open(
         files: &Arc<dyn Files>,
-        directory: &Path,
-        installation: InstallationId,
-        machine: &str,
+        folder: &Path,
+        whose: Whose<'_>,
     ) -> Result<(Self, Found), KeeperError> {
-        files.make_folder(directory).map_err(KeeperError::file(directory))?;
-        let lock = hold(&**files, directory)?;
-        let path = directory.join("anchors");
+        let place = place::take(&**files, folder, whose.alone, whose.fresh)?;
+        let path = place.folder.join(LOG);
         let file = open_file(&**files, &path)?;
         let (facts, whole_bytes) = read(&*file, &path)?;
         cut(&*file, whole_bytes).map_err(KeeperError::file(&path))?;
-        let own = identity(&*file, installation, machine).map_err(KeeperError::file(&path))?;
+        let own = identity(&*file, whose.installation, place.keeper, whose.machine);
+        let own = own.map_err(KeeperError::file(&path))?;
         let found = compare(facts.identity.as_ref(), &own);
-        let directory = directory.to_owned();
+        let is_named = facts.identity.as_ref().is_some_and(|identity| identity.keeper.is_some());
         let facts = Arc::new(RwLock::new(facts));
         let shared = Arc::clone(&facts);
         let compact_above = COMPACT_ABOVE_BYTES;
         let bytes = whole_bytes;
         let files = Arc::clone(files);
-        let mut inner = Inner { files, directory, file, bytes, compact_above, facts, poisoned: false, lock };
+        let mut inner = Inner { files, place, file, bytes, compact_above, facts, poisoned: false };
         match found {
             Found::Fresh => {
                 inner.append(Record::Identity(own))?;
                 inner.sync_directory()?;
             }
-            Found::Own => inner.compact_if_worth_it()?,
+            Found::Own if is_named => inner.compact_if_worth_it()?,
+            // From before there was more than one keeper.
+            Found::Own => inner.append(Record::Identity(own))?,
             Found::Moved { .. } => {}
         }
         Ok((Self { inner: Mutex::new(inner), facts: shared }, found))
@@ -225,9 +240,15 @@ impl AnchorLog {
     pub fn settle_here(&self, installation: InstallationId, machine: &str) -> Result<(), KeeperError> {
         let mut inner = self.inner();
         inner.append(Record::DistrustAll)?;
-        let path = inner.directory.join("anchors");
-        let own = identity(&*inner.file, installation, machine).map_err(KeeperError::file(&path))?;
+        let own = identity(&*inner.file, installation, inner.place.keeper, machine);
+        let own = own.map_err(KeeperError::file(&inner.place.folder))?;
         inner.append(Record::Identity(own))
+    }
+
+    /// The keeper that whoever holds this log is.
+    #[must_use]
+    pub fn keeper(&self) -> KeeperId {
+        self.inner().place.keeper
     }
 
     /// The anchored head of a chain.
@@ -296,7 +317,7 @@ impl Inner {
         if self.poisoned {
             return Err(KeeperError::AnchorPoisoned);
         }
-        let path = self.directory.join("anchors");
+        let path = self.place.folder.join(LOG);
         let unwritable = || KeeperError::file(&path)(io::ErrorKind::InvalidData.into());
         let line = record.line().ok_or_else(unwritable)?;
         let written = self.file.append(line.as_bytes()).and_then(|()| self.file.sync_data());
@@ -325,8 +346,8 @@ impl Inner {
     }
 
     fn rewrite(&mut self, records: &[Record]) -> Result<(), KeeperError> {
-        let path = self.directory.join("anchors");
-        let beside = self.directory.join("anchors.new");
+        let path = self.place.folder.join(LOG);
+        let beside = self.place.folder.join("anchors.new");
         let failed = |error| KeeperError::file(&beside)(error);
         let _ = self.files.remove(&beside);
         let fresh = open_file(&*self.files, &beside)?;
@@ -350,7 +371,8 @@ impl Inner {
     }
 
     fn sync_directory(&self) -> Result<(), KeeperError> {
-        self.files.sync_folder(&self.directory).map_err(KeeperError::file(&self.directory))
+        let folder = &self.place.folder;
+        self.files.sync_folder(folder).map_err(KeeperError::file(folder))
     }
 }
 
@@ -359,12 +381,6 @@ fn at_inode(record: Record, inode: u64) -> Record {
         Record::Identity(identity) => Record::Identity(Identity { inode, ..identity }),
         other => other,
     }
-}
-
-fn hold(files: &dyn Files, directory: &Path) -> Result<Held, KeeperError> {
-    let path = directory.join("lock");
-    let held = files.hold(&path).map_err(KeeperError::file(&path))?;
-    held.ok_or(KeeperError::AnchorHeld { path })
 }
 
 fn open_file(files: &dyn Files, path: &Path) -> Result<Box<dyn OpenFile>, KeeperError> {
@@ -401,9 +417,14 @@ fn cut(file: &dyn OpenFile, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn identity(file: &dyn OpenFile, installation: InstallationId, machine: &str) -> io::Result<Identity> {
+fn identity(
+    file: &dyn OpenFile,
+    installation: InstallationId,
+    keeper: KeeperId,
+    machine: &str,
+) -> io::Result<Identity> {
     let FileIdentity { filesystem, inode } = file.identity()?;
-    Ok(Identity { installation, machine: machine.to_owned(), filesystem, inode })
+    Ok(Identity { installation, keeper: Some(keeper), machine: machine.to_owned(), filesystem, inode })
 }
 
 fn compare(written: Option<&Identity>, own: &Identity) -> Found {
@@ -412,6 +433,7 @@ fn compare(written: Option<&Identity>, own: &Identity) -> Found {
     let differs = |reason| Found::Moved { reason };
     match () {
         () if written.installation != own.installation => differs("log-of-another-installation"),
+        () if written.keeper.is_some() && written.keeper != own.keeper => differs("log-of-another-keeper"),
         () if written.machine != own.machine => differs("machine-changed"),
         () if written.filesystem != own.filesystem => differs("file-system-changed"),
         () if written.inode != own.inode => differs("log-copied"),

@@ -49,12 +49,15 @@ const REFRESHES_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct KeeperConfig {
     /// Where this machine keeps state (`$XDG_STATE_HOME/nightlatch`), outside the data folder. The anchor
-    /// log lies below it, in a folder named by the installation.
+    /// log lies below it, in a folder named by the installation and, in that, by the keeper.
     pub state_folder: PathBuf,
     /// The spool, in the data folder.
     pub spool_folder: PathBuf,
     /// What tells this machine from a clone of it (`/etc/machine-id`).
     pub machine: String,
+    /// Whether it is the installation's only keeper on this machine: then it refuses to start beside another. Else it
+    /// takes up a log that nobody holds, or begins one.
+    pub alone: bool,
     /// Whether the timer refreshes ahead of expiry. Off, a refresh begins only when a lease needs it.
     pub refresh_timer: bool,
 }

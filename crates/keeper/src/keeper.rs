@@ -1,7 +1,7 @@
 //! The keeper as a whole: its start, its two ports, its end.
 
 use crate::{
-    anchor::AnchorLog,
+    anchor::{AnchorLog, Whose},
     core::{Core, KeeperConfig, KeeperParts},
     enrol,
     error::KeeperError,
@@ -16,7 +16,7 @@ use crate::{
 };
 use nightlatch_domain::{
     clock::random,
-    id::{ConnectionId, InstallationId, OwnerId, TenantId},
+    id::{ConnectionId, InstallationId, KeeperId, OwnerId, TenantId},
     ports::{
         Boxed,
         control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl, Statement},
@@ -54,7 +54,14 @@ impl Keeper {
         let owner = OwnerId::new(now, random(&*parts.entropy)?);
         let installation = parts.store.installation(fresh).await?;
         let folder = config.state_folder.join(installation.id.to_string());
-        let (log, found) = AnchorLog::open(&parts.files, &folder, installation.id, &config.machine)?;
+        let whose = Whose {
+            installation: installation.id,
+            machine: &config.machine,
+            alone: config.alone,
+            fresh: KeeperId::new(now, random(&*parts.entropy)?),
+        };
+        let (log, found) = AnchorLog::open(&parts.files, &folder, whose)?;
+        tracing::info!(keeper = %log.keeper(), "the keeper holds its log");
         let spool = Spool::open(&parts.files, &config.spool_folder)?;
         let core = Arc::new(Core::new(parts, log, spool, installation, owner));
         recover::recover(&core, found, &config.machine).await?;

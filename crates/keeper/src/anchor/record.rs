@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use nightlatch_domain::{
     call::MANDATE_MAX,
     clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, TenantId},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt::Write as _};
@@ -19,6 +19,9 @@ const REDEEMS_KEPT: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub(super) installation: InstallationId,
+    /// None in a log from before there was more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keeper: Option<KeeperId>,
     pub(super) machine: String,
     pub(super) filesystem: u64,
     pub(super) inode: u64,

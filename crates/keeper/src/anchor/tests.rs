@@ -1,16 +1,22 @@
 //! The anchor log refuses a second presentation, survives a torn tail, and notices that it was moved.
 
 use super::{
-    AnchorLog, Found, Head, Presentation,
-    record::{Facts, Record},
+    AnchorLog, Found, Head, Presentation, Whose,
+    record::{Facts, Identity, Record},
 };
 use crate::{error::KeeperError, system::SystemFiles};
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, TenantId},
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, TenantId},
     ports::files::Files,
 };
-use std::{fs, io::Write, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 macro_rules! id {
     ($kind:ident, $number:expr) => {
@@ -23,8 +29,23 @@ fn open(directory: &Path) -> (AnchorLog, Found) {
 }
 
 fn open_on(directory: &Path, machine: &str) -> Result<(AnchorLog, Found), KeeperError> {
+    open_as(directory, machine, true, 1)
+}
+
+fn open_as(
+    directory: &Path,
+    machine: &str,
+    alone: bool,
+    fresh: u8,
+) -> Result<(AnchorLog, Found), KeeperError> {
     let files: Arc<dyn Files> = Arc::new(SystemFiles);
-    AnchorLog::open(&files, directory, id!(InstallationId, 1), machine)
+    let (installation, fresh) = (id!(InstallationId, 1), id!(KeeperId, fresh));
+    AnchorLog::open(&files, directory, Whose { installation, machine, alone, fresh })
+}
+
+/// Where the log of a keeper lies.
+fn log_of(directory: &Path, keeper: u8) -> PathBuf {
+    directory.join(id!(KeeperId, keeper).to_string()).join("anchors")
 }
 
 fn presentation(generation: u64, attempt: u8) -> Presentation {
@@ -95,7 +116,7 @@ fn a_second_keeper_is_refused_while_the_first_lives() {
 #[test]
 fn a_torn_tail_is_forgotten_and_a_bad_middle_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("anchors");
+    let path = log_of(folder.path(), 1);
     {
         let (log, _) = open(folder.path());
         log.set_head(id!(ChainId, 1), head(3)).unwrap();
@@ -122,7 +143,7 @@ fn a_copied_log_and_another_machine_are_noticed() {
     drop(open(folder.path()));
     let (_, found) = open_on(folder.path(), "clone").unwrap();
     assert_eq!(found, Found::Moved { reason: "machine-changed" });
-    let path = folder.path().join("anchors");
+    let path = log_of(folder.path(), 1);
     let copy = folder.path().join("copy");
     fs::copy(&path, &copy).unwrap();
     fs::rename(&copy, &path).unwrap();
@@ -195,4 +216,84 @@ fn mandates_that_may_still_be_good_outlive_a_compaction() {
     facts.compact().into_iter().for_each(|record| again.apply(record));
     assert_eq!(again.mandates_since, Some(at));
     assert_eq!(again.mandates.into_keys().collect::<Vec<_>>(), [call(2), call(3)]);
+}
+
+#[test]
+fn each_keeper_has_a_log_of_its_own_and_finds_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, found) = open_as(folder.path(), "machine", false, 1).unwrap();
+    assert_eq!((found, first.keeper()), (Found::Fresh, id!(KeeperId, 1)));
+    first.set_head(id!(ChainId, 1), head(3)).unwrap();
+    let (second, found) = open_as(folder.path(), "machine", false, 2).unwrap();
+    assert_eq!((found, second.keeper()), (Found::Fresh, id!(KeeperId, 2)));
+    assert_eq!(second.head(id!(ChainId, 1)), None);
+    // Whoever comes next is the one whose log is free.
+    drop(first);
+    let (third, found) = open_as(folder.path(), "machine", false, 3).unwrap();
+    assert_eq!((found, third.keeper()), (Found::Own, id!(KeeperId, 1)));
+    assert_eq!(third.head(id!(ChainId, 1)), Some(head(3)));
+}
+
+#[test]
+fn a_keeper_that_is_to_be_alone_is_refused_beside_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (other, _) = open_as(folder.path(), "machine", false, 1).unwrap();
+    assert!(matches!(open_as(folder.path(), "machine", true, 2), Err(KeeperError::AnchorHeld { .. })));
+    drop(other);
+    let (alone, found) = open_as(folder.path(), "machine", true, 2).unwrap();
+    assert_eq!((found, alone.keeper()), (Found::Own, id!(KeeperId, 1)));
+}
+
+/// A log as it lay before keepers had folders: in the installation's own, naming none.
+fn old_log(directory: &Path) {
+    let (log, _) = open(directory);
+    log.set_head(id!(ChainId, 1), head(3)).unwrap();
+    log.present(presentation(3, 1)).unwrap();
+    drop(log);
+    let (path, old) = (log_of(directory, 1), directory.join("anchors"));
+    fs::rename(&path, &old).unwrap();
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    let named = fs::read_to_string(&old).unwrap();
+    let unnamed = named.lines().map(|line| match Record::read(line).unwrap() {
+        Record::Identity(identity) => Record::Identity(Identity { keeper: None, ..identity }).line().unwrap(),
+        record => record.line().unwrap(),
+    });
+    fs::write(&old, unnamed.collect::<String>()).unwrap();
+    assert!(!fs::read_to_string(&old).unwrap().contains("kpr_"));
+}
+
+#[test]
+fn a_log_from_before_there_were_folders_is_adopted_and_stays_what_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    old_log(folder.path());
+    for fresh in [2, 3] {
+        let (log, found) = open_as(folder.path(), "machine", true, fresh).unwrap();
+        assert_eq!((found, log.keeper()), (Found::Own, id!(KeeperId, 2)));
+        assert_eq!(log.head(id!(ChainId, 1)), Some(head(3)));
+        assert!(matches!(log.present(presentation(3, 2)), Err(KeeperError::PresentedBefore)));
+    }
+    assert!(!folder.path().join("anchors").exists() && log_of(folder.path(), 2).exists());
+}
+
+#[test]
+fn a_log_that_an_older_program_still_writes_is_not_taken_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    old_log(folder.path());
+    let held = SystemFiles.hold(&folder.path().join("lock")).unwrap();
+    for alone in [true, false] {
+        let refused = open_as(folder.path(), "machine", alone, 2);
+        assert!(matches!(refused, Err(KeeperError::AnchorHeld { .. })));
+    }
+    assert!(folder.path().join("anchors").exists());
+    drop(held);
+    assert_eq!(open_as(folder.path(), "machine", false, 2).unwrap().1, Found::Own);
+}
+
+#[test]
+fn a_log_in_another_keepers_folder_vouches_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let (own, other) = (log_of(folder.path(), 1), log_of(folder.path(), 2));
+    fs::rename(own.parent().unwrap(), other.parent().unwrap()).unwrap();
+    assert_eq!(open(folder.path()).1, Found::Moved { reason: "log-of-another-keeper" });
 }

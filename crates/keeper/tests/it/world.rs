@@ -164,6 +164,8 @@ pub(crate) struct World {
     pub(crate) drained: Arc<Drained>,
     pub(crate) meddling: Arc<Meddling>,
     pub(crate) machine: &'static str,
+    /// Whether its keepers know of no other.
+    pub(crate) alone: bool,
     pub(crate) timer: bool,
     /// Whether the operator's profile can be read.
     pub(crate) has_profile: bool,
@@ -215,6 +217,7 @@ impl World {
             drained: Arc::default(),
             meddling: Arc::default(),
             machine: "machine",
+            alone: true,
             timer: false,
             has_profile: true,
             profile_extra: profile_extra.to_owned(),
@@ -302,6 +305,7 @@ page = "https://docs.example/me"
             state_folder: self.path("state"),
             spool_folder: self.path("spool"),
             machine: self.machine.to_owned(),
+            alone: self.alone,
             refresh_timer: self.timer,
         };
         let parts = KeeperParts {

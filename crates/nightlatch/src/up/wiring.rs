@@ -233,6 +233,7 @@ async fn keeper(
         state_folder: Place::state()?,
         spool_folder: place.path("spool"),
         machine: machine(),
+        alone: true,
         refresh_timer,
     };
     let parts = KeeperParts {
