@@ -150,7 +150,8 @@ impl Platter {
         if !self.folders.contains(folder) {
             return Err(missing());
         }
-        Ok(self.names.keys().filter(|path| path.parent() == Some(folder)).cloned().collect())
+        let all: BTreeSet<&PathBuf> = self.names.keys().chain(&self.folders).collect();
+        Ok(all.into_iter().filter(|path| path.parent() == Some(folder)).cloned().collect())
     }
 
     pub(super) fn make_folder(&mut self, folder: &Path) {

@@ -123,6 +123,19 @@ fn a_folder_that_moved_is_durable_where_the_folder_above_it_was_synced() {
 }
 
 #[test]
+fn a_folder_lists_files_and_folders_by_name() {
+    let machine = Machine::new(1);
+    let mount = machine.mount();
+    mount.make_folder(Path::new("/state/b/below")).unwrap();
+    for name in ["/state/c", "/state/a", "/state/b/file"] {
+        mount.open(Path::new(name), Opening::CreateNew).unwrap();
+    }
+    let listed = mount.list(Path::new("/state")).unwrap();
+    assert_eq!(listed, ["/state/a", "/state/b", "/state/c"].map(PathBuf::from));
+    assert!(mount.list(Path::new("/elsewhere")).is_err());
+}
+
+#[test]
 fn a_dead_process_writes_nothing() {
     let machine = Machine::new(1);
     let mount = machine.mount();
