@@ -13,6 +13,7 @@ mod licence;
 mod machine;
 mod parts;
 mod peers;
+mod sim;
 mod suite;
 mod tidy;
 
@@ -28,6 +29,7 @@ usage: cargo xtask <what>
   tidy              every file keeps the house style's countable rules
   test [-- FILTER]  install and start the real servers, run the tests, end the servers
   torture           the same for what is slow by nature: tests named `torture_…`
+  sim               the keeper in a world of one seed [--seed S] [--expiries N] [--years Y] [--keepers K] [--accounts A]
   parts install     install the real servers into the parts folder
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
   parts check       start them, prove that they are what the tests take them for, end them
@@ -57,6 +59,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["tidy"] => machine::stage("tidy", tidy::check),
         ["test", rest @ ..] => suite::all(rest),
         ["torture", rest @ ..] => suite::torture(rest),
+        ["sim", rest @ ..] => sim::run(rest),
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),
         ["bench", "corridor", rest @ ..] => bench::corridor(rest),

@@ -1,0 +1,125 @@
+//! What goes wrong by script: databases that were put back or lost their last transactions, logs that are gone
+//! or came along with a copy, removals in flight. Quiet weather otherwise, so that what is seen follows from that.
+
+use crate::run::{Bounds, Play, Report};
+use nightlatch_domain::{
+    connection::Source,
+    id::{ConnectionId, FamilyId},
+    ports::{control_keeper::ControlRequest, store::KeeperStore as _},
+};
+use std::{path::Path, sync::Arc, time::Duration};
+
+const HOURS: Duration = Duration::from_secs(3 * 3600);
+
+fn quiet(seed: u64) -> Play {
+    let play = Play::begin(Bounds { is_quiet: true, accounts: 2, ..Bounds::small(seed) });
+    play.rest(HOURS);
+    play
+}
+
+/// Nothing consumed was presented, no provider saw a theft, and whoever could not be vouched for asks a human.
+fn asks_and_presents_nothing(play: Play) -> Report {
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!(report.reuse_detected, 0, "{report:?}");
+    assert!(report.tickets.contains_key("anchor-mismatch"), "{report:?}");
+    report
+}
+
+#[test]
+fn a_database_that_was_put_back_presents_nothing_that_was_consumed() {
+    let play = quiet(21);
+    let copy = play.house.database.copy();
+    play.rest(HOURS);
+    play.house.database.put_back(&copy);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn a_database_that_was_put_back_while_its_keeper_was_down_presents_nothing_that_was_consumed() {
+    let play = quiet(22);
+    let copy = play.house.database.copy();
+    play.rest(HOURS);
+    play.house.posts[0].node.kill();
+    play.house.database.put_back(&copy);
+    play.house.start(0);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn a_standby_without_the_last_transactions_presents_nothing_that_was_consumed() {
+    for (seed, lacking) in [(23, 1), (24, 7), (25, 60)] {
+        let play = quiet(seed);
+        play.rest(HOURS);
+        play.house.database.fail_over(lacking);
+        let report = play.end();
+        report.expect_sound();
+        assert_eq!(report.reuse_detected, 0, "{report:?}");
+    }
+}
+
+#[test]
+fn a_keeper_with_an_empty_log_presents_nothing_of_a_database_that_is_not_new() {
+    let play = quiet(26);
+    play.house.posts[0].node.kill();
+    play.house.posts[0].disk.lose_folder(Path::new("/state"));
+    play.house.start(0);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn a_log_that_came_along_with_a_copy_vouches_for_nothing() {
+    let play = quiet(27);
+    let post = &play.house.posts[0];
+    post.node.kill();
+    let state = Path::new("/state");
+    let elsewhere = Path::new("/elsewhere");
+    post.disk.copy_folder(state, &post.disk, elsewhere);
+    post.disk.lose_folder(state);
+    post.disk.copy_folder(elsewhere, &post.disk, state);
+    play.house.start(0);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn what_is_removed_in_flight_gets_no_head_and_no_lease() {
+    for seed in 28..31 {
+        let play = Play::begin(Bounds { accounts: 2, ..Bounds::small(seed) });
+        play.rest(HOURS);
+        let removed = play.accounts[usize::try_from(seed).expect("small") % 8].connection;
+        let family = remove(&play, removed);
+        let before = head_of(&play, family);
+        play.house.judge.was_removed(removed, play.house.world.now());
+        play.rest(HOURS);
+        assert_eq!(head_of(&play, family), before, "a head moved after its removal was confirmed");
+        play.end().expect_sound();
+    }
+}
+
+/// Removes a connection, and asks until that is confirmed, whatever the weather; answers its family.
+fn remove(play: &Play, connection: ConnectionId) -> FamilyId {
+    let (house, tenant) = (Arc::clone(&play.house), play.house.tenant);
+    let removed = play.house.world.finish(&play.house.office.clone(), async move {
+        let row = house.at_hand().connection(tenant, connection).await.expect("at hand").expect("it lives");
+        let Source::Chain { chain } = row.source else { panic!("{row:?}") };
+        let view = house.at_hand().chain(tenant, chain).await.expect("at hand").expect("it lives");
+        loop {
+            let request = ControlRequest::Remove { tenant, connection };
+            if let Some(Ok(_)) = house.posts[0].control(request).await {
+                return view.family.id;
+            }
+            house.pause(Duration::from_secs(7)).await;
+        }
+    });
+    removed.expect("the office never ends")
+}
+
+fn head_of(play: &Play, family: FamilyId) -> Option<u64> {
+    let house = Arc::clone(&play.house);
+    let heads = play
+        .house
+        .world
+        .finish(&play.house.office.clone(), async move { house.at_hand().heads().await.expect("at hand") });
+    let heads = heads.expect("the office never ends");
+    heads.into_iter().find(|(_, own, _)| *own == family).map(|(_, _, head)| head)
+}
