@@ -169,9 +169,14 @@ impl Own {
             return Err(commands);
         }
         self.quill.at_once(commands)?;
-        self.slow_until = (began.elapsed() > SLOW).then(|| began + SLOW_FOR);
+        self.slow_until = slow_until(began, Instant::now());
         Ok(())
     }
+}
+
+/// Until when the thread writes everything after a write that began and ended then.
+fn slow_until(began: Instant, ended: Instant) -> Option<Instant> {
+    (ended.saturating_duration_since(began) > SLOW).then(|| ended + SLOW_FOR)
 }
 
 /// With the last handle goes what was left; then the thread finds its channel closed, and ends.
@@ -198,7 +203,7 @@ impl Drop for Round {
 mod tests {
     //! Commands of one turn go over together, in order; none is left behind by the end of a runtime or of the desk.
 
-    use super::{Desk, SLOW};
+    use super::{Desk, SLOW, SLOW_FOR, slow_until};
     use crate::pen::{Command, Quill};
     use std::sync::{
         Arc,
@@ -295,6 +300,15 @@ mod tests {
     #[tokio::test]
     async fn what_the_courier_can_write_itself_does_not_go_to_the_thread() {
         assert_eq!(taken_of_two(false).await, (2, vec![]));
+    }
+
+    #[test]
+    fn however_long_a_write_took_the_thread_writes_for_a_while_after_it() {
+        let began = Instant::now();
+        assert_eq!(slow_until(began, began + SLOW), None);
+        for took in [SLOW * 2, SLOW_FOR, SLOW_FOR * 10] {
+            assert_eq!(slow_until(began, began + took), Some(began + took + SLOW_FOR));
+        }
     }
 
     #[tokio::test]

@@ -26,7 +26,6 @@ pub(crate) enum Of {
     Path,
     Query,
     Resource,
-    Body,
 }
 
 impl Of {
@@ -36,10 +35,12 @@ impl Of {
             Self::Path => b"nightlatch ledger v1 path\0",
             Self::Query => b"nightlatch ledger v1 query\0",
             Self::Resource => b"nightlatch ledger v1 resource\0",
-            Self::Body => b"nightlatch ledger v1 body\0",
         }
     }
 }
+
+/// What the key for bodies is derived with. It is no label of a hash that ever stood in a record.
+const BODY_KEY: &[u8] = b"nightlatch ledger v1 body key\0";
 
 /// The keys of a ledger's writer.
 pub struct LedgerKeys {
@@ -53,7 +54,7 @@ impl LedgerKeys {
     /// The key that signs heads, and the key of the hashes.
     #[must_use]
     pub fn new(signer: Ed25519KeyPair, hash: hmac::Key) -> Self {
-        let derived = hmac::sign(&hash, Of::Body.label());
+        let derived = hmac::sign(&hash, BODY_KEY);
         let mut body = [0; 32];
         body.iter_mut().zip(derived.as_ref()).for_each(|(into, from)| *into = *from);
         Self { signer, hash, body }

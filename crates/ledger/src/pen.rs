@@ -20,6 +20,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 /// Records of one write.
 const BATCH_MAX_RECORDS: usize = 512;
+/// Records of a write without the thread: more at once hold a runtime up, and may be more than one plain write.
+const AT_ONCE_MAX_RECORDS: usize = 128;
 
 /// What the thread is asked for.
 pub(crate) enum Command {
@@ -104,7 +106,7 @@ impl<D: Disk> Stand<D> {
 impl<D: Disk> Quill for Stand<D> {
     fn at_once(&self, commands: Vec<Command>) -> Result<(), Vec<Command>> {
         let is_quick = |command: &Command| matches!(command, Command::Write(write) if !write.durable);
-        if self.meters.away() > 0 || !commands.iter().all(is_quick) {
+        if commands.len() > AT_ONCE_MAX_RECORDS || self.meters.away() > 0 || !commands.iter().all(is_quick) {
             return Err(commands);
         }
         let Ok(mut stand) = self.pen.try_lock() else { return Err(commands) };
@@ -200,7 +202,7 @@ pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     //! What is written without the thread, and what is not.
 
-    use super::{Command, Pen, Quill as _, Reply, Stand, Write};
+    use super::{AT_ONCE_MAX_RECORDS, Command, Pen, Quill as _, Reply, Stand, Write};
     use crate::{
         LedgerError, entries,
         facts::IntentFacts,
@@ -251,6 +253,16 @@ mod tests {
         let head = Command::Head(oneshot::channel().0);
         assert_eq!(stand.at_once(vec![head]).unwrap_err().len(), 1);
         assert!(disk.lines().is_empty());
+    }
+
+    #[test]
+    fn a_crowd_is_for_the_thread() {
+        let disk = FakeDisk::default();
+        let (stand, meters) = stand(&disk);
+        let crowd = |count| (0..count).map(|_| write(&meters, false).0).collect::<Vec<_>>();
+        let commands = stand.at_once(crowd(AT_ONCE_MAX_RECORDS + 1)).unwrap_err();
+        assert_eq!((commands.len(), disk.lines().len()), (AT_ONCE_MAX_RECORDS + 1, 0));
+        assert!(stand.at_once(crowd(AT_ONCE_MAX_RECORDS)).is_ok());
     }
 
     #[test]
