@@ -18,6 +18,7 @@
 
 use crate::{
     Fault, runtime,
+    tally::Tally,
     target::{Caller, Duplex, Target},
 };
 use serde_json::{Map, Value, json};
@@ -41,17 +42,6 @@ struct Asked {
 
 #[derive(Default)]
 struct Load(HashMap<String, Asked>);
-
-/// What came of a slice.
-#[derive(Default)]
-struct Tally {
-    requests: u64,
-    failed: u64,
-    bytes: u64,
-    /// Why the last one failed.
-    fault: Option<String>,
-    micros: Vec<u64>,
-}
 
 /// Carries out commands until there are no more.
 pub(crate) fn obey() -> Result<(), Fault> {
@@ -183,7 +173,7 @@ impl Asked {
                 let (mut caller, mut tally) = (caller, Tally::default());
                 while let Some(due) = next(&times).await {
                     let asked = target.ask(&mut caller).await;
-                    tally.micros.push(due.elapsed().as_micros().try_into().unwrap_or(u64::MAX));
+                    tally.took(due.elapsed());
                     if let Err(fault) = &asked {
                         // A long run shows its first fault at once, and all of them counted in the end.
                         if tally.failed == 0 {
@@ -239,40 +229,4 @@ fn pace(rate: u64, span: Duration) -> mpsc::UnboundedReceiver<Instant> {
         }
     });
     told
-}
-
-impl Tally {
-    fn count(&mut self, asked: Result<usize, Fault>) {
-        match asked {
-            Ok(bytes) => {
-                self.requests += 1;
-                self.bytes += bytes as u64;
-            }
-            Err(fault) => {
-                self.failed += 1;
-                self.fault = Some(fault.to_string());
-            }
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.requests += other.requests;
-        self.failed += other.failed;
-        self.bytes += other.bytes;
-        self.fault = other.fault.or(self.fault.take());
-        self.micros.extend(other.micros);
-    }
-
-    fn shown(mut self) -> Value {
-        self.micros.sort_unstable();
-        let at = |percent: usize| self.micros.get(self.micros.len() * percent / 100);
-        json!({
-            "requests": self.requests,
-            "failed": self.failed,
-            "bytes": self.bytes,
-            "why": self.fault,
-            "p50_us": at(50),
-            "p99_us": at(99),
-        })
-    }
 }

@@ -1,4 +1,4 @@
-//! What `cargo xtask bench` measures with: a raw upstream, a provider whose tokens rotate, and a load. Of our rooms it
+//! What `cargo xtask bench` measures with: upstreams, a provider whose tokens rotate, a load, a crowd. Of our rooms it
 //! imports the simulator, which knows nothing of Nightlatch, so what is measured measures nothing of itself.
 //!
 //! ```text
@@ -6,6 +6,8 @@
 //! nightlatch-bench upstream FOLDER        answers over HTTP and HTTPS; prints where, as one line of JSON
 //! nightlatch-bench provider               a provider and its tool; one command a line of JSON in, one line out
 //! nightlatch-bench load                   one command a line of JSON in, one line of JSON out
+//! nightlatch-bench witness FOLDER FIELD   an upstream that knows the one credential; commands likewise
+//! nightlatch-bench crowd                  many agents, each with a key of its own; commands likewise
 //! ```
 //!
 //! Each ends with its standard input, so that nothing is left behind by a run that was cut off.
@@ -16,17 +18,24 @@
     reason = "a program that measures has a clock, and its output is lines"
 )]
 
+mod api;
+mod crowd;
 mod identity;
 mod line;
 mod load;
 mod provider;
+mod tally;
 mod target;
 mod upstream;
+mod witness;
 
 use std::{error::Error, io::Read as _, process::ExitCode};
 
 /// Whatever went wrong; the run is given up and says so.
 type Fault = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | provider | load | \
+    witness FOLDER FIELD | crowd";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -36,7 +45,9 @@ fn main() -> ExitCode {
         ["upstream", folder] => upstream::serve(folder.as_ref()),
         ["provider"] => provider::serve(),
         ["load"] => load::obey(),
-        _ => Err("usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | provider | load".into()),
+        ["witness", folder, bearer] => witness::serve(folder.as_ref(), bearer),
+        ["crowd"] => crowd::obey(),
+        _ => Err(USAGE.into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -189,7 +189,20 @@ impl Target {
     }
 }
 
-fn client_config(identity: Option<&str>, alpn: &[u8]) -> Result<Arc<ClientConfig>, Fault> {
+/// A certificate of the agent's own, and its key.
+pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn client_config(folder: Option<&str>, alpn: &[u8]) -> Result<Arc<ClientConfig>, Fault> {
+    let read = |folder: &str| -> Result<Identity, Fault> {
+        let chain =
+            CertificateDer::pem_file_iter(format!("{folder}/agent.pem"))?.collect::<Result<_, _>>()?;
+        Ok((chain, PrivateKeyDer::from_pem_file(format!("{folder}/agent.key"))?))
+    };
+    Ok(Arc::new(config_of(folder.map(read).transpose()?, alpn)?))
+}
+
+/// What speaks TLS as this agent, or as nobody.
+pub(crate) fn config_of(identity: Option<Identity>, alpn: &[u8]) -> Result<ClientConfig, Fault> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
@@ -197,15 +210,10 @@ fn client_config(identity: Option<&str>, alpn: &[u8]) -> Result<Arc<ClientConfig
         .with_custom_certificate_verifier(Arc::new(AnyServer(provider)));
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some(folder) => {
-            let chain =
-                CertificateDer::pem_file_iter(format!("{folder}/agent.pem"))?.collect::<Result<_, _>>()?;
-            let key = PrivateKeyDer::from_pem_file(format!("{folder}/agent.key"))?;
-            builder.with_client_auth_cert(chain, key)?
-        }
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
     };
     config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// Takes any certificate: who the server is makes no difference to what it costs.

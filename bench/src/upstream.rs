@@ -35,7 +35,7 @@ pub(crate) fn serve(folder: &Path) -> Result<(), Fault> {
     })
 }
 
-fn server_config(folder: &Path) -> Result<ServerConfig, Fault> {
+pub(crate) fn server_config(folder: &Path) -> Result<ServerConfig, Fault> {
     let chain = CertificateDer::pem_file_iter(folder.join("server.pem"))?.collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_file(folder.join("server.key"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

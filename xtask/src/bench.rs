@@ -1,5 +1,5 @@
 //! What a call costs: beside the other proxies (`bench corridor`), and by itself, in instructions (`bench icount`). And
-//! what half an hour of calls leaves behind (`bench soak`).
+//! what half an hour of calls leaves behind (`bench soak`), and what the first call of many agents costs (`bench cold`).
 //!
 //! | module | what it does |
 //! |---|---|
@@ -7,14 +7,16 @@
 //! | `rivals` | the peers' configurations, each doing the least that could be compared: set one header |
 //! | `ours` | Nightlatch as it is measured beside them |
 //! | `soak` | calls while the credential rotates, and what must hold meanwhile |
+//! | `cold` | many agents, each of which calls once with nothing remembered, and once more |
 //! | `installation` | Nightlatch as an operator sets it up, through its own command line |
 //! | `child` | a program that is measured: its processor time and memory |
-//! | `load` | the load, the upstream and the provider, programs of `nightlatch-bench` |
+//! | `load` | the load, the upstreams, the provider and the crowd, programs of `nightlatch-bench` |
 //! | `programs` | what is built first, the folder of a run, the file of its results |
 //! | `figures` | medians, quartiles, tables |
 //! | `icount` | instructions of each phase under callgrind |
 
 mod child;
+mod cold;
 mod corridor;
 mod figures;
 mod icount;
@@ -65,4 +67,16 @@ pub(crate) fn soak(words: &[&str]) -> Outcome {
             .ok_or_else(|| Fault::one(format!("`{}` needs a number from {least} on", pair.concat())))?;
     }
     soak::run(minutes, rate)
+}
+
+/// Lets many agents call for the first time, and once more.
+pub(crate) fn cold(words: &[&str]) -> Outcome {
+    match words {
+        [] => cold::run(cold::AGENTS),
+        ["--agents", number] => match number.parse() {
+            Ok(agents @ 1..=cold::AGENTS_MAX) => cold::run(agents),
+            _ => Err(Fault::one(format!("`{number}` is no number of agents from 1 to {}", cold::AGENTS_MAX))),
+        },
+        _ => Err(Fault::one("usage: cargo xtask bench cold [--agents N]")),
+    }
 }

@@ -13,8 +13,18 @@ use crate::machine::{self, Fault, Outcome};
 const START: Duration = Duration::from_secs(60);
 /// How often that is looked for.
 const LOOK: Duration = Duration::from_millis(20);
+/// What the kernel counts processor time in, whatever it measures it with (time(7), `USER_HZ`).
+const TICK_MICROS: u64 = 10_000;
 /// How much of its log is shown when it fails.
 const LOG_LINES: usize = 20;
+
+/// The last core that we may run on: the first is the one that interrupts most often fall to.
+pub(super) fn last_core() -> Outcome<usize> {
+    let status = machine::read(Path::new("/proc/self/status"))?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let last = list.and_then(|list| list.trim().rsplit([',', '-']).next()?.parse().ok());
+    last.ok_or_else(|| Fault::one("bench: `/proc/self/status` names no core"))
+}
 
 /// A program on one core that everything shares.
 pub(super) fn pinned(core: usize, program: &Path) -> Command {
@@ -90,6 +100,14 @@ impl Child {
         Ok(tasks.flatten().filter_map(|task| nanos(task.path())).sum())
     }
 
+    /// The same with threads that have ended, in microseconds to a hundredth of a second (proc(5), `stat`, fields 14, 15).
+    pub(super) fn cpu_micros(&self) -> Outcome<u64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
+        ticks(&stat.unwrap_or_default())
+            .map(|ticks| ticks * TICK_MICROS)
+            .ok_or_else(|| self.fault("ended by itself"))
+    }
+
     /// Resident memory, in KiB.
     pub(super) fn resident_kib(&self) -> Outcome<u64> {
         self.status("VmRSS:")
@@ -124,10 +142,33 @@ impl Child {
     }
 }
 
+/// User and system time; the name before them may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    // Behind the name the third field comes first.
+    let mut times = fields.split(' ').skip(14 - 3).map_while(|field| field.parse::<u64>().ok());
+    Some(times.next()? + times.next()?)
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         // It may have ended by itself: then there is nothing left to kill.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that processor time is read from its fields, whatever a program is called.
+
+    use super::ticks;
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let line = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 120 34 13 14 15";
+        assert_eq!(ticks(line), Some(154));
+        assert_eq!(ticks(""), None);
+        assert_eq!(ticks("7 (a) Z 1 2"), None);
     }
 }

@@ -10,7 +10,7 @@ use std::{path::Path, time::SystemTime};
 use serde_json::{Map, Value, json};
 
 use super::{
-    child::{Child, pinned},
+    child::{Child, last_core, pinned},
     figures::{Median, Series, table},
     load::{Load, Slice, Target, Upstream},
     ours::{HOST, Ours, Runs, Twist},
@@ -18,7 +18,7 @@ use super::{
     rivals::{self, Rival, Scene},
 };
 use crate::{
-    machine::{self, Fault, Outcome},
+    machine::{self, Outcome},
     peers,
 };
 
@@ -112,14 +112,6 @@ pub(super) fn run(rounds: usize, profile: &str) -> Outcome {
     let results = results(&found, rounds);
     print(&found, &results)?;
     if profile == "dist" { programs::write("corridor", &results) } else { Ok(()) }
-}
-
-/// The last core that we may run on: the first is the one that interrupts most often fall to.
-fn last_core() -> Outcome<usize> {
-    let status = machine::read(Path::new("/proc/self/status"))?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let last = list.and_then(|list| list.trim().rsplit([',', '-']).next()?.parse().ok());
-    last.ok_or_else(|| Fault::one("bench: `/proc/self/status` names no core"))
 }
 
 fn measured(stage: &Stage, scene: &Scene<'_>) -> Vec<Measured> {

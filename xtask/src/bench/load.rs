@@ -1,14 +1,15 @@
-//! The load, the upstream and the provider: programs of `nightlatch-bench`, which end when we close their standard input.
+//! The load, the upstreams, the provider and the crowd: programs of `nightlatch-bench`, which end when we close their standard input.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Child as Process, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use crate::machine::{Fault, Outcome};
+use crate::machine::{self, Fault, Outcome};
 
 /// A program that answers a line with a line.
 #[derive(Debug)]
@@ -72,6 +73,70 @@ impl Upstream {
         let mut process = Talker::start(bench, &["upstream", &identity])?;
         let said = process.line()?;
         Ok(Self { http: text(&said, "http"), https: text(&said, "https"), _process: process })
+    }
+}
+
+/// The upstream that knows the one credential.
+#[derive(Debug)]
+pub(super) struct Witness {
+    process: Talker,
+    pub(super) https: String,
+}
+
+impl Witness {
+    pub(super) fn start(bench: Command, identity: &Path, authorization: &str) -> Outcome<Self> {
+        let identity = identity.display().to_string();
+        let mut process = Talker::start(bench, &["witness", &identity, authorization])?;
+        let said = process.line()?;
+        Ok(Self { https: text(&said, "https"), process })
+    }
+
+    /// What it was asked since the last time.
+    pub(super) fn tally(&mut self) -> Outcome<Value> {
+        self.process.carry_out("witness", &json!({ "tally": {} }))
+    }
+}
+
+/// Many agents.
+#[derive(Debug)]
+pub(super) struct Crowd(Talker);
+
+impl Crowd {
+    pub(super) fn start(bench: Command) -> Outcome<Self> {
+        Talker::start(bench, &["crowd"]).map(Self)
+    }
+
+    /// Makes agents of the installation with this data folder, each with a grant of the tool; how many were made in
+    /// time, and in how many seconds.
+    pub(super) fn gather(
+        &mut self,
+        (data, gateway): (&Path, &str),
+        tool: &str,
+        agents: usize,
+        within: Duration,
+    ) -> Outcome<(u64, f64)> {
+        let facts = json!({
+            "data": data,
+            "gateway": gateway,
+            "tool": tool,
+            "agents": agents,
+            "within_secs": within.as_secs(),
+        });
+        let made = self.0.carry_out("crowd", &json!({ "gather": facts }))?;
+        let secs = made.get("secs").and_then(Value::as_f64).unwrap_or_default();
+        Ok((made.get("agents").and_then(Value::as_u64).unwrap_or_default(), secs))
+    }
+
+    /// From now on it has this core alone.
+    pub(super) fn pin(&self, core: usize) -> Outcome {
+        let mut taskset = Command::new("taskset");
+        taskset.args(["--all-tasks", "--cpu-list", "--pid", &core.to_string()]);
+        machine::output(taskset.arg(self.0.process.id().to_string())).map(drop)
+    }
+
+    /// Each calls once, so many at a time; what came of it.
+    pub(super) fn round(&mut self, at_once: usize) -> Outcome<Value> {
+        self.0.carry_out("crowd", &json!({ "round": { "at_once": at_once } }))
     }
 }
 

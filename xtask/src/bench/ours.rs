@@ -73,11 +73,7 @@ impl Ours {
     /// Sets one up with a user and an agent's key, both of one task.
     pub(super) fn start(scene: &Scene<'_>, program: &Path, twist: Twist) -> Outcome<Self> {
         let up = || twist.runs.up(scene, program);
-        let mapped = format!(
-            "[[map]]\nhost = \"{HOST}\"\nto = \"{}\"\nroot = \"{}\"\n",
-            scene.https,
-            scene.identity.join("ca.pem").display()
-        );
+        let mapped = mapped(scene.https, scene.identity);
         let files = [("policies/bench.cedar", policies(twist.policies))];
         let folder = scene.folder.join(twist.name);
         let installation = Installation::start(up()?, program, &folder, &mapped, &files)?;
@@ -106,6 +102,12 @@ impl Ours {
     }
 }
 
+/// Configuration by which the host that stands for the upstream is at this address.
+pub(super) fn mapped(https: &str, identity: &Path) -> String {
+    let root = identity.join("ca.pem");
+    format!("[[map]]\nhost = \"{HOST}\"\nto = \"{https}\"\nroot = \"{}\"\n", root.display())
+}
+
 /// Puts rows into the database while nobody serves it.
 fn weigh_down(data: &Path, rows: usize) -> Outcome {
     let script = machine::root()?.join("bench/ballast.py");
@@ -114,7 +116,7 @@ fn weigh_down(data: &Path, rows: usize) -> Outcome {
 }
 
 /// A manifest of the upstream, as an operator would write it.
-fn manifest(tool: &str, scheme: &str, address: &str) -> String {
+pub(super) fn manifest(tool: &str, scheme: &str, address: &str) -> String {
     let (host, port) = match address.split_once(':') {
         Some((host, port)) => (host, format!("port = {port}\n")),
         None => (address, String::new()),
@@ -134,7 +136,7 @@ fn manifest(tool: &str, scheme: &str, address: &str) -> String {
 }
 
 /// So many statements, a tenth of them about the tool that is called, none of which forbids it.
-fn policies(count: usize) -> String {
+pub(super) fn policies(count: usize) -> String {
     let statement = |number: usize| {
         let tool =
             if number.is_multiple_of(10) { "bench".to_owned() } else { format!("tool{}", number % 100) };
