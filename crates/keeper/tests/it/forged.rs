@@ -300,7 +300,10 @@ async fn a_removed_connection_that_was_put_back_yields_no_lease() {
     world.forge("INSERT INTO static_secret SELECT * FROM kept");
     world.forge("UPDATE connection SET removed_at = NULL");
     let refusal = ready.woken.lease(&running, grant, one, 0).await.unwrap_err();
-    assert_eq!(refusal, KeeperRefusal::Unverified);
+    assert_eq!(refusal, KeeperRefusal::GrantEnded, "its kill stands");
+    assert_eq!(world.forge("DELETE FROM kill"), 1);
+    let refusal = ready.woken.lease(&running, grant, one, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::Unverified, "the keeper's own log knows of the end");
     assert!(running.store.tickets(world.tenant).await.unwrap().is_empty());
 }
 
