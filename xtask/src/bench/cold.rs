@@ -31,6 +31,8 @@ pub(super) const AGENTS: usize = 10_000;
 pub(super) const AGENTS_MAX: usize = 16_000;
 /// How long they may take to be made. Where that is too short, those that were made are measured.
 const MADE_WITHIN: Duration = Duration::from_secs(300);
+/// In which the gateway has read its directory after a start.
+const READ_WITHIN: Duration = Duration::from_secs(3);
 /// Calls under way at once.
 const AT_ONCE: usize = 64;
 /// Statements of the operator, as in `bench corridor`.
@@ -78,6 +80,8 @@ pub(super) fn run(agents: usize) -> Outcome {
         machine::say(&format!("xtask: cold: {made} of {agents} agents were made within {secs} s"));
     }
     machine::stage("cold: start anew", || stage.restart(&programs))?;
+    // `health` answers before the gateway has read its directory, and until then a call is told to come back.
+    std::thread::sleep(READ_WITHIN);
     let resident_kib = stage.up().resident_kib()?;
     let first = machine::stage("cold: first calls", || stage.round())?;
     let second = machine::stage("cold: second calls", || stage.round())?;
