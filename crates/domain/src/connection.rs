@@ -1,9 +1,11 @@
 //! Connections: one account at one tool, as a user sees it.
 
 use crate::{
+    chain::{Chain, ChainState},
     clock::Timestamp,
     id::{ChainId, ConnectionId, TenantId, TicketId},
     sealed::{SealContext, Wrapped},
+    ticket::Ticket,
     tool::{BoundHost, Name},
 };
 use serde::{Deserialize, Serialize};
@@ -92,4 +94,41 @@ pub struct ConnectionHealth {
     pub due_at: Option<Timestamp>,
     /// The ticket that asks a human.
     pub ticket: Option<TicketId>,
+}
+
+impl ConnectionHealth {
+    /// How a connection with a static secret is: nothing is known of it but what a human is asked.
+    #[must_use]
+    pub fn of_static(connection: Connection, ticket: Option<&Ticket>) -> Self {
+        Self {
+            connection,
+            health: if ticket.is_some() { Health::NeedsYou } else { Health::Healthy },
+            reason: ticket.map(|ticket| ticket.reason.clone()),
+            access_until: None,
+            refreshed_at: None,
+            failed_at: None,
+            due_at: None,
+            ticket: ticket.map(|ticket| ticket.id),
+        }
+    }
+
+    /// How a connection on a chain is: as its chain.
+    #[must_use]
+    pub fn of_chain(connection: Connection, chain: &Chain, ticket: Option<&Ticket>) -> Self {
+        let health = match chain.state {
+            ChainState::Healthy | ChainState::Refreshing => Health::Healthy,
+            ChainState::BackingOff => Health::Recovering,
+            ChainState::Uncertain | ChainState::Latched | ChainState::Quarantined => Health::NeedsYou,
+        };
+        Self {
+            connection,
+            health,
+            reason: chain.reason.clone(),
+            access_until: chain.access_until,
+            refreshed_at: chain.refreshed_at,
+            failed_at: chain.failed_at,
+            due_at: chain.due_at,
+            ticket: ticket.map(|ticket| ticket.id),
+        }
+    }
 }

@@ -7,8 +7,8 @@ use super::{
 };
 use nightlatch_domain::{
     budget::Spent,
-    chain::{Chain, ChainState, Client, Flow},
-    connection::{Connection, ConnectionHealth, Health, Source},
+    chain::{Client, Flow},
+    connection::{Connection, ConnectionHealth, Source},
     grant::Grant,
     id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, EntityId, StoreError, Stored, ToolRow},
@@ -305,43 +305,12 @@ fn health(at: &Database, tenant: TenantId) -> Result<Vec<ConnectionHealth>, Stor
         .map(|connection| {
             let ticket = tickets.get(&connection.id);
             match connection.source {
-                Source::Static => Ok(static_health(connection, ticket)),
+                Source::Static => Ok(ConnectionHealth::of_static(connection, ticket)),
                 Source::Chain { chain } => {
                     let chain = chains.get(&chain).ok_or(StoreError::Corrupt("connection"))?;
-                    Ok(chain_health(connection, chain, ticket))
+                    Ok(ConnectionHealth::of_chain(connection, chain, ticket))
                 }
             }
         })
         .collect()
-}
-
-fn static_health(connection: Connection, ticket: Option<&Ticket>) -> ConnectionHealth {
-    ConnectionHealth {
-        connection,
-        health: if ticket.is_some() { Health::NeedsYou } else { Health::Healthy },
-        reason: ticket.map(|ticket| ticket.reason.clone()),
-        access_until: None,
-        refreshed_at: None,
-        failed_at: None,
-        due_at: None,
-        ticket: ticket.map(|ticket| ticket.id),
-    }
-}
-
-fn chain_health(connection: Connection, chain: &Chain, ticket: Option<&Ticket>) -> ConnectionHealth {
-    let health = match chain.state {
-        ChainState::Healthy | ChainState::Refreshing => Health::Healthy,
-        ChainState::BackingOff => Health::Recovering,
-        ChainState::Uncertain | ChainState::Latched | ChainState::Quarantined => Health::NeedsYou,
-    };
-    ConnectionHealth {
-        connection,
-        health,
-        reason: chain.reason.clone(),
-        access_until: chain.access_until,
-        refreshed_at: chain.refreshed_at,
-        failed_at: chain.failed_at,
-        due_at: chain.due_at,
-        ticket: ticket.map(|ticket| ticket.id),
-    }
 }
