@@ -308,6 +308,19 @@ async fn a_removed_connection_that_was_put_back_yields_no_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_keeps_no_connection_from_being_removed() {
+    let (world, running, ready) = ready().await;
+    let broken = "INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
+         SELECT tenant_id, 'no attempt', chain_id, 'no seal' FROM chain";
+    assert!(world.forge(broken) > 0);
+    let ask = ControlRequest::Remove { tenant: world.tenant, connection: ready.connection };
+    running.control.ask(ask).await.unwrap();
+    let refusal = ready.woken.lease(&running, ready.grant, ready.connection, 0).await.unwrap_err();
+    assert_eq!(refusal, KeeperRefusal::GrantEnded);
+    assert_eq!(world.forge("DELETE FROM answer"), 0, "it went with the others");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_was_edited_presents_nothing_twice() {
     use crate::provider::Act;
     let (world, running, ready) = ready().await;

@@ -15,7 +15,7 @@ use super::{
 use nightlatch_domain::{
     chain::{AttemptState, Generation},
     clock::Timestamp,
-    id::{ChainId, ConnectionId, FlowId, RevocationId, TenantId},
+    id::{ChainId, ConnectionId, RevocationId, TenantId},
     ports::store::{EntityId, Kill, Killed, Revocation, StoreError},
     sealed::{SealContext, Wrapped},
 };
@@ -75,7 +75,8 @@ pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, St
 }
 
 /// Takes every secret of a chain: the refresh tokens at the heads of its families, access tokens that are not past their
-/// end, and answers that nobody made a generation of.
+/// end, and answers that nobody made a generation of. A row that cannot be read goes with the others: it keeps nothing
+/// alive that is to end.
 pub(super) fn take_chain(
     at: &Database,
     tenant: TenantId,
@@ -106,7 +107,7 @@ fn living_tokens(
     let sql = "SELECT generation.*, family.head FROM generation JOIN family
              ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
          WHERE family.tenant_id = ?1 AND family.chain_id = ?2";
-    let generations = record::all(at, "generation", sql, params_of(tenant, chain), |row| {
+    let generations = record::readable(at, "generation", (sql, u32::MAX), params_of(tenant, chain), |row| {
         Ok((rows::generation(row)?, row.count("head")?))
     })?;
     let mut living = Vec::new();
@@ -117,7 +118,7 @@ fn living_tokens(
     let sql = "SELECT answer.sealed, attempt.state FROM answer LEFT JOIN attempt
              ON attempt.tenant_id = answer.tenant_id AND attempt.attempt_id = answer.attempt_id
          WHERE answer.tenant_id = ?1 AND answer.chain_id = ?2";
-    let answers = record::all(at, "answer", sql, params_of(tenant, chain), |row| {
+    let answers = record::readable(at, "answer", (sql, u32::MAX), params_of(tenant, chain), |row| {
         Ok((row.doc("sealed")?, row.word_or_none("state")?))
     })?;
     let read = [AttemptState::Committed, AttemptState::Refused];
@@ -134,17 +135,15 @@ pub(super) fn take_flow_answers(
     connection: ConnectionId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT flow_id, answer FROM flow
+    let sql = "SELECT answer FROM flow
          WHERE tenant_id = ?1 AND reconnect_id = ?2 AND step = 'ended' AND answer IS NOT NULL";
-    let answers: Vec<(FlowId, _)> =
-        record::all(at, "flow", sql, params![Word(&tenant), Word(&connection)], |row| {
-            Ok((row.word("flow_id")?, row.doc("answer")?))
-        })?;
-    for (flow, answer) in answers {
+    let key = || [tenant.to_string(), connection.to_string()];
+    for answer in record::readable(at, "flow", (sql, u32::MAX), key(), |row| row.doc("answer"))? {
         take(at, tenant, None, answer, now)?;
-        let sql = "UPDATE flow SET answer = NULL WHERE tenant_id = ?1 AND flow_id = ?2";
-        record::write(at, "flow", sql, params![Word(&tenant), Word(&flow)])?;
     }
+    let sql = "UPDATE flow SET answer = NULL
+         WHERE tenant_id = ?1 AND reconnect_id = ?2 AND step = 'ended' AND answer IS NOT NULL";
+    record::write(at, "flow", sql, key())?;
     Ok(())
 }
 
