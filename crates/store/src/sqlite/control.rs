@@ -3,12 +3,12 @@
 use super::{
     SqliteStore, budgets, directory, feed,
     record::{self, Doc, Word, millis},
-    rows,
 };
+use crate::{health, rows};
 use nightlatch_domain::{
     budget::Spent,
     chain::{Client, Flow},
-    connection::{Connection, ConnectionHealth, Source},
+    connection::{Connection, ConnectionHealth},
     grant::Grant,
     id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
     ports::store::{ControlStore, EntityId, StoreError, Stored, ToolRow},
@@ -18,7 +18,6 @@ use nightlatch_domain::{
     tool::Name,
 };
 use rusqlite::{Connection as Database, params};
-use std::collections::HashMap;
 
 impl ControlStore for SqliteStore {
     fn bootstrap(&self, tenant: Tenant, human: Human, agent: Agent) -> Stored<'_, ()> {
@@ -297,20 +296,5 @@ fn open_tickets(at: &Database, tenant: TenantId) -> Result<Vec<Ticket>, StoreErr
 fn health(at: &Database, tenant: TenantId) -> Result<Vec<ConnectionHealth>, StoreError> {
     let sql = "SELECT * FROM chain WHERE tenant_id = ?1";
     let chains = record::all(at, "chain", sql, params![Word(&tenant)], rows::chain)?;
-    let chains: HashMap<_, _> = chains.into_iter().map(|chain| (chain.id, chain)).collect();
-    let tickets = open_tickets(at, tenant)?.into_iter().rev();
-    let tickets: HashMap<_, _> = tickets.map(|ticket| (ticket.connection, ticket)).collect();
-    connections(at, tenant)?
-        .into_iter()
-        .map(|connection| {
-            let ticket = tickets.get(&connection.id);
-            match connection.source {
-                Source::Static => Ok(ConnectionHealth::of_static(connection, ticket)),
-                Source::Chain { chain } => {
-                    let chain = chains.get(&chain).ok_or(StoreError::Corrupt("connection"))?;
-                    Ok(ConnectionHealth::of_chain(connection, chain, ticket))
-                }
-            }
-        })
-        .collect()
+    health::of(connections(at, tenant)?, chains, open_tickets(at, tenant)?)
 }

@@ -3,8 +3,8 @@
 use super::{
     SqliteStore, feed,
     record::{self, Word},
-    rows,
 };
+use crate::rows;
 use nightlatch_domain::{
     id::TenantId,
     ports::{

@@ -6,6 +6,7 @@
 //! value: a database that was put back from a copy and went on has other values under the same moves.
 
 use super::record::{self, Word};
+use crate::rows;
 use nightlatch_domain::{
     id::TenantId,
     ports::store::{Change, EntityId, FeedMark, Recalled, StoreError},
@@ -40,7 +41,7 @@ pub(super) fn go_on(at: &Connection) -> Result<u64, StoreError> {
 /// Moves the counter and notes a change; answers the move's number. The first statement of a transaction that writes
 /// the entity.
 pub(super) fn note(at: &Connection, tenant: TenantId, entity: EntityId) -> Result<u64, StoreError> {
-    let (kind, id) = parts(entity);
+    let (kind, id) = rows::entity_columns(entity);
     let sql = "UPDATE feed_counter SET number = number + 1, moved = moved + 1, random = randomblob(16)
          WHERE one = 1";
     record::write(at, "feed_counter", sql, [])?;
@@ -92,31 +93,10 @@ pub(super) fn recall(at: &Connection, mark: FeedMark) -> Result<Recalled, StoreE
 pub(super) fn after(at: &Connection, number: u64, limit: u32) -> Result<Vec<Change>, StoreError> {
     let sql = "SELECT * FROM feed WHERE number > ?1 ORDER BY number LIMIT ?2";
     record::all(at, "feed", sql, params![record::number(number), limit], |row| {
-        Ok(Change { number: row.count("number")?, tenant: row.word("tenant_id")?, entity: entity(row)? })
-    })
-}
-
-fn parts(entity: EntityId) -> (&'static str, String) {
-    match entity {
-        EntityId::Agent(id) => ("agent", id.to_string()),
-        EntityId::Task(id) => ("task", id.to_string()),
-        EntityId::Grant(id) => ("grant", id.to_string()),
-        EntityId::Connection(id) => ("connection", id.to_string()),
-        EntityId::Enrolment(id) => ("enrolment", id.to_string()),
-        EntityId::Tools => ("tools", String::new()),
-        EntityId::Everything => ("everything", String::new()),
-    }
-}
-
-fn entity(row: &record::Record<'_>) -> Result<EntityId, StoreError> {
-    Ok(match row.text("kind")?.as_str() {
-        "agent" => EntityId::Agent(row.word("entity_id")?),
-        "task" => EntityId::Task(row.word("entity_id")?),
-        "grant" => EntityId::Grant(row.word("entity_id")?),
-        "connection" => EntityId::Connection(row.word("entity_id")?),
-        "enrolment" => EntityId::Enrolment(row.word("entity_id")?),
-        "tools" => EntityId::Tools,
-        "everything" => EntityId::Everything,
-        _ => return Err(StoreError::Corrupt("feed")),
+        Ok(Change {
+            number: row.count("number")?,
+            tenant: row.word("tenant_id")?,
+            entity: rows::entity(row)?,
+        })
     })
 }

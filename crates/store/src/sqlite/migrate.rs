@@ -7,41 +7,9 @@
 //! backups are for.
 
 use super::OpenError;
+use crate::migration::{Migration, checksum, contract, expand};
 use nightlatch_domain::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
-
-/// One step of the schema.
-#[derive(Clone, Copy)]
-pub(super) struct Migration {
-    pub(super) sql: &'static str,
-    pub(super) kind: Kind,
-}
-
-/// What a step is to a program that does not know it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It only adds: every statement of an older version still runs and means what it meant.
-    Expand,
-    /// It takes away or gives another meaning: an older version must not run any more.
-    Contract,
-}
-
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Expand => "expand",
-            Self::Contract => "contract",
-        }
-    }
-}
-
-const fn expand(sql: &'static str) -> Migration {
-    Migration { sql, kind: Kind::Expand }
-}
-
-const fn contract(sql: &'static str) -> Migration {
-    Migration { sql, kind: Kind::Contract }
-}
 
 /// The first six were applied before there were marks.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -123,12 +91,4 @@ fn run(
         params![number, checksum(migration.sql), now.millis(), migration.kind.word()],
     )?;
     Ok(())
-}
-
-/// FNV-1a of 64 bits: it tells an edited file from the one that was applied; it defends against nobody.
-fn checksum(text: &str) -> String {
-    let sum = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{sum:016x}")
 }

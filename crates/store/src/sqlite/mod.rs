@@ -10,7 +10,6 @@ mod keeper;
 mod ledger;
 mod migrate;
 mod record;
-mod rows;
 
 use engine::Engine;
 use nightlatch_domain::{clock::Timestamp, ports::store::Stored};

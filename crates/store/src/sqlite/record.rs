@@ -1,127 +1,49 @@
-//! Rows in and out: the only place that speaks to SQLite about values, and that reads its errors.
+//! Statements and their values: the only place that speaks to SQLite about them, and that reads its errors.
 //!
-//! Whatever goes wrong becomes one of four words of the port; the code of SQLite and the name of the
+//! Whatever goes wrong becomes one of the words of the port; the code of SQLite and the name of the
 //! table go to the log, never a value and never SQL text.
 
-use nightlatch_domain::{clock::Timestamp, ports::store::StoreError};
+use crate::record::{Columns, doc_text, word_text};
+pub(super) use crate::record::{Doc, Record, Word, millis, number};
+use nightlatch_domain::ports::store::StoreError;
 use rusqlite::{
     Connection, ErrorCode, Params, Row, ToSql, ffi,
     types::{FromSql, ToSqlOutput},
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
-
-/// What is one string in serde's eyes (an id, a name, a state), written as that string.
-pub(super) struct Word<'a, T>(pub(super) &'a T);
+use serde::Serialize;
 
 impl<T: Serialize> ToSql for Word<'_, T> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        match serde_json::to_value(self.0) {
-            Ok(Value::String(text)) => Ok(text.into()),
-            Ok(_) => Err(rusqlite::Error::InvalidQuery),
-            Err(error) => Err(rusqlite::Error::ToSqlConversionFailure(Box::new(error))),
-        }
+        written(word_text(self.0))
     }
 }
-
-/// What is only carried, written as JSON.
-pub(super) struct Doc<'a, T>(pub(super) &'a T);
 
 impl<T: Serialize> ToSql for Doc<'_, T> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let text = serde_json::to_string(self.0);
-        Ok(text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?.into())
+        written(doc_text(self.0))
     }
 }
 
-/// A count as SQLite has it. What does not fit becomes the largest number, which no row ever holds.
-pub(super) fn number(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn written(text: Result<String, serde_json::Error>) -> rusqlite::Result<ToSqlOutput<'static>> {
+    Ok(text.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?.into())
 }
 
-/// A time that may be missing.
-pub(super) fn millis(at: Option<Timestamp>) -> Option<i64> {
-    at.map(Timestamp::millis)
+impl Columns for Row<'_> {
+    fn text(&self, column: &str) -> Option<Option<String>> {
+        value(self, column)
+    }
+
+    fn integer(&self, column: &str) -> Option<Option<i64>> {
+        value(self, column)
+    }
+
+    fn bytes(&self, column: &str) -> Option<Vec<u8>> {
+        value(self, column)
+    }
 }
 
-/// One row of a table, with what is needed to say that it cannot be read.
-pub(super) struct Record<'a> {
-    table: &'static str,
-    row: &'a Row<'a>,
-}
-
-impl Record<'_> {
-    fn value<T: FromSql>(&self, column: &str) -> Result<T, StoreError> {
-        self.row.get(column).map_err(refusal(self.table))
-    }
-
-    /// A text.
-    pub(super) fn text(&self, column: &str) -> Result<String, StoreError> {
-        self.value(column)
-    }
-
-    /// A text that may be missing.
-    pub(super) fn text_or_none(&self, column: &str) -> Result<Option<String>, StoreError> {
-        self.value(column)
-    }
-
-    /// A number that is never negative.
-    pub(super) fn count(&self, column: &str) -> Result<u64, StoreError> {
-        u64::try_from(self.value::<i64>(column)?).map_err(|_| self.corrupt())
-    }
-
-    /// A number that fits 32 bits.
-    pub(super) fn count_of_32_bits(&self, column: &str) -> Result<u32, StoreError> {
-        u32::try_from(self.value::<i64>(column)?).map_err(|_| self.corrupt())
-    }
-
-    /// A time.
-    pub(super) fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
-        Ok(Timestamp::from_millis(self.value(column)?))
-    }
-
-    /// A time that may be missing.
-    pub(super) fn time_or_none(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self.value::<Option<i64>>(column)?.map(Timestamp::from_millis))
-    }
-
-    /// Exactly `N` bytes.
-    pub(super) fn bytes<const N: usize>(&self, column: &str) -> Result<[u8; N], StoreError> {
-        self.value(column)
-    }
-
-    /// What [`Word`] wrote.
-    pub(super) fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        self.read_word(self.text(column)?)
-    }
-
-    /// What [`Word`] wrote, or nothing.
-    pub(super) fn word_or_none<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        self.text_or_none(column)?.map(|text| self.read_word(text)).transpose()
-    }
-
-    /// What [`Doc`] wrote.
-    pub(super) fn doc<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        self.read_doc(&self.text(column)?)
-    }
-
-    /// What [`Doc`] wrote, or nothing.
-    pub(super) fn doc_or_none<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        self.text_or_none(column)?.map(|text| self.read_doc(&text)).transpose()
-    }
-
-    /// The row cannot be read.
-    pub(super) fn corrupt(&self) -> StoreError {
-        StoreError::Corrupt(self.table)
-    }
-
-    fn read_word<T: DeserializeOwned>(&self, text: String) -> Result<T, StoreError> {
-        serde_json::from_value(Value::String(text)).map_err(|_| self.corrupt())
-    }
-
-    fn read_doc<T: DeserializeOwned>(&self, text: &str) -> Result<T, StoreError> {
-        serde_json::from_str(text).map_err(|_| self.corrupt())
-    }
+fn value<T: FromSql>(row: &Row<'_>, column: &str) -> Option<T> {
+    row.get(column).ok()
 }
 
 /// Every row of a query.

@@ -3,8 +3,9 @@
 
 use super::{
     OpenError, SqliteStore, engine, feed,
-    migrate::{self, Kind, MIGRATIONS, Migration},
+    migrate::{self, MIGRATIONS},
 };
+use crate::migration::{Kind, Migration};
 use nightlatch_domain::{
     clock::Timestamp,
     id::{PrincipalId, TaskId, TenantId},

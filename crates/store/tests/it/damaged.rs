@@ -1,28 +1,48 @@
-//! Proves that damaged rows of durable calls stand in no other's way: not in what is found, and not for ever in what
-//! their task may have kept.
+//! Proves that damaged rows stand in no other's way, over each engine: those of durable calls not in what is found, and not
+//! for ever in what their task may have kept; those of a chain not in its end.
 
 use crate::conformance::{
+    Place,
     calls::{ROOMY, kept, kept_for, row, sealed},
     world::{World, later},
 };
-use crate::sqlite::{Folder, fresh};
 use nightlatch_domain::{
     call::CallState,
     ports::store::{Accepted, CallRoom, StoreError},
 };
-use rusqlite::Connection;
 
-/// Edits rows behind the store's back; answers how many.
-fn damage(folder: &Folder, sql: &str) -> usize {
-    let database = Connection::open(folder.path().join("db.sqlite")).unwrap();
-    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
-    database.execute(sql, []).unwrap()
+/// A place whose rows can be edited behind the store's back.
+pub(crate) trait Editable: Place {
+    /// Runs a statement; answers how many rows it wrote.
+    fn edit(&self, sql: &str) -> u64;
 }
 
-#[tokio::test]
-async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit() {
-    let folder = fresh();
-    let world = World::new(&folder).await;
+/// Makes a test of every case over each engine.
+macro_rules! cases {
+    ($($case:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::sqlite::fresh()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::postgres::fresh()).await;
+            })*
+        }
+    };
+}
+cases! {
+    what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit
+    rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has_its_room_again
+    a_damaged_row_is_said_to_be_damaged_and_can_be_given_up_by_its_name
+    a_row_that_cannot_be_read_keeps_no_connection_from_being_removed
+}
+
+async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit(place: &impl Editable) {
+    let world = World::new(place).await;
     let task = world.opened_task().await.id;
     for key in ["a", "b", "c"] {
         let call = kept_for(&world, task, key, "ci").await.place;
@@ -30,18 +50,18 @@ async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit()
             "UPDATE call SET call_id = '{key}', hook_at = 0, accepted_at = 0 WHERE call_id = '{}'",
             call.call
         );
-        assert_eq!(damage(&folder, &sql), 1);
+        assert_eq!(place.edit(&sql), 1);
     }
     let whole = kept_for(&world, task, "d", "ci").await.place;
     assert_eq!(world.calls.open_calls(1).await.unwrap(), [whole]);
-    assert_eq!(damage(&folder, "UPDATE call SET state = 'done', ended_at = 1"), 4);
+    assert_eq!(place.edit("UPDATE call SET state = 'done', ended_at = 1"), 4);
     let untold = world.calls.untold_calls("ci".parse().unwrap(), 1, 1).await.unwrap();
     assert_eq!(untold.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), [whole]);
     // Turns are those of what can be read.
     let other = world.opened_task().await.id;
     let [second, theirs] = [(task, "e"), (other, "a")].map(|(task, key)| kept_for(&world, task, key, "ci"));
     let [second, theirs] = [second.await.place, theirs.await.place];
-    assert_eq!(damage(&folder, "UPDATE call SET state = 'done', ended_at = 1"), 6);
+    assert_eq!(place.edit("UPDATE call SET state = 'done', ended_at = 1"), 6);
     let untold = async |each, limit| -> Vec<_> {
         let untold = world.calls.untold_calls("ci".parse().unwrap(), each, limit).await.unwrap();
         untold.into_iter().map(|(place, _)| place).collect()
@@ -49,14 +69,14 @@ async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit()
     assert_eq!(untold(1, 9).await, [whole, theirs]);
     assert_eq!(untold(9, 9).await, [whole, theirs, second]);
     assert_eq!(untold(9, 2).await, [whole, theirs]);
-    assert_eq!(damage(&folder, "UPDATE call SET hook = 'No Name' WHERE hook_at = 0"), 3);
+    assert_eq!(place.edit("UPDATE call SET hook = 'No Name' WHERE hook_at = 0"), 3);
     assert_eq!(world.calls.untold_hooks().await.unwrap(), ["ci".parse().unwrap()]);
 }
 
-#[tokio::test]
-async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has_its_room_again() {
-    let folder = fresh();
-    let world = World::new(&folder).await;
+async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has_its_room_again(
+    place: &impl Editable,
+) {
+    let world = World::new(place).await;
     let task = world.opened_task().await.id;
     let spoilt = [
         "call_id = 'x'",
@@ -69,11 +89,7 @@ async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has
     let room = CallRoom { each_max: 7, ..ROOMY };
     for (key, spoilt) in ["a", "b", "c", "d", "e", "f"].into_iter().zip(spoilt) {
         let call = kept_for(&world, task, key, "ci").await.place.call;
-        assert_eq!(
-            damage(&folder, &format!("UPDATE call SET {spoilt} WHERE call_id = '{call}'")),
-            1,
-            "{spoilt}"
-        );
+        assert_eq!(place.edit(&format!("UPDATE call SET {spoilt} WHERE call_id = '{call}'")), 1, "{spoilt}");
     }
     let whole = kept(&world, task, "g").await.place;
     assert_eq!(world.calls.accept_call(row(&world, task, "h"), room).await, Ok(Accepted::Full));
@@ -86,13 +102,11 @@ async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has
     assert_eq!(world.calls.accept_call(row(&world, task, "h"), room).await, Ok(Accepted::New));
 }
 
-#[tokio::test]
-async fn a_damaged_row_is_said_to_be_damaged_and_can_be_given_up_by_its_name() {
-    let folder = fresh();
-    let world = World::new(&folder).await;
+async fn a_damaged_row_is_said_to_be_damaged_and_can_be_given_up_by_its_name(place: &impl Editable) {
+    let world = World::new(place).await;
     let task = world.opened_task().await.id;
     let call = kept(&world, task, "a").await.place;
-    assert_eq!(damage(&folder, "UPDATE call SET request = 'x'"), 1);
+    assert_eq!(place.edit("UPDATE call SET request = 'x'"), 1);
     assert_eq!(world.calls.call(call).await, Err(StoreError::Corrupt("call")));
     let by_key = world.calls.call_of_key(world.tenant, task, "a".into()).await;
     assert_eq!(by_key, Err(StoreError::Corrupt("call")));
@@ -100,4 +114,17 @@ async fn a_damaged_row_is_said_to_be_damaged_and_can_be_given_up_by_its_name() {
     assert!(world.calls.give_up_call(call, later(1)).await.unwrap());
     assert!(!world.calls.end_call(call, CallState::Done, sealed("late"), later(2)).await.unwrap());
     assert_eq!(world.calls.forget_calls(later(2)).await, Ok(1));
+}
+
+async fn a_row_that_cannot_be_read_keeps_no_connection_from_being_removed(place: &impl Editable) {
+    let world = World::new(place).await;
+    let on = world.connected("a", "1").await;
+    let broken = "INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
+         SELECT tenant_id, 'no attempt', chain_id, 'no seal' FROM chain";
+    assert_eq!(place.edit(broken), 1);
+    assert_eq!(place.edit("UPDATE generation SET access = 'no seal'"), 1);
+    assert!(world.keeper.answers(world.tenant, on.chain).await.is_err(), "it is damaged");
+    world.keeper.remove_connection(world.tenant, on.connection, later(1)).await.unwrap();
+    assert_eq!(world.keeper.connection(world.tenant, on.connection).await, Ok(None));
+    assert_eq!(place.edit("DELETE FROM answer") + place.edit("DELETE FROM generation"), 0, "they went too");
 }

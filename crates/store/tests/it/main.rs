@@ -1,4 +1,4 @@
-//! Proves that the SQLite store keeps what the store's ports promise, and what its file promises besides.
+//! Proves that both stores keep what the store's ports promise, and what each promises besides.
 
 #![expect(clippy::unwrap_used, reason = "tests and their worlds: a failure is a panic")]
 
@@ -6,6 +6,7 @@
 pub mod conformance;
 mod damaged;
 mod file;
+mod postgres;
 mod shredding;
 
 /// The suite that every store runs, over SQLite.
@@ -13,7 +14,8 @@ mod sqlite {
     use crate::conformance::{Place, Planes};
     use nightlatch_domain::clock::Timestamp;
     use nightlatch_store::SqliteStore;
-    use std::{path::Path, sync::Arc};
+    use rusqlite::Connection;
+    use std::{path::Path, sync::Arc, time::Duration};
     use tempfile::TempDir;
 
     pub(crate) struct Folder(TempDir);
@@ -36,6 +38,14 @@ mod sqlite {
                 keeper: store.clone(),
                 ledger: store,
             }
+        }
+    }
+
+    impl crate::damaged::Editable for Folder {
+        fn edit(&self, sql: &str) -> u64 {
+            let database = Connection::open(self.0.path().join("db.sqlite")).unwrap();
+            database.busy_timeout(Duration::from_secs(5)).unwrap();
+            database.execute(sql, []).unwrap().try_into().unwrap()
         }
     }
 

@@ -14,10 +14,10 @@ use super::{
     super::{
         feed,
         record::{self, Doc, Word, millis, number},
-        rows,
     },
     tickets,
 };
+use crate::rows;
 use nightlatch_domain::{
     chain::{Attempt, Chain, ChainState, Generation},
     clock::Timestamp,

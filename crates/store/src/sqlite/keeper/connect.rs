@@ -7,10 +7,10 @@ use super::{
     super::{
         feed,
         record::{self, Doc, Word, millis, number},
-        rows,
     },
     claims, kills, tickets,
 };
+use crate::rows;
 use nightlatch_domain::{
     chain::{Chain, Family, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,

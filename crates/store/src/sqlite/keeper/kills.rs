@@ -8,10 +8,10 @@ use super::{
     super::{
         feed,
         record::{self, Doc, Word, number},
-        rows,
     },
     connect,
 };
+use crate::rows;
 use nightlatch_domain::{
     chain::{AttemptState, Generation},
     clock::Timestamp,

@@ -15,8 +15,8 @@ mod vouched;
 use super::{
     SqliteStore, directory, feed,
     record::{self, Doc, Word},
-    rows,
 };
+use crate::rows;
 use nightlatch_domain::{
     chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,

@@ -3,8 +3,8 @@
 use super::super::{
     feed,
     record::{self, Word, millis},
-    rows,
 };
+use crate::rows;
 use nightlatch_domain::{
     clock::Timestamp,
     id::{TaskId, TenantId},

@@ -1,11 +1,11 @@
-//! Each kind of row as the domain's type, read in one place only.
+//! Each kind of row as the domain's type, read in one place only, whichever engine it comes from.
 
-use super::record::Record;
+use crate::record::Record;
 use nightlatch_domain::{
     chain::{Attempt, Chain, Client, Family, Flow, Generation},
     connection::{Connection, Source, StaticSecret},
     grant::Grant,
-    ports::store::{Kill, Killed, Revocation, StoreError, ToolRow},
+    ports::store::{EntityId, Kill, Killed, Revocation, StoreError, ToolRow},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
     ticket::Ticket,
@@ -13,11 +13,11 @@ use nightlatch_domain::{
 
 type Read<T> = Result<T, StoreError>;
 
-pub(super) fn tenant(row: &Record<'_>) -> Read<Tenant> {
+pub(crate) fn tenant(row: &Record<'_>) -> Read<Tenant> {
     Ok(Tenant { id: row.word("tenant_id")?, name: row.word("name")?, created_at: row.time("created_at")? })
 }
 
-pub(super) fn human(row: &Record<'_>) -> Read<Human> {
+pub(crate) fn human(row: &Record<'_>) -> Read<Human> {
     Ok(Human {
         tenant: row.word("tenant_id")?,
         id: row.word("human_id")?,
@@ -26,7 +26,7 @@ pub(super) fn human(row: &Record<'_>) -> Read<Human> {
     })
 }
 
-pub(super) fn agent(row: &Record<'_>) -> Read<Agent> {
+pub(crate) fn agent(row: &Record<'_>) -> Read<Agent> {
     Ok(Agent {
         tenant: row.word("tenant_id")?,
         id: row.word("agent_id")?,
@@ -40,7 +40,7 @@ pub(super) fn agent(row: &Record<'_>) -> Read<Agent> {
     })
 }
 
-pub(super) fn tool(row: &Record<'_>) -> Read<ToolRow> {
+pub(crate) fn tool(row: &Record<'_>) -> Read<ToolRow> {
     Ok(ToolRow {
         tenant: row.word("tenant_id")?,
         name: row.word("name")?,
@@ -49,7 +49,7 @@ pub(super) fn tool(row: &Record<'_>) -> Read<ToolRow> {
     })
 }
 
-pub(super) fn task(row: &Record<'_>) -> Read<Task> {
+pub(crate) fn task(row: &Record<'_>) -> Read<Task> {
     Ok(Task {
         tenant: row.word("tenant_id")?,
         id: row.word("task_id")?,
@@ -65,7 +65,7 @@ pub(super) fn task(row: &Record<'_>) -> Read<Task> {
     })
 }
 
-pub(super) fn wake(row: &Record<'_>) -> Read<WakeNote> {
+pub(crate) fn wake(row: &Record<'_>) -> Read<WakeNote> {
     Ok(WakeNote {
         tenant: row.word("tenant_id")?,
         id: row.word("wake_id")?,
@@ -78,7 +78,7 @@ pub(super) fn wake(row: &Record<'_>) -> Read<WakeNote> {
     })
 }
 
-pub(super) fn grant(row: &Record<'_>) -> Read<Grant> {
+pub(crate) fn grant(row: &Record<'_>) -> Read<Grant> {
     Ok(Grant {
         tenant: row.word("tenant_id")?,
         id: row.word("grant_id")?,
@@ -96,7 +96,7 @@ pub(super) fn grant(row: &Record<'_>) -> Read<Grant> {
     })
 }
 
-pub(super) fn enrolment(row: &Record<'_>) -> Read<Enrolment> {
+pub(crate) fn enrolment(row: &Record<'_>) -> Read<Enrolment> {
     Ok(Enrolment {
         tenant: row.word("tenant_id")?,
         id: row.word("enrolment_id")?,
@@ -108,7 +108,7 @@ pub(super) fn enrolment(row: &Record<'_>) -> Read<Enrolment> {
     })
 }
 
-pub(super) fn enrolment_code(row: &Record<'_>) -> Read<EnrolmentCode> {
+pub(crate) fn enrolment_code(row: &Record<'_>) -> Read<EnrolmentCode> {
     Ok(EnrolmentCode {
         tenant: row.word("tenant_id")?,
         code_sha256: row.text("code_sha256")?,
@@ -119,7 +119,7 @@ pub(super) fn enrolment_code(row: &Record<'_>) -> Read<EnrolmentCode> {
     })
 }
 
-pub(super) fn connection(row: &Record<'_>) -> Read<Connection> {
+pub(crate) fn connection(row: &Record<'_>) -> Read<Connection> {
     let chain = row.word_or_none("chain_id")?;
     Ok(Connection {
         tenant: row.word("tenant_id")?,
@@ -135,7 +135,7 @@ pub(super) fn connection(row: &Record<'_>) -> Read<Connection> {
     })
 }
 
-pub(super) fn static_secret(row: &Record<'_>) -> Read<StaticSecret> {
+pub(crate) fn static_secret(row: &Record<'_>) -> Read<StaticSecret> {
     Ok(StaticSecret {
         tenant: row.word("tenant_id")?,
         connection: row.word("connection_id")?,
@@ -145,7 +145,7 @@ pub(super) fn static_secret(row: &Record<'_>) -> Read<StaticSecret> {
     })
 }
 
-pub(super) fn client(row: &Record<'_>) -> Read<Client> {
+pub(crate) fn client(row: &Record<'_>) -> Read<Client> {
     Ok(Client {
         tenant: row.word("tenant_id")?,
         id: row.word("client_id")?,
@@ -158,7 +158,7 @@ pub(super) fn client(row: &Record<'_>) -> Read<Client> {
     })
 }
 
-pub(super) fn chain(row: &Record<'_>) -> Read<Chain> {
+pub(crate) fn chain(row: &Record<'_>) -> Read<Chain> {
     Ok(Chain {
         tenant: row.word("tenant_id")?,
         id: row.word("chain_id")?,
@@ -182,7 +182,7 @@ pub(super) fn chain(row: &Record<'_>) -> Read<Chain> {
     })
 }
 
-pub(super) fn family(row: &Record<'_>) -> Read<Family> {
+pub(crate) fn family(row: &Record<'_>) -> Read<Family> {
     Ok(Family {
         tenant: row.word("tenant_id")?,
         id: row.word("family_id")?,
@@ -194,7 +194,7 @@ pub(super) fn family(row: &Record<'_>) -> Read<Family> {
     })
 }
 
-pub(super) fn generation(row: &Record<'_>) -> Read<Generation> {
+pub(crate) fn generation(row: &Record<'_>) -> Read<Generation> {
     Ok(Generation {
         tenant: row.word("tenant_id")?,
         family: row.word("family_id")?,
@@ -208,7 +208,7 @@ pub(super) fn generation(row: &Record<'_>) -> Read<Generation> {
     })
 }
 
-pub(super) fn attempt(row: &Record<'_>) -> Read<Attempt> {
+pub(crate) fn attempt(row: &Record<'_>) -> Read<Attempt> {
     Ok(Attempt {
         tenant: row.word("tenant_id")?,
         id: row.word("attempt_id")?,
@@ -224,7 +224,7 @@ pub(super) fn attempt(row: &Record<'_>) -> Read<Attempt> {
     })
 }
 
-pub(super) fn revocation(row: &Record<'_>) -> Read<Revocation> {
+pub(crate) fn revocation(row: &Record<'_>) -> Read<Revocation> {
     Ok(Revocation {
         tenant: row.word("tenant_id")?,
         id: row.word("revocation_id")?,
@@ -235,7 +235,7 @@ pub(super) fn revocation(row: &Record<'_>) -> Read<Revocation> {
     })
 }
 
-pub(super) fn kill(row: &Record<'_>) -> Read<Killed> {
+pub(crate) fn kill(row: &Record<'_>) -> Read<Killed> {
     let kill = match row.text("scope")?.as_str() {
         "connection" => {
             Kill::Connection { tenant: row.word("tenant_id")?, connection: row.word("target_id")? }
@@ -250,7 +250,7 @@ pub(super) fn kill(row: &Record<'_>) -> Read<Killed> {
 }
 
 /// A kill's scope as its three columns.
-pub(super) fn kill_columns(kill: Kill) -> (&'static str, String, String) {
+pub(crate) fn kill_columns(kill: Kill) -> (&'static str, String, String) {
     match kill {
         Kill::Connection { tenant, connection } => ("connection", tenant.to_string(), connection.to_string()),
         Kill::Chain { tenant, chain } => ("chain", tenant.to_string(), chain.to_string()),
@@ -260,7 +260,7 @@ pub(super) fn kill_columns(kill: Kill) -> (&'static str, String, String) {
     }
 }
 
-pub(super) fn flow(row: &Record<'_>) -> Read<Flow> {
+pub(crate) fn flow(row: &Record<'_>) -> Read<Flow> {
     Ok(Flow {
         tenant: row.word("tenant_id")?,
         id: row.word("flow_id")?,
@@ -279,7 +279,7 @@ pub(super) fn flow(row: &Record<'_>) -> Read<Flow> {
     })
 }
 
-pub(super) fn ticket(row: &Record<'_>) -> Read<Ticket> {
+pub(crate) fn ticket(row: &Record<'_>) -> Read<Ticket> {
     Ok(Ticket {
         tenant: row.word("tenant_id")?,
         id: row.word("ticket_id")?,
@@ -292,7 +292,7 @@ pub(super) fn ticket(row: &Record<'_>) -> Read<Ticket> {
 }
 
 /// A binding as its two columns.
-pub(super) fn binding_columns(binding: &Binding) -> (&'static str, String) {
+pub(crate) fn binding_columns(binding: &Binding) -> (&'static str, String) {
     match binding {
         Binding::Key { spki_sha256 } => ("key", spki_sha256.clone()),
         Binding::Uid { uid } => ("uid", uid.to_string()),
@@ -306,4 +306,31 @@ fn binding(row: &Record<'_>) -> Read<Binding> {
         "uid" => value.parse().map(|uid| Binding::Uid { uid }).map_err(|_| row.corrupt()),
         _ => Err(row.corrupt()),
     }
+}
+
+/// What changed, as its two columns.
+pub(crate) fn entity_columns(entity: EntityId) -> (&'static str, String) {
+    match entity {
+        EntityId::Agent(id) => ("agent", id.to_string()),
+        EntityId::Task(id) => ("task", id.to_string()),
+        EntityId::Grant(id) => ("grant", id.to_string()),
+        EntityId::Connection(id) => ("connection", id.to_string()),
+        EntityId::Enrolment(id) => ("enrolment", id.to_string()),
+        EntityId::Tools => ("tools", String::new()),
+        EntityId::Everything => ("everything", String::new()),
+    }
+}
+
+/// What changed.
+pub(crate) fn entity(row: &Record<'_>) -> Result<EntityId, StoreError> {
+    Ok(match row.text("kind")?.as_str() {
+        "agent" => EntityId::Agent(row.word("entity_id")?),
+        "task" => EntityId::Task(row.word("entity_id")?),
+        "grant" => EntityId::Grant(row.word("entity_id")?),
+        "connection" => EntityId::Connection(row.word("entity_id")?),
+        "enrolment" => EntityId::Enrolment(row.word("entity_id")?),
+        "tools" => EntityId::Tools,
+        "everything" => EntityId::Everything,
+        _ => return Err(StoreError::Corrupt("feed")),
+    })
 }

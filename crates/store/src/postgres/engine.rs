@@ -1,0 +1,154 @@
+//! Transactions: begun, carried out, begun again where another one had to go first, committed.
+//!
+//! A request runs in a task of its own: dropping its future does not take it back. Each is given what it works on and
+//! lends it to every try, since a try may have to be repeated whole.
+
+use super::link::{Link, Pool, Taken};
+use nightlatch_domain::ports::{
+    Boxed,
+    store::{StoreError, Stored},
+};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// Tries of a transaction before its caller is told that the store is too busy.
+const TRIES_MAX: u32 = 10;
+/// The pause before the second try; it grows with each.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// How a transaction is begun.
+#[derive(Clone, Copy)]
+enum Mode {
+    /// Each statement sees what was committed before it: what follows the feed's counter row sees every kill before it.
+    Write,
+    /// One statement, or several that need not be of one moment.
+    Read,
+    /// Everything in it is of one moment.
+    Moment,
+}
+
+impl Mode {
+    fn begin(self) -> Option<&'static str> {
+        match self {
+            // Whatever the server, the database or the role have as their default: what is answered is on the disk.
+            Self::Write => Some("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on"),
+            Self::Read => None,
+            Self::Moment => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
+    fn lost(self) -> StoreError {
+        match self {
+            Self::Write => StoreError::Unknown,
+            Self::Read | Self::Moment => StoreError::Unavailable,
+        }
+    }
+}
+
+/// The links of one plane: a pool for its work, and one link that only kills use.
+pub(super) struct Engine {
+    pub(super) work: Arc<Pool>,
+    pub(super) kills: Arc<Pool>,
+}
+
+impl Engine {
+    /// One transaction that writes. An error rolls it back whole.
+    pub(super) fn write<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Write, given, work)
+    }
+
+    /// As [`Engine::write`], on the link that is kept free for it.
+    pub(super) fn kill<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.kills, Mode::Write, given, work)
+    }
+
+    /// Reads.
+    pub(super) fn read<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Read, given, work)
+    }
+
+    /// Reads what must be of one moment.
+    pub(super) fn read_moment<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Moment, given, work)
+    }
+}
+
+fn run<'s, A, T, F>(pool: &Arc<Pool>, mode: Mode, given: A, work: F) -> Stored<'s, T>
+where
+    A: Send + Sync + 'static,
+    T: Send + 'static,
+    F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+{
+    let pool = Arc::clone(pool);
+    let task = tokio::spawn(async move {
+        for tries in 0..TRIES_MAX {
+            tokio::time::sleep(PAUSE * tries).await;
+            if let Some(ended) = once(pool.take().await?, mode, &given, &work).await {
+                return ended;
+            }
+        }
+        Err(StoreError::Unavailable)
+    });
+    Box::pin(async move { task.await.unwrap_or_else(|_| Err(mode.lost())) })
+}
+
+/// One try. None where it left nothing behind and is to be begun again.
+async fn once<A, T, F>(taken: Taken, mode: Mode, given: &A, work: &F) -> Option<Result<T, StoreError>>
+where
+    F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>>,
+{
+    let link = &taken.link;
+    if link.begin(mode.begin().unwrap_or_default()).await.is_err() {
+        // A link that the server closed while it was idle.
+        return None;
+    }
+    let worked = work(link, given).await;
+    if mode.begin().is_none() {
+        let closed = link.client.is_closed();
+        if !closed {
+            taken.give_back();
+        }
+        return if closed && worked.is_err() { None } else { Some(worked) };
+    }
+    let unfit = worked.is_err() || link.failed.load(Ordering::SeqCst) || link.undo.load(Ordering::SeqCst);
+    let ended = if unfit { roll_back(link, worked).await } else { commit(link, worked).await };
+    let again = link.again.load(Ordering::SeqCst);
+    if !link.client.is_closed() && !matches!(ended, Err(StoreError::Unknown)) {
+        taken.give_back();
+    }
+    if again { None } else { Some(ended) }
+}
+
+async fn roll_back<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreError> {
+    // Where this fails the link is lost, and the server rolls back by itself.
+    let _ = link.client.batch_execute("ROLLBACK").await;
+    let failed = link.failed.load(Ordering::SeqCst);
+    worked.and_then(|value| if failed { Err(StoreError::Unavailable) } else { Ok(value) })
+}
+
+async fn commit<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreError> {
+    let value = worked?;
+    link.commit().await.map(|()| value)
+}

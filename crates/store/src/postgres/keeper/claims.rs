@@ -1,0 +1,389 @@
+//! Who holds a chain, and what a holder may write.
+//!
+//! A claim is a row, not a lock: `(fence + 1, owner)`. The claim's own WHERE repeats every precondition, and
+//! every later WHERE names fence and owner again, so that a holder that was overtaken writes nothing. Only
+//! moving the head is conditional: an answer is kept whoever holds the claim by then, because it may be the
+//! only copy of a living refresh token.
+//!
+//! **What a commit lets go.** The three newest generations of a family stay. An older one is deleted only
+//! once its access token is past its end (a generation whose end nobody told us stays): its refresh token was
+//! presented at least three times ago, so neither can serve anyone. The raw answers of committed attempts go
+//! with the generation that was made of them. Answers of attempts that were not committed are never deleted here.
+
+use super::super::link::Link;
+use super::{
+    super::{
+        feed,
+        record::{self, Doc, Word, millis, number, params},
+    },
+    tickets,
+};
+use crate::rows;
+use nightlatch_domain::{
+    chain::{Attempt, Chain, ChainState, Generation},
+    clock::Timestamp,
+    id::{AttemptId, ChainId, ConnectionId, TenantId},
+    ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
+    sealed::{SealContext, Wrapped},
+};
+use std::sync::atomic::Ordering;
+
+/// Generations of a family that a commit never deletes, the head among them.
+const GENERATIONS_KEPT: u64 = 3;
+
+/// Sealed answers with the attempts that they answer.
+type Answers = Vec<(AttemptId, (Wrapped, SealContext))>;
+
+/// Chains whose timer is due, soonest first.
+pub(super) async fn due(
+    at: &Link,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<(TenantId, ChainId, Timestamp)>, StoreError> {
+    let sql = "SELECT tenant_id, chain_id, due_at FROM chain
+         WHERE due_at IS NOT NULL AND due_at <= $1 AND state NOT IN ('latched', 'quarantined')
+         ORDER BY due_at LIMIT $2";
+    record::all(at, "chain", sql, params![now.millis(), i64::from(limit)], |row| {
+        Ok((row.word("tenant_id")?, row.word("chain_id")?, row.time("due_at")?))
+    })
+    .await
+}
+
+/// The soonest timer.
+pub(super) async fn next_due(at: &Link) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT due_at FROM chain
+         WHERE due_at IS NOT NULL AND state NOT IN ('latched', 'quarantined') ORDER BY due_at LIMIT 1";
+    record::one(at, "chain", sql, &[], |row| row.time("due_at")).await
+}
+
+/// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it.
+pub(super) async fn view(at: &Link, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {
+    let Some(chain) = chain(at, tenant, id).await? else { return Ok(None) };
+    let sql = "SELECT * FROM family WHERE tenant_id = $1 AND family_id = $2 AND chain_id = $3";
+    let key = params![Word(&tenant), Word(&chain.family), Word(&id)];
+    let family =
+        record::one(at, "family", sql, key, rows::family).await?.ok_or(StoreError::Corrupt("chain"))?;
+    let sql = "SELECT * FROM generation WHERE tenant_id = $1 AND family_id = $2 AND number = $3";
+    let key = params![Word(&tenant), Word(&family.id), number(family.head)];
+    let Some(head) = record::one(at, "generation", sql, key, rows::generation).await? else {
+        return Ok(None);
+    };
+    let sql = "SELECT * FROM client WHERE tenant_id = $1 AND client_id = $2";
+    let key = params![Word(&tenant), Word(&chain.client)];
+    let client =
+        record::one(at, "client", sql, key, rows::client).await?.ok_or(StoreError::Corrupt("chain"))?;
+    let connections = living_connections(at, tenant, id).await?;
+    if connections.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(ChainView { chain, family, head, client, connections }))
+}
+
+/// The chain's row.
+pub(super) async fn chain(at: &Link, tenant: TenantId, id: ChainId) -> Result<Option<Chain>, StoreError> {
+    let sql = "SELECT * FROM chain WHERE tenant_id = $1 AND chain_id = $2";
+    record::one(at, "chain", sql, params![Word(&tenant), Word(&id)], rows::chain).await
+}
+
+/// The generations of a chain, of every family that it had, newest first.
+pub(super) async fn generations(
+    at: &Link,
+    tenant: TenantId,
+    chain: ChainId,
+    limit: u32,
+) -> Result<Vec<Generation>, StoreError> {
+    let sql = "SELECT generation.* FROM generation JOIN family
+             ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
+         WHERE family.tenant_id = $1 AND family.chain_id = $2
+         ORDER BY generation.created_at DESC, generation.number DESC LIMIT $3";
+    record::all(
+        at,
+        "generation",
+        sql,
+        params![Word(&tenant), Word(&chain), i64::from(limit)],
+        rows::generation,
+    )
+    .await
+}
+
+/// The connections of a chain that were neither removed nor killed, oldest first.
+pub(super) async fn living_connections(
+    at: &Link,
+    tenant: TenantId,
+    chain: ChainId,
+) -> Result<Vec<ConnectionId>, StoreError> {
+    let sql = "SELECT connection_id FROM living_connection
+         WHERE tenant_id = $1 AND chain_id = $2 ORDER BY connection_id";
+    record::all(at, "connection", sql, params![Word(&tenant), Word(&chain)], |row| row.word("connection_id"))
+        .await
+}
+
+/// Takes the chain out of one state, if everything is still as it was seen.
+pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState) -> Result<bool, StoreError> {
+    let sql = "UPDATE chain SET fence = $3, owner_id = $4, state = 'refreshing'
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $5 AND state = $6 AND family_id = $7
+           AND EXISTS (SELECT 1 FROM family WHERE family.tenant_id = chain.tenant_id
+               AND family.family_id = chain.family_id AND family.head = $8)
+           AND EXISTS (SELECT 1 FROM installation WHERE era = $9)
+           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+               AND living.chain_id = chain.chain_id)";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        number(claim.fence),
+        Word(&claim.owner),
+        number(seen.fence),
+        Word(&from),
+        Word(&seen.family),
+        number(seen.head),
+        number(seen.era)
+    ];
+    Ok(record::write(at, "chain", sql, values).await? == 1)
+}
+
+/// Takes the chain's row until the end of the transaction: of all that change the chain or who lives on it one goes after
+/// the other, and each later statement sees what those before it wrote.
+pub(super) async fn take(at: &Link, tenant: TenantId, chain: ChainId) -> Result<(), StoreError> {
+    let sql = "SELECT 1 FROM chain WHERE tenant_id = $1 AND chain_id = $2 FOR UPDATE";
+    record::holds(at, "chain", sql, params![Word(&tenant), Word(&chain)]).await?;
+    Ok(())
+}
+
+/// Writes the intent, if the claim stands, the generation is the head of the chain's current family, and
+/// no other attempt at it could still have been sent (I1). It moves the feed's counter row: a history that lost it is
+/// another one.
+pub(super) async fn intend(at: &Link, claim: Claim, attempt: &Attempt) -> Result<bool, StoreError> {
+    take(at, claim.tenant, claim.chain).await?;
+    let sql = "INSERT INTO attempt
+             (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
+         SELECT chain.tenant_id, $5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
+             $8, 'intended', $9
+         FROM chain JOIN family
+             ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
+         WHERE chain.tenant_id = $1 AND chain.chain_id = $2 AND chain.fence = $3 AND chain.owner_id = $4
+           AND chain.state = 'refreshing' AND family.family_id = $6 AND family.head = $7
+           AND EXISTS (SELECT 1 FROM installation WHERE era = $8)
+           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+               AND living.chain_id = chain.chain_id)
+           AND NOT EXISTS (SELECT 1 FROM attempt AS other WHERE other.tenant_id = family.tenant_id
+               AND other.family_id = family.family_id AND other.generation = family.head
+               AND other.state IN ('intended', 'answered'))";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        number(claim.fence),
+        Word(&claim.owner),
+        Word(&attempt.id),
+        Word(&attempt.family),
+        number(attempt.generation),
+        number(attempt.era),
+        attempt.intended_at.millis()
+    ];
+    if record::write(at, "attempt", sql, values).await? == 0 {
+        return Ok(false);
+    }
+    feed::go_on(at).await?;
+    // A kill or a new era that took the counter row before is seen only now.
+    let sql = "SELECT 1 FROM installation WHERE era = $3 AND EXISTS (SELECT 1 FROM living_connection
+             WHERE tenant_id = $1 AND chain_id = $2)";
+    let key = params![Word(&claim.tenant), Word(&claim.chain), number(attempt.era)];
+    let stands = record::holds(at, "attempt", sql, key).await?;
+    at.undo.store(!stands, Ordering::SeqCst);
+    Ok(stands)
+}
+
+/// Keeps an answer by the attempt's id alone. It takes back no state that was reached with another answer.
+pub(super) async fn answer(
+    at: &Link,
+    tenant: TenantId,
+    attempt: AttemptId,
+    answer: &(Wrapped, SealContext),
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
+         VALUES ($1, $2, coalesce($3, (SELECT chain_id FROM attempt WHERE tenant_id = $1 AND attempt_id = $2)), $4)
+         ON CONFLICT (tenant_id, attempt_id) DO NOTHING";
+    let chain = answer.1.chain.as_ref().map(Word);
+    record::write(at, "answer", sql, params![Word(&tenant), Word(&attempt), chain, Doc(answer)]).await?;
+    let sql = "UPDATE attempt SET state = 'answered'
+         WHERE tenant_id = $1 AND attempt_id = $2 AND state NOT IN ('committed', 'refused')";
+    record::write(at, "attempt", sql, params![Word(&tenant), Word(&attempt)]).await?;
+    Ok(())
+}
+
+/// The answers that are kept of a chain.
+pub(super) async fn answers(at: &Link, tenant: TenantId, chain: ChainId) -> Result<Answers, StoreError> {
+    let sql =
+        "SELECT attempt_id, sealed FROM answer WHERE tenant_id = $1 AND chain_id = $2 ORDER BY attempt_id";
+    record::all(at, "answer", sql, params![Word(&tenant), Word(&chain)], |row| {
+        Ok((row.word("attempt_id")?, row.doc("sealed")?))
+    })
+    .await
+}
+
+/// Moves the head. All that can be done before is done before; then comes the feed's counter row, then one statement that
+/// reads what kills and removals wrote and moves the head where none did.
+pub(super) async fn commit(at: &Link, claim: Claim, head: &NewHead) -> Result<Committed, StoreError> {
+    take(at, claim.tenant, claim.chain).await?;
+    if !fits(at, claim, head).await? {
+        return refused(at, claim).await;
+    }
+    put_generation(at, &head.generation).await?;
+    let sql = "UPDATE attempt SET state = 'committed' WHERE tenant_id = $1 AND attempt_id = $2";
+    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&head.attempt)]).await?;
+    release_healthy(at, claim, head).await?;
+    tickets::settle_for_chain(at, claim.tenant, claim.chain, head.refreshed_at).await?;
+    let_go(at, head).await?;
+    feed::go_on(at).await?;
+    if move_head(at, claim, head).await? {
+        return Ok(Committed::Moved);
+    }
+    at.undo.store(true, Ordering::SeqCst);
+    refused(at, claim).await
+}
+
+async fn refused(at: &Link, claim: Claim) -> Result<Committed, StoreError> {
+    let gone = living_connections(at, claim.tenant, claim.chain).await?.is_empty();
+    Ok(if gone { Committed::Removed } else { Committed::Lost })
+}
+
+/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves.
+async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM family
+         WHERE tenant_id = $1 AND family_id = $5 AND chain_id = $2 AND head + 1 = $6
+           AND EXISTS (SELECT 1 FROM chain WHERE chain.tenant_id = family.tenant_id
+               AND chain.chain_id = family.chain_id AND chain.family_id = family.family_id
+               AND chain.fence = $3 AND chain.owner_id = $4 AND chain.state = 'refreshing')
+           AND EXISTS (SELECT 1 FROM attempt WHERE attempt.tenant_id = family.tenant_id
+               AND attempt.attempt_id = $7 AND attempt.family_id = family.family_id
+               AND attempt.generation = family.head)";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        number(claim.fence),
+        Word(&claim.owner),
+        Word(&head.generation.family),
+        number(head.generation.number),
+        Word(&head.attempt)
+    ];
+    record::holds(at, "family", sql, values).await
+}
+
+async fn move_head(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
+    let sql = "UPDATE family SET head = head + 1
+         WHERE tenant_id = $1 AND family_id = $3 AND chain_id = $2 AND head + 1 = $4
+           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = family.tenant_id
+               AND living.chain_id = family.chain_id)";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        Word(&head.generation.family),
+        number(head.generation.number)
+    ];
+    Ok(record::write(at, "family", sql, values).await? == 1)
+}
+
+async fn release_healthy(at: &Link, claim: Claim, head: &NewHead) -> Result<(), StoreError> {
+    let sql = "UPDATE chain SET owner_id = NULL, state = 'healthy', access_until = $5, due_at = $6,
+             refreshed_at = $7, failures = 0, reason = NULL, ticket_id = NULL
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3 AND owner_id = $4";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        number(claim.fence),
+        Word(&claim.owner),
+        millis(head.generation.access_until),
+        millis(head.due_at),
+        head.refreshed_at.millis()
+    ];
+    record::write(at, "chain", sql, values).await?;
+    Ok(())
+}
+
+/// Deletes what was consumed and is dead; see the head of this file.
+async fn let_go(at: &Link, head: &NewHead) -> Result<(), StoreError> {
+    let generation = &head.generation;
+    let kept_from = number((generation.number + 1).saturating_sub(GENERATIONS_KEPT));
+    let sql = "DELETE FROM generation
+         WHERE tenant_id = $1 AND family_id = $2 AND number < $3 AND access_until < $4";
+    let key =
+        params![Word(&generation.tenant), Word(&generation.family), kept_from, head.refreshed_at.millis()];
+    record::write(at, "generation", sql, key).await?;
+    let sql = "DELETE FROM answer WHERE tenant_id = $1 AND attempt_id IN
+             (SELECT attempt.attempt_id FROM attempt
+              WHERE attempt.tenant_id = $1 AND attempt.family_id = $2 AND attempt.state = 'committed'
+                AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
+                    AND generation.family_id = attempt.family_id
+                    AND generation.number = attempt.generation + 1))";
+    record::write(at, "answer", sql, params![Word(&generation.tenant), Word(&generation.family)]).await?;
+    Ok(())
+}
+
+/// Leaves the chain without moving the head.
+pub(super) async fn settle(at: &Link, claim: Claim, settlement: &Settlement) -> Result<bool, StoreError> {
+    let sql = "UPDATE chain SET owner_id = NULL, state = $5, due_at = $6, failures = $7,
+             failed_at = coalesce($8, failed_at), reason = $9
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3 AND owner_id = $4 AND state = 'refreshing'";
+    let values = params![
+        Word(&claim.tenant),
+        Word(&claim.chain),
+        number(claim.fence),
+        Word(&claim.owner),
+        Word(&settlement.state),
+        millis(settlement.due_at),
+        i64::from(settlement.failures),
+        millis(settlement.failed_at),
+        settlement.reason
+    ];
+    if record::write(at, "chain", sql, values).await? == 0 {
+        return Ok(false);
+    }
+    if let Some((attempt, state)) = settlement.attempt {
+        let sql = "UPDATE attempt SET state = $4
+             WHERE tenant_id = $1 AND chain_id = $2 AND attempt_id = $3 AND state <> 'committed'";
+        let values = params![Word(&claim.tenant), Word(&claim.chain), Word(&attempt), Word(&state)];
+        record::write(at, "attempt", sql, values).await?;
+    }
+    if let Some(ticket) = &settlement.ticket {
+        tickets::raise_for_chain(at, claim.tenant, claim.chain, ticket).await?;
+    }
+    Ok(true)
+}
+
+/// Sets the timer to now where it is later. A healthy chain without a timer is one whose timer never comes.
+pub(super) async fn hasten(
+    at: &Link,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE chain SET due_at = $3
+         WHERE tenant_id = $1 AND chain_id = $2
+           AND (due_at > $3 OR (due_at IS NULL AND state = 'healthy'))
+           AND state IN ('healthy', 'refreshing', 'backing-off')";
+    record::write(at, "chain", sql, params![Word(&tenant), Word(&chain), now.millis()]).await?;
+    Ok(())
+}
+
+/// Stores one generation.
+pub(super) async fn put_generation(at: &Link, generation: &Generation) -> Result<(), StoreError> {
+    record::write(
+        at,
+        "generation",
+        "INSERT INTO generation (tenant_id, family_id, number, refresh, access, access_until, refresh_until,
+             attempt_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        params![
+            Word(&generation.tenant),
+            Word(&generation.family),
+            number(generation.number),
+            generation.refresh.as_ref().map(Doc),
+            Doc(&generation.access),
+            millis(generation.access_until),
+            millis(generation.refresh_until),
+            generation.attempt.as_ref().map(Word),
+            generation.created_at.millis()
+        ],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! Kills, and what becomes of the tokens that they end.
+//!
+//! A kill is one row under the feed's counter row, whatever its width: whoever takes that row first is first, and a commit
+//! reads the kills after it has taken it. What a kill ends is found by `living_connection`. Its secrets are taken
+//! afterwards, at leisure: what names a revocation endpoint in its seal becomes a revocation, the rest is deleted.
+
+use super::super::link::Link;
+use super::{
+    super::{
+        feed,
+        record::{self, Doc, Word, number, params},
+    },
+    claims, connect,
+};
+use crate::rows;
+use nightlatch_domain::{
+    chain::{AttemptState, Generation},
+    clock::Timestamp,
+    id::{ChainId, ConnectionId, RevocationId, TenantId},
+    ports::store::{EntityId, Kill, Killed, Revocation, StoreError},
+    sealed::{SealContext, Wrapped},
+};
+
+/// Writes a kill; answers its number.
+pub(super) async fn put(at: &Link, kill: Kill, now: Timestamp) -> Result<u64, StoreError> {
+    let moved = match kill {
+        Kill::Connection { tenant, connection } => {
+            feed::note(at, tenant, EntityId::Connection(connection)).await
+        }
+        Kill::Chain { tenant, .. } | Kill::Client { tenant, .. } | Kill::Tenant { tenant } => {
+            feed::note(at, tenant, EntityId::Everything).await
+        }
+        // A change belongs to a tenant: this one to none that can be.
+        Kill::Installation => {
+            feed::note(at, TenantId::new(Timestamp::from_millis(0), [0; 10]), EntityId::Everything).await
+        }
+    }?;
+    let (scope, tenant, target) = rows::kill_columns(kill);
+    let sql = "INSERT INTO kill (scope, tenant_id, target_id, number, killed_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (scope, tenant_id, target_id)
+         DO UPDATE SET number = excluded.number, killed_at = excluded.killed_at";
+    record::write(at, "kill", sql, params![scope, tenant, target, number(moved), now.millis()]).await?;
+    Ok(moved)
+}
+
+/// The kills after a number, in order.
+pub(super) async fn after(at: &Link, moved: u64, limit: u32) -> Result<Vec<Killed>, StoreError> {
+    let sql = "SELECT * FROM kill WHERE number > $1 ORDER BY number LIMIT $2";
+    record::all(at, "kill", sql, params![number(moved), i64::from(limit)], rows::kill).await
+}
+
+/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
+    let sql = "SELECT tenant_id, chain_id FROM chain
+         WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
+             WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
+           AND EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
+                   AND family.family_id = generation.family_id
+               WHERE family.tenant_id = chain.tenant_id AND family.chain_id = chain.chain_id)
+         ORDER BY tenant_id, chain_id LIMIT $1";
+    let chains: Vec<(TenantId, ChainId)> = record::all(at, "chain", sql, params![i64::from(limit)], |row| {
+        Ok((row.word("tenant_id")?, row.word("chain_id")?))
+    })
+    .await?;
+    for (tenant, chain) in &chains {
+        claims::take(at, *tenant, *chain).await?;
+        connect::retire_if_last(at, *tenant, *chain, now).await?;
+    }
+    let sql = "SELECT tenant_id, connection_id FROM connection
+         WHERE removed_at IS NULL AND NOT EXISTS (SELECT 1 FROM living_connection AS living
+             WHERE living.tenant_id = connection.tenant_id AND living.connection_id = connection.connection_id)
+         ORDER BY tenant_id, connection_id LIMIT $1";
+    let connections: Vec<(TenantId, ConnectionId)> =
+        record::all(at, "connection", sql, params![i64::from(limit)], |row| {
+            Ok((row.word("tenant_id")?, row.word("connection_id")?))
+        })
+        .await?;
+    for (tenant, connection) in &connections {
+        connect::end(at, *tenant, *connection, now).await?;
+    }
+    Ok(u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX))
+}
+
+/// Takes every secret of a chain: the refresh tokens at the heads of its families, access tokens that are not past their
+/// end, and answers that nobody made a generation of. A row that cannot be read goes with the others: it keeps nothing
+/// alive that is to end.
+pub(super) async fn take_chain(
+    at: &Link,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for secret in living_tokens(at, tenant, chain, now).await? {
+        take(at, tenant, Some(chain), secret, now).await?;
+    }
+    let sql = "DELETE FROM generation WHERE tenant_id = $1 AND family_id IN
+             (SELECT family_id FROM family WHERE tenant_id = $1 AND chain_id = $2)";
+    record::write(at, "generation", sql, params![Word(&tenant), Word(&chain)]).await?;
+    record::write(
+        at,
+        "answer",
+        "DELETE FROM answer WHERE tenant_id = $1 AND chain_id = $2",
+        params![Word(&tenant), Word(&chain)],
+    )
+    .await?;
+    Ok(())
+}
+
+async fn living_tokens(
+    at: &Link,
+    tenant: TenantId,
+    chain: ChainId,
+    now: Timestamp,
+) -> Result<Vec<(Wrapped, SealContext)>, StoreError> {
+    let sql = "SELECT generation.*, family.head FROM generation JOIN family
+             ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
+         WHERE family.tenant_id = $1 AND family.chain_id = $2";
+    let key = params![Word(&tenant), Word(&chain)];
+    let generations = record::readable(at, "generation", (sql, u32::MAX), key, |row| {
+        Ok((rows::generation(row)?, row.count("head")?))
+    })
+    .await?;
+    let mut living = Vec::new();
+    for (Generation { number, refresh, access, access_until, .. }, head) in generations {
+        living.extend(refresh.filter(|_| number == head));
+        living.extend(Some(access).filter(|_| access_until.is_none_or(|until| until > now)));
+    }
+    let sql = "SELECT answer.sealed, attempt.state FROM answer LEFT JOIN attempt
+             ON attempt.tenant_id = answer.tenant_id AND attempt.attempt_id = answer.attempt_id
+         WHERE answer.tenant_id = $1 AND answer.chain_id = $2";
+    let answers = record::readable(at, "answer", (sql, u32::MAX), key, |row| {
+        Ok((row.doc("sealed")?, row.word_or_none("state")?))
+    })
+    .await?;
+    let read = [AttemptState::Committed, AttemptState::Refused];
+    living.extend(answers.into_iter().filter_map(|(secret, state): (_, Option<AttemptState>)| {
+        state.is_none_or(|state| !read.contains(&state)).then_some(secret)
+    }));
+    Ok(living)
+}
+
+/// Takes the answers of flows that were to reconnect a connection and failed: they may hold living tokens.
+pub(super) async fn take_flow_answers(
+    at: &Link,
+    tenant: TenantId,
+    connection: ConnectionId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "SELECT answer FROM flow
+         WHERE tenant_id = $1 AND reconnect_id = $2 AND step = 'ended' AND answer IS NOT NULL";
+    let key = params![Word(&tenant), Word(&connection)];
+    for answer in record::readable(at, "flow", (sql, u32::MAX), key, |row| row.doc("answer")).await? {
+        take(at, tenant, None, answer, now).await?;
+    }
+    let sql = "UPDATE flow SET answer = NULL
+         WHERE tenant_id = $1 AND reconnect_id = $2 AND step = 'ended' AND answer IS NOT NULL";
+    record::write(at, "flow", sql, key).await?;
+    Ok(())
+}
+
+/// Keeps what can be revoked. What no endpoint is named for can only end by itself.
+async fn take(
+    at: &Link,
+    tenant: TenantId,
+    chain: Option<ChainId>,
+    secret: (Wrapped, SealContext),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if secret.1.revocation_endpoint.is_none() {
+        return Ok(());
+    }
+    let id = fresh_id(at, now).await?;
+    put_revocation(at, &Revocation { tenant, id, chain, secret, tries: 0, not_before: now }).await
+}
+
+async fn fresh_id(at: &Link, now: Timestamp) -> Result<RevocationId, StoreError> {
+    let random = record::one(
+        at,
+        "revocation",
+        "SELECT substring(uuid_send(gen_random_uuid()) FOR 10) AS random",
+        &[],
+        |row| row.bytes("random"),
+    )
+    .await?;
+    Ok(RevocationId::new(now, random.ok_or(StoreError::Corrupt("revocation"))?))
+}
+
+/// Keeps a revocation; the same twice is one.
+pub(super) async fn put_revocation(at: &Link, revocation: &Revocation) -> Result<(), StoreError> {
+    let sql = "INSERT INTO revocation (tenant_id, revocation_id, chain_id, sealed, tries, not_before)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id, revocation_id) DO NOTHING";
+    let values = params![
+        Word(&revocation.tenant),
+        Word(&revocation.id),
+        revocation.chain.as_ref().map(Word),
+        Doc(&revocation.secret),
+        i64::from(revocation.tries),
+        revocation.not_before.millis()
+    ];
+    record::write(at, "revocation", sql, values).await?;
+    Ok(())
+}
+
+/// The revocations that may be tried by now.
+pub(super) async fn revocations(
+    at: &Link,
+    now: Timestamp,
+    limit: u32,
+) -> Result<Vec<Revocation>, StoreError> {
+    let sql = "SELECT * FROM revocation WHERE not_before <= $1 ORDER BY not_before, revocation_id LIMIT $2";
+    record::all(at, "revocation", sql, params![now.millis(), i64::from(limit)], rows::revocation).await
+}
+
+/// Notes a try, if it is the next one.
+pub(super) async fn postpone(
+    at: &Link,
+    tenant: TenantId,
+    revocation: RevocationId,
+    tries: u32,
+    not_before: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE revocation SET tries = $3, not_before = $4
+         WHERE tenant_id = $1 AND revocation_id = $2 AND tries + 1 = $3";
+    let values = params![Word(&tenant), Word(&revocation), i64::from(tries), not_before.millis()];
+    Ok(record::write(at, "revocation", sql, values).await? == 1)
+}
+
+/// Deletes what is confirmed to be revoked.
+pub(super) async fn confirm(at: &Link, tenant: TenantId, revocation: RevocationId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM revocation WHERE tenant_id = $1 AND revocation_id = $2";
+    record::write(at, "revocation", sql, params![Word(&tenant), Word(&revocation)]).await?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! Forward migrations of our own, as over SQLite: each applied once, in order, with the note of its number, checksum and
+//! kind. All of it is one transaction, begun by taking one row: of several programs that start at the same time one does
+//! the work and the others find it done.
+
+use super::PostgresError;
+use crate::migration::{Migration, checksum, expand};
+use nightlatch_domain::clock::Timestamp;
+use std::str::FromStr as _;
+use tokio_postgres::{Client, Config, NoTls, Transaction};
+
+/// What this version knows.
+pub(super) const MIGRATIONS: &[Migration] =
+    &[expand(include_str!("../../migrations/postgres/0001_first.sql"))];
+
+/// Where the notes stand, and the row that whoever migrates holds.
+const NOTES: &str = "CREATE TABLE IF NOT EXISTS schema_migration (
+        number BIGINT PRIMARY KEY, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, kind TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS schema_lock (one BIGINT PRIMARY KEY CHECK (one = 1));
+    INSERT INTO schema_lock (one) VALUES (1) ON CONFLICT (one) DO NOTHING";
+/// Two that make the notes at the same time: one of them is refused once, and finds them made.
+const NOTES_TRIES: u32 = 3;
+
+/// Applies what is missing of `migrations`.
+pub(super) async fn apply(
+    address: &str,
+    migrations: &[Migration],
+    now: Timestamp,
+) -> Result<(), PostgresError> {
+    let config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
+    let (mut client, connection) = config.connect(NoTls).await?;
+    let driven = tokio::spawn(connection);
+    let applied = apply_with(&mut client, migrations, now).await;
+    drop(client);
+    let _ = driven.await;
+    applied
+}
+
+async fn apply_with(
+    client: &mut Client,
+    migrations: &[Migration],
+    now: Timestamp,
+) -> Result<(), PostgresError> {
+    make_notes(client).await?;
+    let transaction = client.transaction().await?;
+    transaction.query("SELECT one FROM schema_lock WHERE one = 1 FOR UPDATE", &[]).await?;
+    refuse_newer(&transaction, migrations).await?;
+    for (number, migration) in (1i64..).zip(migrations) {
+        let sql = "SELECT checksum FROM schema_migration WHERE number = $1";
+        let noted: Option<String> = transaction.query_opt(sql, &[&number]).await?.map(|row| row.get(0));
+        match noted {
+            Some(sum) if sum == checksum(migration.sql) => {}
+            Some(_) => return Err(PostgresError::OtherHistory { number }),
+            None => run(&transaction, number, migration, now).await?,
+        }
+    }
+    Ok(transaction.commit().await?)
+}
+
+async fn make_notes(client: &Client) -> Result<(), PostgresError> {
+    let mut tries = 1;
+    while let Err(error) = client.batch_execute(NOTES).await {
+        if tries == NOTES_TRIES {
+            return Err(error.into());
+        }
+        tries += 1;
+    }
+    Ok(())
+}
+
+async fn refuse_newer(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<(), PostgresError> {
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let sql = "SELECT max(number) FROM schema_migration WHERE number > $1 AND kind <> 'expand'";
+    let found: Option<i64> = transaction.query_one(sql, &[&known]).await?.get(0);
+    found.map_or(Ok(()), |found| Err(PostgresError::NewerVersion { found, known }))
+}
+
+async fn run(
+    transaction: &Transaction<'_>,
+    number: i64,
+    migration: &Migration,
+    now: Timestamp,
+) -> Result<(), PostgresError> {
+    transaction.batch_execute(migration.sql).await?;
+    let sql = "INSERT INTO schema_migration (number, checksum, applied_at, kind) VALUES ($1, $2, $3, $4)";
+    let (sum, at, kind) = (checksum(migration.sql), now.millis(), migration.kind.word());
+    transaction.execute(sql, &[&number, &sum, &at, &kind]).await?;
+    Ok(())
+}

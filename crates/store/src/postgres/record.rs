@@ -1,0 +1,173 @@
+//! Statements and their values: the only place that speaks to PostgreSQL about them, and that reads its errors.
+//!
+//! Whatever goes wrong becomes one of the words of the port; the code of PostgreSQL and the name of the table go to the
+//! log, never a value and never SQL text.
+
+use super::link::Link;
+pub(super) use crate::record::{Doc, Record, Word, millis, number};
+use crate::record::{doc_text, word_text};
+use bytes::BytesMut;
+use nightlatch_domain::ports::store::StoreError;
+use serde::Serialize;
+use std::{error::Error, fmt, sync::atomic::Ordering};
+use tokio_postgres::{
+    Row,
+    error::SqlState,
+    types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
+};
+
+/// A value of a statement.
+pub(super) type Value<'a> = &'a (dyn ToSql + Sync);
+
+/// The values of a statement, in its order.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { &[$(&$value as $crate::postgres::record::Value<'_>),*] };
+}
+pub(super) use params;
+
+macro_rules! as_text {
+    ($kind:ident, $text:ident) => {
+        impl<T: Serialize + Sync> ToSql for $kind<'_, T> {
+            fn to_sql(
+                &self,
+                kind: &Type,
+                out: &mut BytesMut,
+            ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+                $text(self.0)?.to_sql(kind, out)
+            }
+
+            fn accepts(kind: &Type) -> bool {
+                <String as ToSql>::accepts(kind)
+            }
+
+            to_sql_checked!();
+        }
+
+        impl<T> fmt::Debug for $kind<'_, T> {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(stringify!($kind))
+            }
+        }
+    };
+}
+as_text!(Word, word_text);
+as_text!(Doc, doc_text);
+
+impl crate::record::Columns for Row {
+    fn text(&self, column: &str) -> Option<Option<String>> {
+        value(self, column)
+    }
+
+    fn integer(&self, column: &str) -> Option<Option<i64>> {
+        value(self, column)
+    }
+
+    fn bytes(&self, column: &str) -> Option<Vec<u8>> {
+        value(self, column)
+    }
+}
+
+fn value<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Option<T> {
+    row.try_get(column).ok()
+}
+
+/// Every row of a query.
+pub(super) async fn all<T>(
+    at: &Link,
+    table: &'static str,
+    sql: &'static str,
+    params: &[Value<'_>],
+    read: impl Fn(&Record<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    rows(at, table, sql, params).await?.iter().map(|row| read(&Record { table, row })).collect()
+}
+
+/// The first rows of a query that can be read, at most `limit`: what cannot be read takes no place.
+pub(super) async fn readable<T>(
+    at: &Link,
+    table: &'static str,
+    (sql, limit): (&'static str, u32),
+    params: &[Value<'_>],
+    read: impl Fn(&Record<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = rows(at, table, sql, params).await?;
+    let found = rows.iter().filter_map(|row| read(&Record { table, row }).ok());
+    Ok(found.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+}
+
+/// The first row of a query.
+pub(super) async fn one<T>(
+    at: &Link,
+    table: &'static str,
+    sql: &'static str,
+    params: &[Value<'_>],
+    read: impl Fn(&Record<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let rows = rows(at, table, sql, params).await?;
+    rows.first().map(|row| read(&Record { table, row })).transpose()
+}
+
+/// Whether a query has a row.
+pub(super) async fn holds(
+    at: &Link,
+    table: &'static str,
+    sql: &'static str,
+    params: &[Value<'_>],
+) -> Result<bool, StoreError> {
+    Ok(!rows(at, table, sql, params).await?.is_empty())
+}
+
+async fn rows(
+    at: &Link,
+    table: &'static str,
+    sql: &'static str,
+    params: &[Value<'_>],
+) -> Result<Vec<Row>, StoreError> {
+    let statement = at.prepared(sql).await.map_err(|error| refusal(at, table, &error))?;
+    at.client.query(&statement, params).await.map_err(|error| refusal(at, table, &error))
+}
+
+/// Runs a statement that writes; answers how many rows it wrote.
+pub(super) async fn write(
+    at: &Link,
+    table: &'static str,
+    sql: &'static str,
+    params: &[Value<'_>],
+) -> Result<u64, StoreError> {
+    let statement = at.prepared(sql).await.map_err(|error| refusal(at, table, &error))?;
+    at.client.execute(&statement, params).await.map_err(|error| refusal(at, table, &error))
+}
+
+/// What an error of PostgreSQL at this table is to a caller.
+fn refusal(at: &Link, table: &'static str, error: &tokio_postgres::Error) -> StoreError {
+    at.failed.store(true, Ordering::SeqCst);
+    let refusal = match error.code() {
+        Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => {
+            at.again.store(true, Ordering::SeqCst);
+            return StoreError::Unavailable;
+        }
+        Some(&SqlState::UNIQUE_VIOLATION) => return StoreError::Exists(table),
+        Some(&SqlState::FOREIGN_KEY_VIOLATION) => return StoreError::Missing(table),
+        Some(code) if code.code().starts_with("22") || code.code().starts_with("23") => {
+            StoreError::Corrupt(table)
+        }
+        _ => StoreError::Unavailable,
+    };
+    tracing::error!(table, code = error.code().map(SqlState::code), "the database refused");
+    refusal
+}
+
+/// What a commit that came back with an error is. Only what names a rule that it broke was surely not written.
+pub(super) fn of_commit(at: &Link, error: &tokio_postgres::Error) -> StoreError {
+    match error.code() {
+        Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => {
+            at.again.store(true, Ordering::SeqCst);
+            StoreError::Unavailable
+        }
+        Some(code) if code.code().starts_with("23") => StoreError::Corrupt("transaction"),
+        code => {
+            tracing::error!(code = code.map(SqlState::code), "the answer of a commit was lost");
+            StoreError::Unknown
+        }
+    }
+}
