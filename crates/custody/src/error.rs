@@ -14,6 +14,11 @@ pub enum CustodyError {
     /// The key to seal to is none.
     #[error("the key to seal to is not an X25519 public key")]
     BadRecipient,
+    /// The key by which a plane is to be known is none, or another role's.
+    #[error(
+        "a plane's key is 43 characters of base64url, and one role's only: take it from `--make-keys` there"
+    )]
+    BadPeerKey,
     /// The library refused to seal or sign; nothing was written.
     #[error("sealing failed; nothing was stored")]
     SealFailed,

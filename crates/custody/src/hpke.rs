@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Lease,
     /// Beside a lease: what must not come back.
     Windows,
+    /// From one plane's process to another's.
+    Letter,
 }
 
 impl Purpose {
@@ -38,6 +40,7 @@ impl Purpose {
             Self::Intake => b"nightlatch intake v1",
             Self::Lease => b"nightlatch lease v1",
             Self::Windows => b"nightlatch windows v1",
+            Self::Letter => b"nightlatch letter v1",
         }
     }
 }

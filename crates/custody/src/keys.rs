@@ -7,4 +7,5 @@ mod file;
 pub mod gateway;
 pub mod interception;
 pub mod keeper;
+pub mod link;
 pub mod webhooks;

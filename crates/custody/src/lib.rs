@@ -13,6 +13,7 @@
 //! | [`keys::webhooks`] | the gateway | signs what a webhook is told |
 //! | [`keys::interception`] | the gateway | one name-constrained authority a tool, for its proxy door |
 //! | [`replica`] | the gateway's `attach` | an ephemeral key of one wake; opens its leases |
+//! | [`link`] | every plane | writes letters to the processes of other planes, reads what they wrote to this one |
 //! | [`signature`] | keeper, gateway | whether an agent's key signed a text |
 //! | [`entropy`] | the program | the system's generator behind the domain's port |
 //!
@@ -31,6 +32,7 @@ mod error;
 mod hpke;
 pub mod keys;
 mod lease;
+pub mod link;
 pub mod replica;
 pub mod seal;
 mod secret;
@@ -43,6 +45,7 @@ pub use keys::{
     gateway::{GatewayKeys, TlsIdentity},
     interception::{Authority, Interception},
     keeper::KeeperKeys,
+    link::LinkKey,
     webhooks::WebhookKey,
 };
 pub use replica::{ReplicaKey, Rewrapped};

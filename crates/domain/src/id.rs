@@ -183,6 +183,8 @@ ids! {
     InstallationId = "inst_";
     /// How an agent proves itself: an enrolled key or a UID.
     EnrolmentId = "enr_";
+    /// One plane of one process, from its start to its end.
+    PeerId = "peer_";
 }
 
 #[cfg(test)]

@@ -72,6 +72,12 @@ impl Record<'_> {
         u64::try_from(self.integer(column)?).map_err(|_| self.corrupt())
     }
 
+    /// A number that is never negative and may be missing.
+    pub(crate) fn count_or_none(&self, column: &str) -> Result<Option<u64>, StoreError> {
+        let number = self.row.integer(column).ok_or_else(|| self.corrupt())?;
+        number.map(|number| u64::try_from(number).map_err(|_| self.corrupt())).transpose()
+    }
+
     /// A number that fits 32 bits.
     pub(crate) fn count_of_32_bits(&self, column: &str) -> Result<u32, StoreError> {
         u32::try_from(self.integer(column)?).map_err(|_| self.corrupt())

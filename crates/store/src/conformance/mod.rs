@@ -13,6 +13,7 @@ pub mod directory;
 pub mod isolation;
 pub mod keeping;
 pub mod killing;
+pub mod mailbox;
 pub mod people;
 pub(crate) mod world;
 
@@ -168,4 +169,26 @@ macro_rules! conformance {
             })*
         }
     )*};
+}
+
+/// The same for mailboxes. `$fresh` is the absolute path of a function that makes a new
+/// [`MailPlace`](crate::conformance::mailbox::MailPlace).
+#[macro_export]
+macro_rules! mailbox_conformance {
+    ($fresh:path) => {
+        $crate::conformance! { @cases $fresh;
+            mailbox {
+                a_letter_comes_as_it_was_posted_and_once
+                of_eight_takers_one_gets_each_letter
+                a_letter_is_taken_out_or_taken_back
+                a_number_lies_there_once
+                a_full_box_takes_no_further_letter
+                what_is_too_long_is_not_kept
+                who_is_not_there_gets_no_letter
+                who_is_there_is_seen_by_all
+                what_expired_is_thrown_away
+                a_waiter_is_woken_by_a_letter_for_it
+            }
+        }
+    };
 }

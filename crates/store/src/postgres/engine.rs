@@ -3,7 +3,10 @@
 //! A request runs in a task of its own: dropping its future does not take it back. Each is given what it works on and
 //! lends it to every try, since a try may have to be repeated whole.
 
-use super::link::{Link, Pool, Taken};
+use super::{
+    link::{Link, Pool, Taken},
+    mailbox::Ears,
+};
 use nightlatch_domain::ports::{
     Boxed,
     store::{StoreError, Stored},
@@ -23,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 enum Mode {
     /// Each statement sees what was committed before it: what follows the feed's counter row sees every kill before it.
     Write,
+    /// The same, of what need not outlive a crash of the server: its commit waits for no disk.
+    Light,
     /// One statement, or several that need not be of one moment.
     Read,
     /// Everything in it is of one moment.
@@ -34,6 +39,7 @@ impl Mode {
         match self {
             // Whatever the server, the database or the role have as their default: what is answered is on the disk.
             Self::Write => Some("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on"),
+            Self::Light => Some("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off"),
             Self::Read => None,
             Self::Moment => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         }
@@ -41,7 +47,7 @@ impl Mode {
 
     fn lost(self) -> StoreError {
         match self {
-            Self::Write => StoreError::Unknown,
+            Self::Write | Self::Light => StoreError::Unknown,
             Self::Read | Self::Moment => StoreError::Unavailable,
         }
     }
@@ -51,6 +57,7 @@ impl Mode {
 pub(super) struct Engine {
     pub(super) work: Arc<Pool>,
     pub(super) kills: Arc<Pool>,
+    pub(super) ears: Ears,
 }
 
 impl Engine {
@@ -62,6 +69,16 @@ impl Engine {
         F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
     {
         run(&self.work, Mode::Write, given, work)
+    }
+
+    /// As [`Engine::write`], for what need not outlive a crash of the server.
+    pub(super) fn write_lightly<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Light, given, work)
     }
 
     /// As [`Engine::write`], on the link that is kept free for it.

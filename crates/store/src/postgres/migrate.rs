@@ -9,8 +9,10 @@ use std::str::FromStr as _;
 use tokio_postgres::{Client, Config, NoTls, Transaction};
 
 /// What this version knows.
-pub(super) const MIGRATIONS: &[Migration] =
-    &[expand(include_str!("../../migrations/postgres/0001_first.sql"))];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    expand(include_str!("../../migrations/postgres/0001_first.sql")),
+    expand(include_str!("../../migrations/postgres/0002_mailbox.sql")),
+];
 
 /// Where the notes stand, and the row that whoever migrates holds.
 const NOTES: &str = "CREATE TABLE IF NOT EXISTS schema_migration (

@@ -14,11 +14,13 @@ mod feed;
 mod keeper;
 mod ledger;
 mod link;
+mod mailbox;
 mod migrate;
 mod record;
 
 use engine::Engine;
 use link::{Link, Pool};
+use mailbox::Ears;
 use nightlatch_domain::{
     clock::Timestamp,
     ports::{
@@ -113,7 +115,8 @@ impl PostgresStore {
         let mut config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
         let before = config.get_options().unwrap_or_default().to_owned();
         config.options(format!("{before} {SESSION} -c role={}", plane.role()));
-        let engine = Engine { work: Pool::new(config.clone(), LINKS_MAX), kills: Pool::new(config, 1) };
+        let (work, kills) = (Pool::new(config.clone(), LINKS_MAX), Pool::new(config.clone(), 1));
+        let engine = Engine { work, kills, ears: Ears::new(config) };
         Ok(Self { engine: Arc::new(engine) })
     }
 
@@ -133,6 +136,16 @@ impl PostgresStore {
         F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
     {
         self.engine.write(given, work)
+    }
+
+    /// As [`PostgresStore::write`], for what need not outlive a crash of the server.
+    fn lightly<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        self.engine.write_lightly(given, work)
     }
 
     fn kill_first<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>

@@ -31,6 +31,8 @@ pub(super) struct Engine {
     readers: Vec<thread::JoinHandle<()>>,
     writer: Option<thread::JoinHandle<()>>,
     feed: watch::Sender<u64>,
+    /// Moves with each letter that this process posts.
+    pub(super) letters: watch::Sender<u64>,
 }
 
 impl Engine {
@@ -55,7 +57,8 @@ impl Engine {
                     .spawn(move || read_all(connection, &jobs))
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { writes: Some(writes), reads: Some(reads), readers, writer: Some(writer), feed })
+        let letters = watch::Sender::new(0);
+        Ok(Self { writes: Some(writes), reads: Some(reads), readers, writer: Some(writer), feed, letters })
     }
 
     /// Queues one transaction that writes. An error rolls it back whole.

@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/sqlite/0005_webhooks.sql")),
     contract(include_str!("../../migrations/sqlite/0006_turns.sql")),
     expand(include_str!("../../migrations/sqlite/0007_keepers.sql")),
+    expand(include_str!("../../migrations/sqlite/0008_mailbox.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

@@ -8,6 +8,7 @@ mod engine;
 mod feed;
 mod keeper;
 mod ledger;
+mod mailbox;
 mod migrate;
 mod record;
 

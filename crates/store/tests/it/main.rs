@@ -11,8 +11,8 @@ mod shredding;
 
 /// The suite that every store runs, over SQLite.
 mod sqlite {
-    use crate::conformance::{Place, Planes};
-    use nightlatch_domain::clock::Timestamp;
+    use crate::conformance::{Place, Planes, mailbox::MailPlace};
+    use nightlatch_domain::{clock::Timestamp, ports::mailbox::Mailbox};
     use nightlatch_store::SqliteStore;
     use rusqlite::Connection;
     use std::{path::Path, sync::Arc, time::Duration};
@@ -53,5 +53,13 @@ mod sqlite {
         Folder(tempfile::tempdir().unwrap())
     }
 
+    impl MailPlace for Folder {
+        fn open_mailbox(&self) -> Arc<dyn Mailbox> {
+            let now = Timestamp::from_millis(1_750_000_000_000);
+            Arc::new(SqliteStore::open(&self.0.path().join("db.sqlite"), now).unwrap())
+        }
+    }
+
     crate::conformance!(crate::sqlite::fresh);
+    crate::mailbox_conformance!(crate::sqlite::fresh);
 }

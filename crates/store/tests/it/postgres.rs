@@ -3,12 +3,14 @@
 
 use crate::conformance::{
     Place, Planes,
+    mailbox::MailPlace,
     world::{World, later},
 };
 use crate::damaged::Editable;
 use nightlatch_domain::{
     clock::Timestamp,
     id::TenantId,
+    ports::mailbox::Mailbox,
     ports::store::{ControlStore as _, StoreError, ToolRow},
 };
 use nightlatch_store::{Plane, PostgresError, PostgresStore};
@@ -71,7 +73,20 @@ fn waited<T>(work: impl Future<Output = T>) -> T {
     block_in_place(|| Handle::current().block_on(work))
 }
 
+impl MailPlace for Database {
+    fn open_mailbox(&self) -> Arc<dyn Mailbox> {
+        // Whichever plane it is, its mailbox is the same.
+        let plane = match DRAWN.fetch_add(1, Ordering::Relaxed) % 3 {
+            0 => Plane::Control,
+            1 => Plane::Gateway,
+            _ => Plane::Keeper,
+        };
+        self.store(plane)
+    }
+}
+
 crate::conformance!(crate::postgres::fresh);
+crate::mailbox_conformance!(crate::postgres::fresh);
 
 /// Where the server is. `cargo xtask test` starts it.
 #[expect(
@@ -113,7 +128,7 @@ async fn copied() -> Database {
 }
 
 /// What each plane may do, table by table; everything else is refused.
-const RIGHTS: [(&str, [&str; 4]); 30] = [
+const RIGHTS: [(&str, [&str; 4]); 32] = [
     // table, then control, gateway, keeper, ledger: select, insert, update, delete
     ("agent", ["siu", "s", "s", ""]),
     ("answer", ["", "", "siud", ""]),
@@ -136,6 +151,8 @@ const RIGHTS: [(&str, [&str; 4]); 30] = [
     ("installation", ["", "", "siu", ""]),
     ("kill", ["", "", "siu", ""]),
     ("ledger_head", ["", "", "", "siu"]),
+    ("letter", ["sid", "sid", "sid", ""]),
+    ("peer", ["siud", "siud", "siud", ""]),
     ("redirect_context", ["siu", "", "", ""]),
     ("revocation", ["", "", "siud", ""]),
     ("static_secret", ["", "", "siud", ""]),
