@@ -21,6 +21,7 @@ pub mod connection;
 pub mod exchange;
 pub mod grant;
 pub mod id;
+pub mod import;
 pub mod meters;
 pub mod ports;
 pub mod principal;

@@ -30,6 +30,7 @@ mod call_rows;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod health;
+mod imports;
 mod letters;
 mod migration;
 mod postgres;

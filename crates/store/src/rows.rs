@@ -5,6 +5,7 @@ use nightlatch_domain::{
     chain::{Attempt, Chain, Client, Family, Flow, Generation},
     connection::{Connection, Source, StaticSecret},
     grant::Grant,
+    import::{Import, ImportProgress},
     ports::store::{EntityId, Kill, Killed, Revocation, StoreError, ToolRow},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
@@ -276,6 +277,33 @@ pub(crate) fn flow(row: &Record<'_>) -> Read<Flow> {
         outcome: row.doc_or_none("outcome")?,
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
+    })
+}
+
+pub(crate) fn import(row: &Record<'_>) -> Read<Import> {
+    Ok(Import {
+        tenant: row.word("tenant_id")?,
+        id: row.word("flow_id")?,
+        token_hash: row.text("token_hash")?,
+        client: row.word("client_id")?,
+        tool: row.word("tool")?,
+        token: row.doc_or_none("token")?,
+        access: row.doc_or_none("access")?,
+        plan: row.doc("plan")?,
+        era: row.count("era")?,
+        progress: ImportProgress {
+            step: row.word("step")?,
+            attempt: row.word_or_none("attempt_id")?,
+            owner: row.word_or_none("owner_id")?,
+            again: row.count("again")? != 0,
+            presented_at: row.time_or_none("presented_at")?,
+            due_at: row.time("due_at")?,
+            failures: row.count_of_32_bits("failures")?,
+            reason: row.text_or_none("reason")?,
+        },
+        answer: row.doc_or_none("answer")?,
+        outcome: row.doc_or_none("outcome")?,
+        created_at: row.time("created_at")?,
     })
 }
 

@@ -6,12 +6,14 @@
 
 mod budgets;
 mod calls;
+mod imports;
 mod kills;
 mod marks;
 mod revocations;
 
 pub use budgets::BudgetStore;
 pub use calls::{Accepted, CallRoom, CallRow, CallStore};
+pub use imports::{Brought, ImportSeen};
 pub use kills::{Kill, Killed};
 pub use marks::{FeedMark, Recalled};
 pub use revocations::Revocation;
@@ -29,6 +31,7 @@ use crate::{
         AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
         InstallationId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
+    import::{Import, ImportProgress},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     sealed::{SealContext, Wrapped},
     task::{Task, WakeNote},
@@ -132,6 +135,8 @@ pub trait ControlStore: Send + Sync {
     ) -> Stored<'_, ContextId>;
     /// A flow, for the CLI that waits for it.
     fn flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, Option<Flow>>;
+    /// Those of these imports that there are, for the CLI that waits for them.
+    fn imports(&self, tenant: TenantId, imports: Vec<FlowId>) -> Stored<'_, Vec<Import>>;
 }
 
 /// An entity of the directory.
@@ -381,6 +386,36 @@ pub trait KeeperStore: Send + Sync {
     ) -> Stored<'_, ()>;
     /// Flows that hold an answer and have not ended: what a crash left.
     fn open_flows(&self) -> Stored<'_, Vec<Flow>>;
+    /// Keeps refresh tokens that are brought in, all in one transaction, and says of each what became of it. One that
+    /// failed before it was presented gives way to whoever brings it anew; under another registration than before, so does
+    /// one that waits, or that was refused.
+    fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>>;
+    /// One import.
+    fn import(&self, tenant: TenantId, import: FlowId) -> Stored<'_, Option<Import>>;
+    /// Imports that have not ended, that no kill ended, and whose time has come, soonest first, at most `limit`.
+    fn due_imports(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Import>>;
+    /// The soonest time of one of them.
+    fn next_import(&self) -> Stored<'_, Option<Timestamp>>;
+    /// Takes an import on from where it was seen, once; `false`, and nothing written, where it is no longer there. Keeps the
+    /// answer, if one is given. A first presentation begins only at `begun`, the one retry only after the first, each
+    /// only in the era in which the import was brought and while no kill ended it; it moves the feed's counter row.
+    fn advance_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        seen: ImportSeen,
+        to: ImportProgress,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool>;
+    /// Ends an import once, with its outcome and, in the same transaction, what it makes; one that a kill ended makes
+    /// nothing. Token and answer go when their tokens became a generation, and stay where it failed.
+    fn end_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()>;
     /// Makes a connection, or puts a new secret under an existing one, outside a flow. Closes its open tickets.
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()>;
     /// A connection that was not removed.
@@ -402,8 +437,8 @@ pub trait KeeperStore: Send + Sync {
     fn kill(&self, kill: Kill, at: Timestamp) -> Stored<'_, u64>;
     /// The kills after that place, in order, at most `limit`; of one scope only the last.
     fn kills(&self, after: u64, limit: u32) -> Stored<'_, Vec<Killed>>;
-    /// Takes the secrets of what kills ended, of at most `limit` chains and `limit` connections: what can be revoked becomes
-    /// a [`Revocation`], the rest is deleted. Answers how many there were.
+    /// Takes the secrets of what kills ended, of at most `limit` chains, `limit` connections and `limit` imports: what can be
+    /// revoked becomes a [`Revocation`], the rest is deleted. Answers how many there were.
     fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32>;
     /// Keeps a token that is to be revoked at its provider. The same id twice is one.
     fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()>;

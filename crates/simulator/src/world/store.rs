@@ -12,6 +12,7 @@
 mod calls;
 mod claims;
 mod connect;
+mod imports;
 mod kills;
 mod people;
 mod planes;

@@ -10,6 +10,7 @@ pub mod budgets;
 pub mod calls;
 pub mod connecting;
 pub mod directory;
+pub mod importing;
 pub mod isolation;
 pub mod keeping;
 pub mod killing;
@@ -143,6 +144,16 @@ macro_rules! conformance {
                 a_connections_name_is_unique_among_the_living
                 a_ticket_of_a_kind_is_open_once
                 health_says_what_chain_and_tickets_say
+            }
+            importing {
+                a_token_is_kept_once_and_in_one_tenant_only
+                imports_come_when_their_time_has_come
+                an_import_is_presented_once_and_retried_once
+                an_import_of_an_earlier_era_is_not_presented
+                an_import_ends_once_with_what_it_makes
+                an_import_that_fails_keeps_its_secrets
+                what_came_to_nothing_gives_way_to_another_registration
+                a_killed_import_is_not_presented_and_makes_nothing
             }
             killing {
                 a_kill_ends_its_scope_and_nothing_else

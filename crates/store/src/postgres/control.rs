@@ -12,6 +12,7 @@ use nightlatch_domain::{
     connection::{Connection, ConnectionHealth},
     grant::Grant,
     id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
+    import::Import,
     ports::store::{ControlStore, EntityId, StoreError, Stored, ToolRow},
     principal::{Agent, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
@@ -252,6 +253,20 @@ impl ControlStore for PostgresStore {
                 let (tenant, flow) = (*tenant, *flow);
                 let sql = "SELECT * FROM flow WHERE tenant_id = $1 AND flow_id = $2";
                 record::one(at, "flow", sql, params![Word(&tenant), Word(&flow)], rows::flow).await
+            })
+        })
+    }
+
+    fn imports(&self, tenant: TenantId, imports: Vec<FlowId>) -> Stored<'_, Vec<Import>> {
+        self.read((tenant, imports), |at, (tenant, imports)| {
+            Box::pin(async move {
+                let sql = "SELECT * FROM import WHERE tenant_id = $1 AND flow_id = $2";
+                let mut found = Vec::with_capacity(imports.len());
+                for id in imports {
+                    let key = params![Word(tenant), Word(id)];
+                    found.extend(record::one(at, "import", sql, key, rows::import).await?);
+                }
+                Ok(found)
             })
         })
     }

@@ -12,6 +12,7 @@ use tokio_postgres::{Client, Config, NoTls, Transaction};
 pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/postgres/0001_first.sql")),
     expand(include_str!("../../migrations/postgres/0002_mailbox.sql")),
+    expand(include_str!("../../migrations/postgres/0003_imports.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.

@@ -11,6 +11,7 @@ use nightlatch_domain::{
     connection::{Connection, ConnectionHealth},
     grant::Grant,
     id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
+    import::Import,
     ports::store::{ControlStore, EntityId, StoreError, Stored, ToolRow},
     principal::{Agent, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
@@ -189,6 +190,16 @@ impl ControlStore for SqliteStore {
         self.engine.read(move |at| {
             let sql = "SELECT * FROM flow WHERE tenant_id = ?1 AND flow_id = ?2";
             record::one(at, "flow", sql, params![Word(&tenant), Word(&flow)], rows::flow)
+        })
+    }
+
+    fn imports(&self, tenant: TenantId, imports: Vec<FlowId>) -> Stored<'_, Vec<Import>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM import WHERE tenant_id = ?1 AND flow_id = ?2";
+            let one = |id: &FlowId| {
+                record::one(at, "import", sql, params![Word(&tenant), Word(id)], rows::import).transpose()
+            };
+            imports.iter().filter_map(one).collect()
         })
     }
 }

@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/sqlite/0006_turns.sql")),
     expand(include_str!("../../migrations/sqlite/0007_keepers.sql")),
     expand(include_str!("../../migrations/sqlite/0008_mailbox.sql")),
+    expand(include_str!("../../migrations/sqlite/0009_imports.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

@@ -102,7 +102,7 @@ fn a_newer_or_another_schema_is_refused() {
     drop(open(&path).unwrap());
     let edit = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     edit("INSERT INTO schema_migration VALUES (99, 'x', 0, 'contract')");
-    assert!(matches!(open(&path), Err(OpenError::NewerVersion { found: 99, known: 7 })));
+    assert!(matches!(open(&path), Err(OpenError::NewerVersion { found: 99, .. })));
     edit("DELETE FROM schema_migration WHERE number = 99; UPDATE schema_migration SET checksum = 'x'");
     assert!(matches!(open(&path), Err(OpenError::OtherHistory { number: 1 })));
 }

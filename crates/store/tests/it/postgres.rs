@@ -128,7 +128,7 @@ async fn copied() -> Database {
 }
 
 /// What each plane may do, table by table; everything else is refused.
-const RIGHTS: [(&str, [&str; 4]); 32] = [
+const RIGHTS: [(&str, [&str; 4]); 33] = [
     // table, then control, gateway, keeper, ledger: select, insert, update, delete
     ("agent", ["siu", "s", "s", ""]),
     ("answer", ["", "", "siud", ""]),
@@ -148,6 +148,7 @@ const RIGHTS: [(&str, [&str; 4]); 32] = [
     ("generation", ["", "", "siud", ""]),
     ("grant_spent", ["s", "siu", "", ""]),
     ("human", ["siu", "", "", ""]),
+    ("import", ["s", "", "siud", ""]),
     ("installation", ["", "", "siu", ""]),
     ("kill", ["", "", "siu", ""]),
     ("ledger_head", ["", "", "", "siu"]),

@@ -1,7 +1,7 @@
 //! Kills, what lives in spite of them, and the tokens that they end.
 
 use super::{
-    connect,
+    connect, imports,
     rows::{ConnectionRow, Rows, Secret, first},
 };
 use nightlatch_domain::{
@@ -54,8 +54,13 @@ pub(super) fn lives(rows: &Rows, row: &ConnectionRow) -> bool {
         let client = rows.tables.chains.get(&(tenant, chain)).map(|chain| chain.client);
         scopes.extend(client.map(|client| Kill::Client { tenant, client }));
     }
-    let is_later = |kill| rows.tables.kills.get(&place(kill)).is_some_and(|killed| killed.number > row.noted);
+    let is_later = |kill| is_later(rows, kill, row.noted);
     row.connection.removed_at.is_none() && !scopes.into_iter().any(is_later)
+}
+
+/// Whether a kill of this scope came after that move.
+pub(super) fn is_later(rows: &Rows, kill: Kill, noted: u64) -> bool {
+    rows.tables.kills.get(&place(kill)).is_some_and(|killed| killed.number > noted)
 }
 
 /// The connections of every tenant that live.
@@ -79,7 +84,7 @@ pub(super) fn living_on(rows: &Rows, tenant: TenantId, chain: ChainId) -> Vec<Co
     rows.tables.connections.values().filter(here).map(|row| row.connection.id).collect()
 }
 
-/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
 pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> u32 {
     let has_secrets = |tenant, chain| {
         let families =
@@ -108,7 +113,8 @@ pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> u32 {
     for (tenant, connection) in &connections {
         connect::end(rows, *tenant, *connection, now);
     }
-    u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX)
+    let imports = imports::clear(rows, now, limit);
+    u32::try_from(chains.len() + connections.len() + imports).unwrap_or(u32::MAX)
 }
 
 /// Takes every secret of a chain: refresh tokens at the heads of its families, access tokens that are not past
@@ -166,7 +172,13 @@ pub(super) fn take_flow_answers(rows: &mut Rows, tenant: TenantId, connection: C
 }
 
 /// Keeps what can be revoked. What no endpoint is named for can only end by itself.
-fn take(rows: &mut Rows, tenant: TenantId, chain: Option<ChainId>, secret: Secret, now: Timestamp) {
+pub(super) fn take(
+    rows: &mut Rows,
+    tenant: TenantId,
+    chain: Option<ChainId>,
+    secret: Secret,
+    now: Timestamp,
+) {
     if secret.1.revocation_endpoint.is_some() {
         let id = RevocationId::new(now, rows.ten());
         put_revocation(rows, Revocation { tenant, id, chain, secret, tries: 0, not_before: now });

@@ -13,6 +13,7 @@ use nightlatch_domain::{
         AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
         PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
+    import::Import,
     ports::store::{
         CallRow, Change, EntityId, FeedMark, Installation, Killed, LedgerHead, Recalled, Revocation,
         StoreError, ToolRow,
@@ -50,6 +51,13 @@ pub(super) struct CodeRow {
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionRow {
     pub(super) connection: Connection,
+    pub(super) noted: u64,
+}
+
+/// An import, and the move before which its row was written: kills with a later number end it.
+#[derive(Debug, Clone)]
+pub(super) struct ImportRow {
+    pub(super) import: Import,
     pub(super) noted: u64,
 }
 
@@ -99,6 +107,7 @@ tables! {
     presented: (TenantId, FamilyId, u64, AttemptId) => ();
     answers: (TenantId, AttemptId) => AnswerRow;
     flows: (TenantId, FlowId) => Flow;
+    imports: (TenantId, FlowId) => ImportRow;
     contexts: (TenantId, Name, Name) => ContextId;
     connections: (TenantId, ConnectionId) => ConnectionRow;
     statics: (TenantId, ConnectionId, u64) => StaticSecret;

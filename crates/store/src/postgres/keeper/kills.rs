@@ -10,7 +10,7 @@ use super::{
         feed,
         record::{self, Doc, Word, number, params},
     },
-    claims, connect,
+    claims, connect, imports,
 };
 use crate::rows;
 use nightlatch_domain::{
@@ -49,7 +49,7 @@ pub(super) async fn after(at: &Link, moved: u64, limit: u32) -> Result<Vec<Kille
     record::all(at, "kill", sql, params![number(moved), i64::from(limit)], rows::kill).await
 }
 
-/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
 pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
     let sql = "SELECT tenant_id, chain_id FROM chain
          WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
@@ -78,7 +78,8 @@ pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<u32, 
     for (tenant, connection) in &connections {
         connect::end(at, *tenant, *connection, now).await?;
     }
-    Ok(u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX))
+    let imports = imports::clear(at, now, limit).await?;
+    Ok(u32::try_from(chains.len() + connections.len() + imports).unwrap_or(u32::MAX))
 }
 
 /// Takes every secret of a chain: the refresh tokens at the heads of its families, access tokens that are not past their
@@ -159,7 +160,7 @@ pub(super) async fn take_flow_answers(
 }
 
 /// Keeps what can be revoked. What no endpoint is named for can only end by itself.
-async fn take(
+pub(super) async fn take(
     at: &Link,
     tenant: TenantId,
     chain: Option<ChainId>,

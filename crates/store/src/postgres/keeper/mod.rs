@@ -2,12 +2,14 @@
 //!
 //! - [`claims`]: who holds a chain, and what it may write while it does;
 //! - [`connect`]: flows, connections and their end;
+//! - [`imports`]: refresh tokens that are brought in;
 //! - [`kills`]: what is ended for good, and the tokens that are to be revoked for it;
 //! - [`tickets`]: raised and settled with the state that needs them;
 //! - [`vouched`]: enrolments and wakes.
 
 mod claims;
 mod connect;
+mod imports;
 mod kills;
 mod tickets;
 mod vouched;
@@ -27,9 +29,10 @@ use nightlatch_domain::{
         AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
         PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
+    import::{Import, ImportProgress},
     ports::store::{
-        ChainView, Claim, Committed, FeedMark, Installation, KeeperStore, Kill, Killed, NewConnection,
-        NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
+        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -298,6 +301,47 @@ impl KeeperStore for PostgresStore {
                 "SELECT * FROM flow WHERE step <> 'ended' AND answer IS NOT NULL ORDER BY created_at, flow_id";
             record::all(at, "flow", sql, &[], rows::flow).await
          }))
+    }
+
+    fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
+        self.write(imports, |at, imports| Box::pin(imports::put(at, imports)))
+    }
+
+    fn import(&self, tenant: TenantId, import: FlowId) -> Stored<'_, Option<Import>> {
+        self.read((tenant, import), |at, (tenant, import)| Box::pin(imports::one(at, *tenant, *import)))
+    }
+
+    fn due_imports(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Import>> {
+        self.read((now, limit), |at, (now, limit)| Box::pin(imports::due(at, *now, *limit)))
+    }
+
+    fn next_import(&self) -> Stored<'_, Option<Timestamp>> {
+        self.read((), |at, ()| Box::pin(imports::next(at)))
+    }
+
+    fn advance_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        seen: ImportSeen,
+        to: ImportProgress,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool> {
+        self.write((tenant, import, seen, to, answer), |at, (tenant, import, seen, to, answer)| {
+            Box::pin(imports::advance(at, *tenant, *import, *seen, to, answer.as_ref()))
+        })
+    }
+
+    fn end_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()> {
+        self.write((tenant, import, outcome, makes), |at, (tenant, import, outcome, makes)| {
+            Box::pin(imports::end(at, *tenant, *import, outcome, makes.as_ref()))
+        })
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

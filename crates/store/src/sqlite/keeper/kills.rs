@@ -9,7 +9,7 @@ use super::{
         feed,
         record::{self, Doc, Word, number},
     },
-    connect,
+    connect, imports,
 };
 use crate::rows;
 use nightlatch_domain::{
@@ -47,7 +47,7 @@ pub(super) fn after(at: &Database, moved: u64, limit: u32) -> Result<Vec<Killed>
     record::all(at, "kill", sql, params![number(moved), limit], rows::kill)
 }
 
-/// Takes the secrets of chains and connections that kills ended, and marks those connections removed.
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
 pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
     let sql = "SELECT tenant_id, chain_id FROM chain
          WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
@@ -71,7 +71,8 @@ pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, St
     for (tenant, connection) in &connections {
         connect::end(at, *tenant, *connection, now)?;
     }
-    Ok(u32::try_from(chains.len() + connections.len()).unwrap_or(u32::MAX))
+    let imports = imports::clear(at, now, limit)?;
+    Ok(u32::try_from(chains.len() + connections.len() + imports).unwrap_or(u32::MAX))
 }
 
 /// Takes every secret of a chain: the refresh tokens at the heads of its families, access tokens that are not past their
@@ -148,7 +149,7 @@ pub(super) fn take_flow_answers(
 }
 
 /// Keeps what can be revoked. What no endpoint is named for can only end by itself.
-fn take(
+pub(super) fn take(
     at: &Database,
     tenant: TenantId,
     chain: Option<ChainId>,

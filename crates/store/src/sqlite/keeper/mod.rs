@@ -2,12 +2,14 @@
 //!
 //! - [`claims`]: who holds a chain, and what it may write while it does;
 //! - [`connect`]: flows, connections and their end;
+//! - [`imports`]: refresh tokens that are brought in;
 //! - [`kills`]: what is ended for good, and the tokens that are to be revoked for it;
 //! - [`tickets`]: raised and settled with the state that needs them;
 //! - [`vouched`]: enrolments and wakes.
 
 mod claims;
 mod connect;
+mod imports;
 mod kills;
 mod tickets;
 mod vouched;
@@ -26,9 +28,10 @@ use nightlatch_domain::{
         AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
         PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
+    import::{Import, ImportProgress},
     ports::store::{
-        ChainView, Claim, Committed, FeedMark, Installation, KeeperStore, Kill, Killed, NewConnection,
-        NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
+        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -215,6 +218,43 @@ impl KeeperStore for SqliteStore {
                 "SELECT * FROM flow WHERE step <> 'ended' AND answer IS NOT NULL ORDER BY created_at, flow_id";
             record::all(at, "flow", sql, [], rows::flow)
         })
+    }
+
+    fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
+        self.engine.write(move |at| imports::put(at, &imports))
+    }
+
+    fn import(&self, tenant: TenantId, import: FlowId) -> Stored<'_, Option<Import>> {
+        self.engine.read(move |at| imports::one(at, tenant, import))
+    }
+
+    fn due_imports(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Import>> {
+        self.engine.read(move |at| imports::due(at, now, limit))
+    }
+
+    fn next_import(&self) -> Stored<'_, Option<Timestamp>> {
+        self.engine.read(imports::next)
+    }
+
+    fn advance_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        seen: ImportSeen,
+        to: ImportProgress,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool> {
+        self.engine.write(move |at| imports::advance(at, tenant, import, seen, &to, answer.as_ref()))
+    }
+
+    fn end_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()> {
+        self.engine.write(move |at| imports::end(at, tenant, import, &outcome, makes.as_ref()))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

@@ -1,12 +1,13 @@
 //! Control's part, and the ledger's.
 
-use super::super::{Session, people};
+use super::super::{Session, imports, people};
 use nightlatch_domain::{
     budget::Spent,
     chain::{Client, Flow},
     connection::{Connection, ConnectionHealth},
     grant::Grant,
     id::{ContextId, FlowId, GrantId, PrincipalId, TaskId, TenantId},
+    import::Import,
     ports::store::{ControlStore, EntityId, LedgerHead, LedgerStore, Stored, ToolRow},
     principal::{Agent, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
@@ -146,6 +147,12 @@ impl ControlStore for Session {
 
     fn flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, Option<Flow>> {
         self.read(move |rows| Ok(rows.tables.flows.get(&(tenant, flow)).cloned()))
+    }
+
+    fn imports(&self, tenant: TenantId, imports: Vec<FlowId>) -> Stored<'_, Vec<Import>> {
+        self.read(move |rows| {
+            Ok(imports.into_iter().filter_map(|id| imports::one(rows, tenant, id).cloned()).collect())
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The keeper's part.
 
-use super::super::{Session, claims, connect, kills, people};
+use super::super::{Session, claims, connect, imports, kills, people};
 use nightlatch_domain::{
     chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,
@@ -10,9 +10,10 @@ use nightlatch_domain::{
         AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
         PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
+    import::{Import, ImportProgress},
     ports::store::{
-        ChainView, Claim, Committed, FeedMark, Installation, KeeperStore, Kill, Killed, NewConnection,
-        NewHead, Recalled, Revocation, Seen, Settlement, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
+        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -200,6 +201,45 @@ impl KeeperStore for Session {
             open.sort_by_key(|flow| (flow.created_at, flow.id));
             Ok(open)
         })
+    }
+
+    fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
+        self.write("put-imports", move |rows| imports::put(rows, imports))
+    }
+
+    fn import(&self, tenant: TenantId, import: FlowId) -> Stored<'_, Option<Import>> {
+        self.read(move |rows| Ok(imports::one(rows, tenant, import).cloned()))
+    }
+
+    fn due_imports(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Import>> {
+        self.read(move |rows| Ok(imports::due(rows, now, limit)))
+    }
+
+    fn next_import(&self) -> Stored<'_, Option<Timestamp>> {
+        self.read(|rows| Ok(imports::next(rows)))
+    }
+
+    fn advance_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        seen: ImportSeen,
+        to: ImportProgress,
+        answer: Option<(Wrapped, SealContext)>,
+    ) -> Stored<'_, bool> {
+        self.write("advance-import", move |rows| {
+            Ok(imports::advance(rows, (tenant, import), seen, to, answer))
+        })
+    }
+
+    fn end_import(
+        &self,
+        tenant: TenantId,
+        import: FlowId,
+        outcome: FlowOutcome,
+        makes: Option<NewConnection>,
+    ) -> Stored<'_, ()> {
+        self.write("end-import", move |rows| imports::end(rows, tenant, import, outcome, makes.as_ref()))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

@@ -1,0 +1,82 @@
+//! Refresh tokens that another system held, on their way to becoming connections.
+//!
+//! An import is a flow without a login: what is exchanged is the refresh token itself, once, and what comes of it is
+//! journaled under the flow's id before anybody knows whose account it is.
+
+use crate::{
+    chain::{FlowOutcome, FlowStep},
+    clock::Timestamp,
+    id::{AttemptId, ClientId, FlowId, OwnerId, TenantId},
+    sealed::{SealContext, Wrapped},
+    tool::Name,
+};
+use serde::{Deserialize, Serialize};
+
+/// One refresh token that was brought in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Its flow.
+    pub id: FlowId,
+    /// The keeper's keyed hash of the token: the same one is taken once in a tenant, and in one tenant only.
+    pub token_hash: String,
+    /// Our registration, which it was given to.
+    pub client: ClientId,
+    /// The tool to connect.
+    pub tool: Name,
+    /// The token. None once it was exchanged for tokens that are kept.
+    pub token: Option<(Wrapped, SealContext)>,
+    /// An access token that came with it: it may tell whose account it is before anything is presented.
+    pub access: Option<(Wrapped, SealContext)>,
+    /// What is to become of it, sealed: the row beside it is for people, this decides.
+    pub plan: (Wrapped, SealContext),
+    /// The era in which it was brought. In a later one nobody knows any more whether it was presented.
+    pub era: u64,
+    /// How far it came.
+    pub progress: ImportProgress,
+    /// The sealed raw answer, journaled before the account is known.
+    pub answer: Option<(Wrapped, SealContext)>,
+    /// What came of it.
+    pub outcome: Option<FlowOutcome>,
+    /// When it was brought.
+    pub created_at: Timestamp,
+}
+
+/// How far an import came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportProgress {
+    /// The step: `begun` while it waits, `redeeming` while its token is presented.
+    pub step: FlowStep,
+    /// The presentation, if there is one.
+    pub attempt: Option<AttemptId>,
+    /// The keeper's process that presents it.
+    pub owner: Option<OwnerId>,
+    /// Whether the one retry after a lost answer is spent.
+    pub again: bool,
+    /// When it was first presented.
+    pub presented_at: Option<Timestamp>,
+    /// When the keeper next acts.
+    pub due_at: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Why it waits: an error code of RFC 6749 §5.2 or a word of ours.
+    pub reason: Option<String>,
+}
+
+impl ImportProgress {
+    /// Not presented yet.
+    #[must_use]
+    pub const fn begun(due_at: Timestamp) -> Self {
+        Self {
+            step: FlowStep::Begun,
+            attempt: None,
+            owner: None,
+            again: false,
+            presented_at: None,
+            due_at,
+            failures: 0,
+            reason: None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Refresh tokens that are brought in: kept once, presented once, ended once.
+
+use super::{
+    connect, kills,
+    rows::{ImportRow, Rows, Secret, first},
+};
+use nightlatch_domain::{
+    chain::{FlowOutcome, FlowStep},
+    clock::Timestamp,
+    id::{ClientId, FlowId, TenantId},
+    import::{Import, ImportProgress},
+    ports::store::{Brought, ImportSeen, Kill, NewConnection, StoreError},
+};
+
+pub(super) fn put(rows: &mut Rows, imports: Vec<Import>) -> Result<Vec<Brought>, StoreError> {
+    imports.into_iter().map(|import| put_one(rows, import)).collect()
+}
+
+fn put_one(rows: &mut Rows, import: Import) -> Result<Brought, StoreError> {
+    let is_it = |row: &&ImportRow| row.import.token_hash == import.token_hash;
+    let all = || rows.tables.imports.values();
+    if all().any(|row| is_it(&row) && row.import.tenant != import.tenant) {
+        return Ok(Brought::Elsewhere);
+    }
+    let known = all().find(is_it).map(|row| (row.import.id, gives_way(&row.import, import.client)));
+    match known {
+        Some((known, false)) => return Ok(Brought::Known(known)),
+        Some((known, true)) => drop(rows.tables.imports.take(&(import.tenant, known))),
+        None => {}
+    }
+    if !rows.tables.clients.holds(&(import.tenant, import.client)) {
+        return Err(StoreError::Missing("import"));
+    }
+    let noted = rows.counter().mark.number;
+    rows.tables.imports.put((import.tenant, import.id), ImportRow { import, noted });
+    Ok(Brought::New)
+}
+
+/// It failed before it was presented; or, under another registration, it waits or was refused and nothing came of it.
+fn gives_way(known: &Import, client: ClientId) -> bool {
+    let is_open = known.progress.step == FlowStep::Begun;
+    let came_to_nothing = matches!(known.outcome, Some(FlowOutcome::Failed { .. })) && known.answer.is_none();
+    let is_untouched = came_to_nothing && known.progress.presented_at.is_none();
+    is_untouched || (known.client != client && (is_open || came_to_nothing))
+}
+
+pub(super) fn one(rows: &Rows, tenant: TenantId, id: FlowId) -> Option<&Import> {
+    rows.tables.imports.get(&(tenant, id)).map(|row| &row.import)
+}
+
+/// Those that neither ended nor were killed.
+fn open(rows: &Rows) -> Vec<&Import> {
+    let open = rows.tables.imports.values();
+    let open = open.filter(|row| row.import.progress.step != FlowStep::Ended && lives(rows, row));
+    let mut open: Vec<_> = open.map(|row| &row.import).collect();
+    open.sort_by_key(|import| (import.progress.due_at, import.id));
+    open
+}
+
+pub(super) fn due(rows: &Rows, now: Timestamp, limit: u32) -> Vec<Import> {
+    first(open(rows).into_iter().filter(|import| import.progress.due_at <= now).cloned(), limit)
+}
+
+pub(super) fn next(rows: &Rows) -> Option<Timestamp> {
+    open(rows).first().map(|import| import.progress.due_at)
+}
+
+fn lives(rows: &Rows, row: &ImportRow) -> bool {
+    let (tenant, client) = (row.import.tenant, row.import.client);
+    let scopes = [Kill::Client { tenant, client }, Kill::Tenant { tenant }, Kill::Installation];
+    !scopes.into_iter().any(|scope| kills::is_later(rows, scope, row.noted))
+}
+
+pub(super) fn advance(
+    rows: &mut Rows,
+    (tenant, id): (TenantId, FlowId),
+    seen: ImportSeen,
+    to: ImportProgress,
+    answer: Option<Secret>,
+) -> bool {
+    let key = (tenant, id);
+    let Some(row) = rows.tables.imports.get(&key) else { return false };
+    let now = &row.import.progress;
+    let is_seen = (now.step, now.attempt) == (seen.step, seen.attempt) && now.step != FlowStep::Ended;
+    let presents = to.step == FlowStep::Redeeming;
+    if !is_seen || (presents && !may_be_presented(rows, row, to.again)) {
+        return false;
+    }
+    rows.tables.imports.change(&key, |row| {
+        let before = row.import.answer.take().filter(|_| to.step != FlowStep::Begun);
+        row.import.answer = answer.or(before);
+        row.import.progress = to;
+    });
+    if presents {
+        rows.go_on();
+    }
+    true
+}
+
+fn may_be_presented(rows: &Rows, row: &ImportRow, again: bool) -> bool {
+    let Import { progress, era, token, .. } = &row.import;
+    let is_there = match progress.step {
+        FlowStep::Begun => !again,
+        FlowStep::Redeeming | FlowStep::Answered => again,
+        FlowStep::Ended => false,
+    };
+    let is_era = rows.tables.installation.get(&()).is_some_and(|known| known.era == *era);
+    is_there && !progress.again && token.is_some() && is_era && lives(rows, row)
+}
+
+pub(super) fn end(
+    rows: &mut Rows,
+    tenant: TenantId,
+    id: FlowId,
+    outcome: FlowOutcome,
+    makes: Option<&NewConnection>,
+) -> Result<(), StoreError> {
+    if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
+        return Err(StoreError::Missing("import"));
+    }
+    let key = (tenant, id);
+    match rows.tables.imports.get(&key) {
+        None => return Err(StoreError::Missing("import")),
+        Some(row) if row.import.progress.step == FlowStep::Ended => return Ok(()),
+        Some(row) if makes.is_some() && !lives(rows, row) => return Err(StoreError::Missing("import")),
+        Some(_) => {}
+    }
+    if let Some(makes) = makes {
+        connect::put_connection(rows, makes)?;
+    }
+    let kept_elsewhere = makes.is_some_and(|makes| makes.tokens.is_some());
+    rows.tables.imports.change(&key, |row| {
+        row.import.progress.step = FlowStep::Ended;
+        row.import.progress.reason = None;
+        row.import.outcome = Some(outcome);
+        if kept_elsewhere {
+            (row.import.token, row.import.access, row.import.answer) = (None, None, None);
+        }
+    });
+    Ok(())
+}
+
+/// Takes the secrets of imports that kills ended. One whose token is on its way at this moment keeps its step.
+pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> usize {
+    let has_secrets =
+        |import: &Import| import.token.is_some() || import.access.is_some() || import.answer.is_some();
+    let killed = rows.tables.imports.iter();
+    let killed = killed.filter(|(_, row)| has_secrets(&row.import) && !lives(rows, row));
+    let killed = first(killed.map(|(key, row)| (*key, row.import.clone())), limit);
+    for (key, import) in &killed {
+        for secret in [&import.token, &import.access, &import.answer].into_iter().flatten() {
+            kills::take(rows, import.tenant, None, secret.clone(), now);
+        }
+        rows.tables.imports.change(key, |row| {
+            let import = &mut row.import;
+            (import.token, import.access, import.answer) = (None, None, None);
+            import.outcome.get_or_insert(FlowOutcome::Failed { reason: "killed".to_owned() });
+            if import.progress.step != FlowStep::Redeeming {
+                import.progress.step = FlowStep::Ended;
+            }
+        });
+    }
+    killed.len()
+}
