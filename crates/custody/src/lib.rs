@@ -42,7 +42,7 @@ mod wrap;
 pub use error::CustodyError;
 pub use keys::{
     calls::CallKey,
-    gateway::{GatewayKeys, TlsIdentity},
+    gateway::{GatewayKeys, RecordKeys, TlsIdentity},
     interception::{Authority, Interception},
     keeper::KeeperKeys,
     link::LinkKey,

@@ -55,6 +55,9 @@ Examples:
 Where it listens is said in nightlatch.toml in the data folder. It refuses a folder that others can
 read, a folder in use, a busy port, and a database whose keys are missing.")]
     Up(Up),
+    /// Serve one plane, or all, over PostgreSQL: any number of each, on any machines
+    #[command(after_help = SERVE_HELP)]
+    Serve(Serve),
     /// Play the four breaks: an ordinary client beside an agent behind Nightlatch
     #[command(after_help = DEMO_HELP)]
     Demo(Demo),
@@ -173,6 +176,64 @@ start it.")]
         /// The webhook's name
         name: Name,
     },
+}
+
+/// What a plane is told, for its help.
+const SERVE_HELP: &str = "\
+Examples:
+  nightlatch serve --role keeper --config keeper-1.toml --make-keys   (once: prints its [[peer]])
+  nightlatch serve --role keeper --config owner.toml --migrate        (once, as the database's owner)
+  nightlatch serve --role keeper --config keeper-1.toml
+  nightlatch --data /srv/nightlatch/control-1 health                  (commands speak to control)
+
+keeper-1.toml (unknown keys are refused; files are named from `data`):
+  name = \"keeper-1\"                  # no two processes have one name
+  data = \"/srv/nightlatch/keeper-1\"  # a folder of its own: keys, ledger, spool
+  [database]
+  address = \"postgres://keeper@db.internal/nightlatch\"
+  password_file = \"database.password\"  # readable by its owner alone
+  [[peer]]                           # each plane that may write to this one
+  role = \"gateway\"
+  key = \"…\"                          # as --make-keys printed it there
+  [keeper]
+  state = \"/srv/nightlatch/state\"    # its log lies here: outside of `data` and of every backup
+  [control]                          # what control tells of the gateways
+  gateway_url = \"https://gateway.internal:8443\"
+  gateway_pin = \"sha256//…\"
+Beside these it knows the keys of nightlatch.toml: [gateway], [redirect], [[map]], [[allow]],
+[[limit]], [[webhook]], [otel].
+
+Keepers share keys/keeper.key, gateways all of keys/gateway: copy them to the next of a kind
+before it starts. Each plane logs in as a member of its own database role (nightlatch_gateway,
+nightlatch_control, nightlatch_keeper) and of nightlatch_ledger.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// What this process is
+    #[arg(long)]
+    pub(crate) role: ServeRole,
+    /// Its configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Make the keys that are missing, print what the other planes must be told, and end
+    #[arg(long, conflicts_with = "migrate")]
+    pub(crate) make_keys: bool,
+    /// Bring the database up to this version, and end
+    #[arg(long)]
+    pub(crate) migrate: bool,
+}
+
+/// Which planes a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ServeRole {
+    /// Carries agents' calls
+    Gateway,
+    /// Answers humans: the API, redirects
+    Control,
+    /// Holds the credentials
+    Keeper,
+    /// All three
+    All,
 }
 
 #[derive(Debug, Args)]

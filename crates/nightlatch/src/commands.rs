@@ -46,6 +46,7 @@ pub(crate) fn run(cli: Cli, output: Output) -> Result<(), Failure> {
     let umask = private_files();
     match cli.command {
         Command::Up(up) => return crate::up::run(&Place::of(cli.data)?, up.detached, cli.json),
+        Command::Serve(asked) => return crate::serve::run(&asked, cli.json, output),
         Command::Demo(asked) => return demo::run(&asked, output),
         Command::DemoPart(part) => return crate::demo::act(part),
         _ => {}
@@ -63,9 +64,11 @@ fn private_files() -> Mode {
 async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
     let seat = Seat { data: cli.data, output };
     match cli.command {
-        Command::Up(_) | Command::Stage { .. } | Command::Demo(_) | Command::DemoPart(_) => {
-            Err(Failure::Usage("this command serves, and asks nobody".to_owned()))
-        }
+        Command::Up(_)
+        | Command::Serve(_)
+        | Command::Stage { .. }
+        | Command::Demo(_)
+        | Command::DemoPart(_) => Err(Failure::Usage("this command serves, and asks nobody".to_owned())),
         Command::Stop => stop::run(&seat).await,
         Command::Connect(connect) => connect::run(&seat, connect).await,
         Command::Run(asked) => run::run(&seat, asked, umask).await,

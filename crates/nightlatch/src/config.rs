@@ -5,14 +5,15 @@
 
 mod limit;
 mod otel;
+mod serve;
 mod webhook;
 
 use nightlatch_egress::{Allow, EgressConfig, Map};
 use nightlatch_gateway::brakes::Rule;
 pub(crate) use otel::Otel;
 use serde::Deserialize;
+pub(crate) use serve::{Database, ServeConfig};
 use std::{
-    collections::BTreeMap,
     fs, io,
     net::{Ipv4Addr, SocketAddr},
     ops::Range,
@@ -27,8 +28,11 @@ pub(crate) use webhook::Webhook;
 /// The file's name in the data folder.
 pub(crate) const FILE: &str = "nightlatch.toml";
 
-/// Tables and the keys that they know; the root's name is empty.
-const KEYS: [(&str, &[&str]); 10] = [
+/// Tables and the keys that they know.
+type Keys<'a> = [(&'a str, &'a [&'a str])];
+
+/// Those of the data folder's file; the root's name is empty.
+const KEYS: &Keys<'static> = &[
     ("", &["gateway", "redirect", "keeper", "map", "allow", "limit", "metrics", "otel", "webhook"]),
     ("gateway", &["listen", "names", "socket", "own_user"]),
     ("redirect", &["listen"]),
@@ -100,6 +104,14 @@ pub(crate) enum ConfigError {
     Entry {
         /// What is wrong and what to write.
         message: String,
+    },
+    /// The same, in a file that `serve` was given.
+    #[error("{path}{said}", path = path.display())]
+    Serve {
+        /// The file.
+        path: PathBuf,
+        /// The line, what is wrong and what to write.
+        said: String,
     },
     /// It cannot be read.
     #[error("`{path}` cannot be read: {source}")]
@@ -215,8 +227,11 @@ impl Config {
     }
 
     fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
-        let table = DeTable::parse(text).map_err(|error| at(text, error.span(), error.message()))?;
-        known(text, "", table.get_ref())?;
+        Self::parse_with(text, folder, KEYS)
+    }
+
+    fn parse_with(text: &str, folder: &Path, keys: &Keys<'_>) -> Result<Self, ConfigError> {
+        check(text, keys)?;
         let raw: Raw = toml::from_str(text).map_err(|error| at(text, error.span(), error.message()))?;
         let redirect = raw
             .redirect
@@ -296,10 +311,15 @@ fn outside(text: &str, socket: &Spanned<PathBuf>, folder: &Path) -> Result<PathB
     Err(at(text, Some(socket.span()), message))
 }
 
+/// Refuses what is no TOML, or has keys that are not known.
+fn check(text: &str, keys: &Keys<'_>) -> Result<(), ConfigError> {
+    let table = DeTable::parse(text).map_err(|error| at(text, error.span(), error.message()))?;
+    known(text, "", table.get_ref(), keys)
+}
+
 /// Refuses keys that no table knows, with the nearest that it does.
-fn known(text: &str, name: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
-    let keys: BTreeMap<&str, &[&str]> = KEYS.into_iter().collect();
-    let known_here = keys.get(name).copied().unwrap_or_default();
+fn known(text: &str, name: &str, table: &DeTable<'_>, keys: &Keys<'_>) -> Result<(), ConfigError> {
+    let known_here = keys.iter().find(|(table, _)| *table == name).map(|(_, keys)| *keys).unwrap_or_default();
     for (key, value) in table {
         let key_text: &str = key.get_ref();
         if !known_here.contains(&key_text) {
@@ -308,16 +328,18 @@ fn known(text: &str, name: &str, table: &DeTable<'_>) -> Result<(), ConfigError>
             return Err(at(text, Some(key.span()), &format!("{place} has no key `{key_text}`: {hint}")));
         }
         if name.is_empty() {
-            of_value(text, key_text, value.get_ref())?;
+            of_value(text, key_text, value.get_ref(), keys)?;
         }
     }
     Ok(())
 }
 
-fn of_value(text: &str, name: &str, value: &DeValue<'_>) -> Result<(), ConfigError> {
+fn of_value(text: &str, name: &str, value: &DeValue<'_>, keys: &Keys<'_>) -> Result<(), ConfigError> {
     match value {
-        DeValue::Table(table) => known(text, name, table),
-        DeValue::Array(entries) => entries.iter().try_for_each(|entry| of_value(text, name, entry.get_ref())),
+        DeValue::Table(table) => known(text, name, table, keys),
+        DeValue::Array(entries) => {
+            entries.iter().try_for_each(|entry| of_value(text, name, entry.get_ref(), keys))
+        }
         _ => Ok(()),
     }
 }

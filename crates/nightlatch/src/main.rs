@@ -1,6 +1,6 @@
 //! The program: command line, configuration, and the wiring of the rooms' ports.
 //!
-//! `up` serves; every other command is a client of the API on the socket in the data folder, or works on a
+//! `up` serves all on one machine, `serve` one plane over a database that others share; every other command is a client of the API on the socket in the data folder, or works on a
 //! file alone. Exit codes: 0 done, 1 refused or failed (standard error says what to do next), 2 the command
 //! line could not be read.
 
@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod output;
 mod place;
+mod serve;
 mod up;
 
 use clap::Parser as _;

@@ -5,12 +5,12 @@
 //! listeners serve until they are told to stop, each letting what runs finish.
 
 mod first;
-mod listen;
-mod log;
-mod metrics;
-mod operator;
-mod traces;
-mod wiring;
+pub(crate) mod listen;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod operator;
+pub(crate) mod traces;
+pub(crate) mod wiring;
 
 pub(crate) use listen::ListenError;
 
@@ -49,7 +49,7 @@ pub(crate) fn run(place: &Place, detached: bool, json_log: bool) -> Result<(), F
 }
 
 /// A core file would hold every secret in memory, and a debugger of the same user would read them there.
-fn no_core_dumps() {
+pub(crate) fn no_core_dumps() {
     if set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err() {
         hint("warning: other programs of this user may read this one's memory, which holds secrets");
     }
@@ -60,7 +60,7 @@ fn no_core_dumps() {
 }
 
 /// Every call is two sockets; the default of 1024 descriptors would be reached before our own bounds are.
-fn all_file_descriptors() {
+pub(crate) fn all_file_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_err() {
         hint("warning: the limit on open files could not be raised; many calls at once may fail");
@@ -116,14 +116,14 @@ async fn collected(listener: Option<TcpListener>, control: &Arc<Control>, until:
 }
 
 /// The API's socket. A file that a dead process left is in the way of nobody: the folder is held.
-fn api_socket(place: &Place) -> Result<UnixListener, Failure> {
+pub(crate) fn api_socket(place: &Place) -> Result<UnixListener, Failure> {
     let path = place.socket()?;
     let _ = std::fs::remove_file(&path);
     UnixListener::bind(&path).map_err(|source| Failure::File { path, source })
 }
 
 /// The signals that end the program, and one that must not.
-struct Told {
+pub(crate) struct Told {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     /// A file size limit raises SIGXFSZ, which ends a process without a handler: then a write just fails.
@@ -131,7 +131,7 @@ struct Told {
 }
 
 impl Told {
-    fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -139,7 +139,7 @@ impl Told {
         })
     }
 
-    async fn pass_on(mut self, stop: watch::Sender<bool>) {
+    pub(crate) async fn pass_on(mut self, stop: watch::Sender<bool>) {
         let mut stopped = stop.subscribe();
         tokio::select! {
             _ = self.interrupt.recv() => hint("stopping; a second signal ends it at once"),

@@ -38,5 +38,5 @@ mod record;
 mod rows;
 mod sqlite;
 
-pub use postgres::{Plane, PostgresError, PostgresStore};
+pub use postgres::{Plane, PostgresError, PostgresHeads, PostgresStore};
 pub use sqlite::{OpenError, SqliteStore};

@@ -55,7 +55,7 @@ def main():
             if server.poll() is not None:
                 sys.exit("the server ended by itself")
             time.sleep(0.05)
-        print(json.dumps({"address": f"postgres://postgres@127.0.0.1:{port}"}), flush=True)
+        print(json.dumps({"address": f"postgres://postgres@127.0.0.1:{port}", "programs": PROGRAMS}), flush=True)
         sys.stdin.buffer.read()
     finally:
         if server is not None:

@@ -371,7 +371,7 @@ async fn ledger(folder: &tempfile::TempDir, store: &Arc<SqliteStore>, clock: &Ar
         &SystemEntropy::new(),
     );
     let keys = keys.unwrap();
-    let keys = LedgerKeys::new(keys.ledger_signer().unwrap(), keys.query_hash_key());
+    let keys = LedgerKeys::new(keys.record().ledger_signer().unwrap(), keys.record().query_hash_key());
     let heads = store.clone() as Arc<dyn LedgerStore>;
     Ledger::open(&folder.path().join("ledger"), keys, heads, clock.clone()).await.unwrap()
 }

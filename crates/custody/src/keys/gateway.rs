@@ -27,8 +27,7 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 /// All keys of the gateway.
 pub struct GatewayKeys {
     tls: TlsIdentity,
-    ledger_seed: Zeroizing<[u8; SEED_LEN]>,
-    hash_key: Zeroizing<[u8; SEED_LEN]>,
+    record: RecordKeys,
     interception: Interception,
 }
 
@@ -47,8 +46,7 @@ impl GatewayKeys {
         private_folder(&folder)?;
         Ok(Self {
             tls: TlsIdentity::load_or_create(&folder, fresh_allowed)?,
-            ledger_seed: seed(&folder, "ledger.key", "ledger", fresh_allowed, entropy)?,
-            hash_key: seed(&folder, "query-hash.key", "query-hash", fresh_allowed, entropy)?,
+            record: RecordKeys::load_or_create(keys, fresh_allowed, entropy)?,
             interception: Interception::new(&folder)?,
         })
     }
@@ -65,6 +63,37 @@ impl GatewayKeys {
         &self.interception
     }
 
+    /// What a ledger is written with.
+    #[must_use]
+    pub fn record(&self) -> &RecordKeys {
+        &self.record
+    }
+}
+
+/// What any plane writes its ledger with; they lie beside the gateway's.
+pub struct RecordKeys {
+    ledger_seed: Zeroizing<[u8; SEED_LEN]>,
+    hash_key: Zeroizing<[u8; SEED_LEN]>,
+}
+
+impl RecordKeys {
+    /// Loads the keys from `keys/gateway`, or makes what is missing where that is allowed.
+    ///
+    /// # Errors
+    /// As [`GatewayKeys::load_or_create`].
+    pub fn load_or_create(
+        keys: &Path,
+        fresh_allowed: bool,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, CustodyError> {
+        let folder = keys.join("gateway");
+        private_folder(&folder)?;
+        Ok(Self {
+            ledger_seed: seed(&folder, "ledger.key", "ledger", fresh_allowed, entropy)?,
+            hash_key: seed(&folder, "query-hash.key", "query-hash", fresh_allowed, entropy)?,
+        })
+    }
+
     /// The key that signs the ledger's heads.
     ///
     /// # Errors
@@ -73,10 +102,10 @@ impl GatewayKeys {
         Ed25519KeyPair::from_seed_unchecked(self.ledger_seed.as_slice()).map_err(|_| CustodyError::SealFailed)
     }
 
-    /// The public half of [`GatewayKeys::ledger_signer`], 32 bytes: all that verifying needs.
+    /// The public half of [`RecordKeys::ledger_signer`], 32 bytes: all that verifying needs.
     ///
     /// # Errors
-    /// As [`GatewayKeys::ledger_signer`].
+    /// As [`RecordKeys::ledger_signer`].
     pub fn ledger_public_key(&self) -> Result<Vec<u8>, CustodyError> {
         Ok(self.ledger_signer()?.public_key().as_ref().to_vec())
     }

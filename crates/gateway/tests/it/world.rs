@@ -336,8 +336,8 @@ impl World {
         let keys = folder.path().join("keys");
         let keeper_keys = KeeperKeys::load_or_create(&keys, true, Arc::clone(&entropy) as _).unwrap();
         let gateway_keys = GatewayKeys::load_or_create(&keys, true, entropy.as_ref()).unwrap();
-        let ledger_keys =
-            LedgerKeys::new(gateway_keys.ledger_signer().unwrap(), gateway_keys.query_hash_key());
+        let record = gateway_keys.record();
+        let ledger_keys = LedgerKeys::new(record.ledger_signer().unwrap(), record.query_hash_key());
         let ledger = folder.path().join("ledger");
         let ledger =
             Ledger::open(&ledger, ledger_keys, Arc::new(store.clone()), Arc::clone(&clock) as Arc<dyn Clock>)

@@ -6,7 +6,7 @@ use crate::{
     provider::Provider,
 };
 use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
-use nightlatch_custody::{GatewayKeys, KeeperKeys, ReplicaKey, Secret, entropy::SystemEntropy, seal};
+use nightlatch_custody::{KeeperKeys, RecordKeys, ReplicaKey, Secret, entropy::SystemEntropy, seal};
 use nightlatch_domain::{
     chain::FlowOutcome,
     clock::{Boot, Clock, Entropy, Timestamp},
@@ -295,9 +295,9 @@ page = "https://docs.example/me"
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let store = SqliteStore::open(&self.path("db.sqlite"), clock.now()).unwrap();
         let keys = self.path("keys");
-        let gateway_keys = GatewayKeys::load_or_create(&keys, true, &*entropy).unwrap();
+        let record_keys = RecordKeys::load_or_create(&keys, true, &*entropy).unwrap();
         let keeper_keys = KeeperKeys::load_or_create(&keys, true, Arc::clone(&entropy)).unwrap();
-        let ledger = self.ledger(&gateway_keys, &store, &clock).await;
+        let ledger = self.ledger(&record_keys, &store, &clock).await;
         let allow = Allow::new("127.0.0.1", "127.0.0.1").unwrap();
         let egress = EgressConfig { allows: vec![allow], ..EgressConfig::default() };
         let connector = Connector::new(egress, Arc::new(SystemResolver), Arc::clone(&clock));
@@ -327,7 +327,7 @@ page = "https://docs.example/me"
     }
 
     /// The one before may still be closing.
-    async fn ledger(&self, keys: &GatewayKeys, store: &SqliteStore, clock: &Arc<dyn Clock>) -> Ledger {
+    async fn ledger(&self, keys: &RecordKeys, store: &SqliteStore, clock: &Arc<dyn Clock>) -> Ledger {
         let opened = Mutex::new(None);
         eventually(|| async {
             let keys = LedgerKeys::new(keys.ledger_signer().unwrap(), keys.query_hash_key());

@@ -55,7 +55,7 @@ pub(crate) enum ListenError {
 
 /// Listens on a Unix socket that any user may connect to: who it is, the kernel says, and whether it may, its
 /// enrolment. A socket that nobody answers is removed; anything else that stands there is not ours to remove.
-pub(super) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
+pub(crate) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
     let refused = |source| ListenError::SocketRefused { path: path.to_owned(), source };
     if let Ok(found) = fs::symlink_metadata(path) {
         if !found.file_type().is_socket() || UnixStream::connect(path).is_ok() {
@@ -69,7 +69,7 @@ pub(super) fn unix(path: &Path) -> Result<UnixListener, ListenError> {
 }
 
 /// Listens on an address.
-pub(super) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub(crate) async fn tcp(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address, holder: holder(address.port()) },
         _ => ListenError::Refused { address, source },

@@ -3,7 +3,7 @@
 //! `NIGHTLATCH_LOG` chooses what is written, down to `trace`, and it may not choose everything: what a
 //! dependency prints is not ours to vouch for. h2 0.4 prints at `debug` the text of a GOAWAY, which a tool can
 //! fill with the credential that it was sent, and malformed paths with their query; at `trace` the value of a
-//! bad `te` field. rustls prints whole handshakes at `trace`. Those are cut whatever the filter says.
+//! bad `te` field. rustls prints whole handshakes at `trace`, tokio-postgres the values of statements at `debug`. Those are cut whatever the filter says.
 
 use crate::{adapters::variable, output::hint};
 use tracing::{Level, Metadata};
@@ -18,10 +18,11 @@ use tracing_subscriber::{
 const DEFAULT: &str = "info";
 
 /// Dependencies and the most that each may print.
-const AT_MOST: [(&str, Level); 2] = [("h2", Level::INFO), ("rustls", Level::DEBUG)];
+const AT_MOST: [(&str, Level); 3] =
+    [("h2", Level::INFO), ("rustls", Level::DEBUG), ("tokio_postgres", Level::INFO)];
 
 /// Begins to log.
-pub(super) fn to_standard_error(json: bool) {
+pub(crate) fn to_standard_error(json: bool) {
     let wanted = variable("NIGHTLATCH_LOG").and_then(|wanted| wanted.into_string().ok());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(DEFAULT)).unwrap_or_else(|error| {
         hint(format!("warning: NIGHTLATCH_LOG is no filter ({error}); `{DEFAULT}` is taken"));

@@ -33,7 +33,7 @@ const STEPS: [&str; 6] = ["claim", "intend", "send", "commit", "settle", "void"]
 
 /// Counts the steps of every refresh.
 #[derive(Debug, Default)]
-pub(super) struct Refreshes([AtomicU64; STEPS.len()]);
+pub(crate) struct Refreshes([AtomicU64; STEPS.len()]);
 
 impl Refreshes {
     const fn step(action: &Action) -> Option<usize> {
@@ -58,15 +58,25 @@ impl Watch for Refreshes {
     }
 }
 
-/// Where the numbers are.
-pub(super) struct Meters {
-    pub(super) sight: Arc<Sight>,
-    pub(super) wakes_live: Box<dyn Fn() -> usize + Send + Sync>,
-    pub(super) ledger: Ledger,
-    pub(super) pool: Pool,
-    pub(super) refreshes: Arc<Refreshes>,
-    pub(super) late_sends: Box<dyn Fn() -> u64 + Send + Sync>,
-    pub(super) traces: Option<Arc<Fates>>,
+/// Where the numbers are, of the planes that this process is.
+pub(crate) struct Meters {
+    pub(crate) gateway: Option<GatewayMeters>,
+    pub(crate) keeper: Option<KeeperMeters>,
+    pub(crate) ledger: Ledger,
+}
+
+/// What a gateway counts.
+pub(crate) struct GatewayMeters {
+    pub(crate) sight: Arc<Sight>,
+    pub(crate) wakes_live: Box<dyn Fn() -> usize + Send + Sync>,
+    pub(crate) pool: Pool,
+    pub(crate) traces: Option<Arc<Fates>>,
+}
+
+/// What a keeper counts.
+pub(crate) struct KeeperMeters {
+    pub(crate) refreshes: Arc<Refreshes>,
+    pub(crate) late_sends: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl fmt::Debug for Meters {
@@ -76,7 +86,7 @@ impl fmt::Debug for Meters {
 }
 
 /// The meters on their way to somebody who collects them.
-pub(super) struct Exposed(pub(super) Arc<Meters>);
+pub(crate) struct Exposed(pub(crate) Arc<Meters>);
 
 impl Exposition for Exposed {
     fn openmetrics(&self, standing: &Standing) -> Result<String, fmt::Error> {
@@ -102,48 +112,22 @@ type Label = (&'static str, String);
 
 impl Collector for Reading {
     fn encode(&self, mut out: DescriptorEncoder<'_>) -> fmt::Result {
-        self.calls(&mut out)?;
-        self.durations(&mut out)?;
+        if let Some(gateway) = &self.meters.gateway {
+            calls(gateway, &mut out)?;
+            durations(gateway, &mut out)?;
+        }
         self.ledger(&mut out)?;
+        if let Some(keeper) = &self.meters.keeper {
+            refreshes(keeper, &mut out)?;
+        }
+        if let Some(gateway) = &self.meters.gateway {
+            ways_out(gateway, &mut out)?;
+        }
         self.house(&mut out)
     }
 }
 
 impl Reading {
-    fn calls(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let sight = &self.meters.sight;
-        let calls = sight.calls().into_iter().map(|call| {
-            let tool = call.tool.map_or_else(String::new, |tool| tool.to_string());
-            let door = call.door.map_or("", |door| door.as_str()).to_owned();
-            let effect = call.effect.map_or("", |effect| effect.as_str()).to_owned();
-            let outcome = call.outcome.to_owned();
-            (vec![("tool", tool), ("door", door), ("effect", effect), ("outcome", outcome)], call.count)
-        });
-        counters(out, "calls", "Calls that ended, by tool, door, effect and outcome", None, calls)?;
-        let bytes = sight.bytes().into_iter().flat_map(|(tool, sent, received)| {
-            let labels =
-                |direction: &str| vec![("tool", tool.to_string()), ("direction", direction.to_owned())];
-            [(labels("sent"), sent), (labels("received"), received)]
-        });
-        counters(out, "body", "Bytes of bodies, to and from tools", Some(&Unit::Bytes), bytes)?;
-        let met =
-            sight.limits_met().into_iter().map(|(limit, times)| (vec![("limit", limit.to_owned())], times));
-        counters(out, "limits_met", "Calls that a limit refused", None, met)?;
-        alone(out, "calls_live", "Calls under way", sight.live_count())?;
-        alone(out, "wakes_live", "Wakes under way", (self.meters.wakes_live)())
-    }
-
-    fn durations(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Time that calls spent in each room of the corridor";
-        let mut family =
-            out.encode_descriptor("phase_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (phase, durations) in self.meters.sight.durations() {
-            let labels = [("phase", phase)];
-            distribution(family.encode_family(&labels)?, &durations)?;
-        }
-        Ok(())
-    }
-
     fn ledger(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let ledger = &self.meters.ledger;
         alone(out, "ledger_queued", "Entries that wait for the thread that writes them", ledger.queued())?;
@@ -154,16 +138,6 @@ impl Reading {
     }
 
     fn house(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let refreshes = STEPS.iter().zip(&self.meters.refreshes.0);
-        let refreshes = refreshes
-            .map(|(step, count)| (vec![("step", (*step).to_owned())], count.load(Ordering::Relaxed)));
-        counters(out, "refresh_steps", "Steps of refreshes that the keeper began", None, refreshes)?;
-        let help = "Refresh tokens that may have left after their send deadline";
-        counters(out, "late_sends", help, None, [(Vec::new(), (self.meters.late_sends)())])?;
-        let fates = self.meters.traces.iter().flat_map(|fates| fates.read());
-        let fates = fates.map(|(fate, spans)| (vec![("fate", fate.to_owned())], spans));
-        counters(out, "trace_spans", "Spans of traced calls, by what became of them", None, fates)?;
-        alone(out, "pool_connections", "Connections to tools", self.meters.pool.open_count())?;
         let states = self.standing.connections.iter();
         let states = states.map(|(state, count)| {
             (vec![("state", state.clone())], usize::try_from(*count).unwrap_or(usize::MAX))
@@ -174,6 +148,54 @@ impl Reading {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         gauge(out, "build", "The program that runs", [(version, 1)])
     }
+}
+
+fn calls(gateway: &GatewayMeters, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let sight = &gateway.sight;
+    let calls = sight.calls().into_iter().map(|call| {
+        let tool = call.tool.map_or_else(String::new, |tool| tool.to_string());
+        let door = call.door.map_or("", |door| door.as_str()).to_owned();
+        let effect = call.effect.map_or("", |effect| effect.as_str()).to_owned();
+        let outcome = call.outcome.to_owned();
+        (vec![("tool", tool), ("door", door), ("effect", effect), ("outcome", outcome)], call.count)
+    });
+    counters(out, "calls", "Calls that ended, by tool, door, effect and outcome", None, calls)?;
+    let bytes = sight.bytes().into_iter().flat_map(|(tool, sent, received)| {
+        let labels = |direction: &str| vec![("tool", tool.to_string()), ("direction", direction.to_owned())];
+        [(labels("sent"), sent), (labels("received"), received)]
+    });
+    counters(out, "body", "Bytes of bodies, to and from tools", Some(&Unit::Bytes), bytes)?;
+    let met = sight.limits_met().into_iter().map(|(limit, times)| (vec![("limit", limit.to_owned())], times));
+    counters(out, "limits_met", "Calls that a limit refused", None, met)?;
+    alone(out, "calls_live", "Calls under way", sight.live_count())?;
+    alone(out, "wakes_live", "Wakes under way", (gateway.wakes_live)())
+}
+
+fn durations(gateway: &GatewayMeters, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let help = "Time that calls spent in each room of the corridor";
+    let mut family =
+        out.encode_descriptor("phase_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (phase, durations) in gateway.sight.durations() {
+        let labels = [("phase", phase)];
+        distribution(family.encode_family(&labels)?, &durations)?;
+    }
+    Ok(())
+}
+
+fn refreshes(keeper: &KeeperMeters, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let steps = STEPS.iter().zip(&keeper.refreshes.0);
+    let steps =
+        steps.map(|(step, count)| (vec![("step", (*step).to_owned())], count.load(Ordering::Relaxed)));
+    counters(out, "refresh_steps", "Steps of refreshes that the keeper began", None, steps)?;
+    let help = "Refresh tokens that may have left after their send deadline";
+    counters(out, "late_sends", help, None, [(Vec::new(), (keeper.late_sends)())])
+}
+
+fn ways_out(gateway: &GatewayMeters, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let fates = gateway.traces.iter().flat_map(|fates| fates.read());
+    let fates = fates.map(|(fate, spans)| (vec![("fate", fate.to_owned())], spans));
+    counters(out, "trace_spans", "Spans of traced calls, by what became of them", None, fates)?;
+    alone(out, "pool_connections", "Connections to tools", gateway.pool.open_count())
 }
 
 fn distribution(mut out: MetricEncoder<'_>, durations: &Durations) -> fmt::Result {

@@ -9,7 +9,7 @@ use std::fs;
 const FILES_LIMIT: usize = 1000;
 
 /// The built-in tools and profiles, and the operator's profiles; these also as name and text.
-pub(super) fn catalogue(place: &Place) -> Result<(Catalogue, Vec<(String, String)>), Failure> {
+pub(crate) fn catalogue(place: &Place) -> Result<(Catalogue, Vec<(String, String)>), Failure> {
     let mut catalogue = Catalogue::builtin().map_err(|error| Failure::Start(error.to_string()))?;
     let mut own = Vec::new();
     for (file, text) in files(place, "profiles", "toml")? {
@@ -23,7 +23,7 @@ pub(super) fn catalogue(place: &Place) -> Result<(Catalogue, Vec<(String, String
 }
 
 /// Policy, with what the operator forbids.
-pub(super) fn decider(place: &Place) -> Result<Decider, Failure> {
+pub(crate) fn decider(place: &Place) -> Result<Decider, Failure> {
     let files = files(place, "policies", "cedar")?;
     Decider::new(&files).map_err(|error| Failure::BadFile(error.to_string()))
 }

@@ -64,7 +64,7 @@ impl Fate {
 
 /// How many spans came to which end.
 #[derive(Debug, Default)]
-pub(super) struct Fates([AtomicU64; Fate::WORDS.len()]);
+pub(crate) struct Fates([AtomicU64; Fate::WORDS.len()]);
 
 impl Fates {
     fn count(&self, fate: Fate, spans: u64) {
@@ -73,13 +73,13 @@ impl Fates {
         }
     }
 
-    pub(super) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Fate::WORDS.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 }
 
 /// The calls that are to be traced.
-pub(super) struct Sample {
+pub(crate) struct Sample {
     threshold: u64,
     queue: mpsc::Sender<Followed>,
     fates: Arc<Fates>,
@@ -117,7 +117,7 @@ fn is_sampled(call: CallId, threshold: u64) -> bool {
 }
 
 /// What sends them.
-pub(super) struct Exporter {
+pub(crate) struct Exporter {
     running: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     fates: Arc<Fates>,
@@ -125,7 +125,7 @@ pub(super) struct Exporter {
 }
 
 /// Begins to send; nothing where the operator wants none.
-pub(super) fn begin(
+pub(crate) fn begin(
     otel: Option<Otel>,
     clock: &Arc<dyn Clock>,
     entropy: &Arc<dyn Entropy>,
@@ -147,17 +147,17 @@ pub(super) fn begin(
 }
 
 impl Exporter {
-    pub(super) fn fates(&self) -> Arc<Fates> {
+    pub(crate) fn fates(&self) -> Arc<Fates> {
         Arc::clone(&self.fates)
     }
 
     /// Where traces go, for people.
-    pub(super) fn to(&self) -> &str {
+    pub(crate) fn to(&self) -> &str {
         &self.to
     }
 
     /// Sends what is queued, if the collector takes it at once.
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         let _ = self.stop.send(());
         // What is late is lost with the program, and nothing depends on it.
         let _ = timeout(CLOSE_WITHIN, self.running).await;

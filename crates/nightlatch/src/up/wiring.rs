@@ -6,7 +6,7 @@
 
 use super::{
     first,
-    metrics::{Exposed, Meters, Refreshes},
+    metrics::{Exposed, GatewayMeters, KeeperMeters, Meters, Refreshes},
     operator,
     traces::{self, Exporter, Sample},
 };
@@ -19,13 +19,18 @@ use crate::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nightlatch_catalog::builtin::Catalogue;
 use nightlatch_control::{Control, Facts, Settled};
-use nightlatch_custody::{CallKey, GatewayKeys, KeeperKeys, TlsIdentity, WebhookKey, entropy::SystemEntropy};
+use nightlatch_custody::{
+    CallKey, GatewayKeys, KeeperKeys, RecordKeys, TlsIdentity, WebhookKey, entropy::SystemEntropy,
+};
 use nightlatch_domain::{
     clock::{Clock, Entropy},
+    id::InstallationId,
     ports::{
         Boxed,
-        gateway_keeper::{DrainNotice, Drains},
-        store::DirectoryStore,
+        control_keeper::KeeperForControl,
+        gateway_keeper::{DrainNotice, Drains, KeeperForGateway},
+        sight::Sight,
+        store::{BudgetStore, CallStore, ControlStore, DirectoryStore, KeeperStore, LedgerStore},
     },
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
@@ -63,14 +68,20 @@ pub(super) struct House {
 }
 
 /// What most rooms are given.
-struct Common {
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    store: Arc<SqliteStore>,
-    ledger: Ledger,
-    catalogue: Arc<Catalogue>,
-    decider: Arc<Decider>,
-    connector: Arc<Connector>,
+pub(crate) struct Common {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) ledger: Ledger,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) decider: Arc<Decider>,
+    pub(crate) connector: Arc<Connector>,
+}
+
+/// The gateway's part of the store.
+pub(crate) struct GatewayStores {
+    pub(crate) directory: Arc<dyn DirectoryStore>,
+    pub(crate) calls: Arc<dyn CallStore>,
+    pub(crate) budgets: Arc<dyn BudgetStore>,
 }
 
 impl House {
@@ -94,41 +105,51 @@ impl House {
         let call_key = CallKey::load_or_create(&place.path("keys"), fresh_allowed, Arc::clone(&entropy));
         let call_key = call_key.map_err(start)?;
         let webhooks = webhooks(place, config.webhooks, &*entropy)?;
-        let ledger = ledger(place, &gateway_keys, &store, &clock).await?;
+        let ledger = ledger(place, gateway_keys.record(), Arc::clone(&store) as _, &clock).await?;
         let connector = Arc::new(Connector::new(config.egress, Arc::new(SystemResolver), Arc::clone(&clock)));
         let catalogue = Arc::new(catalogue);
-        let common = Common { clock, entropy, store, ledger, catalogue, decider, connector };
+        let common = Common { clock, entropy, ledger, catalogue, decider, connector };
         let drains = Arc::new(LateDrains::default());
         let refreshes = Arc::new(Refreshes::default());
         let pool = Pool::new(Arc::clone(&common.connector), PoolLimits::default());
-        let keeper = keeper(
-            place,
-            keeper_keys,
-            config.refresh_timer,
-            &common,
-            (Arc::clone(&drains) as _, refreshes.clone()),
-        )
-        .await?;
+        let keeper_config = KeeperConfig {
+            state_folder: Place::state()?,
+            spool_folder: place.path("spool"),
+            machine: machine(),
+            alone: true,
+            refresh_timer: config.refresh_timer,
+        };
+        let watched = (Arc::clone(&drains) as _, refreshes.clone());
+        let keeper = keeper(keeper_config, keeper_keys, Arc::clone(&store) as _, &common, watched).await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
         let (follower, traces) = traces::begin(config.otel, &common.clock, &common.entropy).unzip();
         let told = Told { names: config.names, rules: config.limits, webhooks, follower };
-        let gateway = gateway(told, pool.clone(), (&gateway_keys, call_key), &keeper, &common);
+        let stores = GatewayStores {
+            directory: Arc::clone(&store) as _,
+            calls: Arc::clone(&store) as _,
+            budgets: Arc::clone(&store) as _,
+        };
+        let of_keeper = (keeper.gateway_port(), keeper.installation());
+        let gateway = gateway(told, pool.clone(), (&gateway_keys, call_key), of_keeper, stores, &common);
         drains.bind(gateway.drains());
         let own_user = config.own_user && config.socket.is_some();
         let meters = Meters {
-            sight: gateway.sight(),
-            wakes_live: Box::new(gateway.wakes_live()),
+            gateway: Some(GatewayMeters {
+                sight: gateway.sight(),
+                wakes_live: Box::new(gateway.wakes_live()),
+                pool,
+                traces: traces.as_ref().map(Exporter::fates),
+            }),
+            keeper: Some(KeeperMeters { refreshes, late_sends: Box::new(keeper.late_sends()) }),
             ledger: common.ledger.clone(),
-            pool,
-            refreshes,
-            late_sends: Box::new(keeper.late_sends()),
-            traces: traces.as_ref().map(Exporter::fates),
         };
         let warnings = warnings(addresses.0, config.refresh_timer, own_user);
+        let settled = Applied { store: store.clone() as _, directory: Arc::clone(gateway.directory()) };
         let control = control(
             &common,
-            &keeper,
-            &gateway,
+            store as _,
+            keeper.control_port(),
+            (Arc::new(settled) as _, gateway.sight() as _),
             Outside {
                 own_profiles,
                 token,
@@ -153,22 +174,7 @@ impl House {
         users: Option<UnixListener>,
         stopped: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
-        let told = || {
-            let mut stopped = stopped.clone();
-            async move {
-                // An error means that nobody is left who could say it: then it is over as well.
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            }
-        };
-        let over_tls = self.gateway.serve(listener, Arc::clone(&self.tls), told());
-        let over_socket = async {
-            match users {
-                Some(listener) => self.gateway.serve_unix(listener, self.own_uid, told()).await,
-                None => Ok(()),
-            }
-        };
-        let (keys, users) = tokio::join!(over_tls, over_socket);
-        keys.and(users).map_err(start)
+        serve_gateway(&self.gateway, &self.tls, (listener, users), self.own_uid, stopped).await
     }
 
     /// Ends what runs behind the listeners, the ledger last.
@@ -184,8 +190,34 @@ impl House {
     }
 }
 
-fn start(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn start(error: impl std::fmt::Display) -> Failure {
     Failure::Start(error.to_string())
+}
+
+/// Serves a gateway's listeners until `stopped`, then lets running calls finish.
+pub(crate) async fn serve_gateway(
+    gateway: &Gateway,
+    tls: &Arc<rustls::ServerConfig>,
+    (listener, users): (TcpListener, Option<UnixListener>),
+    own_uid: Option<u32>,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let told = || {
+        let mut stopped = stopped.clone();
+        async move {
+            // An error means that nobody is left who could say it: then it is over as well.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    };
+    let over_tls = gateway.serve(listener, Arc::clone(tls), told());
+    let over_socket = async {
+        match users {
+            Some(listener) => gateway.serve_unix(listener, own_uid, told()).await,
+            None => Ok(()),
+        }
+    };
+    let (keys, users) = tokio::join!(over_tls, over_socket);
+    keys.and(users).map_err(start)
 }
 
 /// The keys of keeper and gateway. New ones are made only while there is no database that old ones protect.
@@ -199,7 +231,7 @@ fn keys(place: &Place, entropy: &Arc<dyn Entropy>) -> Result<(KeeperKeys, Gatewa
 }
 
 /// The webhooks, each with its key.
-fn webhooks(
+pub(crate) fn webhooks(
     place: &Place,
     all: Vec<Webhook>,
     entropy: &dyn Entropy,
@@ -211,33 +243,25 @@ fn webhooks(
     all.into_iter().map(with_key).collect()
 }
 
-async fn ledger(
+pub(crate) async fn ledger(
     place: &Place,
-    keys: &GatewayKeys,
-    store: &Arc<SqliteStore>,
+    keys: &RecordKeys,
+    heads: Arc<dyn LedgerStore>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Ledger, Failure> {
     let keys = LedgerKeys::new(keys.ledger_signer().map_err(start)?, keys.query_hash_key());
-    let heads = Arc::clone(store) as Arc<dyn nightlatch_domain::ports::store::LedgerStore>;
     Ledger::open(&place.path("ledger"), keys, heads, Arc::clone(clock)).await.map_err(start)
 }
 
-async fn keeper(
-    place: &Place,
+pub(crate) async fn keeper(
+    config: KeeperConfig,
     keys: KeeperKeys,
-    refresh_timer: bool,
+    store: Arc<dyn KeeperStore>,
     common: &Common,
     (drains, watch): (Arc<dyn Drains>, Arc<Refreshes>),
 ) -> Result<Keeper, Failure> {
-    let config = KeeperConfig {
-        state_folder: Place::state()?,
-        spool_folder: place.path("spool"),
-        machine: machine(),
-        alone: true,
-        refresh_timer,
-    };
     let parts = KeeperParts {
-        store: Arc::clone(&common.store) as _,
+        store,
         keys: Arc::new(keys),
         wire: Arc::clone(&common.connector) as _,
         catalogue: Arc::clone(&common.catalogue),
@@ -253,23 +277,25 @@ async fn keeper(
 }
 
 /// What tells this machine from a clone of it (machine-id(5)).
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     fs::read_to_string("/etc/machine-id").map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
 }
 
 /// What a gateway is told from outside the rooms.
-struct Told {
-    names: Vec<String>,
-    rules: Vec<Rule>,
-    webhooks: Vec<nightlatch_gateway::Webhook>,
-    follower: Option<Arc<Sample>>,
+pub(crate) struct Told {
+    pub(crate) names: Vec<String>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) webhooks: Vec<nightlatch_gateway::Webhook>,
+    pub(crate) follower: Option<Arc<Sample>>,
 }
 
-fn gateway(
+/// A gateway that asks `keeper`, whose installation that is.
+pub(crate) fn gateway(
     told: Told,
     pool: Pool,
     (keys, call_key): (&GatewayKeys, CallKey),
-    keeper: &Keeper,
+    (keeper, installation): (Arc<dyn KeeperForGateway>, InstallationId),
+    stores: GatewayStores,
     common: &Common,
 ) -> Gateway {
     let limits = Limits::default();
@@ -277,8 +303,8 @@ fn gateway(
     let directory = Directory::new(&common.catalogue, clock(), limits.staleness_bound);
     Gateway::new(nightlatch_gateway::Parts {
         directory: Arc::new(directory),
-        store: Arc::clone(&common.store) as _,
-        keeper: keeper.gateway_port(),
+        store: stores.directory,
+        keeper,
         decider: Arc::clone(&common.decider),
         ledger: common.ledger.clone(),
         pool,
@@ -286,11 +312,11 @@ fn gateway(
         entropy: Arc::clone(&common.entropy),
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
-        calls: (Arc::clone(&common.store) as _, call_key),
+        calls: (stores.calls, call_key),
         webhooks: told.webhooks,
-        installation: keeper.installation(),
+        installation,
         limits,
-        budgets: Arc::clone(&common.store) as _,
+        budgets: stores.budgets,
         rules: told.rules,
         follower: told.follower.map(|sample| sample as _),
         names: told.names,
@@ -298,37 +324,36 @@ fn gateway(
 }
 
 /// What control is given from outside the rooms.
-struct Outside {
-    own_profiles: Vec<(String, String)>,
-    token: nightlatch_control::ApiKey,
-    stop: watch::Sender<bool>,
-    facts: Facts,
-    meters: Meters,
+pub(crate) struct Outside {
+    pub(crate) own_profiles: Vec<(String, String)>,
+    pub(crate) token: nightlatch_control::ApiKey,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) facts: Facts,
+    pub(crate) meters: Meters,
 }
 
-async fn control(
+/// Control, which asks `keeper` and waits for what stands behind `settled`.
+pub(crate) async fn control(
     common: &Common,
-    keeper: &Keeper,
-    gateway: &Gateway,
+    store: Arc<dyn ControlStore>,
+    keeper: Arc<dyn KeeperForControl>,
+    (settled, sight): (Arc<dyn Settled>, Arc<dyn Sight>),
     outside: Outside,
 ) -> Result<Arc<Control>, Failure> {
-    let port = keeper.control_port();
     let (tenant, human) = first::tenant(&first::Ports {
-        store: &*common.store,
-        keeper: &*port,
+        store: &*store,
+        keeper: &*keeper,
         clock: &*common.clock,
         entropy: &*common.entropy,
     })
     .await?;
-    let applied =
-        Applied { store: Arc::clone(&common.store) as _, directory: Arc::clone(gateway.directory()) };
     Ok(Control::new(nightlatch_control::Parts {
         tenant,
         human,
-        store: Arc::clone(&common.store) as _,
-        keeper: port,
-        settled: Arc::new(applied),
-        sight: gateway.sight(),
+        store,
+        keeper,
+        settled,
+        sight,
         exposition: Arc::new(Exposed(Arc::new(outside.meters))),
         decider: Arc::clone(&common.decider),
         ledger: Arc::new(common.ledger.clone()),
@@ -353,7 +378,7 @@ fn facts((gateway, redirect): (SocketAddr, SocketAddr), tls: &TlsIdentity, warni
 }
 
 /// `sha256//BASE64`, as curl's `--pinnedpubkey` takes it, from 64 hexadecimal characters.
-fn pin(spki_sha256: &str) -> String {
+pub(crate) fn pin(spki_sha256: &str) -> String {
     let pairs = spki_sha256.as_bytes().chunks_exact(2);
     let bytes: Vec<u8> =
         pairs.filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
@@ -400,9 +425,9 @@ impl Drains for LateDrains {
 }
 
 /// The gateway's directory, against the end of the store's feed.
-struct Applied {
-    store: Arc<dyn DirectoryStore>,
-    directory: Arc<Directory>,
+pub(crate) struct Applied {
+    pub(crate) store: Arc<dyn DirectoryStore>,
+    pub(crate) directory: Arc<Directory>,
 }
 
 impl Applied {

@@ -9,6 +9,7 @@ use std::{fs, path::Path, process::Output};
 const COMMANDS: &[&str] = &[
     "",
     "up",
+    "serve",
     "demo",
     "stop",
     "connect",

@@ -27,6 +27,7 @@ mod proxy;
 mod references;
 mod refresh;
 mod run;
+mod serving;
 mod streams;
 mod traced;
 mod unchanged;

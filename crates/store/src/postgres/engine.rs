@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
+use tokio_postgres::Config;
 
 /// Tries of a transaction before its caller is told that the store is too busy.
 const TRIES_MAX: u32 = 10;
@@ -58,6 +59,7 @@ pub(super) struct Engine {
     pub(super) work: Arc<Pool>,
     pub(super) kills: Arc<Pool>,
     pub(super) ears: Ears,
+    pub(super) config: Config,
 }
 
 impl Engine {

@@ -3,16 +3,17 @@
 //! the work and the others find it done.
 
 use super::PostgresError;
-use crate::migration::{Migration, checksum, expand};
+use crate::migration::{Migration, checksum, contract, expand};
 use nightlatch_domain::clock::Timestamp;
 use std::str::FromStr as _;
-use tokio_postgres::{Client, Config, NoTls, Transaction};
+use tokio_postgres::{Client, Config, NoTls, Transaction, error::SqlState};
 
 /// What this version knows.
 pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/postgres/0001_first.sql")),
     expand(include_str!("../../migrations/postgres/0002_mailbox.sql")),
     expand(include_str!("../../migrations/postgres/0003_imports.sql")),
+    contract(include_str!("../../migrations/postgres/0004_writers.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.
@@ -30,12 +31,44 @@ pub(super) async fn apply(
     now: Timestamp,
 ) -> Result<(), PostgresError> {
     let config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
+    apply_to(&config, migrations, now).await
+}
+
+/// The same, where it is known how to get there.
+pub(super) async fn apply_to(
+    config: &Config,
+    migrations: &[Migration],
+    now: Timestamp,
+) -> Result<(), PostgresError> {
     let (mut client, connection) = config.connect(NoTls).await?;
     let driven = tokio::spawn(connection);
     let applied = apply_with(&mut client, migrations, now).await;
     drop(client);
     let _ = driven.await;
     applied
+}
+
+/// Refuses a database that lacks a migration, or has one that a program of this version must not run beside.
+pub(super) async fn check(config: &Config, migrations: &[Migration]) -> Result<(), PostgresError> {
+    let (client, connection) = config.connect(NoTls).await?;
+    let driven = tokio::spawn(connection);
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    let sql = "SELECT coalesce(max(number), 0), coalesce(max(number) FILTER (WHERE kind <> 'expand'), 0)
+         FROM schema_migration";
+    let found = match client.query_one(sql, &[]).await {
+        Ok(row) => (row.get(0), row.get(1)),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => (0, 0),
+        Err(error) => return Err(error.into()),
+    };
+    drop(client);
+    let _ = driven.await;
+    match found {
+        (newest, _) if newest < known => Err(PostgresError::NotMigrated { found: newest, known }),
+        (_, contracted) if contracted > known => {
+            Err(PostgresError::NewerVersion { found: contracted, known })
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn apply_with(

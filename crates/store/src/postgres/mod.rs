@@ -19,6 +19,7 @@ mod migrate;
 mod record;
 
 use engine::Engine;
+pub use ledger::PostgresHeads;
 use link::{Link, Pool};
 use mailbox::Ears;
 use nightlatch_domain::{
@@ -68,6 +69,21 @@ pub enum PostgresError {
     /// The text that says where it is cannot be read.
     #[error("the database's address cannot be read: write `postgres://USER@HOST:PORT/NAME`")]
     Address,
+    /// The address bears a password, which every program that may read the configuration would see.
+    #[error(
+        "the database's address bears a password: put it into a file of yours alone, and name that by `password_file`"
+    )]
+    PasswordInAddress,
+    /// The database lacks what this version needs.
+    #[error(
+        "the database has schema {found}, this version needs {known}: run `nightlatch serve --migrate` as its owner"
+    )]
+    NotMigrated {
+        /// The highest migration in the database; 0 where there is none.
+        found: i64,
+        /// The highest that this version knows.
+        known: i64,
+    },
     /// The server cannot be reached, or it refused.
     #[error(
         "the database cannot be used (PostgreSQL says `{code}`): look whether it runs, and whom it lets in"
@@ -99,6 +115,17 @@ impl From<tokio_postgres::Error> for PostgresError {
     }
 }
 
+fn with_password(address: &str, password: Option<&[u8]>) -> Result<Config, PostgresError> {
+    let mut config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
+    if config.get_password().is_some() {
+        return Err(PostgresError::PasswordInAddress);
+    }
+    if let Some(password) = password {
+        config.password(password);
+    }
+    Ok(config)
+}
+
 /// One plane's part of the store. Cheap to clone.
 #[derive(Clone)]
 pub struct PostgresStore {
@@ -112,11 +139,26 @@ impl PostgresStore {
     /// # Errors
     /// [`PostgresError::Address`].
     pub fn new(address: &str, plane: Plane) -> Result<Self, PostgresError> {
-        let mut config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
+        Self::of(Config::from_str(address).map_err(|_| PostgresError::Address)?, plane)
+    }
+
+    /// The same with a password, which the address must not bear: it comes from a file.
+    ///
+    /// # Errors
+    /// [`PostgresError::Address`], [`PostgresError::PasswordInAddress`].
+    pub fn with_password(
+        address: &str,
+        password: Option<&[u8]>,
+        plane: Plane,
+    ) -> Result<Self, PostgresError> {
+        Self::of(with_password(address, password)?, plane)
+    }
+
+    fn of(mut config: Config, plane: Plane) -> Result<Self, PostgresError> {
         let before = config.get_options().unwrap_or_default().to_owned();
         config.options(format!("{before} {SESSION} -c role={}", plane.role()));
         let (work, kills) = (Pool::new(config.clone(), LINKS_MAX), Pool::new(config.clone(), 1));
-        let engine = Engine { work, kills, ears: Ears::new(config) };
+        let engine = Engine { work, kills, ears: Ears::new(config.clone()), config };
         Ok(Self { engine: Arc::new(engine) })
     }
 
@@ -127,6 +169,26 @@ impl PostgresStore {
     /// [`PostgresError`]; the database is then as it was.
     pub async fn migrate(address: &str, now: Timestamp) -> Result<(), PostgresError> {
         migrate::apply(address, migrate::MIGRATIONS, now).await
+    }
+
+    /// As [`PostgresStore::migrate`], with a password.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::migrate`], and [`PostgresError::PasswordInAddress`].
+    pub async fn migrate_with_password(
+        address: &str,
+        password: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<(), PostgresError> {
+        migrate::apply_to(&with_password(address, password)?, migrate::MIGRATIONS, now).await
+    }
+
+    /// Whether the database is one that this version may work with, asked as this plane.
+    ///
+    /// # Errors
+    /// [`PostgresError::NotMigrated`], [`PostgresError::NewerVersion`], [`PostgresError::Unusable`].
+    pub async fn check(&self) -> Result<(), PostgresError> {
+        migrate::check(&self.engine.config, migrate::MIGRATIONS).await
     }
 
     fn write<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>

@@ -11,7 +11,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::TenantId,
     ports::mailbox::Mailbox,
-    ports::store::{ControlStore as _, StoreError, ToolRow},
+    ports::store::{ControlStore as _, LedgerHead, LedgerStore as _, StoreError, ToolRow},
 };
 use nightlatch_store::{Plane, PostgresError, PostgresStore};
 use std::{
@@ -53,7 +53,7 @@ impl Place for Database {
             calls: gateway.clone(),
             budgets: gateway,
             keeper: self.store(Plane::Keeper),
-            ledger: self.store(Plane::Ledger),
+            ledger: Arc::new(self.store(Plane::Ledger).heads_of(&"one".parse().unwrap())),
         }
     }
 }
@@ -125,6 +125,43 @@ async fn copied() -> Database {
         template.address.rsplit_once('/').unwrap().1.to_owned()
     });
     made(template.await).await
+}
+
+/// Two processes write a ledger each: neither takes the other's head for its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_writer_of_a_ledger_has_a_head_of_its_own() {
+    let store = copied().await.store(Plane::Ledger);
+    let [one, other] = ["one", "other"].map(|name| store.heads_of(&name.parse().unwrap()));
+    let head = |seq| LedgerHead { seq, hash: format!("{seq}"), signature: "signed".to_owned(), at: NOW };
+    one.put_head(head(7)).await.unwrap();
+    assert_eq!(other.head().await.unwrap(), None);
+    other.put_head(head(3)).await.unwrap();
+    assert_eq!((one.head().await.unwrap(), other.head().await.unwrap()), (Some(head(7)), Some(head(3))));
+}
+
+/// A database that lacks a migration is told apart from one that is too new, before anything is done with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_not_migrated_is_told_apart() {
+    let empty = made("template0").await;
+    let check = async |database: &Database| {
+        PostgresStore::with_password(&database.address, None, Plane::Ledger).unwrap().check().await
+    };
+    let ready = copied().await;
+    assert!(check(&ready).await.is_ok());
+    assert!(matches!(check(&empty).await, Err(PostgresError::NotMigrated { found: 0, .. })));
+    let client = client(&ready.address).await;
+    let older = "DELETE FROM schema_migration WHERE number = (SELECT max(number) FROM schema_migration)";
+    client.batch_execute(older).await.unwrap();
+    assert!(matches!(check(&ready).await, Err(PostgresError::NotMigrated { .. })));
+    let newer =
+        "INSERT INTO schema_migration (number, checksum, applied_at, kind) VALUES (99, '', 0, 'expand')";
+    client.batch_execute(newer).await.unwrap();
+    assert!(check(&ready).await.is_ok(), "what it knows more was only added");
+    client.batch_execute("UPDATE schema_migration SET kind = 'contract' WHERE number = 99").await.unwrap();
+    assert!(matches!(check(&ready).await, Err(PostgresError::NewerVersion { found: 99, .. })));
+    let in_address = ready.address.replace("postgres@", "postgres:secret@");
+    let refused = PostgresStore::with_password(&in_address, None, Plane::Ledger).err();
+    assert!(matches!(refused, Some(PostgresError::PasswordInAddress)));
 }
 
 /// What each plane may do, table by table; everything else is refused.
@@ -323,7 +360,7 @@ async fn of_programs_that_start_at_the_same_time_one_migrates() {
     PostgresStore::migrate(&database.address, NOW).await.unwrap();
     client.batch_execute("INSERT INTO schema_migration VALUES (100, 'x', 0, 'contract')").await.unwrap();
     let refused = PostgresStore::migrate(&database.address, NOW).await;
-    assert!(matches!(refused, Err(PostgresError::NewerVersion { found: 100, known: 1 })));
+    assert!(matches!(refused, Err(PostgresError::NewerVersion { found: 100, .. })));
     client
         .batch_execute(
             "DELETE FROM schema_migration WHERE number > 1; UPDATE schema_migration SET checksum = 'x'",

@@ -21,11 +21,12 @@ fn all_keys_survive_a_restart() {
     let again = load(folder.path(), false).unwrap();
     assert_eq!(first.tls().spki_sha256(), again.tls().spki_sha256());
     assert_eq!(first.tls().chain(), again.tls().chain());
-    assert_eq!(first.ledger_public_key().unwrap(), again.ledger_public_key().unwrap());
-    let sign = |keys: &GatewayKeys| aws_lc_rs::hmac::sign(&keys.query_hash_key(), b"q").as_ref().to_vec();
+    assert_eq!(first.record().ledger_public_key().unwrap(), again.record().ledger_public_key().unwrap());
+    let sign =
+        |keys: &GatewayKeys| aws_lc_rs::hmac::sign(&keys.record().query_hash_key(), b"q").as_ref().to_vec();
     assert_eq!(sign(&first), sign(&again));
-    let signature = first.ledger_signer().unwrap().sign(b"head");
-    let public = again.ledger_public_key().unwrap();
+    let signature = first.record().ledger_signer().unwrap().sign(b"head");
+    let public = again.record().ledger_public_key().unwrap();
     assert!(UnparsedPublicKey::new(&ED25519, public).verify(b"head", signature.as_ref()).is_ok());
 }
 

@@ -53,6 +53,17 @@ impl Agent {
         agent
     }
 
+    /// The same agent at another gateway.
+    pub(crate) fn at(&self, gateway: &str) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            tls: Arc::clone(&self.tls),
+            certificate_pem: self.certificate_pem.clone(),
+            key_pem: self.key_pem.clone(),
+            oracle: Arc::clone(&self.oracle),
+        }
+    }
+
     /// A signature of its key, ECDSA P-256 with SHA-256, ASN.1.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         use aws_lc_rs::{

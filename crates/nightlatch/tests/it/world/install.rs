@@ -199,7 +199,7 @@ impl Install {
         ended
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
         command
             .env_clear()

@@ -6,6 +6,7 @@
 //! - [`ports`]: listeners' ports that nobody else takes;
 //! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
 //! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
+//! - [`served::Served`]: an installation of several processes over PostgreSQL;
 //! - [`canary`]: what must never be seen, and everywhere it is looked for.
 
 pub(crate) mod agent;
@@ -20,6 +21,7 @@ pub(crate) mod parts;
 pub(crate) mod ports;
 pub(crate) mod provider;
 pub(crate) mod recorder;
+pub(crate) mod served;
 pub(crate) mod tools;
 pub(crate) mod unchanged;
 pub(crate) mod upstream;

