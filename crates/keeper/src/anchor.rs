@@ -19,7 +19,7 @@ pub use record::{Head, Presentation};
 use crate::error::KeeperError;
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId},
+    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId},
     ports::files::{FileIdentity, Files, OpenFile, Opening},
 };
 use place::{LOG, Place};
@@ -142,6 +142,35 @@ impl AnchorLog {
         inner.append(Record::Present(one))
     }
 
+    /// Anchors the one retry of a generation whose answer was lost: durable when this returns.
+    ///
+    /// # Errors
+    /// [`KeeperError::PresentedBefore`] where this log knows of such a retry already, or of a later head; otherwise
+    /// it is not in the log.
+    pub fn present_again(&self, one: Presentation) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        let below = |head: &Head| head.family == one.family && one.generation < head.generation;
+        let refused = {
+            let facts = inner.facts();
+            let known = facts.again.contains_key(&(one.family, one.generation));
+            known || facts.heads.get(&one.chain).is_some_and(below)
+        };
+        if refused {
+            return Err(KeeperError::PresentedBefore);
+        }
+        inner.append(Record::Again(one))
+    }
+
+    /// Anchors that claims under these owners are this log's, before the first is asked for.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn draw(&self, owners: Vec<OwnerId>) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        inner.append(Record::Owners { owners })?;
+        inner.compact_if_worth_it()
+    }
+
     /// Withdraws a presentation of which it is certain that it was none.
     ///
     /// # Errors
@@ -261,6 +290,18 @@ impl AnchorLog {
     #[must_use]
     pub fn presentation(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
         self.facts().presented.get(&(family, generation)).copied()
+    }
+
+    /// The retry of a generation, if it stands.
+    #[must_use]
+    pub fn retry(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
+        self.facts().again.get(&(family, generation)).copied()
+    }
+
+    /// Whether a claim under this owner is this log's.
+    #[must_use]
+    pub fn drew(&self, owner: OwnerId) -> bool {
+        self.facts().owners.contains(&owner)
     }
 
     /// The newest presentation of each chain.

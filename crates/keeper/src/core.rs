@@ -7,8 +7,10 @@ use crate::{
     machine::{Action, Moment},
     observed::Observed,
     pace::Pace,
-    spool::Spool,
+    schedule,
+    spool::{Asked, Spool, SpooledAnswer},
     wake::Wakes,
+    watched::{Held, Watched},
 };
 use nightlatch_catalog::{
     builtin::Catalogue,
@@ -17,8 +19,8 @@ use nightlatch_catalog::{
 };
 use nightlatch_custody::{KeeperKeys, Secret};
 use nightlatch_domain::{
-    clock::{Clock, Entropy, NoEntropy, random},
-    id::{OwnerId, TenantId},
+    clock::{Clock, Entropy, NoEntropy, Timestamp, random},
+    id::{AttemptId, ChainId, OwnerId, TenantId},
     ports::{
         Boxed,
         control_keeper::Statement,
@@ -33,10 +35,11 @@ use nightlatch_domain::{
 use nightlatch_egress::Wire;
 use nightlatch_ledger::{Ledger, LedgerError, facts::EventFacts};
 use std::{
+    collections::BTreeSet,
     path::PathBuf,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
     },
     time::Duration,
 };
@@ -44,6 +47,10 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 /// Refreshes that talk to providers at once. Each holds one socket and one slot of the spool.
 const REFRESHES_MAX: usize = 64;
+/// Owners that are drawn at once: one line of the log for so many claims.
+const OWNERS_AT_ONCE: usize = 64;
+/// Exchanges whose chain was left without an answer, and that listen on. As many sockets and slots again.
+const LISTENING_MAX: usize = 64;
 
 /// What the operator and the machine say.
 #[derive(Debug, Clone)]
@@ -122,15 +129,20 @@ pub(crate) struct Core {
     pub(crate) anchor: AnchorLog,
     pub(crate) spool: Spool,
     pub(crate) installation: Installation,
-    /// This process, in every claim that it draws.
-    pub(crate) owner: OwnerId,
+    /// Owners for claims that are yet to be asked for.
+    owners: Mutex<Vec<OwnerId>>,
     pub(crate) flights: Flights,
     pub(crate) pace: Pace,
     pub(crate) wakes: Wakes,
     pub(crate) observed: Observed,
     pub(crate) permits: Semaphore,
+    pub(crate) listening: Arc<Semaphore>,
+    /// The claims of others.
+    pub(crate) watch: Mutex<Watched>,
     /// Nothing new is begun any more.
     pub(crate) stopping: AtomicBool,
+    /// Flights in a row that ended because something of ours was out of reach.
+    pub(crate) failing: AtomicU32,
     /// Told when a timer may have moved.
     pub(crate) timers: Notify,
     /// Refresh tokens that may have left after their send deadline.
@@ -143,20 +155,22 @@ impl Core {
         anchor: AnchorLog,
         spool: Spool,
         installation: Installation,
-        owner: OwnerId,
     ) -> Self {
         Self {
             parts,
             anchor,
             spool,
             installation,
-            owner,
+            owners: Mutex::default(),
             flights: Flights::default(),
             pace: Pace::default(),
             wakes: Wakes::default(),
             observed: Observed::default(),
             permits: Semaphore::new(REFRESHES_MAX),
+            listening: Arc::new(Semaphore::new(LISTENING_MAX)),
+            watch: Mutex::default(),
             stopping: AtomicBool::new(false),
+            failing: AtomicU32::new(0),
             timers: Notify::new(),
             late_sends: AtomicU64::new(0),
         }
@@ -173,6 +187,54 @@ impl Core {
     /// Ten random bytes, as every id needs them.
     pub(crate) fn ten(&self) -> Result<[u8; 10], NoEntropy> {
         random(&*self.parts.entropy)
+    }
+
+    /// The id of a presentation that begins; none where the system gave no randomness.
+    pub(crate) fn fresh_attempt(&self) -> Option<AttemptId> {
+        self.ten().ok().map(|random| AttemptId::new(self.now().wall, random))
+    }
+
+    /// An owner for one claim, which the log knew before; none where it could not be drawn.
+    pub(crate) async fn fresh_owner(self: &Arc<Self>) -> Option<OwnerId> {
+        let ready = || self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owner) = ready().pop() {
+            return Some(owner);
+        }
+        let fresh = || self.ten().map(|random| OwnerId::new(self.now().wall, random));
+        let mut drawn: Vec<OwnerId> = (0..OWNERS_AT_ONCE).map(|_| fresh()).collect::<Result<_, _>>().ok()?;
+        let owners = drawn.clone();
+        self.on_disk(move |core| core.anchor.draw(owners)).await.ok()?;
+        let owner = drawn.pop();
+        ready().append(&mut drawn);
+        owner
+    }
+
+    /// The answer to an attempt that lies in the spool.
+    pub(crate) async fn spooled(self: &Arc<Self>, attempt: AttemptId) -> Option<SpooledAnswer> {
+        self.on_disk(move |core| core.spool.answer(Asked::Attempt(attempt))).await.ok().flatten()
+    }
+
+    /// Whether something that happened lies ahead by this machine's clock, and by the store's where it has one.
+    pub(crate) async fn is_of_the_future(&self, at: Timestamp) -> bool {
+        if !schedule::is_ahead(at, self.now().wall) {
+            return false;
+        }
+        let store = self.store().clock().await.ok().flatten();
+        schedule::is_of_the_future(at, self.now().wall, store)
+    }
+
+    /// Takes in which claims stand; answers the chains whose claim was seen unchanged for a whole lease.
+    pub(crate) fn watch_others(&self, held: impl Iterator<Item = Held>) -> BTreeSet<ChainId> {
+        let now = self.now().boot;
+        let mut watched = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.see(held.filter(|held| !self.anchor.drew(held.owner)), now);
+        watched.over(now).into_iter().map(|held| held.chain).collect()
+    }
+
+    /// Whether a claim was seen unchanged for a whole lease.
+    pub(crate) fn has_watched(&self, held: Held) -> bool {
+        let watched = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.is_over(held, self.now().boot)
     }
 
     /// Random bytes that spread what would else happen at once; weak ones would do.

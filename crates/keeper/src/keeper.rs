@@ -16,7 +16,7 @@ use crate::{
 };
 use nightlatch_domain::{
     clock::random,
-    id::{ConnectionId, InstallationId, KeeperId, OwnerId, TenantId},
+    id::{ConnectionId, InstallationId, KeeperId, TenantId},
     ports::{
         Boxed,
         control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl, Statement},
@@ -51,7 +51,6 @@ impl Keeper {
     pub async fn start(config: KeeperConfig, parts: KeeperParts) -> Result<Self, KeeperError> {
         let now = parts.clock.now();
         let fresh = InstallationId::new(now, random(&*parts.entropy)?);
-        let owner = OwnerId::new(now, random(&*parts.entropy)?);
         let installation = parts.store.installation(fresh).await?;
         let folder = config.state_folder.join(installation.id.to_string());
         let whose = Whose {
@@ -63,14 +62,12 @@ impl Keeper {
         let (log, found) = AnchorLog::open(&parts.files, &folder, whose)?;
         tracing::info!(keeper = %log.keeper(), "the keeper holds its log");
         let spool = Spool::open(&parts.files, &config.spool_folder)?;
-        let core = Arc::new(Core::new(parts, log, spool, installation, owner));
+        let core = Arc::new(Core::new(parts, log, spool, installation));
         recover::recover(&core, found, &config.machine).await?;
         let (stop, stopped) = watch::channel(false);
-        let timer = config.refresh_timer.then(|| {
-            let running = core.carried(timer::run(Arc::clone(&core), stopped));
-            Box::pin(async { running.await.unwrap_or_default() }) as Boxed<'static, ()>
-        });
-        Ok(Self { core, stop, timer: Mutex::new(timer) })
+        let running = core.carried(timer::run(Arc::clone(&core), stopped, config.refresh_timer));
+        let timer = Box::pin(async { running.await.unwrap_or_default() }) as Boxed<'static, ()>;
+        Ok(Self { core, stop, timer: Mutex::new(Some(timer)) })
     }
 
     /// The port for the gateway: messages are really encoded and decoded, as over a socket.
@@ -83,6 +80,12 @@ impl Keeper {
     #[must_use]
     pub fn installation(&self) -> InstallationId {
         self.core.installation.id
+    }
+
+    /// Which keeper it is: whoever holds its log is.
+    #[must_use]
+    pub fn id(&self) -> KeeperId {
+        self.core.anchor.keeper()
     }
 
     /// How many refresh tokens may have left after their send deadline, whenever that is asked.

@@ -205,7 +205,7 @@ pub(crate) async fn alive(
     loop {
         let view = core.store().chain(tenant, chain).await.map_err(unavailable)?;
         let view = view.ok_or(KeeperRefusal::GrantEnded)?;
-        match standing(core, &view) {
+        match standing(core, &view).await {
             Standing::Good(until) => return Ok((view, until)),
             Standing::NeedsHuman(ticket) => return Err(KeeperRefusal::ReauthRequired { ticket }),
             Standing::Waits(until) => {
@@ -240,7 +240,7 @@ enum Standing {
     NeedsHuman(Option<TicketId>),
 }
 
-fn standing(core: &Core, view: &ChainView) -> Standing {
+async fn standing(core: &Core, view: &ChainView) -> Standing {
     let now = core.now();
     let (chain, head) = (&view.chain, &view.head);
     let ended = matches!(chain.state, ChainState::Latched | ChainState::Quarantined);
@@ -254,12 +254,17 @@ fn standing(core: &Core, view: &ChainView) -> Standing {
     // Where the old token dies with a refresh, one that is under way is waited for.
     let dying = chain.state == ChainState::Refreshing && core.flights.has(chain.id) && dies(core, view);
     // Reckoned by a clock that was ahead: nobody knows until when it is good, and a refresh finds out.
-    let ahead = schedule::is_of_the_future(head.created_at, now.wall) && head.refresh.is_some();
+    let ahead = head.refresh.is_some() && core.is_of_the_future(head.created_at).await;
     let may_find_out = matches!(chain.state, ChainState::Healthy | ChainState::Refreshing);
     if good_until > now.wall && !dying && !(ahead && may_find_out) {
         return Standing::Good(good_until.min(now.wall.plus(FRESH_MAX)));
     }
     match chain.state {
+        // It is quietly presented again: nobody was asked.
+        ChainState::Uncertain if chain.ticket.is_none() && chain.due_at.is_some() => {
+            let waits = chain.due_at.is_some_and(|due| schedule::waits(due, now.wall));
+            if waits { Standing::Waits(chain.due_at) } else { Standing::Dead }
+        }
         ChainState::Uncertain => Standing::NeedsHuman(chain.ticket),
         ChainState::BackingOff if chain.due_at.is_some_and(|due| schedule::waits(due, now.wall)) => {
             let stopped = core.pace.client_stopped(view.client.id, now, false);
@@ -325,10 +330,15 @@ async fn look_into(core: &Arc<Core>, connection: Connection, generation: u64) {
     let view = match connection.source {
         Source::Static => None,
         Source::Chain { chain } => match core.store().chain(connection.tenant, chain).await {
-            Ok(Some(view)) if view.head.number == generation && is_grown(core, &view) => Some(view),
+            Ok(Some(view)) if view.head.number == generation => Some(view),
             _ => return,
         },
     };
+    if let Some(view) = &view
+        && !is_grown(core, view).await
+    {
+        return;
+    }
     if !core.pace.may_look_into(connection.id, core.now()) || !probe_fails(core, &connection).await {
         return;
     }
@@ -341,10 +351,10 @@ async fn look_into(core: &Arc<Core>, connection: Connection, generation: u64) {
     }
 }
 
-fn is_grown(core: &Core, view: &ChainView) -> bool {
+async fn is_grown(core: &Core, view: &ChainView) -> bool {
     let life = view.head.access_until.map(|until| until.since(view.head.created_at) / 2);
     let now = core.now().wall;
-    schedule::is_of_the_future(view.head.created_at, now)
+    core.is_of_the_future(view.head.created_at).await
         || now.since(view.head.created_at) > life.map_or(YOUNG, |half| half.min(YOUNG))
 }
 

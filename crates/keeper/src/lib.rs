@@ -17,8 +17,11 @@
 //! the database and the anchor in the log before a first byte leaves, and the log refuses a second
 //! ([`machine`], [`anchor`]). An answer is durable before it is read, and a new refresh token before its
 //! access token is leased ([`spool`]). One refresh is in flight for each chain, detached from everybody who
-//! waits for it. What may have been presented, and was not answered, is *uncertain*: nothing is presented
-//! again, and a human is asked. A provider's final no latches, and costs no further call. A lease follows
+//! waits for it. What may have been presented, and was not answered, is *uncertain*: it is presented once more where
+//! the profile's verified facts allow that ([`second`]), and else a human is asked; an answer that comes late still
+//! counts. A provider's final no latches, once every unused answer was tried, and costs no further call. Of several
+//! keepers over one store one holds a chain, until another saw its claim unchanged for a lease ([`watched`],
+//! [`keeping`]). A lease follows
 //! only from a wake that was verified here, a grant, a task and an agent that bear the keeper's word, and a
 //! secret that opened with the context of the very row that was asked for; its hosts come from that seal. With
 //! it go hashes of every other secret of the connection that may still live, so that none comes back unseen.
@@ -27,10 +30,9 @@
 //! waited for. No row of the database is believed for what it says about itself. No secret in a log, an
 //! error or a `Debug`.
 //!
-//! **Not built.** A second presentation from *uncertain*, siblings, `keeper adopt`, revocation at the
-//! provider, signed proofs of wake, minting; two connections on one chain are refused. A task's or grant's
-//! *older* attested row that is put back by whoever writes the database is not noticed (the roll of
-//! charters will).
+//! **Not built.** Comparing the logs of several keepers, `keeper adopt`, revocation at the provider, signed proofs
+//! of wake, minting; two connections on one chain are refused. A task's or grant's *older* attested row that is put
+//! back by whoever writes the database is not noticed (the roll of charters will).
 
 pub mod anchor;
 mod core;
@@ -39,6 +41,7 @@ mod enrol;
 mod error;
 mod flights;
 mod keeper;
+pub mod keeping;
 mod lease;
 pub mod machine;
 mod mandate;
@@ -48,11 +51,13 @@ mod probe;
 mod recover;
 mod refresh;
 pub mod schedule;
+pub mod second;
 pub mod spool;
 mod system;
 mod timer;
 pub mod token;
 mod wake;
+pub mod watched;
 mod windows;
 
 pub use crate::core::{KeeperConfig, KeeperParts, Notes, Unwatched, Watch};

@@ -8,27 +8,45 @@
 //!
 //! ```text
 //! claim → (drain) → prepare → intend → anchor → send → spool → insert → read → commit → anchor head
-//!            what was not presented:  void → settle (back off)
-//!            what may have been:             settle (uncertain): a human is asked, nothing is presented
+//!            what was not presented:  void → settle (back off, or uncertain as it was before)
+//!            what may have been:             settle (uncertain): what follows, `second` says
+//!            a final no:                     adopt an unused answer, or settle (latched)
 //! ```
 //!
-//! Three rules carry the rest. **Send follows only from Anchored**, so that a log which no backup of the
-//! database contains knows of every presentation. **Commit follows only from Read, Read only from
-//! Inserted**, so that a new refresh token is durable before anything looks at it. **A settlement that
-//! lets the same generation be presented again follows only from Voided or from never having anchored.**
+//! Four rules carry the rest. **Send follows only from Anchored**, so that a log which no backup of the
+//! database contains knows of every presentation. **Commit follows only from Read or from Adopted, Read only
+//! from Inserted**, so that a new refresh token is durable before anything looks at it. **A settlement that
+//! lets the same generation be presented again follows only from Voided or from never having anchored**, and where
+//! an earlier presentation of it stands, not even from that. **Every deadline is counted from before the claim was
+//! asked for**: whoever takes the claim over began to count later, and finds a holder that sends no more.
 
-use crate::schedule;
+mod step;
+mod verdict;
+
+pub use step::step;
+pub use verdict::Verdict;
+
+use crate::second::{Presented, Second};
 use nightlatch_domain::{
-    chain::{AttemptState, ChainState},
+    chain::ChainState,
     clock::{Boot, Timestamp},
 };
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
-/// From the claim to the last moment at which a first byte may leave. Well inside the claim's own life.
+/// How long a claim holds. Who takes over must have seen it unchanged for so long.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// From the preparation to the last moment at which a first byte may leave.
 pub const SEND_WITHIN: Duration = Duration::from_secs(15);
-/// From the first byte to the end of the answer. Providers answer in one or two seconds; a slow one is
-/// given time, because giving up means `uncertain`.
+/// From the anchor to when the chain is left without an answer. Providers answer in one or two seconds; a slow one
+/// is given time, because leaving means `uncertain`.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// From the anchor to when nobody listens any more: an answer that comes after the chain was left still becomes its
+/// head.
+pub const LISTEN_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// What is left of a claim for the disk and the store after the last answer.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+/// Whatever came before, no first byte leaves later than this after the claim was asked for.
+pub const SEND_AFTER_CLAIM: Duration = LEASE.saturating_sub(ANSWER_WITHIN).saturating_sub(CLOSE_WITHIN);
 
 /// Now, on both clocks of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +62,23 @@ pub struct Moment {
 pub enum Entry {
     /// The head is to be presented.
     Present,
+    /// It is to be presented a second time, once: the answer to the first is lost, and the profile allows it.
+    Again {
+        /// Until when this may leave, where it may only inside a grace.
+        until: Option<Boot>,
+    },
     /// A crash left the raw answer in the spool; the database may not have it.
     Spooled,
-    /// A crash left the answer in the database, unread or uncommitted.
+    /// The answer lies in the database, unread or uncommitted: a crash left it, or it came when the chain had
+    /// been left already.
     Answered,
-    /// A crash left an intent that this very log did not anchor, or a claim without an intent: it was
-    /// never sent.
+    /// The head was refused for good, and only then an answer beside it came: that is tried in its place.
+    Sibling,
+    /// A crash left an intent that this very log did not anchor, or a claim without an intent, or the holder itself
+    /// says so: it was never sent.
     NeverSent,
-    /// A crash left an anchored intent, and no answer is to be found: it may have been sent.
+    /// No answer is to be found: a crash left an anchored intent, or it is another keeper's, or the time in which it
+    /// could quietly be presented again is over.
     Unanswered,
     /// The head waits: its provider or its registration is known to be in trouble.
     Postponed {
@@ -80,6 +107,14 @@ pub struct Plan {
     pub failures: u32,
     /// Random; spreads what would else happen at once.
     pub jitter: u16,
+    /// What may follow if the answer is lost. Nothing where the one retry is spent.
+    pub second: Second,
+    /// When the presentation whose answer is lost was, where the refresh begins with that.
+    pub first: Option<Presented>,
+    /// Where the chain stays if this attempt turns out to be none: an earlier one of the same generation stands.
+    pub rest: Option<ChainState>,
+    /// Until when the head's access token is good.
+    pub access_until: Option<Timestamp>,
 }
 
 /// Where a refresh stands.
@@ -88,9 +123,15 @@ pub enum State {
     /// Nothing was done.
     Begun,
     /// A claim was asked for.
-    Claiming,
+    Claiming {
+        /// When that was.
+        asked: Boot,
+    },
     /// Running calls finish.
-    Draining,
+    Draining {
+        /// As above.
+        asked: Boot,
+    },
     /// A connection is being made, and room for the answer.
     Preparing {
         /// The last moment for a first byte.
@@ -105,23 +146,44 @@ pub enum State {
     Anchoring {
         /// As above.
         send_by: Boot,
+        /// From before it was anchored: how long ago the presentation was is counted from here.
+        since: Moment,
     },
     /// The token may be on its way.
-    Sending,
+    Sending {
+        /// As above.
+        since: Moment,
+    },
     /// The answer is on its way to the spool.
     Spooling {
+        /// When that was which it answers.
+        first: Presented,
         /// Rounds that failed.
         tries: u32,
     },
     /// The answer is on its way to the database.
     Inserting {
+        /// As above.
+        first: Presented,
         /// Whether the spool has it.
         spooled: bool,
         /// Rounds that failed.
         tries: u32,
     },
     /// The answer is durable and is being read.
-    Reading,
+    Reading {
+        /// As above.
+        first: Presented,
+        /// Rounds that failed.
+        tries: u32,
+    },
+    /// The provider's answer is final, and an unused one is being looked for.
+    Adopting {
+        /// The error code.
+        code: String,
+        /// Rounds that failed.
+        tries: u32,
+    },
     /// The head is being moved.
     Committing {
         /// Rounds that failed.
@@ -150,6 +212,11 @@ pub enum State {
     Settling {
         /// How.
         verdict: Verdict,
+        /// Rounds that failed.
+        tries: u32,
+    },
+    /// The claim was overtaken, and whoever did that is being told that nothing was presented.
+    Withdrawing {
         /// Rounds that failed.
         tries: u32,
     },
@@ -189,7 +256,7 @@ pub enum Event {
     Answered,
     /// It is certain that no byte left.
     NothingWritten,
-    /// A byte may have left, and no whole answer came.
+    /// A byte may have left, and no whole answer came by now.
     NoAnswer,
     /// The spool has the answer.
     Spooled,
@@ -197,6 +264,10 @@ pub enum Event {
     Inserted,
     /// The answer was read.
     Read(Reading),
+    /// An unused answer was found, and is what the head moves to.
+    Adopted,
+    /// There is no unused answer.
+    NothingToAdopt,
     /// The head moved.
     Moved,
     /// Claim or head no longer fit.
@@ -214,6 +285,8 @@ pub enum Event {
     Voided,
     /// The chain was left; `false` where the claim had been lost.
     Settled(bool),
+    /// The attempt says that it was none.
+    Withdrawn,
     /// The command could not be carried out: store, spool or log were out of reach.
     Failed,
 }
@@ -267,6 +340,10 @@ pub enum Action {
     Send {
         /// The last moment for a first byte.
         send_by: Boot,
+        /// When the chain is left if no answer came.
+        settle_by: Boot,
+        /// When nobody listens any more.
+        listen_until: Boot,
     },
     /// Write the sealed raw answer to its slot and sync it.
     Spool,
@@ -274,6 +351,8 @@ pub enum Action {
     Insert,
     /// Read the answer.
     Read,
+    /// Look for an unused answer to an earlier presentation.
+    Adopt,
     /// Move the head.
     Commit,
     /// Ask how far the attempt came.
@@ -284,6 +363,8 @@ pub enum Action {
     Void,
     /// Leave the chain without moving the head.
     Settle(Verdict),
+    /// Say of the attempt, without the claim, that it was none.
+    Withdraw,
     /// Tell the waiters.
     Release(Outcome),
 }
@@ -295,27 +376,6 @@ pub struct Command {
     pub after: Duration,
     /// The action.
     pub action: Action,
-}
-
-/// How a chain is left when its head does not move.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// How far the attempt came, where one was intended.
-    pub attempt: Option<AttemptState>,
-    /// The chain's state.
-    pub state: ChainState,
-    /// When the timer next acts.
-    pub due_at: Option<Timestamp>,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Whether this was a failure, for people.
-    pub failed: bool,
-    /// Why: a word of ours (borrowed), or a provider's error code (owned).
-    pub reason: Option<Cow<'static, str>>,
-    /// Whether a human is asked.
-    pub ask: bool,
-    /// Whether our registration was refused, so that its other chains wait.
-    pub client_refused: bool,
 }
 
 /// What the waiters learn. Whoever needs more reads the chain.
@@ -338,247 +398,7 @@ pub enum Outcome {
     Unavailable,
 }
 
-/// One step. A pair of state and event that cannot be (a stray report) changes nothing and asks for the
-/// same thing again where that is harmless, else ends the refresh without another presentation.
-#[must_use]
-pub fn step(plan: &Plan, state: State, event: Event, now: Moment) -> (State, Command) {
-    match (state, event) {
-        (State::Begun, Event::Begin) => at_once(State::Claiming, Action::Claim),
-        (State::Claiming, Event::Claimed) => claimed(plan, now),
-        (State::Claiming, Event::NotClaimed) => done(Outcome::Superseded),
-        (State::Claiming, Event::Failed) => done(Outcome::Unavailable),
-        (State::Draining, Event::Drained) => prepare(now),
-        (State::Preparing { send_by }, Event::Prepared) if now.boot < send_by => {
-            at_once(State::Intending { send_by }, Action::Intend)
-        }
-        (State::Preparing { .. }, Event::Prepared) => settle(back_off(plan, None, "prepared-too-late", now)),
-        (State::Preparing { .. }, Event::NotPrepared { reason }) => settle(back_off(plan, None, reason, now)),
-        (State::Intending { send_by }, Event::Intended) => {
-            at_once(State::Anchoring { send_by }, Action::Anchor)
-        }
-        (State::Intending { .. }, Event::NotIntended) => settle(back_off(plan, None, "head-moved", now)),
-        (State::Intending { .. }, Event::Failed) => settle(not_presented(plan, "store-unavailable", now)),
-        (State::Anchoring { send_by }, Event::Anchored) if now.boot < send_by => {
-            at_once(State::Sending, Action::Send { send_by })
-        }
-        (State::Anchoring { .. }, Event::Anchored) => void(not_presented(plan, "anchored-too-late", now)),
-        (State::Anchoring { .. }, Event::NotAnchored | Event::Failed) => {
-            settle(not_presented(plan, "anchor-log-unavailable", now))
-        }
-        (State::Anchoring { .. }, Event::PresentedBefore) => settle(presented_before(plan)),
-        (state @ State::Sending, event) => sent(plan, state, event, now),
-        (state @ (State::Spooling { .. } | State::Inserting { .. }), event) => journal(state, event),
-        (State::Reading, Event::Read(reading)) => read(plan, reading, now),
-        (State::Reading, _) => read(plan, Reading::Unclear { code: "answer-unreadable".to_owned() }, now),
-        (state, event) => close(plan, state, event, now),
-    }
-}
-
-fn at_once(state: State, action: Action) -> (State, Command) {
-    (state, Command { after: Duration::ZERO, action })
-}
-
-fn again(tries: u32, state: State, action: Action) -> (State, Command) {
-    (state, Command { after: schedule::local_retry(tries), action })
-}
-
-fn done(outcome: Outcome) -> (State, Command) {
-    at_once(State::Done(outcome), Action::Release(outcome))
-}
-
-fn settle(verdict: Verdict) -> (State, Command) {
-    at_once(State::Settling { verdict: verdict.clone(), tries: 0 }, Action::Settle(verdict))
-}
-
-fn void(verdict: Verdict) -> (State, Command) {
-    at_once(State::Voiding { verdict, tries: 0 }, Action::Void)
-}
-
-fn prepare(now: Moment) -> (State, Command) {
-    let send_by = now.boot.plus(SEND_WITHIN);
-    at_once(State::Preparing { send_by }, Action::Prepare { send_by })
-}
-
-fn claimed(plan: &Plan, now: Moment) -> (State, Command) {
-    match &plan.entry {
-        Entry::Present if plan.drain => at_once(State::Draining, Action::Drain),
-        Entry::Present => prepare(now),
-        Entry::Spooled => at_once(State::Inserting { spooled: true, tries: 0 }, Action::Insert),
-        Entry::Answered => at_once(State::Reading, Action::Read),
-        Entry::NeverSent => settle(Verdict {
-            attempt: Some(AttemptState::NotPresented),
-            state: ChainState::Healthy,
-            due_at: Some(now.wall),
-            failures: plan.failures,
-            failed: false,
-            reason: None,
-            ask: false,
-            client_refused: false,
-        }),
-        Entry::Unanswered => {
-            settle(needs_human(plan, AttemptState::Uncertain, ChainState::Uncertain, "answer-lost"))
-        }
-        Entry::Postponed { until, reason } => settle(Verdict {
-            due_at: Some(*until),
-            failures: plan.failures,
-            failed: false,
-            ..back_off(plan, None, *reason, now)
-        }),
-        Entry::Condemned { state, reason } => {
-            settle(Verdict { attempt: None, ..needs_human(plan, AttemptState::Intended, *state, *reason) })
-        }
-    }
-}
-
-fn sent(plan: &Plan, state: State, event: Event, now: Moment) -> (State, Command) {
-    match event {
-        Event::Answered => at_once(State::Spooling { tries: 0 }, Action::Spool),
-        Event::NothingWritten => void(not_presented(plan, "provider-unreachable", now)),
-        // Everything else after the first byte is uncertain, a report that cannot be included.
-        _ => {
-            debug_assert_eq!(state, State::Sending);
-            settle(needs_human(plan, AttemptState::Uncertain, ChainState::Uncertain, "answer-lost"))
-        }
-    }
-}
-
-/// The answer must lie in the database before it is read. Spool and database are tried in turn until the
-/// database has it: the answer is in memory, and a later round costs nothing.
-fn journal(state: State, event: Event) -> (State, Command) {
-    match (state, event) {
-        (State::Spooling { tries }, Event::Spooled) => {
-            at_once(State::Inserting { spooled: true, tries }, Action::Insert)
-        }
-        (State::Spooling { tries }, _) => at_once(State::Inserting { spooled: false, tries }, Action::Insert),
-        (State::Inserting { .. }, Event::Inserted) => at_once(State::Reading, Action::Read),
-        (State::Inserting { spooled: false, tries }, _) => {
-            again(tries, State::Spooling { tries: tries.saturating_add(1) }, Action::Spool)
-        }
-        (State::Inserting { spooled: true, tries }, _) => {
-            let tried = tries.saturating_add(1);
-            again(tries, State::Inserting { spooled: true, tries: tried }, Action::Insert)
-        }
-        (other, _) => at_once(other, Action::Insert),
-    }
-}
-
-fn read(plan: &Plan, reading: Reading, now: Moment) -> (State, Command) {
-    match reading {
-        Reading::Tokens => at_once(State::Committing { tries: 0 }, Action::Commit),
-        Reading::Permanent { code } => {
-            settle(needs_human(plan, AttemptState::Refused, ChainState::Latched, code))
-        }
-        Reading::Client { code } => {
-            let verdict = not_presented(plan, code, now);
-            let due_at = Some(now.wall.plus(schedule::CLIENT_RETRY));
-            void(Verdict { due_at, ask: true, client_refused: true, ..verdict })
-        }
-        Reading::NotProcessed { code, retry_after } => {
-            let wait = schedule::back_off(plan.failures, retry_after, plan.jitter);
-            void(Verdict { due_at: Some(now.wall.plus(wait)), ..not_presented(plan, code, now) })
-        }
-        Reading::Unclear { code } => {
-            settle(needs_human(plan, AttemptState::Uncertain, ChainState::Uncertain, code))
-        }
-    }
-}
-
-fn close(plan: &Plan, state: State, event: Event, now: Moment) -> (State, Command) {
-    match (state, event) {
-        (State::Committing { .. }, Event::Moved)
-        | (State::Resolving { .. }, Event::Resolved { committed: true }) => {
-            at_once(State::AnchoringHead { tries: 0 }, Action::AnchorHead)
-        }
-        (State::Committing { .. }, Event::Removed) => done(Outcome::Removed),
-        // A COMMIT whose answer was lost looks like a lost claim afterwards: the attempt knows.
-        (State::Committing { tries }, Event::Lost) => {
-            at_once(State::Resolving { lost: true, tries }, Action::Resolve)
-        }
-        (State::Committing { tries }, _) => {
-            again(tries, State::Resolving { lost: false, tries: tries.saturating_add(1) }, Action::Resolve)
-        }
-        (State::Resolving { lost: true, .. }, Event::Resolved { committed: false }) => {
-            settle(back_off(plan, None, "superseded", now))
-        }
-        (State::Resolving { lost: false, tries }, Event::Resolved { committed: false }) => {
-            at_once(State::Committing { tries }, Action::Commit)
-        }
-        (State::Resolving { lost, tries }, _) => {
-            again(tries, State::Resolving { lost, tries: tries.saturating_add(1) }, Action::Resolve)
-        }
-        (State::AnchoringHead { .. }, Event::HeadAnchored) => done(Outcome::Refreshed),
-        (State::AnchoringHead { tries }, _) => {
-            again(tries, State::AnchoringHead { tries: tries.saturating_add(1) }, Action::AnchorHead)
-        }
-        (State::Voiding { verdict, .. }, Event::Voided) => settle(verdict),
-        (State::Voiding { verdict, tries }, _) => {
-            again(tries, State::Voiding { verdict, tries: tries.saturating_add(1) }, Action::Void)
-        }
-        (State::Settling { verdict, .. }, Event::Settled(true)) => done(left(&verdict)),
-        (State::Settling { .. }, Event::Settled(false)) => done(Outcome::Superseded),
-        (State::Settling { verdict, tries }, _) => {
-            let tried = State::Settling { verdict: verdict.clone(), tries: tries.saturating_add(1) };
-            again(tries, tried, Action::Settle(verdict))
-        }
-        (State::Done(outcome), _) => done(outcome),
-        // A report that fits nothing, before anything was presented: leave the chain as it can be left.
-        (_, _) => settle(back_off(plan, None, "stray-report", now)),
-    }
-}
-
-/// What the waiters learn of a settlement.
-fn left(verdict: &Verdict) -> Outcome {
-    match verdict.state {
-        ChainState::Latched | ChainState::Uncertain | ChainState::Quarantined => Outcome::NeedsHuman,
-        ChainState::Healthy | ChainState::Refreshing | ChainState::BackingOff => {
-            Outcome::Waiting { until: verdict.due_at }
-        }
-    }
-}
-
-fn back_off(
-    plan: &Plan,
-    attempt: Option<AttemptState>,
-    reason: impl Into<Cow<'static, str>>,
-    now: Moment,
-) -> Verdict {
-    Verdict {
-        attempt,
-        state: ChainState::BackingOff,
-        due_at: Some(now.wall.plus(schedule::back_off(plan.failures, None, plan.jitter))),
-        failures: plan.failures.saturating_add(1),
-        failed: true,
-        reason: Some(reason.into()),
-        ask: false,
-        client_refused: false,
-    }
-}
-
-fn not_presented(plan: &Plan, reason: impl Into<Cow<'static, str>>, now: Moment) -> Verdict {
-    back_off(plan, Some(AttemptState::NotPresented), reason, now)
-}
-
-fn needs_human(
-    plan: &Plan,
-    attempt: AttemptState,
-    state: ChainState,
-    reason: impl Into<Cow<'static, str>>,
-) -> Verdict {
-    Verdict {
-        attempt: Some(attempt),
-        state,
-        due_at: None,
-        failures: plan.failures.saturating_add(1),
-        failed: true,
-        reason: Some(reason.into()),
-        ask: true,
-        client_refused: false,
-    }
-}
-
-fn presented_before(plan: &Plan) -> Verdict {
-    needs_human(plan, AttemptState::NotPresented, ChainState::Quarantined, "presented-before")
-}
-
+#[cfg(test)]
+mod diagram;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 use crate::machine::Moment;
 use nightlatch_domain::{
     clock::Boot,
-    id::{ClientId, ConnectionId, TicketId},
+    id::{ChainId, ClientId, ConnectionId, TicketId},
 };
 use std::{
     collections::BTreeMap,
@@ -27,6 +27,12 @@ const LOST_MAX: Duration = Duration::from_secs(900);
 /// Refreshes at one provider at once: as many answers an outage can swallow before it is noticed, and no
 /// more of the keeper can a hanging provider occupy.
 const REFRESHES_OF_HOST: usize = 8;
+/// So many chains of one registration that are refused for good within so long are a surge.
+const SURGE: usize = 3;
+const SURGE_WINDOW: Duration = Duration::from_secs(60);
+/// In a surge one chain tries after this, then after twice as long, and so on: each try may cost a chain.
+const SURGE_WAIT_FIRST: Duration = Duration::from_secs(120);
+const SURGE_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// The first look into a 401 of a connection is free; the next ones wait a minute, two, four …
 const REPORT_FIRST: Duration = Duration::from_secs(60);
 const REPORT_MAX: Duration = Duration::from_secs(3600);
@@ -41,6 +47,7 @@ struct Inner {
     hosts: BTreeMap<String, Held>,
     lanes: BTreeMap<String, Arc<Semaphore>>,
     clients: BTreeMap<ClientId, Stopped>,
+    refusals: BTreeMap<ClientId, Vec<(ChainId, Boot)>>,
     reports: BTreeMap<ConnectionId, Report>,
 }
 
@@ -54,13 +61,15 @@ struct Held {
     tried: bool,
 }
 
-/// A registration that its provider refuses.
+/// A registration that its provider refuses, or under which it refuses one chain after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped {
     /// When one chain may find out whether it still does.
     pub(crate) until: Boot,
     /// The one incident.
     pub(crate) ticket: Option<TicketId>,
+    /// In a surge, the wait after the next refusal; none where the registration itself is refused.
+    surge: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -134,12 +143,48 @@ impl Pace {
         let until = now.boot.plus(crate::schedule::CLIENT_RETRY);
         let mut inner = self.inner();
         let ticket = inner.clients.get(&client).and_then(|stopped| stopped.ticket).or(ticket);
-        inner.clients.insert(client, Stopped { until, ticket });
+        inner.clients.insert(client, Stopped { until, ticket, surge: None });
     }
 
-    /// A registration works.
+    /// A provider refused a chain for good, under a registration that it took. Where it does that to one chain after
+    /// another, something else is wrong than a grant that somebody took back: the registration's other chains are left
+    /// alone, before each of them is refused as well, and one of them tries after a wait.
+    pub(crate) fn refuse_chain(
+        &self,
+        client: ClientId,
+        chain: ChainId,
+        now: Moment,
+        ticket: Option<TicketId>,
+    ) {
+        let mut inner = self.inner();
+        let stopped = inner.clients.get(&client).copied();
+        if let Some((stopped, wait)) = stopped.and_then(|stopped| Some((stopped, stopped.surge?))) {
+            // Those that were under way already say nothing new; the one that tried does.
+            if now.boot.plus(TRIAL) >= stopped.until {
+                let surge = Some((wait * 2).min(SURGE_WAIT_MAX));
+                let until = now.boot.plus(wait);
+                inner.clients.insert(client, Stopped { until, surge, ..stopped });
+            }
+            return;
+        }
+        let refusals = inner.refusals.entry(client).or_default();
+        refusals.retain(|(other, at)| *other != chain && now.boot.since(*at) < SURGE_WINDOW);
+        refusals.push((chain, now.boot));
+        if refusals.len() < SURGE {
+            inner.clients.remove(&client);
+            return;
+        }
+        inner.refusals.remove(&client);
+        let until = now.boot.plus(SURGE_WAIT_FIRST);
+        let surge = Some(SURGE_WAIT_FIRST * 2);
+        inner.clients.insert(client, Stopped { until, ticket, surge });
+    }
+
+    /// A registration works, and a chain of it too.
     pub(crate) fn free_client(&self, client: ClientId) {
-        self.inner().clients.remove(&client);
+        let mut inner = self.inner();
+        inner.clients.remove(&client);
+        inner.refusals.remove(&client);
     }
 
     /// Whether a 401 of this connection is looked into now. An agent can provoke 401s as it likes: each
@@ -170,7 +215,7 @@ mod tests {
     use crate::machine::Moment;
     use nightlatch_domain::{
         clock::{Boot, Timestamp},
-        id::{ClientId, ConnectionId},
+        id::{ChainId, ClientId, ConnectionId},
     };
     use std::time::Duration;
 
@@ -196,6 +241,28 @@ mod tests {
         assert!(pace.client_stopped(id, at(3601), true).is_some());
         pace.free_client(id);
         assert_eq!(pace.client_stopped(id, at(3602), true), None);
+    }
+
+    #[test]
+    fn a_third_chain_that_is_refused_within_a_minute_stops_its_registration() {
+        let (pace, id) = (Pace::default(), ClientId::new(Timestamp::from_millis(0), [1; 10]));
+        let refuse = |chain, secs| {
+            let chain = ChainId::new(Timestamp::from_millis(0), [chain; 10]);
+            pace.refuse_chain(id, chain, at(secs), None);
+        };
+        let stands = |secs, may_try| pace.client_stopped(id, at(secs), may_try).is_some();
+        // Grants that people take back now and then, and one chain that is refused again.
+        [(1, 0), (1, 1), (1, 2), (2, 70), (3, 140)].into_iter().for_each(|(chain, at)| refuse(chain, at));
+        assert!(!stands(141, true));
+        [(4, 150), (5, 160)].into_iter().for_each(|(chain, at)| refuse(chain, at));
+        assert!(stands(160, true) && stands(279, true) && !stands(280, true) && stands(281, true));
+        // The one that tried is refused as well: the next waits longer. Those under way before say nothing.
+        refuse(6, 282);
+        refuse(7, 283);
+        assert!(stands(521, true) && !stands(522, true));
+        pace.free_client(id);
+        refuse(8, 523);
+        assert!(!stands(524, true));
     }
 
     #[test]

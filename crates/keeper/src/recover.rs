@@ -1,25 +1,19 @@
 //! What a start does before anything else: finishes what a dead process left.
 //!
-//! The log's lock says that nobody else is at work on this machine, so a claim that stands is a dead
-//! process' and may be taken over at once. The order matters: answers first (they may be the only copy of
-//! living tokens), then attempts by what the log knows of them, then heads against the log.
+//! The log's lock says that nobody else works by this log, so what its own owners claimed is a dead process', and
+//! is taken up at once; what others claimed is theirs, and watched (`timer`). The order matters: answers first (they
+//! may be the only copy of living tokens), then attempts by what the log knows of them, then heads against the log.
 
 use crate::{
     anchor::{Found as Log, Head},
     core::Core,
     enrol,
     error::KeeperError,
-    machine::{Entry, Outcome},
-    refresh::{
-        Found, Run, is_anchored,
-        material::{Material, Unfit},
-        recovery,
-    },
-    schedule,
+    refresh::{condemn, finish, is_anchored},
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
-    chain::{Attempt, AttemptState, ChainState, FlowStep},
+    chain::{AttemptState, ChainState, FlowStep},
     clock::Timestamp,
     id::{ChainId, TenantId},
     ports::store::ChainView,
@@ -47,8 +41,7 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     // Wakes live in memory: those of the process before ended with it, and nobody noted that.
     core.store().end_all_wakes(core.now().wall).await?;
     replay_spool(core).await?;
-    finish_attempts(core).await?;
-    release_claims(core).await?;
+    finish_what_was_left(core).await?;
     hold_heads_against_the_log(core).await?;
     core.on_disk(|core| core.spool.forget_empty()).await?;
     // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
@@ -61,23 +54,16 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     Ok(())
 }
 
-/// A claim of our own without a flight: its writing was answered with an error, or its task ended. Takes it
-/// up where it stands.
-pub(crate) async fn take_up(core: &Arc<Core>, view: ChainView) -> Outcome {
-    let Ok(attempts) = core.store().open_attempts().await else { return Outcome::Unavailable };
-    let current =
-        |attempt: &Attempt| attempt.family == view.family.id && attempt.generation == view.head.number;
-    let attempt = attempts.into_iter().find(current);
-    let entry = attempt.as_ref().map_or(Entry::NeverSent, |attempt| entry(core, &view, attempt));
-    finish(core, view, entry, attempt).await
-}
-
 /// Answers that the database does not have yet.
-async fn replay_spool(core: &Arc<Core>) -> Result<(), KeeperError> {
+pub(crate) async fn replay_spool(core: &Arc<Core>) -> Result<(), KeeperError> {
     for spooled in core.on_disk(|core| core.spool.waiting()).await? {
         replay(core, spooled).await?;
     }
     Ok(())
+}
+
+fn is_awaited(state: AttemptState) -> bool {
+    matches!(state, AttemptState::Intended | AttemptState::Uncertain)
 }
 
 async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperError> {
@@ -85,9 +71,7 @@ async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperEr
     match asked {
         Asked::Attempt(id) => {
             let attempt = core.store().attempt(tenant, id).await?;
-            if attempt
-                .is_some_and(|attempt| attempt.answer.is_none() && attempt.state == AttemptState::Intended)
-            {
+            if attempt.is_some_and(|attempt| attempt.answer.is_none() && is_awaited(attempt.state)) {
                 core.store().answer(tenant, id, (answer, context)).await?;
             }
         }
@@ -99,62 +83,21 @@ async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperEr
     Ok(())
 }
 
-async fn finish_attempts(core: &Arc<Core>) -> Result<(), KeeperError> {
-    for attempt in core.store().open_attempts().await? {
-        let Some(view) = core.store().chain(attempt.tenant, attempt.chain).await? else { continue };
-        let current = view.family.id == attempt.family && view.head.number == attempt.generation;
-        if current && may_be_taken_over(&view) {
-            let entry = entry(core, &view, &attempt);
-            finish(core, view, entry, Some(attempt)).await;
-        }
+/// What this log's owners claimed or intended, and answers that nobody read.
+async fn finish_what_was_left(core: &Arc<Core>) -> Result<(), KeeperError> {
+    let mut left: BTreeSet<(TenantId, ChainId)> = BTreeSet::new();
+    let attempts = core.store().open_attempts().await?;
+    left.extend(attempts.into_iter().map(|attempt| (attempt.tenant, attempt.chain)));
+    left.extend(core.store().claimed().await?.into_iter().map(|chain| (chain.tenant, chain.id)));
+    for (tenant, chain) in left {
+        let outcome = finish(core, tenant, chain).await;
+        tracing::info!(%chain, ?outcome, "a refresh that was cut off was looked at");
     }
     Ok(())
 }
 
-fn may_be_taken_over(view: &ChainView) -> bool {
-    matches!(view.chain.state, ChainState::Refreshing | ChainState::Healthy | ChainState::BackingOff)
-}
-
-fn entry(core: &Core, view: &ChainView, attempt: &Attempt) -> Entry {
-    let anchored = core.anchor.presentation(attempt.family, attempt.generation);
-    match anchored {
-        _ if !is_anchored(&core.anchor, view) => {
-            Entry::Condemned { state: ChainState::Quarantined, reason: "anchor-mismatch" }
-        }
-        _ if attempt.answer.is_some() => Entry::Answered,
-        Some(anchored) if anchored.attempt == attempt.id => Entry::Unanswered,
-        // The same intact log did not anchor it: it was never sent.
-        _ => Entry::NeverSent,
-    }
-}
-
-async fn finish(core: &Arc<Core>, view: ChainView, entry: Entry, attempt: Option<Attempt>) -> Outcome {
-    let chain = view.chain.id;
-    let material = Material::open(core, &view);
-    if entry == Entry::Answered && matches!(material, Err(Unfit::NoProfile)) {
-        // I4: only the profile says how its answer is read. It lies safe until an operator put that back.
-        tracing::warn!(%chain, "an answer waits for its provider's profile; start again when it is there");
-        return Outcome::Waiting { until: None };
-    }
-    let material = material.ok();
-    let plan = recovery(core, &view, entry);
-    let found = Found {
-        attempt: attempt.as_ref().map(|attempt| attempt.id),
-        answer: attempt.and_then(|it| it.answer),
-    };
-    let outcome = Run::resume(core, view, material, plan, found).carry_through().await;
-    tracing::info!(%chain, ?outcome, "a refresh that was cut off is finished");
-    outcome
-}
-
-/// Claims without an attempt that could still matter.
-async fn release_claims(core: &Arc<Core>) -> Result<(), KeeperError> {
-    for chain in core.store().claimed().await? {
-        if let Some(view) = core.store().chain(chain.tenant, chain.id).await? {
-            finish(core, view, Entry::NeverSent, None).await;
-        }
-    }
-    Ok(())
+fn is_at_rest(state: ChainState) -> bool {
+    matches!(state, ChainState::Healthy | ChainState::BackingOff)
 }
 
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
@@ -172,12 +115,11 @@ async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError>
             let head = Head { family: view.family.id, generation: view.head.number };
             core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
             let now = core.now().wall;
-            if schedule::is_of_the_future(view.head.created_at, now) {
+            if core.is_of_the_future(view.head.created_at).await {
                 core.store().hasten(tenant, chain, now).await?;
             }
-        } else if may_be_taken_over(&view) {
-            let entry = Entry::Condemned { state: ChainState::Quarantined, reason: "anchor-mismatch" };
-            finish(core, view, entry, None).await;
+        } else if is_at_rest(view.chain.state) {
+            condemn(core, view, ChainState::Quarantined, "anchor-mismatch").await;
         }
     }
     Ok(())

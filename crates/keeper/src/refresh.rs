@@ -2,12 +2,15 @@
 //!
 //! Whoever wants a refresh says which generation it saw. A flight that finds another one at the head has
 //! nothing to do: losers adopt. A chain that only a human can help is left before anything is dialled, so
-//! that ten thousand impatient callers cost the provider nothing.
+//! that ten thousand impatient callers cost the provider nothing. What is begun, and where, `keeping` decides; this
+//! only gathers what it decides by.
 
 pub(crate) mod brought;
+mod late;
 pub(crate) mod material;
 mod run;
 pub(crate) mod sealer;
+mod siblings;
 
 pub(crate) use run::{Found, Run};
 
@@ -15,16 +18,18 @@ use crate::{
     anchor::{AnchorLog, Head},
     core::Core,
     flights::{Boarded, Landing, Waiting},
+    keeping::{Begin, Fit, Holder, Known, LogSays, Next, Own, Seen, next},
     machine::{Entry, Outcome, Plan},
-    recover::take_up,
     schedule,
+    second::Second,
+    watched::Held,
 };
 use material::{Material, Unfit};
 use nightlatch_catalog::profile::{Endpoint, OldAccess};
 use nightlatch_domain::{
-    chain::ChainState,
+    chain::{Attempt, AttemptState, ChainState},
     clock::Timestamp,
-    id::{ChainId, FamilyId, TenantId},
+    id::{ChainId, TenantId},
     ports::store::ChainView,
 };
 use std::{
@@ -32,22 +37,7 @@ use std::{
     time::Duration,
 };
 
-/// A profile that is gone comes back when an operator puts it back.
-const NO_PROFILE_RETRY: Duration = Duration::from_secs(600);
-
-/// Why a refresh is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// Its timer is due.
-    Timer,
-    /// This generation is dead or was refused by the tool.
-    Instead {
-        /// The family that was seen.
-        family: FamilyId,
-        /// Its generation.
-        generation: u64,
-    },
-}
+pub(crate) use crate::keeping::Wanted;
 
 /// Joins or starts the refresh of a chain. Dropping what is answered changes nothing.
 pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Waiting {
@@ -61,6 +51,12 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
                 let outcome = fly(&core, tenant, chain, wanted).await;
                 core.tell_contradictions().await;
                 landing.land(outcome);
+                if outcome == Outcome::Unavailable {
+                    // Nothing moved. Whoever looked at once would fail at once, again and again.
+                    core.failing.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                core.failing.store(0, Ordering::Relaxed);
                 core.timers.notify_one();
             }));
             waiting
@@ -69,12 +65,8 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
 }
 
 async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Outcome {
-    let lane = match look(core, tenant, chain).await {
-        Ok(view) if is_ours(core, &view) => core.pace.lane(&origin(&view)),
-        Ok(view) => match nothing_to_do(&view, wanted, core.now().wall) {
-            Some(outcome) => return outcome,
-            None => core.pace.lane(&origin(&view)),
-        },
+    let lane = match glance(core, tenant, chain, wanted).await {
+        Ok((view, ..)) => core.pace.lane(&origin(&view)),
         Err(outcome) => return outcome,
     };
     // First the provider's lane: whoever waits behind a provider that hangs occupies nothing else.
@@ -83,20 +75,196 @@ async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted)
     if core.stopping.load(Ordering::SeqCst) {
         return Outcome::Unavailable;
     }
-    match look(core, tenant, chain).await {
-        Ok(view) => begin(core, view, wanted).await,
+    match look(core, tenant, chain, wanted).await {
+        Ok(looked) => looked.carry_out(core).await,
         Err(outcome) => outcome,
     }
 }
 
-async fn look(core: &Core, tenant: TenantId, chain: ChainId) -> Result<ChainView, Outcome> {
-    let view = core.store().chain(tenant, chain).await.map_err(|_| Outcome::Unavailable)?;
-    view.ok_or(Outcome::Removed)
+/// Carries out what a dead process or an overtaken holder left of a chain. Nothing is presented.
+pub(crate) async fn finish(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -> Outcome {
+    match look(core, tenant, chain, Wanted::Timer).await {
+        Ok(looked) if looked.presents() => Outcome::Waiting { until: None },
+        Ok(looked) => looked.carry_out(core).await,
+        Err(outcome) => outcome,
+    }
 }
 
-/// A claim of this process that no flight carries: this is the flight.
-fn is_ours(core: &Core, view: &ChainView) -> bool {
-    view.chain.state == ChainState::Refreshing && view.chain.owner == Some(core.owner)
+/// Leaves a chain in a state that only a human ends.
+pub(crate) async fn condemn(core: &Arc<Core>, view: ChainView, state: ChainState, reason: &'static str) {
+    let entry = Entry::Condemned { state, reason };
+    let begin = Begin { entry, attempt: None, second: Second::NEVER, first: None, rest: None };
+    Looked { material: Material::open(core, &view), view, attempts: Vec::new(), begin }.carry_out(core).await;
+}
+
+/// A chain that was looked at, and where its refresh begins.
+struct Looked {
+    view: ChainView,
+    material: Result<Material, Unfit>,
+    attempts: Vec<Attempt>,
+    begin: Begin,
+}
+
+/// What is known, and what follows from it; what the asker is told where that is nothing.
+async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Result<Looked, Outcome> {
+    let (view, attempts, mut known) = glance(core, tenant, chain, wanted).await?;
+    let material = Material::open(core, &view);
+    known.sibling = known.sibling
+        && material.as_ref().is_ok_and(|it| siblings::first(core, &view, it, &attempts).is_some());
+    known.fit = match &material {
+        Ok(_) => Fit::Presentable,
+        Err(Unfit::NoRefreshToken) => Fit::NoRefreshToken,
+        Err(Unfit::Unverified) => Fit::Unverified,
+        Err(Unfit::NoProfile) => Fit::NoProfile,
+    };
+    match next(&known, wanted) {
+        Next::Nothing(outcome) => Err(outcome),
+        Next::Begin(begin) => Ok(Looked { view, material, attempts, begin }),
+    }
+}
+
+/// The same without opening anything: enough to see that there is nothing to do.
+async fn glance(
+    core: &Arc<Core>,
+    tenant: TenantId,
+    chain: ChainId,
+    wanted: Wanted,
+) -> Result<(ChainView, Vec<Attempt>, Known), Outcome> {
+    let unavailable = |_| Outcome::Unavailable;
+    let view = core.store().chain(tenant, chain).await.map_err(unavailable)?.ok_or(Outcome::Removed)?;
+    let since = match view.chain.state {
+        ChainState::Latched => siblings::since(view.head.number),
+        _ => view.head.number,
+    };
+    let attempts = core.store().attempts(tenant, view.family.id, since).await;
+    let attempts = attempts.map_err(unavailable)?;
+    let known = known(core, &view, &attempts).await;
+    match next(&known, wanted) {
+        Next::Nothing(outcome) => Err(outcome),
+        Next::Begin(_) => Ok((view, attempts, known)),
+    }
+}
+
+async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Known {
+    let mut seen = Vec::with_capacity(attempts.len());
+    for attempt in attempts.iter().filter(|attempt| attempt.generation == view.head.number) {
+        let own = own(core, attempt).await;
+        let Attempt { id, state, intended_at, .. } = *attempt;
+        seen.push(Seen { id, state, own, intended_at });
+    }
+    Known {
+        state: view.chain.state,
+        due_at: view.chain.due_at,
+        asked: view.chain.ticket.is_some(),
+        family: view.family.id,
+        generation: view.head.number,
+        access_until: view.head.access_until,
+        attempts: seen,
+        sibling: !siblings::unused(attempts, view.head.number).is_empty(),
+        holder: holder(core, view, attempts),
+        log: log_says(&core.anchor, view),
+        again: knows_of_another(&core.anchor, view, attempts),
+        second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
+        fit: Fit::Presentable,
+        now: core.now(),
+        store_now: core.store().clock().await.ok().flatten(),
+    }
+}
+
+/// Whether the log knows of a presentation of the head that the database does not, or of the one retry.
+fn knows_of_another(log: &AnchorLog, view: &ChainView, attempts: &[Attempt]) -> bool {
+    let (family, head) = (view.family.id, view.head.number);
+    let first = log.presentation(family, head);
+    let is_known = |id| attempts.iter().any(|attempt| attempt.id == id);
+    log.retry(family, head).is_some() || first.is_some_and(|first| !is_known(first.attempt))
+}
+
+/// What this keeper knows of an attempt beside the database.
+async fn own(core: &Arc<Core>, attempt: &Attempt) -> Own {
+    let log = &core.anchor;
+    let of = |one: Option<crate::anchor::Presentation>| one.filter(|one| one.attempt == attempt.id);
+    let (family, generation) = (attempt.family, attempt.generation);
+    let anchored = of(log.presentation(family, generation)).or(of(log.retry(family, generation)));
+    let Some(anchored) = anchored else {
+        return if log.drew(attempt.owner) { Own::NotSent } else { Own::Foreign };
+    };
+    let may_be_spooled = matches!(attempt.state, AttemptState::Intended | AttemptState::Uncertain);
+    if may_be_spooled && core.spooled(attempt.id).await.is_some() {
+        return Own::Spooled;
+    }
+    Own::Anchored(anchored.boot)
+}
+
+/// Who holds a chain. An intent under a chain that nobody claims is its owner's, who may still be at work.
+fn holder(core: &Core, view: &ChainView, attempts: &[Attempt]) -> Holder {
+    let chain = view.chain.id;
+    let claim = match view.chain.state {
+        ChainState::Refreshing => view.chain.owner.map(|owner| (view.chain.fence, owner)),
+        _ => intent_of(attempts, view).map(|attempt| (attempt.fence, attempt.owner)),
+    };
+    match claim {
+        None => Holder::Nobody,
+        Some((_, owner)) if core.anchor.drew(owner) => Holder::Left,
+        Some((fence, owner)) if core.has_watched(Held { chain, fence, owner }) => Holder::Gone,
+        Some(_) => Holder::Other,
+    }
+}
+
+fn intent_of<'a>(attempts: &'a [Attempt], view: &ChainView) -> Option<&'a Attempt> {
+    let open = |one: &&Attempt| one.state == AttemptState::Intended && one.generation == view.head.number;
+    attempts.iter().find(open)
+}
+
+impl Looked {
+    const fn presents(&self) -> bool {
+        matches!(self.begin.entry, Entry::Present | Entry::Again { .. })
+    }
+
+    async fn carry_out(self, core: &Arc<Core>) -> Outcome {
+        let presents = self.presents();
+        let Self { view, material, attempts, mut begin } = self;
+        if let (true, Ok(material)) = (presents, &material)
+            && let Some(postponed) = gate(core, &view, material, &begin)
+        {
+            begin.entry = postponed;
+        }
+        let found = found(core, &begin, attempts).await;
+        let plan = plan(core, &view, begin);
+        Run::new(core, view, material.ok(), plan, found).carry_through().await
+    }
+}
+
+/// What the run takes up: the attempt that is begun with, or a new one.
+async fn found(core: &Arc<Core>, begin: &Begin, attempts: Vec<Attempt>) -> Found {
+    let taken = |id| attempts.into_iter().find(|attempt| attempt.id == id);
+    match (&begin.entry, begin.attempt) {
+        (Entry::Present, _) => Found { attempt: core.fresh_attempt(), again_of: None, answer: None },
+        (Entry::Again { .. }, again_of) => Found { attempt: core.fresh_attempt(), again_of, answer: None },
+        (Entry::Spooled, Some(id)) => {
+            let spooled = core.spooled(id).await;
+            Found { attempt: Some(id), again_of: None, answer: spooled.map(|it| (it.answer, it.context)) }
+        }
+        (_, Some(id)) => {
+            Found { attempt: Some(id), again_of: None, answer: taken(id).and_then(|it| it.answer) }
+        }
+        (_, None) => Found { attempt: None, again_of: None, answer: None },
+    }
+}
+
+/// What is known to be in trouble is left alone, but where a grace would be over by then.
+fn gate(core: &Core, view: &ChainView, material: &Material, begin: &Begin) -> Option<Entry> {
+    let now = core.now();
+    let spread = Duration::from_millis(u64::from(core.jitter()) / 16);
+    let until = |wait: Duration| now.wall.plus(wait.max(Duration::from_secs(1)) + spread);
+    let has_time = |wait: Duration| match begin.entry {
+        Entry::Again { until: Some(until) } => now.boot.plus(wait + spread) < until,
+        _ => true,
+    };
+    if let Some(wait) = core.pace.host_waits(&material.to.authority(), now).filter(|wait| has_time(*wait)) {
+        return Some(Entry::Postponed { until: until(wait), reason: "provider-waits" });
+    }
+    let stopped = core.pace.client_stopped(view.client.id, now, true)?;
+    Some(Entry::Postponed { until: until(stopped.until.since(now.boot)), reason: "client-stopped" })
 }
 
 /// Whose lane a chain takes. Read from the row: a wrong one costs a place in a queue.
@@ -107,78 +275,31 @@ fn origin(view: &ChainView) -> String {
     endpoint.as_ref().map(Endpoint::origin).unwrap_or_default()
 }
 
-async fn begin(core: &Arc<Core>, view: ChainView, wanted: Wanted) -> Outcome {
-    if is_ours(core, &view) {
-        return take_up(core, view).await;
-    }
-    if let Some(outcome) = nothing_to_do(&view, wanted, core.now().wall) {
-        return outcome;
-    }
-    let opened = Material::open(core, &view);
-    let entry = entry(core, &view, &opened);
-    let plan = plan(core, &view, entry);
-    Run::present(core, view, opened.ok(), plan).carry_through().await
-}
-
-/// What is known without touching anything.
-fn nothing_to_do(view: &ChainView, wanted: Wanted, now: Timestamp) -> Option<Outcome> {
-    match (view.chain.state, wanted) {
-        (_, Wanted::Instead { family, generation })
-            if family != view.family.id || generation != view.head.number =>
-        {
-            Some(Outcome::Refreshed)
-        }
-        (ChainState::Latched | ChainState::Uncertain | ChainState::Quarantined, _) => {
-            Some(Outcome::NeedsHuman)
-        }
-        (ChainState::BackingOff, _) if view.chain.due_at.is_some_and(|due| schedule::waits(due, now)) => {
-            Some(Outcome::Waiting { until: view.chain.due_at })
-        }
-        (ChainState::Healthy, Wanted::Timer) if view.chain.due_at.is_none_or(|due| due > now) => {
-            Some(Outcome::Refreshed)
-        }
-        // Held by another owner. On one machine there is none but a dead one, and the start saw to those.
-        (ChainState::Refreshing, _) => Some(Outcome::Superseded),
-        (ChainState::Healthy | ChainState::BackingOff, _) => None,
-    }
-}
-
-fn entry(core: &Core, view: &ChainView, opened: &Result<Material, Unfit>) -> Entry {
-    let condemned = |state, reason| Entry::Condemned { state, reason };
-    if !is_anchored(&core.anchor, view) {
-        return condemned(ChainState::Quarantined, "anchor-mismatch");
-    }
-    let now = core.now();
-    match opened {
-        Err(Unfit::NoRefreshToken) => condemned(ChainState::Latched, "no-refresh-token"),
-        Err(Unfit::Unverified) => condemned(ChainState::Quarantined, "unverified"),
-        Err(Unfit::NoProfile) => {
-            Entry::Postponed { until: now.wall.plus(NO_PROFILE_RETRY), reason: "profile-missing" }
-        }
-        Ok(material) => {
-            let spread = Duration::from_millis(u64::from(core.jitter()) / 16);
-            if let Some(wait) = core.pace.host_waits(&material.to.authority(), now) {
-                return Entry::Postponed { until: now.wall.plus(wait + spread), reason: "provider-waits" };
-            }
-            if let Some(stopped) = core.pace.client_stopped(view.client.id, now, true) {
-                let wait = stopped.until.since(now.boot).max(Duration::from_secs(1));
-                return Entry::Postponed { until: now.wall.plus(wait + spread), reason: "client-stopped" };
-            }
-            Entry::Present
-        }
-    }
-}
-
-fn plan(core: &Core, view: &ChainView, entry: Entry) -> Plan {
+fn plan(core: &Core, view: &ChainView, begin: Begin) -> Plan {
     let dies =
         core.profile(&view.chain.provider).is_some_and(|profile| profile.old_access == OldAccess::Dies);
     let lives = view.head.access_until.is_none_or(|until| until > core.now().wall);
-    Plan { entry, drain: dies && lives, failures: view.chain.failures, jitter: core.jitter() }
+    Plan {
+        entry: begin.entry,
+        drain: dies && lives,
+        failures: view.chain.failures,
+        jitter: core.jitter(),
+        second: begin.second,
+        first: begin.first,
+        rest: begin.rest,
+        access_until: view.head.access_until,
+    }
 }
 
-/// The plan of a recovery, which presents nothing.
-pub(crate) fn recovery(core: &Core, view: &ChainView, entry: Entry) -> Plan {
-    Plan { entry, drain: false, failures: view.chain.failures, jitter: core.jitter() }
+/// What the log says of a chain's head.
+fn log_says(log: &AnchorLog, view: &ChainView) -> LogSays {
+    match log.head(view.chain.id) {
+        _ if is_anchored(log, view) => LogSays::Fits,
+        Some(anchored) if anchored.family == view.family.id && anchored.generation > view.head.number => {
+            LogSays::Behind { anchored: anchored.generation }
+        }
+        _ => LogSays::Silent,
+    }
 }
 
 /// Whether the log vouches for a chain's head. Two differences are what a crash leaves between a commit and
@@ -189,8 +310,9 @@ pub(crate) fn is_anchored(log: &AnchorLog, view: &ChainView) -> bool {
     match log.head(view.chain.id) {
         Some(anchored) if anchored == head => true,
         Some(anchored) if anchored.family == head.family && anchored.generation + 1 == head.generation => {
-            let known = log.presentation(anchored.family, anchored.generation);
-            known.is_some_and(|known| view.head.attempt == Some(known.attempt))
+            let (family, generation) = (anchored.family, anchored.generation);
+            let known = [log.presentation(family, generation), log.retry(family, generation)];
+            known.into_iter().flatten().any(|known| view.head.attempt == Some(known.attempt))
         }
         _ => head.generation == 1 && log.flow_of(head.family) == Some(view.family.flow),
     }
@@ -201,6 +323,3 @@ pub(crate) fn wait_secs(core: &Core, until: Option<Timestamp>) -> u64 {
     let left = until.map_or(schedule::local_retry(0), |until| until.since(core.now().wall));
     left.as_secs().clamp(1, 3600)
 }
-
-#[cfg(test)]
-mod tests;

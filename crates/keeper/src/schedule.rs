@@ -113,11 +113,18 @@ pub fn skew(since: Timestamp, until: Timestamp) -> Duration {
     Duration::from_secs(5).min(until.since(since) / 6)
 }
 
-/// Whether something that happened lies ahead: the clock was wrong then or is wrong now, and nothing that
-/// was reckoned from it can be relied on.
+/// Whether a time lies ahead by more than clocks are corrected by all the time.
 #[must_use]
-pub fn is_of_the_future(at: Timestamp, now: Timestamp) -> bool {
+pub fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
     at.since(now) > CLOCK_SLACK
+}
+
+/// Whether something that happened lies ahead: the clock was wrong then or is wrong now, and nothing that
+/// was reckoned from it can be relied on. Where the store has a clock of its own, only if it lies ahead by that too:
+/// else every keeper whose clock is behind would do again what another one just did.
+#[must_use]
+pub fn is_of_the_future(at: Timestamp, now: Timestamp, store: Option<Timestamp>) -> bool {
+    is_ahead(at, now) && store.is_none_or(|store| is_ahead(at, store))
 }
 
 /// Whether a chain that backs off still waits. A wait longer than any that this keeper sets was reckoned by
@@ -137,7 +144,7 @@ pub fn ends_at(since: Timestamp, expires_in_secs: i64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{Life, back_off, due, ends_at, local_retry, skew};
+    use super::{Life, back_off, due, ends_at, is_of_the_future, local_retry, skew};
     use nightlatch_domain::clock::Timestamp;
     use proptest::prelude::{any, proptest};
     use std::time::Duration;
@@ -153,6 +160,15 @@ mod tests {
             window: None,
             refreshable: true,
         }
+    }
+
+    #[test]
+    fn what_happened_lies_ahead_only_by_both_clocks() {
+        let ahead = T0.plus(Duration::from_secs(61));
+        assert!(is_of_the_future(ahead, T0, None) && is_of_the_future(ahead, T0, Some(T0)));
+        // This machine's clock is behind: by the store's, it happened just now.
+        assert!(!is_of_the_future(ahead, T0, Some(ahead)));
+        assert!(!is_of_the_future(T0.plus(Duration::from_secs(60)), T0, None));
     }
 
     #[test]

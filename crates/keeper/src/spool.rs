@@ -109,6 +109,18 @@ impl Spool {
         Ok(found)
     }
 
+    /// The answer in a slot; none where there is no slot, or no whole answer in it.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`] where it cannot be read.
+    pub fn answer(&self, asked: Asked) -> Result<Option<SpooledAnswer>, KeeperError> {
+        let path = self.path(asked);
+        match self.files.open(&path, Opening::Read).and_then(|file| file.read_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Ok(whole(&other.map_err(KeeperError::file(&path))?)),
+        }
+    }
+
     /// Keeps a slot as its family's newest answer, in place of the one before.
     ///
     /// # Errors

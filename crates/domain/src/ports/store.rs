@@ -246,6 +246,8 @@ pub struct ChainView {
 pub struct Settlement {
     /// The attempt and how far it came, where there was one.
     pub attempt: Option<(AttemptId, AttemptState)>,
+    /// Whether this is said because no answer came: then it is refused where one has come since.
+    pub unanswered: bool,
     /// The chain's new state.
     pub state: ChainState,
     /// When its timer next acts; none where it does not.
@@ -263,8 +265,11 @@ pub struct Settlement {
 /// A new head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewHead {
-    /// The attempt that brought it.
+    /// The attempt that brought it, or that was refused and made room for an unused answer.
     pub attempt: AttemptId,
+    /// The attempt whose unused answer it is, where the head that was presented was refused: then that one is
+    /// committed, and `attempt` is refused.
+    pub adopts: Option<AttemptId>,
     /// The generation: one above the head that was presented.
     pub generation: Generation,
     /// When the timer next acts.
@@ -305,8 +310,10 @@ pub trait KeeperStore: Send + Sync {
     fn last_change(&self) -> Stored<'_, FeedMark>;
     /// Whether the history of this store holds that move.
     fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled>;
+    /// Now, by the store's own clock; none where that is this machine's.
+    fn clock(&self) -> Stored<'_, Option<Timestamp>>;
 
-    /// Chains whose timer is due, unclaimed or not, soonest first, at most `limit`. Latched, quarantined and removed ones are not.
+    /// Chains whose timer is due, soonest first, at most `limit`. Claimed, latched, quarantined and removed ones are not.
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>>;
     /// The soonest timer.
     fn next_due(&self) -> Stored<'_, Option<Timestamp>>;
@@ -333,9 +340,13 @@ pub trait KeeperStore: Send + Sync {
         owner: OwnerId,
         from: Vec<ChainState>,
     ) -> Stored<'_, Option<Claim>>;
-    /// Makes an intent durable (synced) and moves the feed's counter row; `false`, and nothing written, where the claim is lost, the head is another,
-    /// or an earlier attempt at the same generation is still `intended` or `answered`: settle that one first.
+    /// Makes the intent of a first presentation durable (synced) and moves the feed's counter row; `false`, and nothing
+    /// written, where the claim is lost, the head is another, or there is another attempt at the same generation that was
+    /// not settled as not presented.
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool>;
+    /// Makes the intent of the one retry durable: only where the only other attempt at the generation that was not
+    /// settled as not presented is this one, and it is `uncertain`. Otherwise as [`KeeperStore::intend`].
+    fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool>;
     /// Keeps a sealed raw answer by the attempt's id alone: whoever holds the claim now, and where the attempt's own row
     /// is gone as well (a database that was put back). The first answer of an attempt stays.
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()>;
@@ -350,8 +361,15 @@ pub trait KeeperStore: Send + Sync {
     fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed>;
     /// Leaves the chain without moving the head and releases the claim; `false` where it was lost.
     fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool>;
-    /// Every attempt that is neither committed, refused, not presented nor uncertain: what a crash left.
+    /// Every attempt at a head that is neither committed, refused, not presented nor uncertain: what a crash left, and
+    /// answers that came late.
     fn open_attempts(&self) -> Stored<'_, Vec<Attempt>>;
+    /// Every attempt at this generation of a family or a later one, of whatever state, the oldest first.
+    fn attempts(&self, tenant: TenantId, family: FamilyId, from: u64) -> Stored<'_, Vec<Attempt>>;
+    /// Says of an attempt, whoever holds the claim now, that it was no presentation: its owner was overtaken, and knows.
+    /// Only an `intended` or `uncertain` one, and only while nothing else was presented of its generation; `false` where
+    /// that is not so.
+    fn withdraw(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, bool>;
     /// One attempt.
     fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>>;
     /// Chains in state `refreshing` with their fence and owner: a dead process may have left them.

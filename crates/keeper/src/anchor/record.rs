@@ -6,12 +6,21 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use nightlatch_domain::{
     call::MANDATE_MAX,
-    clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, TenantId},
+    clock::{Boot, Timestamp},
+    id::{
+        AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId,
+        TenantId,
+    },
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
+/// Owners of claims that this log drew are remembered up to this many. A claim that is older than so many others, and
+/// still stands, is taken for somebody else's.
+const OWNERS_KEPT: usize = 65_536;
 /// Flows that were begun to be redeemed and never became a head are remembered up to this many.
 const REDEEMS_KEPT: usize = 4096;
 
@@ -40,6 +49,9 @@ pub struct Presentation {
     pub generation: u64,
     /// The attempt.
     pub attempt: AttemptId,
+    /// When it was anchored, on this machine's boot clock; none in lines that are older than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
 }
 
 /// The current generation of a chain.
@@ -57,13 +69,37 @@ pub struct Head {
 pub(super) enum Record {
     Identity(Identity),
     Present(Presentation),
-    Void { attempt: AttemptId },
-    Head { chain: ChainId, head: Head },
-    Redeem { flow: FlowId, family: FamilyId },
-    Static { connection: ConnectionId, generation: u64 },
-    Ended { connection: ConnectionId },
-    Mandate { call: CallId, until: Timestamp },
-    MandatesSince { at: Timestamp },
+    /// The one retry of a generation whose answer was lost.
+    Again(Presentation),
+    /// Claims under these owners are this log's.
+    Owners {
+        owners: Vec<OwnerId>,
+    },
+    Void {
+        attempt: AttemptId,
+    },
+    Head {
+        chain: ChainId,
+        head: Head,
+    },
+    Redeem {
+        flow: FlowId,
+        family: FamilyId,
+    },
+    Static {
+        connection: ConnectionId,
+        generation: u64,
+    },
+    Ended {
+        connection: ConnectionId,
+    },
+    Mandate {
+        call: CallId,
+        until: Timestamp,
+    },
+    MandatesSince {
+        at: Timestamp,
+    },
     DistrustAll,
 }
 
@@ -93,7 +129,10 @@ pub(super) struct Facts {
     pub(super) identity: Option<Identity>,
     pub(super) heads: BTreeMap<ChainId, Head>,
     pub(super) presented: BTreeMap<(FamilyId, u64), Presentation>,
+    pub(super) again: BTreeMap<(FamilyId, u64), Presentation>,
     pub(super) newest: BTreeMap<ChainId, Presentation>,
+    /// Ids grow with time: the oldest come first.
+    pub(super) owners: BTreeSet<OwnerId>,
     pub(super) redeems: BTreeMap<FamilyId, FlowId>,
     pub(super) statics: BTreeMap<ConnectionId, u64>,
     pub(super) ended: BTreeMap<ConnectionId, ()>,
@@ -111,8 +150,19 @@ impl Facts {
                 self.presented.insert((one.family, one.generation), one);
                 self.newest.insert(one.chain, one);
             }
+            Record::Again(one) => {
+                self.again.insert((one.family, one.generation), one);
+                self.newest.insert(one.chain, one);
+            }
+            Record::Owners { owners } => {
+                self.owners.extend(owners);
+                while self.owners.len() > OWNERS_KEPT {
+                    self.owners.pop_first();
+                }
+            }
             Record::Void { attempt } => {
                 self.presented.retain(|_, one| one.attempt != attempt);
+                self.again.retain(|_, one| one.attempt != attempt);
                 self.newest.retain(|_, one| one.attempt != attempt);
             }
             Record::Head { chain, head } => {
@@ -137,6 +187,7 @@ impl Facts {
             Record::DistrustAll => {
                 self.heads.clear();
                 self.redeems.clear();
+                self.owners.clear();
             }
         }
     }
@@ -146,6 +197,9 @@ impl Facts {
         let mut records: Vec<Record> = self.identity.clone().map(Record::Identity).into_iter().collect();
         records.extend(self.heads.iter().map(|(chain, head)| Record::Head { chain: *chain, head: *head }));
         records.extend(self.presented.values().filter(|one| self.matters(one)).copied().map(Record::Present));
+        records.extend(self.again.values().filter(|one| self.matters(one)).copied().map(Record::Again));
+        let owners: Vec<OwnerId> = self.owners.iter().copied().collect();
+        records.extend((!owners.is_empty()).then_some(Record::Owners { owners }));
         // Ids grow with time: the newest flows come first.
         let newest = self.redeems.iter().rev().take(REDEEMS_KEPT);
         records.extend(newest.map(|(family, flow)| Record::Redeem { flow: *flow, family: *family }));

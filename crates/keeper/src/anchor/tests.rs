@@ -6,8 +6,11 @@ use super::{
 };
 use crate::{error::KeeperError, system::SystemFiles};
 use nightlatch_domain::{
-    clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, TenantId},
+    clock::{Boot, Timestamp},
+    id::{
+        AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId,
+        TenantId,
+    },
     ports::files::Files,
 };
 use std::{
@@ -55,6 +58,7 @@ fn presentation(generation: u64, attempt: u8) -> Presentation {
         family: id!(FamilyId, 1),
         generation,
         attempt: id!(AttemptId, attempt),
+        boot: Some(Boot::from_millis(7)),
     }
 }
 
@@ -75,6 +79,37 @@ fn a_generation_is_anchored_once_unless_it_was_withdrawn() {
     assert_eq!(found, Found::Own);
     assert!(matches!(log.present(presentation(1, 3)), Err(KeeperError::PresentedBefore)));
     assert_eq!(log.presentation(id!(FamilyId, 1), 1), Some(presentation(1, 2)));
+}
+
+#[test]
+fn a_retry_is_anchored_once_beside_the_first_and_both_are_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    log.present(presentation(1, 1)).unwrap();
+    log.present_again(presentation(1, 2)).unwrap();
+    assert!(matches!(log.present_again(presentation(1, 3)), Err(KeeperError::PresentedBefore)));
+    log.void(id!(AttemptId, 2)).unwrap();
+    log.present_again(presentation(1, 3)).unwrap();
+    drop(log);
+    let (log, _) = open(folder.path());
+    let family = id!(FamilyId, 1);
+    assert_eq!(log.presentation(family, 1), Some(presentation(1, 1)));
+    assert_eq!(log.retry(family, 1), Some(presentation(1, 3)));
+    assert!(matches!(log.present_again(presentation(1, 4)), Err(KeeperError::PresentedBefore)));
+    log.set_head(id!(ChainId, 1), head(2)).unwrap();
+    assert!(matches!(log.present_again(presentation(1, 4)), Err(KeeperError::PresentedBefore)));
+}
+
+#[test]
+fn owners_that_the_log_drew_are_its_own_until_it_was_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    log.draw(vec![id!(OwnerId, 1)]).unwrap();
+    drop(log);
+    let (log, _) = open(folder.path());
+    assert!(log.drew(id!(OwnerId, 1)) && !log.drew(id!(OwnerId, 2)));
+    log.settle_here(id!(InstallationId, 1), "machine").unwrap();
+    assert!(!log.drew(id!(OwnerId, 1)), "a copied log does not know whether its owner lives elsewhere");
 }
 
 #[test]

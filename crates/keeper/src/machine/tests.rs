@@ -1,23 +1,31 @@
-//! The machine, walked by random reports over a model of the world: no path presents a generation twice,
-//! commits what is not durable, or loses what a provider gave.
+//! The machine, step by step. What several of them promise together, `keeping::model` shows.
 
 use super::{
-    ANSWER_WITHIN, Action, Entry, Event, Moment, Outcome, Plan, Reading, SEND_WITHIN, State, Verdict, step,
+    ANSWER_WITHIN, Action, Entry, Event, LEASE, Moment, Outcome, Plan, Reading, SEND_AFTER_CLAIM,
+    SEND_WITHIN, State, Verdict, step,
 };
+use crate::second::{Presented, Second};
 use nightlatch_domain::{
     chain::{AttemptState, ChainState},
     clock::{Boot, Timestamp},
 };
 use proptest::{
     collection::vec,
-    prelude::{ProptestConfig, any, proptest},
+    prelude::{ProptestConfig, proptest},
 };
 use std::time::Duration;
 
 const NOW: Moment = Moment { wall: Timestamp::from_millis(1_800_000_000_000), boot: Boot::from_millis(1000) };
 
+const SEND: Action = Action::Send {
+    send_by: Boot::from_millis(16_000),
+    settle_by: Boot::from_millis(31_000),
+    listen_until: Boot::from_millis(901_000),
+};
+
 fn plan(entry: Entry) -> Plan {
-    Plan { entry, drain: false, failures: 0, jitter: 7 }
+    let (second, rest, access_until) = (Second::NEVER, None, None);
+    Plan { entry, drain: false, failures: 0, jitter: 7, second, first: None, rest, access_until }
 }
 
 /// Walks from the beginning through `events` and answers the last action.
@@ -27,6 +35,17 @@ fn walk(plan: &Plan, events: &[Event]) -> (State, Action) {
         at = step(plan, at.0, event.clone(), NOW);
     }
     (at.0, at.1.action)
+}
+
+const AT_ONCE: Second = Second { window: Some(Duration::from_secs(55)), last: false };
+
+fn later(by: Duration) -> Moment {
+    Moment { wall: NOW.wall.plus(by), boot: NOW.boot.plus(by) }
+}
+
+fn again(until: Option<Boot>) -> Plan {
+    let first = Some(Presented { wall: NOW.wall, boot: Some(NOW.boot) });
+    Plan { second: AT_ONCE, first, rest: Some(ChainState::Uncertain), ..plan(Entry::Again { until }) }
 }
 
 fn to_answer() -> Vec<Event> {
@@ -40,12 +59,6 @@ fn verdict_of(action: Action) -> Verdict {
     }
 }
 
-fn after_reading(reading: Reading) -> Action {
-    let mut events = to_answer();
-    events.extend([Event::Spooled, Event::Inserted, Event::Read(reading)]);
-    walk(&plan(Entry::Present), &events).1
-}
-
 #[test]
 fn a_refresh_that_goes_well_takes_every_step_in_order() {
     let plan = plan(Entry::Present);
@@ -53,7 +66,7 @@ fn a_refresh_that_goes_well_takes_every_step_in_order() {
         (Event::Claimed, Action::Prepare { send_by: NOW.boot.plus(SEND_WITHIN) }),
         (Event::Prepared, Action::Intend),
         (Event::Intended, Action::Anchor),
-        (Event::Anchored, Action::Send { send_by: NOW.boot.plus(SEND_WITHIN) }),
+        (Event::Anchored, SEND),
         (Event::Answered, Action::Spool),
         (Event::Spooled, Action::Insert),
         (Event::Inserted, Action::Read),
@@ -113,7 +126,12 @@ fn a_connection_that_came_too_late_intends_nothing() {
 
 #[test]
 fn a_permanent_error_latches_and_asks_once() {
-    let verdict = verdict_of(after_reading(Reading::Permanent { code: "invalid_grant".into() }));
+    let mut events = to_answer();
+    events.extend([Event::Spooled, Event::Inserted]);
+    events.push(Event::Read(Reading::Permanent { code: "invalid_grant".into() }));
+    assert_eq!(walk(&plan(Entry::Present), &events).1, Action::Adopt);
+    events.push(Event::NothingToAdopt);
+    let verdict = verdict_of(walk(&plan(Entry::Present), &events).1);
     assert_eq!((verdict.state, verdict.due_at, verdict.ask), (ChainState::Latched, None, true));
     assert_eq!(verdict.reason.as_deref(), Some("invalid_grant"));
 }
@@ -140,14 +158,31 @@ fn retry_after_is_the_least_wait() {
 }
 
 #[test]
-fn an_answer_is_journaled_until_the_database_has_it() {
+fn an_answer_that_is_nowhere_yet_is_journaled_for_ever() {
     let plan = plan(Entry::Present);
     let (mut state, mut action) = walk(&plan, &to_answer());
-    for _ in 0..50 {
+    for _ in 0..200 {
         assert!(matches!(action, Action::Spool | Action::Insert), "{action:?}");
         let (next, command) = step(&plan, state, Event::Failed, NOW);
         (state, action) = (next, command.action);
     }
+}
+
+#[test]
+fn an_answer_that_the_spool_has_holds_no_lane_for_ever() {
+    let plan = plan(Entry::Present);
+    let mut events = to_answer();
+    events.push(Event::Spooled);
+    let (mut state, mut action) = walk(&plan, &events);
+    for _ in 0..200 {
+        if action == Action::Release(Outcome::Unavailable) {
+            return;
+        }
+        assert_eq!(action, Action::Insert);
+        let (next, command) = step(&plan, state, Event::Failed, NOW);
+        (state, action) = (next, command.action);
+    }
+    panic!("inserted for ever");
 }
 
 #[test]
@@ -179,187 +214,134 @@ fn a_generation_that_the_log_knows_as_presented_is_quarantined() {
 
 #[test]
 fn the_claim_outlasts_the_exchange() {
-    assert!(SEND_WITHIN + ANSWER_WITHIN < Duration::from_secs(60));
+    assert!(SEND_WITHIN < SEND_AFTER_CLAIM && SEND_AFTER_CLAIM + ANSWER_WITHIN < LEASE);
 }
 
-/// What the world remembers across crashes.
-#[derive(Debug, Default)]
-struct World {
-    /// The provider: how often the current generation was presented, processed answers only.
-    presented: u32,
-    /// The database.
-    intended: bool,
-    inserted: bool,
-    settled: Option<ChainState>,
-    moved: bool,
-    /// The log.
-    anchored: bool,
-    /// The spool.
-    spooled: bool,
-    /// What the provider answered to this attempt.
-    answer: Option<Reading>,
-    /// Whether tokens ever lay on a disk.
-    tokens_were_durable: bool,
+#[test]
+fn the_send_deadline_is_counted_from_the_claim_asked_for() {
+    let plan = Plan { drain: true, ..plan(Entry::Present) };
+    let (state, _) = walk(&plan, &[Event::Claimed]);
+    // The claim's answer was slow, and the drain took its time.
+    let drained = later(SEND_AFTER_CLAIM - Duration::from_secs(1));
+    let (_, command) = step(&plan, state.clone(), Event::Drained, drained);
+    assert_eq!(command.action, Action::Prepare { send_by: NOW.boot.plus(SEND_AFTER_CLAIM) });
+    let (_, command) = step(&plan, state, Event::Drained, later(SEND_AFTER_CLAIM));
+    assert!(matches!(command.action, Action::Settle(_)), "{command:?}");
 }
 
-impl World {
-    /// Carries an action out, or lets it fail, as `dice` says, and reports.
-    fn carry_out(&mut self, action: &Action, dice: u8) -> Event {
-        let fails = dice.is_multiple_of(5);
-        match action {
-            Action::Claim if fails => Event::NotClaimed,
-            Action::Claim => Event::Claimed,
-            Action::Drain => Event::Drained,
-            Action::Prepare { .. } if fails => Event::NotPrepared { reason: "provider-unreachable" },
-            Action::Prepare { .. } => Event::Prepared,
-            Action::Intend if fails => Event::NotIntended,
-            Action::Intend => {
-                self.intended = true;
-                // A new attempt: slot and row are named by its id, and hold nothing yet.
-                (self.spooled, self.inserted, self.answer) = (false, false, None);
-                if dice.is_multiple_of(7) { Event::Failed } else { Event::Intended }
-            }
-            Action::Anchor if self.anchored => Event::PresentedBefore,
-            Action::Anchor if fails => Event::NotAnchored,
-            Action::Anchor => {
-                assert!(self.intended, "anchored without an intent");
-                self.anchored = true;
-                Event::Anchored
-            }
-            Action::Send { .. } => self.send(dice),
-            Action::Spool if fails => Event::Failed,
-            Action::Spool => {
-                self.spooled = true;
-                self.tokens_were_durable |= self.answer == Some(Reading::Tokens);
-                Event::Spooled
-            }
-            Action::Insert if fails => Event::Failed,
-            Action::Insert => {
-                self.inserted = true;
-                self.tokens_were_durable |= self.answer == Some(Reading::Tokens);
-                Event::Inserted
-            }
-            Action::Read => {
-                assert!(self.inserted, "read before it was durable");
-                Event::Read(self.answer.clone().unwrap())
-            }
-            Action::Commit => self.commit(dice),
-            Action::Resolve if fails => Event::Failed,
-            Action::Resolve => Event::Resolved { committed: self.moved },
-            Action::AnchorHead if fails => Event::Failed,
-            Action::AnchorHead => {
-                assert!(self.moved, "a head was anchored that the database does not have");
-                Event::HeadAnchored
-            }
-            Action::Void if fails => Event::Failed,
-            Action::Void => {
-                self.anchored = false;
-                Event::Voided
-            }
-            Action::Settle(_) if fails => Event::Failed,
-            Action::Settle(verdict) => {
-                self.settled = Some(verdict.state);
-                if verdict.attempt.is_some() {
-                    (self.intended, self.inserted) = (false, false);
-                }
-                Event::Settled(true)
-            }
-            Action::Release(_) => Event::Begin,
-        }
-    }
+#[test]
+fn a_retry_leaves_inside_its_grace_or_not_at_all() {
+    let until = NOW.boot.plus(Duration::from_secs(4));
+    let plan = again(Some(until));
+    let (state, action) = walk(&plan, &[Event::Claimed]);
+    assert_eq!(action, Action::Prepare { send_by: until });
+    let late = later(Duration::from_secs(4));
+    let verdict = verdict_of(step(&plan, state, Event::Prepared, late).1.action);
+    assert_eq!((verdict.state, verdict.attempt), (ChainState::Uncertain, None));
+}
 
-    fn send(&mut self, dice: u8) -> Event {
-        assert!(self.anchored, "sent without an anchor");
-        let reading = match dice % 6 {
-            0 => return Event::NothingWritten,
-            1 => {
-                self.presented += 1;
-                return Event::NoAnswer;
-            }
-            2 => Reading::NotProcessed { code: "slow_down".into(), retry_after: None },
-            3 => Reading::Permanent { code: "invalid_grant".into() },
-            _ => Reading::Tokens,
-        };
-        if !matches!(reading, Reading::NotProcessed { .. }) {
-            self.presented += 1;
-        }
-        self.answer = Some(reading);
-        Event::Answered
+#[test]
+fn a_retry_that_was_none_leaves_the_chain_as_it_was_and_is_not_spent() {
+    let plan = again(None);
+    let to_send = [Event::Claimed, Event::Prepared, Event::Intended, Event::Anchored];
+    for (events, event) in
+        [(&to_send[..1], Event::NotPrepared { reason: "x" }), (&to_send[..2], Event::NotIntended)]
+    {
+        let mut path = events.to_vec();
+        path.push(event);
+        let verdict = verdict_of(walk(&plan, &path).1);
+        assert_eq!((verdict.state, verdict.ask), (ChainState::Uncertain, false), "{path:?}");
+        assert!(verdict.due_at.is_some());
     }
+    let mut path = to_send.to_vec();
+    path.extend([Event::NothingWritten, Event::Voided]);
+    let verdict = verdict_of(walk(&plan, &path).1);
+    assert_eq!(verdict.attempt, Some(AttemptState::NotPresented));
+    assert_eq!((verdict.state, verdict.ask), (ChainState::Uncertain, false));
+}
 
-    fn commit(&mut self, dice: u8) -> Event {
-        assert!(self.inserted, "committed what was not durable");
-        match dice % 5 {
-            0 => Event::Failed,
-            1 => {
-                self.moved = true;
-                Event::Failed
-            }
-            _ => {
-                self.moved = true;
-                Event::Moved
-            }
-        }
-    }
+#[test]
+fn a_retry_whose_answer_is_lost_too_was_the_last() {
+    let plan = again(None);
+    let path = [Event::Claimed, Event::Prepared, Event::Intended, Event::Anchored, Event::NoAnswer];
+    let verdict = verdict_of(walk(&plan, &path).1);
+    assert_eq!((verdict.state, verdict.due_at, verdict.ask), (ChainState::Uncertain, None, true));
+}
 
-    /// What a start finds after a crash, by the rules of `recover`.
-    fn entry(&mut self) -> Option<Entry> {
-        if self.moved {
-            return None;
+#[test]
+fn inside_a_grace_nobody_is_asked_before_it_is_over() {
+    let plan = Plan { second: AT_ONCE, ..plan(Entry::Present) };
+    let mut events = to_answer();
+    events.pop();
+    events.push(Event::NoAnswer);
+    let verdict = verdict_of(walk(&plan, &events).1);
+    assert_eq!((verdict.state, verdict.ask), (ChainState::Uncertain, false));
+    assert!(verdict.due_at.is_some());
+}
+
+#[test]
+fn an_unused_answer_is_adopted_before_the_chain_latches() {
+    let mut events = to_answer();
+    events.extend([Event::Spooled, Event::Inserted]);
+    events.push(Event::Read(Reading::Permanent { code: "invalid_grant".into() }));
+    events.push(Event::Adopted);
+    assert_eq!(walk(&plan(Entry::Present), &events).1, Action::Commit);
+}
+
+#[test]
+fn an_answer_that_cannot_be_opened_is_left_for_later() {
+    let plan = plan(Entry::Answered);
+    let (mut state, mut action) = walk(&plan, &[Event::Claimed]);
+    for _ in 0..50 {
+        if action == Action::Release(Outcome::Unavailable) {
+            return;
         }
-        if self.intended {
-            return Some(match (self.inserted, self.spooled, self.anchored) {
-                (true, _, _) => Entry::Answered,
-                (false, true, _) => Entry::Spooled,
-                (false, false, true) => Entry::Unanswered,
-                (false, false, false) => Entry::NeverSent,
-            });
-        }
-        match self.settled {
-            Some(ChainState::Latched | ChainState::Uncertain | ChainState::Quarantined) => None,
-            _ => Some(Entry::Present),
-        }
+        assert_eq!(action, Action::Read);
+        let (next, command) = step(&plan, state, Event::Failed, NOW);
+        (state, action) = (next, command.action);
     }
+    panic!("read for ever");
+}
+
+#[test]
+fn a_late_answer_without_tokens_leaves_the_chain_where_it_was() {
+    for rest in [ChainState::Latched, ChainState::Quarantined] {
+        let plan = Plan { rest: Some(rest), second: AT_ONCE, ..plan(Entry::Answered) };
+        let unclear = Event::Read(Reading::Unclear { code: "http-502".into() });
+        let verdict = verdict_of(walk(&plan, &[Event::Claimed, unclear]).1);
+        assert_eq!((verdict.state, verdict.due_at), (rest, None));
+    }
+}
+
+#[test]
+fn who_was_overtaken_says_that_nothing_was_presented() {
+    let plan = plan(Entry::Present);
+    let mut events = to_answer();
+    events.pop();
+    events.extend([Event::NothingWritten, Event::Voided, Event::Settled(false)]);
+    assert_eq!(walk(&plan, &events).1, Action::Withdraw);
+    events.push(Event::Withdrawn);
+    assert_eq!(walk(&plan, &events).1, Action::Release(Outcome::Superseded));
+    // Of what may have been presented it says nothing.
+    let mut events = to_answer();
+    events.pop();
+    events.extend([Event::NoAnswer, Event::Settled(false)]);
+    assert_eq!(walk(&plan, &events).1, Action::Release(Outcome::Superseded));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    // I1, I3, I4 over every path: failures, crashes at any step, and starts that follow them.
-    #[test]
-    fn no_path_presents_a_generation_twice(dice in vec(any::<u8>(), 1..120)) {
-        let mut world = World::default();
-        let mut dice = dice.into_iter();
-        while let Some(entry) = world.entry() {
-            let plan = plan(entry);
-            let (mut state, mut command) = step(&plan, State::Begun, Event::Begin, NOW);
-            loop {
-                let Some(roll) = dice.next() else { return Ok(()) };
-                // A crash before the action is carried out.
-                if roll % 11 == 10 { break; }
-                let event = world.carry_out(&command.action, roll);
-                assert!(world.presented <= 1, "presented twice");
-                // A crash after it, before anything learns of it.
-                if roll % 13 == 12 { break; }
-                (state, command) = step(&plan, state, event, NOW);
-                if let State::Done(_) = state { break; }
-            }
-        }
-        // It came to rest: the head moved, or a human was asked; and tokens that were ever on a disk did not
-        // end as a question.
-        assert!(world.moved || world.settled.is_some());
-        assert!(world.moved || !world.tokens_were_durable, "durable tokens were lost");
-    }
-
     // A report that does not belong there never leads to a presentation.
     #[test]
-    fn no_stray_report_leads_to_a_presentation(order in vec(0usize..22, 1..60)) {
+    fn no_stray_report_leads_to_a_presentation(order in vec(0usize..26, 1..60)) {
         let events = [
             Event::Begin, Event::Claimed, Event::NotClaimed, Event::Drained, Event::Prepared,
             Event::NotPrepared { reason: "x" }, Event::Intended, Event::NotIntended, Event::Anchored,
             Event::PresentedBefore, Event::NotAnchored, Event::Answered, Event::NothingWritten, Event::NoAnswer,
             Event::Spooled, Event::Inserted, Event::Read(Reading::Tokens), Event::Moved, Event::Lost,
-            Event::HeadAnchored, Event::Voided, Event::Failed,
+            Event::HeadAnchored, Event::Voided, Event::Failed, Event::Adopted, Event::NothingToAdopt,
+            Event::Withdrawn, Event::Settled(false),
         ];
         let plan = plan(Entry::Present);
         let (mut state, mut command) = step(&plan, State::Begun, Event::Begin, NOW);
@@ -373,7 +355,7 @@ proptest! {
                 sends += 1;
             }
             if command.action == Action::Commit {
-                assert!(matches!(event, Event::Read(Reading::Tokens) | Event::Resolved { .. }));
+                assert!(matches!(event, Event::Read(Reading::Tokens) | Event::Adopted | Event::Resolved { .. }));
             }
         }
         assert!(sends <= 1);

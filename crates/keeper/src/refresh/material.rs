@@ -74,6 +74,11 @@ pub(crate) fn presented_at(context: &SealContext) -> Option<&str> {
 
 /// Whether a token's context is that of the very row it came with.
 pub(crate) fn belongs(context: &SealContext, view: &ChainView, kind: SecretKind) -> bool {
+    belongs_at(context, view, kind, view.head.number)
+}
+
+/// Likewise for what belongs to an earlier generation of the family.
+pub(crate) fn belongs_at(context: &SealContext, view: &ChainView, kind: SecretKind, generation: u64) -> bool {
     let connection = context.connection.is_some_and(|own| view.connections.contains(&own));
     context.kind == kind
         && context.tenant == view.chain.tenant
@@ -81,7 +86,7 @@ pub(crate) fn belongs(context: &SealContext, view: &ChainView, kind: SecretKind)
         && context.family == Some(view.family.id)
         // What was sealed before families were counted names none.
         && context.family_number.is_none_or(|number| number == view.family.number)
-        && context.generation == view.head.number
+        && context.generation == generation
         && context.provider.as_ref() == Some(&view.chain.provider)
         && context.client == Some(view.client.id)
         && view.chain.client == view.client.id

@@ -2,20 +2,22 @@
 
 use super::{
     brought::{self, Before},
+    late::Late,
     material::Material,
     sealer::{NextSealers, Sealer},
+    siblings,
 };
 use crate::{
     anchor::{Head, Presentation},
     core::Core,
     error::KeeperError,
-    machine::{ANSWER_WITHIN, Action, Event, Outcome, Plan, Reading, State, Verdict, step},
+    machine::{Action, Event, Outcome, Plan, Reading, State, Verdict, step},
     spool::{Asked, Slot, SpooledAnswer},
     token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
 };
 use bytes::Bytes;
 use http::Request;
-use nightlatch_custody::Secret;
+use nightlatch_custody::{CustodyError, Secret};
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     clock::{Boot, Timestamp},
@@ -51,6 +53,8 @@ pub(crate) struct Run {
     material: Option<Material>,
     plan: Plan,
     attempt: Option<AttemptId>,
+    /// The attempt whose answer was lost, where this is the one retry.
+    again_of: Option<AttemptId>,
     claim: Option<Claim>,
     slot: Option<Arc<Slot>>,
     connection: Option<Box<dyn Line>>,
@@ -62,23 +66,20 @@ pub(crate) struct Run {
     head: Option<NewHead>,
     /// Whether the provider's host could not be reached, or asked for time.
     host_in_trouble: bool,
+    /// Whether the exchange listens on after the chain was left: the slot is its own then.
+    listens_on: bool,
 }
 
-/// What a start found of an attempt.
+/// What a run takes up: an attempt that is begun, or one that is there.
 pub(crate) struct Found {
     pub(crate) attempt: Option<AttemptId>,
+    pub(crate) again_of: Option<AttemptId>,
     pub(crate) answer: Option<(Wrapped, SealContext)>,
 }
 
 impl Run {
-    /// A refresh that presents the head.
-    pub(crate) fn present(core: &Arc<Core>, view: ChainView, material: Option<Material>, plan: Plan) -> Self {
-        let attempt = core.ten().ok().map(|random| AttemptId::new(core.now().wall, random));
-        Self::resume(core, view, material, plan, Found { attempt, answer: None })
-    }
-
-    /// A refresh that a crash cut off.
-    pub(crate) fn resume(
+    /// A refresh that begins as its plan says.
+    pub(crate) fn new(
         core: &Arc<Core>,
         view: ChainView,
         material: Option<Material>,
@@ -91,6 +92,7 @@ impl Run {
             material,
             plan,
             attempt: found.attempt,
+            again_of: found.again_of,
             claim: None,
             slot: None,
             connection: None,
@@ -100,6 +102,7 @@ impl Run {
             raw: None,
             head: None,
             host_in_trouble: false,
+            listens_on: false,
         }
     }
 
@@ -128,20 +131,26 @@ impl Run {
             Action::Prepare { send_by } => Some(self.prepare(send_by).await),
             Action::Intend => self.intend().await,
             Action::Anchor => self.anchor().await,
-            Action::Send { send_by } => Some(self.send(send_by).await),
+            Action::Send { send_by, settle_by, listen_until } => {
+                Some(self.send(SendWindow { send_by, answer_by: listen_until }, settle_by).await)
+            }
             Action::Spool => self.spool().await,
             Action::Insert => self.insert().await,
             Action::Read => self.read(),
+            Action::Adopt => self.adopt().await,
             Action::Commit => self.commit().await,
             Action::Resolve => self.resolve().await,
             Action::AnchorHead => self.anchor_head().await,
             Action::Void => self.void().await,
             Action::Settle(verdict) => self.settle(verdict).await,
+            Action::Withdraw => self.withdraw().await,
             Action::Release(_) => None,
         }
     }
 
     async fn claim(&mut self) -> Option<Event> {
+        // A claim is one try of one process: neither a restored database nor the next start mistakes it for another.
+        let owner = self.core.fresh_owner().await?;
         let chain = &self.view.chain;
         let from = vec![chain.state];
         let seen = Seen {
@@ -151,7 +160,7 @@ impl Run {
             head: self.view.head.number,
         };
         let store = self.core.store();
-        self.claim = store.claim(chain.tenant, chain.id, seen, self.core.owner, from).await.ok()?;
+        self.claim = store.claim(chain.tenant, chain.id, seen, owner, from).await.ok()?;
         Some(if self.claim.is_some() { Event::Claimed } else { Event::NotClaimed })
     }
 
@@ -221,7 +230,11 @@ impl Run {
             intended_at: self.core.now().wall,
             answer: None,
         };
-        let made = self.core.store().intend(claim, attempt).await.ok()?;
+        let store = self.core.store();
+        let made = match self.again_of {
+            None => store.intend(claim, attempt).await.ok()?,
+            Some(of) => store.intend_again(claim, attempt, of).await.ok()?,
+        };
         Some(if made { Event::Intended } else { Event::NotIntended })
     }
 
@@ -232,26 +245,37 @@ impl Run {
             family: self.view.family.id,
             generation: self.view.head.number,
             attempt: self.attempt?,
+            boot: Some(self.core.now().boot),
         };
-        Some(match self.core.on_disk(move |core| core.anchor.present(presentation)).await {
+        let is_retry = self.again_of.is_some();
+        let anchored = self.core.on_disk(move |core| match is_retry {
+            false => core.anchor.present(presentation),
+            true => core.anchor.present_again(presentation),
+        });
+        Some(match anchored.await {
             Ok(()) => Event::Anchored,
             Err(KeeperError::PresentedBefore) => Event::PresentedBefore,
             Err(_) => Event::NotAnchored,
         })
     }
 
-    /// The boot clock is checked and the first byte written by `egress`, with no await in between.
-    async fn send(&mut self, send_by: Boot) -> Event {
+    /// The boot clock is checked and the first byte written by `egress`, with no await in between. The exchange is a
+    /// task of its own: where no answer came by `settle_by` the chain is left, and it listens on.
+    async fn send(&mut self, window: SendWindow, settle_by: Boot) -> Event {
         let (Some(connection), Some(request)) = (self.connection.take(), self.request.take()) else {
             return Event::NothingWritten;
         };
-        let to = self.material.as_ref().map(|material| material.to.authority()).unwrap_or_default();
-        let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
-        let sent = connection.send(request, ANSWER_MAX_BYTES, window).await;
-        if let Some(by) = late_by(&sent) {
+        let (Some(slot), Some(late)) = (self.slot.clone(), self.late()) else { return Event::NothingWritten };
+        let mut listening = late.listen(slot, connection.send(request, ANSWER_MAX_BYTES, window));
+        let patience = settle_by.since(self.core.now().boot);
+        let Some(told) = listening.within(patience).await else {
+            self.listens_on = listening.leave();
+            return self.lose();
+        };
+        if let Some(by) = late_by(&told) {
             self.tell_late(by);
         }
-        match sent {
+        match told {
             Ok(answer) => {
                 let at = self.core.now().wall;
                 self.keep(token::raw(answer.status.as_u16(), &answer.headers, answer.body, at))
@@ -263,8 +287,7 @@ impl Run {
             }
             Err(error @ SendError::AfterFirstByte { .. }) => {
                 tracing::warn!(%error, chain = %self.view.chain.id, "the answer of a refresh is lost");
-                self.core.pace.lose_host(&to, self.core.now());
-                Event::NoAnswer
+                self.lose()
             }
         }
     }
@@ -283,6 +306,27 @@ impl Run {
         };
         let core = Arc::clone(&self.core);
         self.core.parts.work.spawn(Box::pin(async move { core.note(facts).await }));
+    }
+
+    fn lose(&self) -> Event {
+        let to = self.material.as_ref().map(|material| material.to.authority()).unwrap_or_default();
+        self.core.pace.lose_host(&to, self.core.now());
+        Event::NoAnswer
+    }
+
+    fn late(&self) -> Option<Late> {
+        Some(Late {
+            core: Arc::clone(&self.core),
+            tenant: self.view.chain.tenant,
+            chain: self.view.chain.id,
+            attempt: self.attempt?,
+            context: self.answer_context()?,
+        })
+    }
+
+    fn answer_context(&self) -> Option<SealContext> {
+        let material = self.material.as_ref()?;
+        Some(SealContext { kind: SecretKind::Answer, ..material.context.clone() })
     }
 
     /// Seals the answer at once; what cannot be sealed is not written anywhere.
@@ -310,17 +354,21 @@ impl Run {
     }
 
     fn read(&mut self) -> Option<Event> {
-        let (raw, is_new) = match self.raw.take() {
-            Some(raw) => (raw, true),
-            None => (self.open_answer()?, false),
-        };
         let (profile, to) = {
             let material = self.material.as_ref()?;
             (material.profile.clone(), material.to.authority())
         };
+        let is_new = self.raw.is_some();
+        let raw = match self.raw.take().map_or_else(|| self.open_answer(), Ok) {
+            Ok(raw) => raw,
+            Err(KeeperError::Custody(CustodyError::Refused)) => {
+                return Some(Event::Read(Reading::Unclear { code: "answer-unreadable".to_owned() }));
+            }
+            Err(_) => return None,
+        };
         let reading = match token::parse(&raw, &profile) {
             Parsed::Tokens(tokens) => {
-                self.head = Some(self.brought(&tokens)?);
+                self.head = Some(self.brought(&tokens, None)?);
                 Reading::Tokens
             }
             Parsed::Failed(reading) => reading,
@@ -332,21 +380,36 @@ impl Run {
         if !matches!(reading, Reading::NotProcessed { .. } | Reading::Unclear { .. }) {
             self.core.pace.free_host(&to);
         }
-        if matches!(reading, Reading::Tokens | Reading::Permanent { .. }) {
+        if matches!(reading, Reading::Tokens) {
             self.core.pace.free_client(self.view.client.id);
         }
         Some(Event::Read(reading))
     }
 
-    /// The answer that a crash left, if it is the answer to this very presentation.
-    fn open_answer(&self) -> Option<Secret> {
-        let answer = self.answer.as_ref()?;
-        super::material::belongs(&answer.1, &self.view, SecretKind::Answer)
-            .then(|| self.core.open(answer).ok())
-            .flatten()
+    /// The answer that was found, if it is the answer to this very presentation.
+    fn open_answer(&self) -> Result<Secret, KeeperError> {
+        let own = |answer: &&(Wrapped, SealContext)| {
+            super::material::belongs(&answer.1, &self.view, SecretKind::Answer)
+        };
+        let answer = self.answer.as_ref().filter(own);
+        self.core.open(answer.ok_or(KeeperError::Custody(CustodyError::Refused))?)
     }
 
-    fn brought(&mut self, tokens: &token::Tokens) -> Option<NewHead> {
+    /// An unused answer to an earlier presentation becomes the head, and is presented as one when its time comes.
+    async fn adopt(&mut self) -> Option<Event> {
+        let (tenant, family) = (self.view.chain.tenant, self.view.family.id);
+        let since = siblings::since(self.view.head.number);
+        let attempts = self.core.store().attempts(tenant, family, since).await.ok()?;
+        let material = self.material.as_ref()?;
+        let Some((id, tokens)) = siblings::first(&self.core, &self.view, material, &attempts) else {
+            return Some(Event::NothingToAdopt);
+        };
+        let brought = self.brought(&tokens, Some(id))?;
+        self.head = Some(NewHead { due_at: Some(self.core.now().wall), ..brought });
+        Some(Event::Adopted)
+    }
+
+    fn brought(&mut self, tokens: &token::Tokens, adopts: Option<AttemptId>) -> Option<NewHead> {
         let (material, attempt) = (self.material.as_ref()?, self.attempt?);
         let before = Before {
             context: &material.context,
@@ -358,7 +421,7 @@ impl Run {
         let number = self.view.head.number + 1;
         let (generation, due_at) =
             brought::generation(&self.core, &material.profile, before, tokens, number).ok()?;
-        Some(NewHead { attempt, generation, due_at, refreshed_at: tokens.head.at })
+        Some(NewHead { attempt, adopts, generation, due_at, refreshed_at: tokens.head.at })
     }
 
     async fn commit(&self) -> Option<Event> {
@@ -371,7 +434,9 @@ impl Run {
     }
 
     async fn resolve(&self) -> Option<Event> {
-        let attempt = self.core.store().attempt(self.view.chain.tenant, self.attempt?).await.ok()?;
+        let adopted = self.head.as_ref().and_then(|head| head.adopts);
+        let attempt = adopted.or(self.attempt)?;
+        let attempt = self.core.store().attempt(self.view.chain.tenant, attempt).await.ok()?;
         let committed = attempt.is_some_and(|attempt| attempt.state == AttemptState::Committed);
         Some(Event::Resolved { committed })
     }
@@ -389,12 +454,21 @@ impl Run {
         Some(Event::Voided)
     }
 
+    /// Whoever took the claim over holds this attempt for lost: it is told otherwise.
+    async fn withdraw(&self) -> Option<Event> {
+        if let Some(attempt) = self.attempt {
+            self.core.store().withdraw(self.view.chain.tenant, attempt).await.ok()?;
+        }
+        Some(Event::Withdrawn)
+    }
+
     async fn settle(&self, verdict: Verdict) -> Option<Event> {
         let claim = self.claim?;
         let now = self.core.now();
         let ticket = if verdict.ask { Some(self.ticket(&verdict, now.wall)?) } else { None };
         let settlement = Settlement {
             attempt: verdict.attempt.and_then(|state| Some((self.attempt?, state))),
+            unanswered: verdict.attempt == Some(AttemptState::Uncertain) && self.answer.is_none(),
             state: verdict.state,
             due_at: verdict.due_at,
             failures: verdict.failures,
@@ -426,15 +500,21 @@ impl Run {
         let now = self.core.now();
         if verdict.client_refused {
             self.core.pace.stop_client(self.view.client.id, now, ticket);
+        } else if verdict.attempt == Some(AttemptState::Refused) {
+            self.core.pace.refuse_chain(self.view.client.id, self.view.chain.id, now, ticket);
         } else if let (true, Some(material)) = (self.host_in_trouble, &self.material) {
             let wait = verdict.due_at.map_or(HOST_WAIT_MIN, |due| due.since(now.wall)).max(HOST_WAIT_MIN);
             self.core.pace.hold_host(&material.to.authority(), now, wait);
         }
         let event = match verdict.state {
             ChainState::Latched => EventName::RefreshLatched,
-            ChainState::Uncertain => EventName::RefreshUncertain,
+            ChainState::Uncertain if verdict.attempt == Some(AttemptState::Uncertain) => {
+                EventName::RefreshUncertain
+            }
             ChainState::Quarantined => EventName::ChainQuarantined,
-            ChainState::Healthy | ChainState::Refreshing | ChainState::BackingOff => return,
+            ChainState::Uncertain | ChainState::Healthy | ChainState::Refreshing | ChainState::BackingOff => {
+                return;
+            }
         };
         self.core
             .note(EventFacts {
@@ -448,12 +528,13 @@ impl Run {
             .await;
     }
 
-    /// The slot: kept as the family's newest answer where there is one, else forgotten.
+    /// The slot: kept as the family's newest answer where tokens came, and left alone while its answer is nowhere
+    /// else or still awaited.
     async fn release(&self, outcome: Outcome) {
-        let Some(asked) = self.asked() else { return };
+        let is_needed = self.answer.is_some() && outcome == Outcome::Unavailable;
+        let Some(asked) = self.asked().filter(|_| !is_needed && !self.listens_on) else { return };
+        let keep = self.head.as_ref().is_some_and(|head| head.adopts.is_none());
         let family = self.view.family.id;
-        let keep = self.answer.is_some() && matches!(outcome, Outcome::Refreshed | Outcome::NeedsHuman);
-        let keep = keep || (self.answer.is_some() && outcome == Outcome::Superseded);
         let tidied = self.core.on_disk(move |core| {
             if keep {
                 return core.spool.keep(asked, family);

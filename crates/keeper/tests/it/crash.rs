@@ -1,7 +1,10 @@
 //! The process ends at each step of a refresh; the next one over the same files presents nothing twice, and
 //! loses nothing that a provider answered.
 
-use crate::world::{HoldAt, Ready, Running, World};
+use crate::{
+    hold::HoldAt,
+    world::{Ready, Running, World},
+};
 use nightlatch_domain::{
     clock::Clock as _,
     ports::{
@@ -318,4 +321,57 @@ fn a_stop_lets_a_refresh_finish() {
     runtime.shutdown_timeout(Duration::from_secs(5));
     after(&before).unwrap();
     assert_eq!(before.world.provider.refreshes(), 1);
+}
+
+/// Two keepers of one installation: one is held at a step of a refresh, the other starts beside it.
+fn a_start_beside_one_held_at(step: &'static str) {
+    let mut before = before();
+    before.world.alone = false;
+    let runtime = runtime();
+    let hold = HoldAt::step(step);
+    runtime.block_on(async {
+        let world = &before.world;
+        let held = world.start_with(Arc::clone(&hold) as Arc<dyn Watch>).await.unwrap();
+        let woken = world.wake(&held).await.unwrap();
+        let asked = woken.lease(&held, before.ready.grant, before.ready.connection, 20_000);
+        tokio::select! {
+            _ = asked => panic!("the refresh went past `{step}`"),
+            () = crate::world::eventually(|| async { hold.is_reached() }) => {}
+        }
+        held.ledger.close().await.unwrap();
+        let stands = || world.look("SELECT state || ' ' || fence || ' ' || owner_id FROM chain");
+        let attempts = || world.look("SELECT ifnull(group_concat(state), 'none') FROM attempt");
+        let (claim, intents) = (stands(), attempts());
+        assert!(claim.starts_with("refreshing "), "{claim}");
+        let other = world.start().await;
+        assert_ne!(other.keeper.id(), held.keeper.id());
+        let woken = world.wake(&other).await.unwrap();
+        let refusal =
+            woken.lease(&other, before.ready.grant, before.ready.connection, 500).await.unwrap_err();
+        assert!(matches!(refusal, KeeperRefusal::Pending { .. }), "{refusal:?}");
+        assert_eq!((stands(), attempts()), (claim, intents), "what another keeper claimed is that one's");
+        other.end().await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(before.world.provider.token_calls(), 1, "the code and nothing else");
+}
+
+#[test]
+fn a_start_leaves_alone_what_another_keeper_claimed() {
+    a_start_beside_one_held_at("intend");
+    a_start_beside_one_held_at("anchor");
+    a_start_beside_one_held_at("send");
+}
+
+#[test]
+fn a_keeper_takes_up_what_its_own_log_claimed() {
+    let mut before = before();
+    before.world.alone = false;
+    crash(&before, "anchor");
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 1);
+    before.world.clock.forward(Duration::from_secs(3600));
+    crash(&before, "commit");
+    after(&before).unwrap();
+    assert_eq!(before.world.provider.refreshes(), 2);
 }

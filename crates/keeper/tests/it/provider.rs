@@ -47,6 +47,8 @@ struct State {
     next: u32,
     expires_in: u64,
     probe_status: Option<u16>,
+    /// A used refresh token is taken again, and what it brought before lives on.
+    is_graceful: bool,
     /// Tokens have a random part, as real ones do.
     are_random: bool,
     /// Messages have names, places and units of its own, and refreshes an address.
@@ -142,6 +144,16 @@ checked_at = "2026-11-29"
     /// From now on it speaks as [`ODD`] says.
     pub(crate) fn speaks_oddly(&self) {
         self.with(|state| state.is_odd = true);
+    }
+
+    /// From now on it takes a used refresh token again.
+    pub(crate) fn is_graceful(&self) {
+        self.with(|state| state.is_graceful = true);
+    }
+
+    /// Ends one refresh token, and nothing else of its family.
+    pub(crate) fn forget(&self, number: u32) {
+        self.with(|state| state.refresh.remove(&token("refresh", number, state.are_random)));
     }
 
     pub(crate) fn probe_answers(&self, status: Option<u16>) {
@@ -311,7 +323,7 @@ fn exchange(form: &HashMap<String, String>, keeps_refresh: bool, state: &mut Sta
             let token = form.get("refresh_token").cloned().unwrap_or_default();
             *state.presented.entry(token.clone()).or_default() += 1;
             let Some((family, used)) = state.refresh.get(&token).copied() else { return refused() };
-            if used {
+            if used && !state.is_graceful {
                 // RFC 9700 §4.14.2: reuse ends the family.
                 state.reuses += 1;
                 state.dead.push(family);

@@ -33,7 +33,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Allow, Connector, EgressConfig, SystemResolver};
 use nightlatch_keeper::{
-    Keeper, KeeperConfig, KeeperError, KeeperParts, SystemFiles, TokioWork, Unwatched, Watch, machine::Action,
+    Keeper, KeeperConfig, KeeperError, KeeperParts, SystemFiles, TokioWork, Unwatched, Watch,
 };
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_store::SqliteStore;
@@ -41,7 +41,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -95,53 +95,6 @@ pub(crate) struct Drained(pub(crate) Mutex<Vec<DrainNotice>>);
 impl Drains for Drained {
     fn drain(&self, notice: DrainNotice) -> Boxed<'_, ()> {
         self.0.lock().unwrap().push(notice);
-        Box::pin(std::future::ready(()))
-    }
-}
-
-/// The name of a step, without what it carries.
-pub(crate) fn name(action: &Action) -> &'static str {
-    match action {
-        Action::Claim => "claim",
-        Action::Drain => "drain",
-        Action::Prepare { .. } => "prepare",
-        Action::Intend => "intend",
-        Action::Anchor => "anchor",
-        Action::Send { .. } => "send",
-        Action::Spool => "spool",
-        Action::Insert => "insert",
-        Action::Read => "read",
-        Action::Commit => "commit",
-        Action::Resolve => "resolve",
-        Action::AnchorHead => "anchor-head",
-        Action::Void => "void",
-        Action::Settle(_) => "settle",
-        Action::Release(_) => "release",
-    }
-}
-
-/// Holds the first step of a name for ever: what a crash right there leaves behind.
-pub(crate) struct HoldAt {
-    step: &'static str,
-    reached: AtomicBool,
-}
-
-impl HoldAt {
-    pub(crate) fn step(step: &'static str) -> Arc<Self> {
-        Arc::new(Self { step, reached: AtomicBool::new(false) })
-    }
-
-    pub(crate) fn is_reached(&self) -> bool {
-        self.reached.load(Ordering::SeqCst)
-    }
-}
-
-impl Watch for HoldAt {
-    fn before(&self, action: &Action) -> Boxed<'_, ()> {
-        if name(action) == self.step {
-            self.reached.store(true, Ordering::SeqCst);
-            return Box::pin(std::future::pending());
-        }
         Box::pin(std::future::ready(()))
     }
 }

@@ -11,6 +11,7 @@ use nightlatch_domain::{
         store::{ControlStore as _, KeeperStore as _},
         work::Work as _,
     },
+    ticket::Ticket,
 };
 use nightlatch_simulator::world::Dice;
 use std::{
@@ -30,6 +31,7 @@ pub(crate) struct Met {
     /// Why there was no lease, and what humans were asked for, each with how often.
     refused: Counts,
     tickets: Counts,
+    seen: Mutex<BTreeSet<TicketId>>,
 }
 
 type Counts = Mutex<BTreeMap<String, u64>>;
@@ -43,6 +45,14 @@ impl Met {
     /// What humans were asked for.
     pub(crate) fn tickets(&self) -> BTreeMap<String, u64> {
         self.tickets.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Counts each ticket once.
+    pub(crate) fn see(&self, tickets: &[Ticket]) {
+        let mut seen = self.seen.lock().expect("nobody panics with it");
+        for ticket in tickets.iter().filter(|ticket| seen.insert(ticket.id)) {
+            count(&self.tickets, ticket.reason.clone());
+        }
     }
 }
 
@@ -157,13 +167,11 @@ async fn wake(house: &House, post: &Post) -> Option<Awake> {
 pub(crate) fn human(house: &Arc<House>, accounts: Vec<Account>, met: &Arc<Met>, mut dice: Dice) {
     let (house, met, office) = (Arc::clone(house), Arc::clone(met), house.office.clone());
     office.clone().spawn(Box::pin(async move {
-        let mut seen: BTreeSet<TicketId> = BTreeSet::new();
         loop {
             office.sleep(Duration::from_secs(dice.within(300..40_000))).await;
-            for ticket in house.at_hand().tickets(house.tenant).await.expect("at hand") {
-                if seen.insert(ticket.id) {
-                    count(&met.tickets, ticket.reason.clone());
-                }
+            let tickets = house.at_hand().tickets(house.tenant).await.expect("at hand");
+            met.see(&tickets);
+            for ticket in tickets {
                 let Some(account) = accounts.iter().find(|one| one.connection == ticket.connection) else {
                     continue;
                 };

@@ -106,6 +106,7 @@ impl House {
             let judged = Judged {
                 issuer: Arc::clone(&tool.issuer),
                 judge: Arc::clone(&judge),
+                database: database.clone(),
                 name: tool.name.clone(),
             };
             net.serve(&destination(&tool.host).authority(), Arc::new(judged));

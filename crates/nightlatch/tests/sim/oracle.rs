@@ -13,6 +13,7 @@ use nightlatch_simulator::world::{
     Moment,
     issuer::Issuer,
     net::{Served, Server},
+    store::Database,
 };
 use std::{
     collections::BTreeMap,
@@ -53,6 +54,7 @@ impl Judge {
 pub(crate) struct Judged {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) judge: Arc<Judge>,
+    pub(crate) database: Database,
     pub(crate) name: Name,
 }
 
@@ -61,8 +63,10 @@ impl Server for Judged {
         let before = self.issuer.tally();
         let served = self.issuer.take(request, at);
         let after = self.issuer.tally();
-        // I1 and I2: nobody here declares a second presentation yet, so none may come.
-        if after.consumed_again > before.consumed_again {
+        // I1 and I2: what was consumed comes again only where that was declared before it left.
+        if after.consumed_again > before.consumed_again
+            && after.consumed_again > self.database.declared(&self.name)
+        {
             self.judge.finds(format!("I1: a consumed refresh token came to `{}` again", self.name));
         }
         served

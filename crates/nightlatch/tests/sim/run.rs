@@ -3,10 +3,11 @@
 
 use crate::{
     cast::{self, Met},
-    house::{Account, House},
+    house::{Account, House, Tool},
     oracle::{self, End},
     weather::Weather,
 };
+use nightlatch_domain::ports::store::ControlStore as _;
 use nightlatch_simulator::world::{Moment, issuer::Temper};
 use serde_json::{Value, json};
 use std::{
@@ -76,6 +77,7 @@ pub(crate) struct Report {
     leases: u64,
     refused: BTreeMap<String, u64>,
     pub(crate) reuse_detected: u64,
+    declared: u64,
     asked: u64,
     lost: Vec<String>,
     violations: Vec<String>,
@@ -111,6 +113,7 @@ impl Report {
             "reconnected": self.reconnected,
             "leases": self.leases,
             "leases_refused": self.refused,
+            "retries_declared": self.declared,
             "provider_reuse_detected": self.reuse_detected,
             "asked_at_the_end": self.asked,
             "lost": self.lost.len(),
@@ -234,7 +237,14 @@ fn report(play: &Play, last_lines: Vec<String>) -> Report {
     });
     let ends = ends.expect("the office never ends");
     let lost = ends.iter().filter(|(end, _)| *end == End::Lost).map(|(_, shown)| shown.clone()).collect();
-    let tallies: Vec<_> = house.tools.iter().map(|tool| tool.issuer.tally()).collect();
+    let own = Arc::clone(house);
+    let open = house.world.finish(&house.office.clone(), async move {
+        own.at_hand().tickets(own.tenant).await.expect("at hand")
+    });
+    met.see(&open.expect("the office never ends"));
+    // What a provider calls a theft, beyond the one retry that was declared beforehand.
+    let beyond =
+        |tool: &Tool| tool.issuer.tally().reuse_detected.saturating_sub(house.database.declared(&tool.name));
     Report {
         bounds: play.bounds,
         digest: house.world.digest(),
@@ -245,7 +255,8 @@ fn report(play: &Play, last_lines: Vec<String>) -> Report {
         reconnected: met.reconnected.load(Ordering::Relaxed),
         leases: met.leases.load(Ordering::Relaxed),
         refused: met.refused(),
-        reuse_detected: tallies.iter().map(|tally| tally.reuse_detected).sum(),
+        reuse_detected: house.tools.iter().map(beyond).sum(),
+        declared: house.tools.iter().map(|tool| house.database.declared(&tool.name)).sum(),
         asked: ends.iter().filter(|(end, _)| *end == End::Asked).count() as u64,
         lost,
         violations: house.judge.found(),

@@ -1,7 +1,10 @@
 //! What goes wrong by script: databases that were put back or lost their last transactions, logs that are gone
 //! or came along with a copy, removals in flight. Quiet weather otherwise, so that what is seen follows from that.
 
-use crate::run::{Bounds, Play, Report};
+use crate::{
+    house::DISK_BYTES,
+    run::{Bounds, Play, Report},
+};
 use nightlatch_domain::{
     connection::Source,
     id::{ConnectionId, FamilyId},
@@ -79,6 +82,21 @@ fn a_log_that_came_along_with_a_copy_vouches_for_nothing() {
     post.disk.copy_folder(elsewhere, &post.disk, state);
     play.house.start(0);
     asks_and_presents_nothing(play);
+}
+
+#[test]
+fn a_keeper_that_cannot_write_its_log_waits_and_does_not_spin() {
+    let play = quiet(31);
+    play.house.posts[0].disk.set_room(0);
+    let (before, _) = play.house.world.digest();
+    play.rest(HOURS);
+    let (after, _) = play.house.world.digest();
+    // Every account is due; each look at one is a few lines.
+    assert!(after - before < 100_000, "{}", after - before);
+    play.house.posts[0].disk.set_room(DISK_BYTES);
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!(report.reuse_detected, 0, "{report:?}");
 }
 
 #[test]

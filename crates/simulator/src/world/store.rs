@@ -20,9 +20,12 @@ mod rows;
 mod table;
 
 use super::{engine::World, process::Process};
-use nightlatch_domain::ports::{
-    store::{StoreError, Stored},
-    work::Work,
+use nightlatch_domain::{
+    ports::{
+        store::{StoreError, Stored},
+        work::Work,
+    },
+    tool::Name,
 };
 use rows::{Rows, Tables};
 use std::{
@@ -99,6 +102,12 @@ impl Database {
         self.world.note(format_args!("the database fails over without {transactions} transactions"));
         held(&self.rows).drop_last(transactions);
         self.tell();
+    }
+
+    /// How many second presentations to a provider were ever declared before they left, whatever was lost since.
+    #[must_use]
+    pub fn declared(&self, provider: &Name) -> u64 {
+        held(&self.rows).declared.get(provider).copied().unwrap_or_default()
     }
 
     /// A copy, as a backup makes it.

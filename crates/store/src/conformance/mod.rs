@@ -16,6 +16,7 @@ pub mod keeping;
 pub mod killing;
 pub mod mailbox;
 pub mod people;
+pub mod presenting;
 pub(crate) mod world;
 
 use nightlatch_domain::ports::store::{
@@ -125,6 +126,13 @@ macro_rules! conformance {
                 what_is_latched_is_never_due
                 generations_go_only_when_consumed_and_dead
                 what_a_crash_left_is_found
+            }
+            presenting {
+                a_retry_is_intended_once_and_only_over_a_lost_answer
+                an_attempt_is_withdrawn_only_while_nothing_else_was_presented
+                an_answer_that_came_is_not_settled_as_lost
+                an_unused_answer_is_adopted_once
+                what_is_held_is_not_due_and_what_lies_below_a_head_is_not_open
             }
             connecting {
                 a_step_of_a_flow_is_taken_once_under_a_race

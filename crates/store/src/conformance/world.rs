@@ -426,11 +426,12 @@ impl World {
     /// The head that an attempt brings.
     pub(crate) fn head(&self, attempt: AttemptId, family: FamilyId, number: u64) -> NewHead {
         let generation = Generation { attempt: Some(attempt), ..self.generation(family, number) };
-        NewHead { attempt, generation, due_at: Some(later(2000)), refreshed_at: later(10) }
+        NewHead { attempt, adopts: None, generation, due_at: Some(later(2000)), refreshed_at: later(10) }
     }
 
     pub(crate) fn settlement(&self, state: ChainState) -> Settlement {
         Settlement {
+            unanswered: false,
             attempt: None,
             state,
             due_at: None,

@@ -21,7 +21,9 @@ const ATTEMPTS_KEPT: u64 = 64;
 const OPEN: [AttemptState; 2] = [AttemptState::Intended, AttemptState::Answered];
 
 fn has_timer(chain: &Chain) -> Option<Timestamp> {
-    chain.due_at.filter(|_| !matches!(chain.state, ChainState::Latched | ChainState::Quarantined))
+    let is_out =
+        |state| matches!(state, ChainState::Refreshing | ChainState::Latched | ChainState::Quarantined);
+    chain.due_at.filter(|_| !is_out(chain.state))
 }
 
 pub(super) fn due(rows: &Rows, now: Timestamp, limit: u32) -> Vec<(TenantId, ChainId, Timestamp)> {
@@ -97,20 +99,35 @@ fn held(rows: &Rows, claim: Claim) -> Option<&Chain> {
     })
 }
 
-pub(super) fn intend(rows: &mut Rows, claim: Claim, attempt: &Attempt) -> Result<bool, StoreError> {
+/// `of` is the attempt whose answer is lost, where this is the one retry.
+pub(super) fn intend(
+    rows: &mut Rows,
+    claim: Claim,
+    attempt: &Attempt,
+    of: Option<AttemptId>,
+) -> Result<bool, StoreError> {
     let Some(chain) = held(rows, claim) else { return Ok(false) };
+    let chain_provider = chain.provider.clone();
     let is_head = chain.family == attempt.family
         && head_of(rows, claim.tenant, attempt.family) == Some(attempt.generation);
-    let is_open = at_generation(rows, claim.tenant, attempt.family, attempt.generation)
-        .any(|other| OPEN.contains(&other.state));
+    let presented = at_generation(rows, claim.tenant, attempt.family, attempt.generation)
+        .filter(|other| other.state != AttemptState::NotPresented);
+    let presented: Vec<_> = presented.map(|other| (other.id, other.state)).collect();
+    let may = match of {
+        None => presented.is_empty(),
+        Some(first) => presented == [(first, AttemptState::Uncertain)],
+    };
     let lives = !kills::living_on(rows, claim.tenant, claim.chain).is_empty();
-    if !is_head || is_open || !lives || !is_era(rows, attempt.era) {
+    if !is_head || !may || !lives || !is_era(rows, attempt.era) {
         return Ok(false);
     }
     if rows.tables.attempts.holds(&(claim.tenant, attempt.id)) {
         return Err(StoreError::Exists("attempt"));
     }
     rows.go_on();
+    if of.is_some() {
+        *rows.declared.entry(chain_provider).or_default() += 1;
+    }
     let row = Attempt {
         tenant: claim.tenant,
         chain: claim.chain,
@@ -167,10 +184,35 @@ pub(super) fn attempt(rows: &Rows, tenant: TenantId, id: AttemptId) -> Option<At
 }
 
 pub(super) fn open_attempts(rows: &Rows) -> Vec<Attempt> {
-    let open = rows.tables.attempts.values().filter(|row| OPEN.contains(&row.state));
-    let mut open: Vec<_> = open.filter_map(|row| attempt(rows, row.tenant, row.id)).collect();
-    open.sort_by_key(|row| row.intended_at);
-    open
+    let is_open_here = |row: &&Attempt| {
+        let chain =
+            rows.tables.chains.get(&(row.tenant, row.chain)).filter(|chain| chain.family == row.family);
+        let Some((chain, head)) = chain.zip(head_of(rows, row.tenant, row.family)) else { return false };
+        let is_beside = row.state == AttemptState::Answered && chain.state == ChainState::Latched;
+        head == row.generation || head == row.generation + 1 && is_beside
+    };
+    let open = rows.tables.attempts.values().filter(|row| OPEN.contains(&row.state)).filter(is_open_here);
+    in_order(open.filter_map(|row| attempt(rows, row.tenant, row.id)).collect())
+}
+
+pub(super) fn attempts(rows: &Rows, tenant: TenantId, family: FamilyId, from: u64) -> Vec<Attempt> {
+    let presented = rows.tables.presented.range((tenant, family, from, lowest())..);
+    let here = presented.map(|(key, ())| *key).take_while(|key| (key.0, key.1) == (tenant, family));
+    in_order(here.filter_map(|(tenant, _, _, id)| attempt(rows, tenant, id)).collect())
+}
+
+fn in_order(mut attempts: Vec<Attempt>) -> Vec<Attempt> {
+    attempts.sort_by_key(|row| (row.intended_at, row.id));
+    attempts
+}
+
+pub(super) fn withdraw(rows: &mut Rows, tenant: TenantId, id: AttemptId) -> bool {
+    let Some(row) = rows.tables.attempts.get(&(tenant, id)) else { return false };
+    let is_open = matches!(row.state, AttemptState::Intended | AttemptState::Uncertain);
+    let is_alone = at_generation(rows, tenant, row.family, row.generation)
+        .all(|other| other.id == id || other.state == AttemptState::NotPresented);
+    let may = is_open && is_alone && !rows.tables.answers.holds(&(tenant, id));
+    may && rows.tables.attempts.change(&(tenant, id), |row| row.state = AttemptState::NotPresented)
 }
 
 /// First the counter row, then what a kill wrote, then the head.
@@ -183,7 +225,11 @@ pub(super) fn commit(rows: &mut Rows, claim: Claim, head: &NewHead) -> Result<Co
         return Ok(Committed::Lost);
     }
     put_generation(rows, &head.generation)?;
-    rows.tables.attempts.change(&(claim.tenant, head.attempt), |row| row.state = AttemptState::Committed);
+    let mut close = |id, state| rows.tables.attempts.change(&(claim.tenant, id), |row| row.state = state);
+    if head.adopts.is_some() {
+        close(head.attempt, AttemptState::Refused);
+    }
+    close(head.adopts.unwrap_or(head.attempt), AttemptState::Committed);
     rows.tables.chains.change(&(claim.tenant, claim.chain), |chain| {
         chain.owner = None;
         chain.state = ChainState::Healthy;
@@ -206,7 +252,13 @@ fn move_head(rows: &mut Rows, claim: Claim, head: &NewHead) -> bool {
     let is_next = now.is_some_and(|now| now + 1 == number);
     let presented = rows.tables.attempts.get(&(claim.tenant, head.attempt));
     let is_its = presented.is_some_and(|row| row.family == family && Some(row.generation) == now);
-    let moves = is_current && is_next && is_its;
+    let is_unused = head.adopts.is_none_or(|id| {
+        let row = rows.tables.attempts.get(&(claim.tenant, id));
+        let waits = |row: &Attempt| matches!(row.state, AttemptState::Answered | AttemptState::Uncertain);
+        let is_older = |row: &Attempt| row.family == family && Some(row.generation) < now;
+        row.is_some_and(|row| waits(row) && is_older(row)) && rows.tables.answers.holds(&(claim.tenant, id))
+    });
+    let moves = is_current && is_next && is_its && is_unused;
     if moves {
         rows.tables.families.change(&(claim.tenant, family), |family| family.head += 1);
     }
@@ -242,7 +294,9 @@ fn let_go(rows: &mut Rows, head: &NewHead) {
 }
 
 pub(super) fn settle(rows: &mut Rows, claim: Claim, settlement: &Settlement) -> Result<bool, StoreError> {
-    if held(rows, claim).is_none() {
+    let unanswered = settlement.attempt.filter(|_| settlement.unanswered);
+    let came = unanswered.and_then(|(id, _)| rows.tables.attempts.get(&(claim.tenant, id)));
+    if held(rows, claim).is_none() || came.is_some_and(|row| row.state == AttemptState::Answered) {
         return Ok(false);
     }
     rows.tables.chains.change(&(claim.tenant, claim.chain), |chain| {

@@ -24,6 +24,7 @@ use nightlatch_domain::{
     ticket::Ticket,
     tool::Name,
 };
+use std::collections::BTreeMap;
 
 /// Transactions that can still be taken back.
 const TAKEN_BACK_MAX: u64 = 10_000;
@@ -124,12 +125,14 @@ pub(super) struct Rows {
     pub(super) tables: Tables,
     /// Not part of what is taken back: a history that lost a transaction draws other values after it.
     pub(super) dice: Dice,
+    /// Second presentations that were declared, by provider. Likewise.
+    pub(super) declared: BTreeMap<Name, u64>,
     transaction: u64,
 }
 
 impl Rows {
     pub(super) fn new(dice: Dice) -> Self {
-        Self { tables: Tables::default(), dice, transaction: 0 }
+        Self { tables: Tables::default(), dice, declared: BTreeMap::new(), transaction: 0 }
     }
 
     /// All of it, or nothing where it fails.

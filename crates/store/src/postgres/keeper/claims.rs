@@ -20,9 +20,9 @@ use super::{
 };
 use crate::rows;
 use nightlatch_domain::{
-    chain::{Attempt, Chain, ChainState, Generation},
+    chain::{Attempt, AttemptState, Chain, ChainState, Generation},
     clock::Timestamp,
-    id::{AttemptId, ChainId, ConnectionId, TenantId},
+    id::{AttemptId, ChainId, ConnectionId, FamilyId, TenantId},
     ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
     sealed::{SealContext, Wrapped},
 };
@@ -41,7 +41,7 @@ pub(super) async fn due(
     limit: u32,
 ) -> Result<Vec<(TenantId, ChainId, Timestamp)>, StoreError> {
     let sql = "SELECT tenant_id, chain_id, due_at FROM chain
-         WHERE due_at IS NOT NULL AND due_at <= $1 AND state NOT IN ('latched', 'quarantined')
+         WHERE due_at IS NOT NULL AND due_at <= $1 AND state NOT IN ('refreshing', 'latched', 'quarantined')
          ORDER BY due_at LIMIT $2";
     record::all(at, "chain", sql, params![now.millis(), i64::from(limit)], |row| {
         Ok((row.word("tenant_id")?, row.word("chain_id")?, row.time("due_at")?))
@@ -52,7 +52,8 @@ pub(super) async fn due(
 /// The soonest timer.
 pub(super) async fn next_due(at: &Link) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT due_at FROM chain
-         WHERE due_at IS NOT NULL AND state NOT IN ('latched', 'quarantined') ORDER BY due_at LIMIT 1";
+         WHERE due_at IS NOT NULL AND state NOT IN ('refreshing', 'latched', 'quarantined')
+         ORDER BY due_at LIMIT 1";
     record::one(at, "chain", sql, &[], |row| row.time("due_at")).await
 }
 
@@ -149,25 +150,51 @@ pub(super) async fn take(at: &Link, tenant: TenantId, chain: ChainId) -> Result<
     Ok(())
 }
 
-/// Writes the intent, if the claim stands, the generation is the head of the chain's current family, and
-/// no other attempt at it could still have been sent (I1). It moves the feed's counter row: a history that lost it is
-/// another one.
+/// The intent of a presentation, if the claim stands, the generation is the head of the chain's current family, and no
+/// other attempt at it could have been sent (I1) but, where one is named, the one whose answer is lost.
+const INTENT: &str = "INSERT INTO attempt
+         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
+     SELECT chain.tenant_id, $5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
+         $8, 'intended', $9
+     FROM chain JOIN family
+         ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
+     WHERE chain.tenant_id = $1 AND chain.chain_id = $2 AND chain.fence = $3 AND chain.owner_id = $4
+       AND chain.state = 'refreshing' AND family.family_id = $6 AND family.head = $7
+       AND EXISTS (SELECT 1 FROM installation WHERE era = $8)
+       AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+           AND living.chain_id = chain.chain_id)
+       AND NOT EXISTS (SELECT 1 FROM attempt AS other
+           WHERE other.tenant_id = family.tenant_id AND other.family_id = family.family_id
+             AND other.generation = family.head AND other.state <> 'not-presented'
+             AND other.attempt_id IS DISTINCT FROM $10::text)
+       AND ($10::text IS NULL OR EXISTS (SELECT 1 FROM attempt AS first
+           WHERE first.tenant_id = family.tenant_id AND first.family_id = family.family_id
+             AND first.generation = family.head AND first.state = 'uncertain' AND first.attempt_id = $10))";
+
+/// Writes the intent of a first presentation, if the claim stands, the generation is the head of the chain's current
+/// family, and nothing of it was presented. It moves the feed's counter row: a history that lost it is another one.
 pub(super) async fn intend(at: &Link, claim: Claim, attempt: &Attempt) -> Result<bool, StoreError> {
+    write_intent(at, claim, attempt, None).await
+}
+
+/// Writes the intent of the one retry.
+pub(super) async fn intend_again(
+    at: &Link,
+    claim: Claim,
+    attempt: &Attempt,
+    of: AttemptId,
+) -> Result<bool, StoreError> {
+    write_intent(at, claim, attempt, Some(of)).await
+}
+
+async fn write_intent(
+    at: &Link,
+    claim: Claim,
+    attempt: &Attempt,
+    of: Option<AttemptId>,
+) -> Result<bool, StoreError> {
     take(at, claim.tenant, claim.chain).await?;
-    let sql = "INSERT INTO attempt
-             (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
-         SELECT chain.tenant_id, $5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
-             $8, 'intended', $9
-         FROM chain JOIN family
-             ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
-         WHERE chain.tenant_id = $1 AND chain.chain_id = $2 AND chain.fence = $3 AND chain.owner_id = $4
-           AND chain.state = 'refreshing' AND family.family_id = $6 AND family.head = $7
-           AND EXISTS (SELECT 1 FROM installation WHERE era = $8)
-           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
-               AND living.chain_id = chain.chain_id)
-           AND NOT EXISTS (SELECT 1 FROM attempt AS other WHERE other.tenant_id = family.tenant_id
-               AND other.family_id = family.family_id AND other.generation = family.head
-               AND other.state IN ('intended', 'answered'))";
+    let of = of.map(|of| of.to_string());
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
@@ -177,9 +204,10 @@ pub(super) async fn intend(at: &Link, claim: Claim, attempt: &Attempt) -> Result
         Word(&attempt.family),
         number(attempt.generation),
         number(attempt.era),
-        attempt.intended_at.millis()
+        attempt.intended_at.millis(),
+        of
     ];
-    if record::write(at, "attempt", sql, values).await? == 0 {
+    if record::write(at, "attempt", INTENT, values).await? == 0 {
         return Ok(false);
     }
     feed::go_on(at).await?;
@@ -190,6 +218,55 @@ pub(super) async fn intend(at: &Link, claim: Claim, attempt: &Attempt) -> Result
     let stands = record::holds(at, "attempt", sql, key).await?;
     at.undo.store(!stands, Ordering::SeqCst);
     Ok(stands)
+}
+
+/// Every attempt at this generation of a family or a later one.
+pub(super) async fn attempts(
+    at: &Link,
+    tenant: TenantId,
+    family: FamilyId,
+    from: u64,
+) -> Result<Vec<Attempt>, StoreError> {
+    let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
+             ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+         WHERE attempt.tenant_id = $1 AND attempt.family_id = $2 AND attempt.generation >= $3
+         ORDER BY attempt.intended_at, attempt.attempt_id";
+    let key = params![Word(&tenant), Word(&family), number(from)];
+    record::all(at, "attempt", sql, key, rows::attempt).await
+}
+
+/// Every attempt at a head that nobody finished, and answers that nobody read beside a head that was refused.
+pub(super) async fn open_attempts(at: &Link) -> Result<Vec<Attempt>, StoreError> {
+    let sql = "SELECT attempt.*, answer.sealed FROM attempt JOIN family
+             ON family.tenant_id = attempt.tenant_id AND family.family_id = attempt.family_id
+                 AND family.head IN (attempt.generation, attempt.generation + 1)
+         JOIN chain ON chain.tenant_id = family.tenant_id AND chain.family_id = family.family_id
+         LEFT JOIN answer
+             ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+         WHERE attempt.state IN ('intended', 'answered') AND family.head = attempt.generation
+            OR attempt.state = 'answered' AND chain.state = 'latched'
+         ORDER BY attempt.intended_at, attempt.attempt_id";
+    record::all(at, "attempt", sql, &[], rows::attempt).await
+}
+
+/// Takes an attempt back, while nothing else was presented of its generation.
+pub(super) async fn withdraw(at: &Link, tenant: TenantId, id: AttemptId) -> Result<bool, StoreError> {
+    // Whoever intends at the chain, or answers this attempt, goes before or after.
+    let sql = "SELECT 1 FROM chain JOIN attempt
+             ON attempt.tenant_id = chain.tenant_id AND attempt.chain_id = chain.chain_id
+         WHERE attempt.tenant_id = $1 AND attempt.attempt_id = $2 FOR UPDATE";
+    if !record::holds(at, "attempt", sql, params![Word(&tenant), Word(&id)]).await? {
+        return Ok(false);
+    }
+    let sql = "UPDATE attempt SET state = 'not-presented'
+         WHERE tenant_id = $1 AND attempt_id = $2 AND state IN ('intended', 'uncertain')
+           AND NOT EXISTS (SELECT 1 FROM answer
+               WHERE answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id)
+           AND NOT EXISTS (SELECT 1 FROM attempt AS other
+               WHERE other.tenant_id = attempt.tenant_id AND other.family_id = attempt.family_id
+                 AND other.generation = attempt.generation AND other.attempt_id <> attempt.attempt_id
+                 AND other.state <> 'not-presented')";
+    Ok(record::write(at, "attempt", sql, params![Word(&tenant), Word(&id)]).await? == 1)
 }
 
 /// Keeps an answer by the attempt's id alone. It takes back no state that was reached with another answer.
@@ -228,8 +305,10 @@ pub(super) async fn commit(at: &Link, claim: Claim, head: &NewHead) -> Result<Co
         return refused(at, claim).await;
     }
     put_generation(at, &head.generation).await?;
-    let sql = "UPDATE attempt SET state = 'committed' WHERE tenant_id = $1 AND attempt_id = $2";
-    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&head.attempt)]).await?;
+    if head.adopts.is_some() {
+        close_attempt(at, claim, head.attempt, AttemptState::Refused).await?;
+    }
+    close_attempt(at, claim, head.adopts.unwrap_or(head.attempt), AttemptState::Committed).await?;
     release_healthy(at, claim, head).await?;
     tickets::settle_for_chain(at, claim.tenant, claim.chain, head.refreshed_at).await?;
     let_go(at, head).await?;
@@ -241,12 +320,24 @@ pub(super) async fn commit(at: &Link, claim: Claim, head: &NewHead) -> Result<Co
     refused(at, claim).await
 }
 
+async fn close_attempt(
+    at: &Link,
+    claim: Claim,
+    attempt: AttemptId,
+    state: AttemptState,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE attempt SET state = $3 WHERE tenant_id = $1 AND attempt_id = $2";
+    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&attempt), Word(&state)]).await?;
+    Ok(())
+}
+
 async fn refused(at: &Link, claim: Claim) -> Result<Committed, StoreError> {
     let gone = living_connections(at, claim.tenant, claim.chain).await?.is_empty();
     Ok(if gone { Committed::Removed } else { Committed::Lost })
 }
 
-/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves.
+/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves; to an unused answer
+/// only if it is one of the same family and still unused.
 async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM family
          WHERE tenant_id = $1 AND family_id = $5 AND chain_id = $2 AND head + 1 = $6
@@ -255,7 +346,14 @@ async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreErro
                AND chain.fence = $3 AND chain.owner_id = $4 AND chain.state = 'refreshing')
            AND EXISTS (SELECT 1 FROM attempt WHERE attempt.tenant_id = family.tenant_id
                AND attempt.attempt_id = $7 AND attempt.family_id = family.family_id
-               AND attempt.generation = family.head)";
+               AND attempt.generation = family.head)
+           AND ($8::text IS NULL OR EXISTS (SELECT 1 FROM attempt AS unused
+               WHERE unused.tenant_id = family.tenant_id AND unused.attempt_id = $8
+               AND unused.family_id = family.family_id AND unused.generation < family.head
+               AND unused.state IN ('answered', 'uncertain')
+               AND EXISTS (SELECT 1 FROM answer WHERE answer.tenant_id = unused.tenant_id
+                   AND answer.attempt_id = unused.attempt_id)))";
+    let adopts = head.adopts.map(|adopts| adopts.to_string());
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
@@ -263,7 +361,8 @@ async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreErro
         Word(&claim.owner),
         Word(&head.generation.family),
         number(head.generation.number),
-        Word(&head.attempt)
+        Word(&head.attempt),
+        adopts
     ];
     record::holds(at, "family", sql, values).await
 }
@@ -336,6 +435,16 @@ pub(super) async fn settle(at: &Link, claim: Claim, settlement: &Settlement) -> 
     ];
     if record::write(at, "chain", sql, values).await? == 0 {
         return Ok(false);
+    }
+    if let Some((attempt, _)) = settlement.attempt.filter(|_| settlement.unanswered) {
+        // Whoever brings its answer goes before, and is seen here, or after, and is not overwritten.
+        let sql = "SELECT state FROM attempt WHERE tenant_id = $1 AND attempt_id = $2 FOR UPDATE";
+        let key = params![Word(&claim.tenant), Word(&attempt)];
+        let stands = record::one(at, "attempt", sql, key, |row| row.word::<AttemptState>("state")).await?;
+        if stands == Some(AttemptState::Answered) {
+            at.undo.store(true, Ordering::SeqCst);
+            return Ok(false);
+        }
     }
     if let Some((attempt, state)) = settlement.attempt {
         let sql = "UPDATE attempt SET state = $4

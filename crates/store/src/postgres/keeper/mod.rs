@@ -152,6 +152,12 @@ impl KeeperStore for PostgresStore {
         })
     }
 
+    fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
+        self.write((claim, attempt, of), |at, (claim, attempt, of)| {
+            Box::pin(claims::intend_again(at, *claim, attempt, *of))
+        })
+    }
+
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
         self.write((tenant, attempt, answer), |at, (tenant, attempt, answer)| {
             Box::pin(async move {
@@ -193,12 +199,26 @@ impl KeeperStore for PostgresStore {
     }
 
     fn open_attempts(&self) -> Stored<'_, Vec<Attempt>> {
+        self.read((), |at, ()| Box::pin(claims::open_attempts(at)))
+    }
+
+    fn attempts(&self, tenant: TenantId, family: FamilyId, from: u64) -> Stored<'_, Vec<Attempt>> {
+        self.read((tenant, family, from), |at, (tenant, family, from)| {
+            Box::pin(claims::attempts(at, *tenant, *family, *from))
+        })
+    }
+
+    fn withdraw(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, bool> {
+        self.write((tenant, attempt), |at, (tenant, attempt)| {
+            Box::pin(claims::withdraw(at, *tenant, *attempt))
+        })
+    }
+
+    fn clock(&self) -> Stored<'_, Option<Timestamp>> {
         self.read((), |at, ()| {
             Box::pin(async move {
-                let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
-                     ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
-                 WHERE attempt.state IN ('intended', 'answered') ORDER BY attempt.intended_at";
-                record::all(at, "attempt", sql, &[], rows::attempt).await
+                let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
+                record::one(at, "clock", sql, &[], |row| row.time("now")).await
             })
         })
     }

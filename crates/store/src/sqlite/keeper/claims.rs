@@ -19,9 +19,9 @@ use super::{
 };
 use crate::rows;
 use nightlatch_domain::{
-    chain::{Attempt, Chain, ChainState, Generation},
+    chain::{Attempt, AttemptState, Chain, ChainState, Generation},
     clock::Timestamp,
-    id::{AttemptId, ChainId, ConnectionId, TenantId},
+    id::{AttemptId, ChainId, ConnectionId, FamilyId, TenantId},
     ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
     sealed::{SealContext, Wrapped},
 };
@@ -40,7 +40,7 @@ pub(super) fn due(
     limit: u32,
 ) -> Result<Vec<(TenantId, ChainId, Timestamp)>, StoreError> {
     let sql = "SELECT tenant_id, chain_id, due_at FROM chain
-         WHERE due_at IS NOT NULL AND due_at <= ?1 AND state NOT IN ('latched', 'quarantined')
+         WHERE due_at IS NOT NULL AND due_at <= ?1 AND state NOT IN ('refreshing', 'latched', 'quarantined')
          ORDER BY due_at LIMIT ?2";
     record::all(at, "chain", sql, params![now.millis(), limit], |row| {
         Ok((row.word("tenant_id")?, row.word("chain_id")?, row.time("due_at")?))
@@ -50,7 +50,7 @@ pub(super) fn due(
 /// The soonest timer.
 pub(super) fn next_due(at: &Database) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT due_at FROM chain
-         WHERE due_at IS NOT NULL AND state NOT IN ('latched', 'quarantined') ORDER BY due_at LIMIT 1";
+         WHERE due_at IS NOT NULL AND state NOT IN ('refreshing', 'latched', 'quarantined') ORDER BY due_at LIMIT 1";
     record::one(at, "chain", sql, [], |row| row.time("due_at"))
 }
 
@@ -127,24 +127,49 @@ pub(super) fn claim(at: &Database, claim: Claim, seen: Seen, from: ChainState) -
     Ok(record::write(at, "chain", sql, values)? == 1)
 }
 
-/// Writes the intent, if the claim stands, the generation is the head of the chain's current family, and
-/// no other attempt at it could still have been sent (I1). It moves the feed's counter row: a history that lost it is
-/// another one.
+/// The intent of a presentation, if the claim stands, the generation is the head of the chain's current family, and no
+/// other attempt at it could have been sent (I1) but, where one is named, the one whose answer is lost.
+const INTENT: &str = "INSERT INTO attempt
+         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
+     SELECT chain.tenant_id, ?5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
+         ?8, 'intended', ?9
+     FROM chain JOIN family
+         ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
+     WHERE chain.tenant_id = ?1 AND chain.chain_id = ?2 AND chain.fence = ?3 AND chain.owner_id = ?4
+       AND chain.state = 'refreshing' AND family.family_id = ?6 AND family.head = ?7
+       AND EXISTS (SELECT 1 FROM installation WHERE era = ?8)
+       AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
+           AND living.chain_id = chain.chain_id)
+       AND NOT EXISTS (SELECT 1 FROM attempt AS other
+           WHERE other.tenant_id = family.tenant_id AND other.family_id = family.family_id
+             AND other.generation = family.head AND other.state <> 'not-presented'
+             AND other.attempt_id IS NOT ?10)
+       AND (?10 IS NULL OR EXISTS (SELECT 1 FROM attempt AS first
+           WHERE first.tenant_id = family.tenant_id AND first.family_id = family.family_id
+             AND first.generation = family.head AND first.state = 'uncertain' AND first.attempt_id = ?10))";
+
+/// Writes the intent of a first presentation, if the claim stands, the generation is the head of the chain's current
+/// family, and nothing of it was presented. It moves the feed's counter row: a history that lost it is another one.
 pub(super) fn intend(at: &Database, claim: Claim, attempt: &Attempt) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO attempt
-             (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
-         SELECT chain.tenant_id, ?5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
-             ?8, 'intended', ?9
-         FROM chain JOIN family
-             ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
-         WHERE chain.tenant_id = ?1 AND chain.chain_id = ?2 AND chain.fence = ?3 AND chain.owner_id = ?4
-           AND chain.state = 'refreshing' AND family.family_id = ?6 AND family.head = ?7
-           AND EXISTS (SELECT 1 FROM installation WHERE era = ?8)
-           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
-               AND living.chain_id = chain.chain_id)
-           AND NOT EXISTS (SELECT 1 FROM attempt AS other WHERE other.tenant_id = family.tenant_id
-               AND other.family_id = family.family_id AND other.generation = family.head
-               AND other.state IN ('intended', 'answered'))";
+    write_intent(at, claim, attempt, None)
+}
+
+/// Writes the intent of the one retry.
+pub(super) fn intend_again(
+    at: &Database,
+    claim: Claim,
+    attempt: &Attempt,
+    of: AttemptId,
+) -> Result<bool, StoreError> {
+    write_intent(at, claim, attempt, Some(of))
+}
+
+fn write_intent(
+    at: &Database,
+    claim: Claim,
+    attempt: &Attempt,
+    of: Option<AttemptId>,
+) -> Result<bool, StoreError> {
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
@@ -154,13 +179,55 @@ pub(super) fn intend(at: &Database, claim: Claim, attempt: &Attempt) -> Result<b
         Word(&attempt.family),
         number(attempt.generation),
         number(attempt.era),
-        attempt.intended_at.millis()
+        attempt.intended_at.millis(),
+        of.as_ref().map(Word)
     ];
-    let made = record::write(at, "attempt", sql, values)? == 1;
+    let made = record::write(at, "attempt", INTENT, values)? == 1;
     if made {
         feed::go_on(at)?;
     }
     Ok(made)
+}
+
+/// Every attempt at this generation of a family or a later one.
+pub(super) fn attempts(
+    at: &Database,
+    tenant: TenantId,
+    family: FamilyId,
+    from: u64,
+) -> Result<Vec<Attempt>, StoreError> {
+    let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
+             ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+         WHERE attempt.tenant_id = ?1 AND attempt.family_id = ?2 AND attempt.generation >= ?3
+         ORDER BY attempt.intended_at, attempt.attempt_id";
+    record::all(at, "attempt", sql, params![Word(&tenant), Word(&family), number(from)], rows::attempt)
+}
+
+/// Every attempt at a head that nobody finished, and answers that nobody read beside a head that was refused.
+pub(super) fn open_attempts(at: &Database) -> Result<Vec<Attempt>, StoreError> {
+    let sql = "SELECT attempt.*, answer.sealed FROM attempt JOIN family
+             ON family.tenant_id = attempt.tenant_id AND family.family_id = attempt.family_id
+                 AND family.head IN (attempt.generation, attempt.generation + 1)
+         JOIN chain ON chain.tenant_id = family.tenant_id AND chain.family_id = family.family_id
+         LEFT JOIN answer
+             ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+         WHERE attempt.state IN ('intended', 'answered') AND family.head = attempt.generation
+            OR attempt.state = 'answered' AND chain.state = 'latched'
+         ORDER BY attempt.intended_at, attempt.attempt_id";
+    record::all(at, "attempt", sql, [], rows::attempt)
+}
+
+/// Takes an attempt back, while nothing else was presented of its generation.
+pub(super) fn withdraw(at: &Database, tenant: TenantId, id: AttemptId) -> Result<bool, StoreError> {
+    let sql = "UPDATE attempt SET state = 'not-presented'
+         WHERE tenant_id = ?1 AND attempt_id = ?2 AND state IN ('intended', 'uncertain')
+           AND NOT EXISTS (SELECT 1 FROM answer
+               WHERE answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id)
+           AND NOT EXISTS (SELECT 1 FROM attempt AS other
+               WHERE other.tenant_id = attempt.tenant_id AND other.family_id = attempt.family_id
+                 AND other.generation = attempt.generation AND other.attempt_id <> attempt.attempt_id
+                 AND other.state <> 'not-presented')";
+    Ok(record::write(at, "attempt", sql, params![Word(&tenant), Word(&id)])? == 1)
 }
 
 /// Keeps an answer by the attempt's id alone. It takes back no state that was reached with another answer.
@@ -200,15 +267,29 @@ pub(super) fn commit(at: &Database, claim: Claim, head: &NewHead) -> Result<Comm
         return Ok(Committed::Lost);
     }
     put_generation(at, &head.generation)?;
-    let sql = "UPDATE attempt SET state = 'committed' WHERE tenant_id = ?1 AND attempt_id = ?2";
-    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&head.attempt)])?;
+    if head.adopts.is_some() {
+        close_attempt(at, claim, head.attempt, AttemptState::Refused)?;
+    }
+    close_attempt(at, claim, head.adopts.unwrap_or(head.attempt), AttemptState::Committed)?;
     release_healthy(at, claim, head)?;
     tickets::settle_for_chain(at, claim.tenant, claim.chain, head.refreshed_at)?;
     let_go(at, head)?;
     Ok(Committed::Moved)
 }
 
-/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves.
+fn close_attempt(
+    at: &Database,
+    claim: Claim,
+    attempt: AttemptId,
+    state: AttemptState,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE attempt SET state = ?3 WHERE tenant_id = ?1 AND attempt_id = ?2";
+    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&attempt), Word(&state)])?;
+    Ok(())
+}
+
+/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves; to an unused answer
+/// only if it is one of the same family and still unused.
 fn move_head(at: &Database, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
     let sql = "UPDATE family SET head = head + 1
          WHERE tenant_id = ?1 AND family_id = ?5 AND chain_id = ?2 AND head + 1 = ?6
@@ -217,7 +298,12 @@ fn move_head(at: &Database, claim: Claim, head: &NewHead) -> Result<bool, StoreE
                AND chain.fence = ?3 AND chain.owner_id = ?4 AND chain.state = 'refreshing')
            AND EXISTS (SELECT 1 FROM attempt WHERE attempt.tenant_id = family.tenant_id
                AND attempt.attempt_id = ?7 AND attempt.family_id = family.family_id
-               AND attempt.generation = family.head)";
+               AND attempt.generation = family.head)
+           AND (?8 IS NULL OR EXISTS (SELECT 1 FROM attempt AS unused WHERE unused.tenant_id = family.tenant_id
+               AND unused.attempt_id = ?8 AND unused.family_id = family.family_id AND unused.generation < family.head
+               AND unused.state IN ('answered', 'uncertain')
+               AND EXISTS (SELECT 1 FROM answer WHERE answer.tenant_id = unused.tenant_id
+                   AND answer.attempt_id = unused.attempt_id)))";
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
@@ -225,7 +311,8 @@ fn move_head(at: &Database, claim: Claim, head: &NewHead) -> Result<bool, StoreE
         Word(&claim.owner),
         Word(&head.generation.family),
         number(head.generation.number),
-        Word(&head.attempt)
+        Word(&head.attempt),
+        head.adopts.as_ref().map(Word)
     ];
     Ok(record::write(at, "family", sql, values)? == 1)
 }
@@ -270,7 +357,10 @@ fn let_go(at: &Database, head: &NewHead) -> Result<(), StoreError> {
 pub(super) fn settle(at: &Database, claim: Claim, settlement: &Settlement) -> Result<bool, StoreError> {
     let sql = "UPDATE chain SET owner_id = NULL, state = ?5, due_at = ?6, failures = ?7,
              failed_at = coalesce(?8, failed_at), reason = ?9
-         WHERE tenant_id = ?1 AND chain_id = ?2 AND fence = ?3 AND owner_id = ?4 AND state = 'refreshing'";
+         WHERE tenant_id = ?1 AND chain_id = ?2 AND fence = ?3 AND owner_id = ?4 AND state = 'refreshing'
+           AND NOT EXISTS (SELECT 1 FROM attempt WHERE attempt.tenant_id = chain.tenant_id
+               AND attempt.attempt_id = ?10 AND attempt.state = 'answered')";
+    let unanswered = settlement.attempt.filter(|_| settlement.unanswered);
     let values = params![
         Word(&claim.tenant),
         Word(&claim.chain),
@@ -280,7 +370,8 @@ pub(super) fn settle(at: &Database, claim: Claim, settlement: &Settlement) -> Re
         millis(settlement.due_at),
         settlement.failures,
         millis(settlement.failed_at),
-        settlement.reason
+        settlement.reason,
+        unanswered.map(|(attempt, _)| attempt.to_string())
     ];
     if record::write(at, "chain", sql, values)? == 0 {
         return Ok(false);

@@ -60,6 +60,10 @@ impl KeeperStore for SqliteStore {
         self.engine.read(move |at| feed::recall(at, mark))
     }
 
+    fn clock(&self) -> Stored<'_, Option<Timestamp>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
         self.engine.read(move |at| claims::due(at, now, limit))
     }
@@ -114,6 +118,10 @@ impl KeeperStore for SqliteStore {
         self.engine.write(move |at| claims::intend(at, claim, &attempt))
     }
 
+    fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
+        self.engine.write(move |at| claims::intend_again(at, claim, &attempt, of))
+    }
+
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
         self.engine.write(move |at| claims::answer(at, tenant, attempt, &answer))
     }
@@ -135,12 +143,15 @@ impl KeeperStore for SqliteStore {
     }
 
     fn open_attempts(&self) -> Stored<'_, Vec<Attempt>> {
-        self.engine.read(|at| {
-            let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
-                     ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
-                 WHERE attempt.state IN ('intended', 'answered') ORDER BY attempt.intended_at";
-            record::all(at, "attempt", sql, [], rows::attempt)
-        })
+        self.engine.read(claims::open_attempts)
+    }
+
+    fn attempts(&self, tenant: TenantId, family: FamilyId, from: u64) -> Stored<'_, Vec<Attempt>> {
+        self.engine.read(move |at| claims::attempts(at, tenant, family, from))
+    }
+
+    fn withdraw(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, bool> {
+        self.engine.write(move |at| claims::withdraw(at, tenant, attempt))
     }
 
     fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>> {

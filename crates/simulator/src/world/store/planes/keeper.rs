@@ -48,6 +48,10 @@ impl KeeperStore for Session {
         self.read(move |rows| Ok(rows.recall(mark)))
     }
 
+    fn clock(&self) -> Stored<'_, Option<Timestamp>> {
+        self.read(|_| Ok(None))
+    }
+
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
         self.read(move |rows| Ok(claims::due(rows, now, limit)))
     }
@@ -95,7 +99,11 @@ impl KeeperStore for Session {
     }
 
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
-        self.write("intend", move |rows| claims::intend(rows, claim, &attempt))
+        self.write("intend", move |rows| claims::intend(rows, claim, &attempt, None))
+    }
+
+    fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
+        self.write("intend-again", move |rows| claims::intend(rows, claim, &attempt, Some(of)))
     }
 
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
@@ -123,6 +131,14 @@ impl KeeperStore for Session {
 
     fn open_attempts(&self) -> Stored<'_, Vec<Attempt>> {
         self.read(|rows| Ok(claims::open_attempts(rows)))
+    }
+
+    fn attempts(&self, tenant: TenantId, family: FamilyId, from: u64) -> Stored<'_, Vec<Attempt>> {
+        self.read(move |rows| Ok(claims::attempts(rows, tenant, family, from)))
+    }
+
+    fn withdraw(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, bool> {
+        self.write("withdraw", move |rows| Ok(claims::withdraw(rows, tenant, attempt)))
     }
 
     fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>> {

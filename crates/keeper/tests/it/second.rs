@@ -1,0 +1,202 @@
+//! What follows on a lost answer: one retry inside a verified grace, an answer that comes late, an unused one that is
+//! tried before a chain latches; and claims of others, which are left alone until they were watched for a lease.
+
+use crate::{
+    provider::Act,
+    world::{Ready, Running, Woken, World, eventually, ten},
+};
+use nightlatch_domain::{
+    clock::Clock as _,
+    id::OwnerId,
+    ports::{gateway_keeper::KeeperRefusal, store::ControlStore as _},
+};
+use std::time::Duration;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Six seconds of grace: half of it is margin, and a quarter the patience with an answer.
+fn graceful(confidence: &str) -> String {
+    format!(
+        r#"
+second_presentation = "both_live"
+reuse = {{ grace_secs = 6 }}
+
+[[fact]]
+covers = ["second_presentation", "reuse.grace_secs"]
+source = "this provider takes a used token again"
+confidence = "{confidence}"
+checked_at = "2026-11-29"
+"#
+    )
+}
+
+struct At {
+    world: World,
+    running: Running,
+    ready: Ready,
+    woken: Woken,
+}
+
+/// A connection whose access token is dead, at a provider that takes used tokens again.
+async fn at(confidence: &str) -> At {
+    let world = World::with(false, &graceful(confidence));
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.provider.is_graceful();
+    world.clock.forward(HOUR);
+    let woken = world.wake(&running).await.unwrap();
+    At { world, running, ready, woken }
+}
+
+impl At {
+    async fn lease(&self) -> Result<u64, KeeperRefusal> {
+        let lease = self.woken.lease(&self.running, self.ready.grant, self.ready.connection, 20_000).await?;
+        assert!(self.world.provider.knows(lease.secret.expose()));
+        Ok(lease.lease.binding.generation)
+    }
+
+    async fn tickets(&self) -> usize {
+        self.running.store.tickets(self.world.tenant).await.unwrap().len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inside_a_verified_grace_a_lost_answer_is_presented_once_more_and_nobody_is_asked() {
+    let at = at("verified").await;
+    at.world.provider.next(Act::Vanish);
+    assert!(matches!(at.lease().await, Err(KeeperRefusal::Pending { .. })));
+    assert_eq!(at.tickets().await, 0);
+    at.world.clock.forward(Duration::from_secs(2));
+    assert_eq!(at.lease().await, Ok(2));
+    assert_eq!((at.world.provider.most_presented(), at.tickets().await), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_whose_answer_is_lost_too_asks_and_is_the_last() {
+    let at = at("verified").await;
+    at.world.provider.next(Act::Vanish);
+    at.world.provider.next(Act::Vanish);
+    assert!(at.lease().await.is_err());
+    at.world.clock.forward(Duration::from_secs(2));
+    for _ in 0..4 {
+        let refusal = at.lease().await.unwrap_err();
+        assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+        at.world.clock.forward(Duration::from_secs(1));
+    }
+    assert_eq!((at.world.provider.most_presented(), at.tickets().await), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grace_that_is_over_or_was_only_heard_of_is_none() {
+    let unverified = at("unverified").await;
+    unverified.world.provider.next(Act::Vanish);
+    let refusal = unverified.lease().await.unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    let late = at("verified").await;
+    late.world.provider.next(Act::Vanish);
+    assert!(late.lease().await.is_err());
+    late.world.clock.forward(Duration::from_secs(4));
+    let refusal = late.lease().await.unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    for one in [&unverified, &late] {
+        assert_eq!(one.world.provider.most_presented(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_when_its_chain_was_left_becomes_the_head() {
+    let at = at("verified").await;
+    at.world.provider.next(Act::Late(Duration::from_millis(2500)));
+    assert!(matches!(at.lease().await, Err(KeeperRefusal::Pending { .. })));
+    assert_eq!(at.world.look("SELECT state FROM chain"), "uncertain");
+    eventually(|| async { at.world.look("SELECT state FROM chain") == "healthy" }).await;
+    assert_eq!(at.lease().await, Ok(2));
+    assert_eq!(at.world.provider.most_presented(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unused_answer_is_tried_before_the_chain_latches() {
+    let at = at("verified").await;
+    at.world.provider.next(Act::Late(Duration::from_millis(3500)));
+    assert!(at.lease().await.is_err());
+    at.world.clock.forward(Duration::from_secs(2));
+    assert_eq!(at.lease().await, Ok(2), "the retry brought the third token");
+    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
+    eventually(|| async { at.world.look(unused) == "1" }).await;
+    // The head's own token is refused for good; the one that came late is not.
+    at.world.provider.forget(3);
+    at.world.clock.forward(HOUR);
+    let woken = at.world.wake(&at.running).await.unwrap();
+    let lease = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.unwrap();
+    assert!(at.world.provider.knows(lease.secret.expose()));
+    assert_eq!((at.world.look(unused), at.tickets().await), ("0".to_owned(), 0));
+    // Each is tried once: the next final no is one.
+    at.world.provider.revoke_all();
+    at.world.clock.forward(HOUR);
+    let woken = at.world.wake(&at.running).await.unwrap();
+    let refusal = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_another_is_left_alone_until_it_was_watched_for_a_lease() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    let other = OwnerId::new(world.clock.now(), ten());
+    world.forge(&format!("UPDATE chain SET state = 'refreshing', owner_id = '{other}', fence = fence + 1"));
+    let woken = world.wake(&running).await.unwrap();
+    let lease = async || woken.lease(&running, ready.grant, ready.connection, 700).await;
+    // Every flight that ends lets the timer look.
+    for _ in 0..3 {
+        assert!(matches!(lease().await, Err(KeeperRefusal::Pending { .. })));
+        world.clock.forward(Duration::from_secs(16));
+    }
+    assert_eq!(
+        (world.provider.refreshes(), world.look("SELECT state FROM chain")),
+        (0, "refreshing".to_owned())
+    );
+    eventually(|| async {
+        world.clock.forward(Duration::from_secs(16));
+        lease().await.is_ok()
+    })
+    .await;
+    assert_eq!((world.provider.refreshes(), world.provider.most_presented()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_surge_of_final_refusals_stops_the_registration_before_its_chains_latch() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    let mut all = vec![(ready.connection, ready.grant)];
+    for number in 1..20 {
+        world.forge("UPDATE connection SET name = 'n' || lower(hex(randomblob(6)))");
+        let account = format!("account-{number}");
+        let connection = world.connect(&running, ready.client, &account, None).await.unwrap();
+        all.push((connection, world.grant(&running, connection).await));
+    }
+    world.clock.forward(HOUR);
+    let woken = world.wake(&running).await.unwrap();
+    (0..20).for_each(|_| world.provider.next(Act::Answer(400, &[], r#"{"error":"invalid_grant"}"#)));
+    for (connection, grant) in &all {
+        assert!(woken.lease(&running, *grant, *connection, 20_000).await.is_err());
+    }
+    let latched = "SELECT CAST(count(*) AS TEXT) FROM chain WHERE state = 'latched'";
+    assert_eq!(world.look(latched), "3");
+    assert_eq!(running.store.tickets(world.tenant).await.unwrap().len(), 3);
+    // One tries when its time has come, and its tokens free the others.
+    world.provider.recovers();
+    eventually(|| async {
+        world.clock.forward(Duration::from_secs(30));
+        let woken = world.wake(&running).await.unwrap();
+        let mut well = 0;
+        for (connection, grant) in &all {
+            well += usize::from(woken.lease(&running, *grant, *connection, 20_000).await.is_ok());
+        }
+        well == 17
+    })
+    .await;
+    assert_eq!(world.provider.reuses(), 0);
+}
