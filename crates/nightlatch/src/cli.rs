@@ -192,6 +192,7 @@ keeper-1.toml (unknown keys are refused; files are named from `data`):
   [database]
   address = \"postgres://keeper@db.internal/nightlatch\"
   password_file = \"database.password\"  # readable by its owner alone
+  ca_file = \"database-ca.pem\"      # who vouches for it; needed where it is on another machine
   [[peer]]                           # each plane that may write to this one
   role = \"gateway\"
   key = \"…\"                          # as --make-keys printed it there

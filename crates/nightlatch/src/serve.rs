@@ -27,7 +27,8 @@ use nightlatch_domain::{
     clock::{Clock as _, Entropy},
     ports::mailbox::Role,
 };
-use nightlatch_store::PostgresStore;
+use nightlatch_egress::tls;
+use nightlatch_store::{Address, PostgresStore};
 use planes::Planes;
 use serde::Serialize;
 use std::{fs, path::PathBuf, sync::Arc};
@@ -75,11 +76,7 @@ fn roles(role: ServeRole) -> Vec<Role> {
 }
 
 async fn migrate(place: &Place, database: &Database) -> Result<(), Failure> {
-    let password = password(place, database)?;
-    let password = password.as_ref().map(|password| password.as_slice());
-    PostgresStore::migrate_with_password(&database.address, password, SystemClock.now())
-        .await
-        .map_err(start)?;
+    PostgresStore::migrate(&address(place, database)?, SystemClock.now()).await.map_err(start)?;
     hint("the database is as this version needs it");
     Ok(())
 }
@@ -141,6 +138,20 @@ fn link_key(place: &Place, role: Role, fresh_allowed: bool) -> Result<LinkKey, F
             path.display()
         )),
         other => start(other),
+    })
+}
+
+/// How to get to the database.
+fn address(place: &Place, database: &Database) -> Result<Address, Failure> {
+    let trust = database.ca_file.as_ref().map(|path| {
+        let path = place.root().join(path);
+        let read = fs::read(&path).map_err(|source| PlaceError::File { path: path.clone(), source })?;
+        tls::vouched_for(&format!("`{}`", path.display()), &read, Arc::new(SystemClock)).map_err(start)
+    });
+    let address = Address::new(&database.address, trust.transpose()?).map_err(start)?;
+    Ok(match password(place, database)? {
+        Some(password) => address.with_password(&password),
+        None => address,
     })
 }
 

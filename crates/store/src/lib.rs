@@ -11,7 +11,8 @@
 //!
 //! **How, over PostgreSQL.** A request is one transaction of its own task, at READ COMMITTED. Rows are the only locks: a
 //! chain's first, the feed's counter row last, and what is read after that one sees all that committed before. What the
-//! server refuses in favour of another transaction is begun again. A kill has a connection of its own.
+//! server refuses in favour of another transaction is begun again. A kill has a connection of its own. Nothing goes to another machine
+//! but over TLS, to a server that the given trust vouches for.
 //!
 //! **Promises.** What was answered is on the disk (`synchronous=FULL`; `synchronous_commit=on`, whatever the server's
 //! default, and a warning while it commits is an unknown outcome). The feed is gapless: its number
@@ -29,6 +30,7 @@
 mod call_rows;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod durability;
 mod health;
 mod imports;
 mod letters;
@@ -38,5 +40,6 @@ mod record;
 mod rows;
 mod sqlite;
 
-pub use postgres::{Plane, PostgresError, PostgresHeads, PostgresStore};
+pub use durability::Weakness;
+pub use postgres::{Address, Plane, PostgresError, PostgresHeads, PostgresStore};
 pub use sqlite::{OpenError, SqliteStore};

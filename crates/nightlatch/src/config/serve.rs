@@ -13,7 +13,7 @@ use toml::Spanned;
 /// The keys that only this file knows, by table.
 const MORE: &Keys<'static> = &[
     ("", &["name", "data", "database", "peer", "control"]),
-    ("database", &["address", "password_file"]),
+    ("database", &["address", "password_file", "ca_file"]),
     ("peer", &["role", "key"]),
     ("control", &["gateway_url", "gateway_pin"]),
     ("keeper", &["state"]),
@@ -47,6 +47,8 @@ pub(crate) struct Database {
     pub(crate) address: String,
     /// The file that holds the password.
     pub(crate) password_file: Option<PathBuf>,
+    /// The file of the certificates that vouch for it.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +67,7 @@ struct Raw {
 struct RawDatabase {
     address: String,
     password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,7 +120,8 @@ impl ServeConfig {
         }
         let gateways = raw.control.map(|control| control.read(text)).transpose()?;
         let password_file = raw.database.password_file.map(|file| data.join(file));
-        let database = Database { address: raw.database.address, password_file };
+        let ca_file = raw.database.ca_file.map(|file| data.join(file));
+        let database = Database { address: raw.database.address, password_file, ca_file };
         Ok(Self { name: raw.name, data, database, trusted, state, gateways, house })
     }
 }
@@ -187,13 +191,14 @@ mod tests {
     #[test]
     fn what_the_help_shows_is_read() {
         let more = format!(
-            "password_file = \"db.password\"\n[[peer]]\nrole = \"gateway\"\nkey = \"{KEY}\"\n[keeper]\nstate = \"/srv/state\"\n\
+            "password_file = \"db.password\"\nca_file = \"db.pem\"\n[[peer]]\nrole = \"gateway\"\nkey = \"{KEY}\"\n[keeper]\nstate = \"/srv/state\"\n\
              [control]\ngateway_url = \"https://g:8443\"\ngateway_pin = \"sha256//{KEY}=\"\n\
              [[map]]\nhost = \"a.example\"\nto = \"127.0.0.1:1\"\n"
         );
         let config = ServeConfig::parse(&text(&more)).unwrap();
         assert_eq!(config.name.as_str(), "keeper-1");
         assert_eq!(config.database.password_file.as_deref(), Some(Path::new("/srv/k1/db.password")));
+        assert_eq!(config.database.ca_file.as_deref(), Some(Path::new("/srv/k1/db.pem")));
         assert_eq!(config.state.as_deref(), Some(Path::new("/srv/state")));
         assert_eq!((config.house.egress.maps.len(), config.gateways.is_some()), (1, true));
     }

@@ -4,11 +4,11 @@
 //! where another process is the keeper, it is waited for.
 
 use super::{
+    address,
     desks::{AllDrain, AllSettled, GatewayDesk, KeeperDesk},
     keepers::Keepers,
     link_key,
     office::Office,
-    password,
 };
 use crate::{
     adapters::SystemClock,
@@ -270,10 +270,16 @@ impl<'a> Ground<'a> {
         }
         let database = std::mem::replace(
             &mut config.database,
-            super::Database { address: String::new(), password_file: None },
+            super::Database { address: String::new(), password_file: None, ca_file: None },
         );
         let record = RecordKeys::load_or_create(&place.path("keys"), false, &*entropy).map_err(start)?;
         let heads = store(place, &database, Plane::Ledger).await?;
+        for weakness in heads.weaknesses().await.map_err(start)? {
+            if weakness.forbids_serving() {
+                return Err(Failure::Start(weakness.to_string()));
+            }
+            hint(weakness);
+        }
         let heads = Arc::new(heads.heads_of(&config.name));
         let ledger = wiring::ledger(place, &record, heads as _, &clock).await?;
         let egress = std::mem::take(&mut config.house.egress);
@@ -300,9 +306,7 @@ async fn store(
     database: &super::Database,
     plane: Plane,
 ) -> Result<Arc<PostgresStore>, Failure> {
-    let password = password(place, database)?;
-    let password = password.as_ref().map(|password| password.as_slice());
-    let store = PostgresStore::with_password(&database.address, password, plane).map_err(start)?;
+    let store = PostgresStore::new(&address(place, database)?, plane);
     store.check().await.map_err(start)?;
     Ok(Arc::new(store))
 }

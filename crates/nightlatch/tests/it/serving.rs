@@ -16,7 +16,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     ports::mailbox::{Mailbox as _, Role},
 };
-use nightlatch_store::{Plane, PostgresStore};
+use nightlatch_store::{Address, Plane, PostgresStore};
 use std::{
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -128,7 +128,8 @@ async fn three_processes_of_each_plane_outlive_a_killed_keeper() {
 async fn a_forged_row_of_the_mailbox_yields_no_lease() {
     let world = World::new(1).await;
     let root = world.served.install.root();
-    let mailbox = PostgresStore::new(&world.served.database, Plane::Gateway).expect("an address");
+    let mailbox =
+        PostgresStore::new(&Address::new(&world.served.database, None).expect("an address"), Plane::Gateway);
     let present = mailbox.present().await.expect("cards");
     let keeper =
         present.into_iter().map(|one| one.card).find(|card| card.role == Role::Keeper).expect("a keeper");

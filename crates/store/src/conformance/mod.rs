@@ -47,11 +47,18 @@ pub trait Place: Send + Sync {
     fn open(&self) -> Planes;
 }
 
-/// Makes a test of every case. `$fresh` is the absolute path of a function that makes a new [`Place`](crate::conformance::Place).
+/// Makes a test of every case. `$fresh` is the absolute path of a function that makes a new [`Place`](crate::conformance::Place),
+/// or, after `where found`, one where what it needs is found.
 #[macro_export]
 macro_rules! conformance {
+    (where found $fresh:path) => {
+        $crate::conformance! { @all where_found $fresh }
+    };
     ($fresh:path) => {
-        $crate::conformance! { @cases $fresh;
+        $crate::conformance! { @all cases $fresh }
+    };
+    (@all $how:ident $fresh:path) => {
+        $crate::conformance! { @$how $fresh;
             people {
                 the_first_start_happens_once
                 rows_come_back_as_they_were
@@ -188,14 +195,30 @@ macro_rules! conformance {
             })*
         }
     )*};
+    (@where_found $fresh:path; $($module:ident { $($case:ident)* })*) => {$(
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                if let Some(place) = $fresh() {
+                    $crate::conformance::$module::$case(&place).await;
+                }
+            })*
+        }
+    )*};
 }
 
 /// The same for mailboxes. `$fresh` is the absolute path of a function that makes a new
 /// [`MailPlace`](crate::conformance::mailbox::MailPlace).
 #[macro_export]
 macro_rules! mailbox_conformance {
+    (where found $fresh:path) => {
+        $crate::mailbox_conformance! { @all where_found $fresh }
+    };
     ($fresh:path) => {
-        $crate::conformance! { @cases $fresh;
+        $crate::mailbox_conformance! { @all cases $fresh }
+    };
+    (@all $how:ident $fresh:path) => {
+        $crate::conformance! { @$how $fresh;
             mailbox {
                 a_letter_comes_as_it_was_posted_and_once
                 of_eight_takers_one_gets_each_letter

@@ -4,6 +4,7 @@
 //! lends it to every try, since a try may have to be repeated whole.
 
 use super::{
+    address::Address,
     link::{Link, Pool, Taken},
     mailbox::Ears,
 };
@@ -15,7 +16,6 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
-use tokio_postgres::Config;
 
 /// Tries of a transaction before its caller is told that the store is too busy.
 const TRIES_MAX: u32 = 10;
@@ -59,7 +59,7 @@ pub(super) struct Engine {
     pub(super) work: Arc<Pool>,
     pub(super) kills: Arc<Pool>,
     pub(super) ears: Ears,
-    pub(super) config: Config,
+    pub(super) address: Address,
 }
 
 impl Engine {

@@ -4,7 +4,10 @@
 //! whether the server warned while it answered. A link goes back only when its transaction is over; whatever else
 //! happens to it (a panic, a lost connection), it is closed, and the server takes back what was not committed.
 
-use super::record;
+use super::{
+    address::{Address, Drive},
+    record,
+};
 use nightlatch_domain::ports::store::StoreError;
 use std::{
     collections::HashMap,
@@ -16,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement, error::Severity};
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket, Statement, error::Severity, tls::TlsStream};
 
 /// How long a request waits for a link of the pool, and a link for the server.
 const WAIT: Duration = Duration::from_secs(5);
@@ -35,20 +38,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    async fn open(config: &Config) -> Result<Self, tokio_postgres::Error> {
-        let (client, mut connection) = config.connect(NoTls).await?;
+    async fn open(address: &Address) -> Result<Self, tokio_postgres::Error> {
         let warned = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&warned);
-        tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                // In the order of the wire: a warning is noted before the answer that follows it is handed on.
-                if let AsyncMessage::Notice(notice) = message
-                    && notice.parsed_severity() == Some(Severity::Warning)
-                {
-                    seen.store(true, Ordering::SeqCst);
-                }
-            }
-        });
+        let client = address.connect(Watched(Arc::clone(&warned))).await?;
         Ok(Self {
             client,
             statements: Mutex::default(),
@@ -94,9 +86,27 @@ impl Link {
     }
 }
 
+/// A connection whose warnings are noted.
+struct Watched(Arc<AtomicBool>);
+
+impl Drive for Watched {
+    fn drive<T: TlsStream + Unpin + Send + 'static>(self, mut connection: Connection<Socket, T>) {
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                // In the order of the wire: a warning is noted before the answer that follows it is handed on.
+                if let AsyncMessage::Notice(notice) = message
+                    && notice.parsed_severity() == Some(Severity::Warning)
+                {
+                    self.0.store(true, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+}
+
 /// A few links to one database as one role.
 pub(super) struct Pool {
-    config: Config,
+    address: Address,
     idle: Mutex<Vec<Link>>,
     room: Arc<Semaphore>,
 }
@@ -109,8 +119,8 @@ pub(super) struct Taken {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, links_max: usize) -> Arc<Self> {
-        Arc::new(Self { config, idle: Mutex::default(), room: Arc::new(Semaphore::new(links_max)) })
+    pub(super) fn new(address: Address, links_max: usize) -> Arc<Self> {
+        Arc::new(Self { address, idle: Mutex::default(), room: Arc::new(Semaphore::new(links_max)) })
     }
 
     /// An idle link, or a new one. Nothing was written where there is none.
@@ -126,7 +136,7 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Link, StoreError> {
-        match tokio::time::timeout(WAIT, Link::open(&self.config)).await {
+        match tokio::time::timeout(WAIT, Link::open(&self.address)).await {
             Ok(Ok(link)) => Ok(link),
             Ok(Err(error)) => {
                 tracing::error!(

@@ -3,6 +3,7 @@
 
 use super::{
     PostgresStore,
+    address::{Address, Drive},
     record::{self, Doc, Word, number, params},
 };
 use crate::letters::{self, CARD_MAX_CHARS, SEALED_MAX_CHARS};
@@ -24,8 +25,11 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{sync::Notify, task::AbortHandle};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::AbortHandle,
+};
+use tokio_postgres::{AsyncMessage, Connection, Socket, tls::TlsStream};
 
 /// What is told of is the name of whoever has a letter.
 const CHANNEL: &str = "nightlatch_letter";
@@ -181,7 +185,7 @@ impl PostgresStore {
 
 /// Listens for the names of whoever has a letter, once somebody waits for one.
 pub(super) struct Ears {
-    config: Config,
+    address: Address,
     heard: Arc<Heard>,
     listens: OnceLock<AbortHandle>,
 }
@@ -193,14 +197,14 @@ struct Heard {
 }
 
 impl Ears {
-    pub(super) fn new(config: Config) -> Self {
-        Self { config, heard: Arc::default(), listens: OnceLock::new() }
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, heard: Arc::default(), listens: OnceLock::new() }
     }
 
     /// What is told when `to` has a letter. A word that nobody waited for is kept for the next who does.
     fn of(&self, to: PeerId) -> Arc<Notify> {
         self.listens.get_or_init(|| {
-            tokio::spawn(listen(self.config.clone(), Arc::clone(&self.heard))).abort_handle()
+            tokio::spawn(listen(self.address.clone(), Arc::clone(&self.heard))).abort_handle()
         });
         let mut waiting = self.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(waiting.entry(to.to_string()).or_default())
@@ -219,9 +223,9 @@ impl Drop for Ears {
     }
 }
 
-async fn listen(config: Config, heard: Arc<Heard>) {
+async fn listen(address: Address, heard: Arc<Heard>) {
     loop {
-        if let Err(error) = hear(&config, &heard).await {
+        if let Err(error) = hear(&address, &heard).await {
             tracing::debug!(code = error.code().map(tokio_postgres::error::SqlState::code), "nobody listens");
         }
         heard.hears.store(false, Ordering::SeqCst);
@@ -229,25 +233,32 @@ async fn listen(config: Config, heard: Arc<Heard>) {
     }
 }
 
-async fn hear(config: &Config, heard: &Heard) -> Result<(), tokio_postgres::Error> {
-    let (client, mut connection) = config.connect(NoTls).await?;
-    let words = async {
-        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notification(word) = message? {
-                let waiting = heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.get(word.payload()).inspect(|told| told.notify_one());
+async fn hear(address: &Address, heard: &Arc<Heard>) -> Result<(), tokio_postgres::Error> {
+    let (ends, ended) = oneshot::channel();
+    let client = address.connect(Ear { heard: Arc::clone(heard), _ends: ends }).await?;
+    client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+    heard.hears.store(true, Ordering::SeqCst);
+    // The connection ends with its client, and the client is not needed without it.
+    let _ = ended.await;
+    Ok(())
+}
+
+/// A connection whose words are told on.
+struct Ear {
+    heard: Arc<Heard>,
+    /// Dropped with it.
+    _ends: oneshot::Sender<()>,
+}
+
+impl Drive for Ear {
+    fn drive<T: TlsStream + Unpin + Send + 'static>(self, mut connection: Connection<Socket, T>) {
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+                if let AsyncMessage::Notification(word) = message {
+                    let waiting = self.heard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    waiting.get(word.payload()).inspect(|told| told.notify_one());
+                }
             }
-        }
-        Ok(())
-    };
-    let listens = async {
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-        heard.hears.store(true, Ordering::SeqCst);
-        // The connection ends with its client.
-        std::future::pending().await
-    };
-    tokio::select! {
-        ended = words => ended,
-        refused = listens => refused,
+        });
     }
 }

@@ -2,11 +2,15 @@
 //! kind. All of it is one transaction, begun by taking one row: of several programs that start at the same time one does
 //! the work and the others find it done.
 
-use super::PostgresError;
+use super::{
+    PostgresError,
+    address::{Address, Drive},
+};
 use crate::migration::{Migration, checksum, contract, expand};
 use nightlatch_domain::clock::Timestamp;
-use std::str::FromStr as _;
-use tokio_postgres::{Client, Config, NoTls, Transaction, error::SqlState};
+use tokio_postgres::{
+    Client, Connection, IsolationLevel, Socket, Transaction, error::SqlState, tls::TlsStream,
+};
 
 /// What this version knows.
 pub(super) const MIGRATIONS: &[Migration] = &[
@@ -26,32 +30,25 @@ const NOTES_TRIES: u32 = 3;
 
 /// Applies what is missing of `migrations`.
 pub(super) async fn apply(
-    address: &str,
+    address: &Address,
     migrations: &[Migration],
     now: Timestamp,
 ) -> Result<(), PostgresError> {
-    let config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
-    apply_to(&config, migrations, now).await
+    apply_with(&mut address.connect(Alone).await?, migrations, now).await
 }
 
-/// The same, where it is known how to get there.
-pub(super) async fn apply_to(
-    config: &Config,
-    migrations: &[Migration],
-    now: Timestamp,
-) -> Result<(), PostgresError> {
-    let (mut client, connection) = config.connect(NoTls).await?;
-    let driven = tokio::spawn(connection);
-    let applied = apply_with(&mut client, migrations, now).await;
-    drop(client);
-    let _ = driven.await;
-    applied
+/// A connection that nobody listens to but for its answers.
+struct Alone;
+
+impl Drive for Alone {
+    fn drive<T: TlsStream + Unpin + Send + 'static>(self, connection: Connection<Socket, T>) {
+        tokio::spawn(connection);
+    }
 }
 
 /// Refuses a database that lacks a migration, or has one that a program of this version must not run beside.
-pub(super) async fn check(config: &Config, migrations: &[Migration]) -> Result<(), PostgresError> {
-    let (client, connection) = config.connect(NoTls).await?;
-    let driven = tokio::spawn(connection);
+pub(super) async fn check(address: &Address, migrations: &[Migration]) -> Result<(), PostgresError> {
+    let client = address.connect(Alone).await?;
     let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
     let sql = "SELECT coalesce(max(number), 0), coalesce(max(number) FILTER (WHERE kind <> 'expand'), 0)
          FROM schema_migration";
@@ -60,8 +57,6 @@ pub(super) async fn check(config: &Config, migrations: &[Migration]) -> Result<(
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => (0, 0),
         Err(error) => return Err(error.into()),
     };
-    drop(client);
-    let _ = driven.await;
     match found {
         (newest, _) if newest < known => Err(PostgresError::NotMigrated { found: newest, known }),
         (_, contracted) if contracted > known => {
@@ -77,7 +72,9 @@ async fn apply_with(
     now: Timestamp,
 ) -> Result<(), PostgresError> {
     make_notes(client).await?;
-    let transaction = client.transaction().await?;
+    // Each statement sees what another's migration committed before, whatever the database's default.
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await?;
     transaction.query("SELECT one FROM schema_lock WHERE one = 1 FOR UPDATE", &[]).await?;
     refuse_newer(&transaction, migrations).await?;
     for (number, migration) in (1i64..).zip(migrations) {

@@ -5,10 +5,12 @@
 //! of its own, which sees all that committed before. Rows are the only locks. A transaction that another one had to go
 //! before is begun again.
 
+mod address;
 mod budgets;
 mod calls;
 mod control;
 mod directory;
+mod durability;
 mod engine;
 mod feed;
 mod keeper;
@@ -18,6 +20,7 @@ mod mailbox;
 mod migrate;
 mod record;
 
+pub use address::Address;
 use engine::Engine;
 pub use ledger::PostgresHeads;
 use link::{Link, Pool};
@@ -29,8 +32,7 @@ use nightlatch_domain::{
         store::{StoreError, Stored},
     },
 };
-use std::{str::FromStr as _, sync::Arc};
-use tokio_postgres::Config;
+use std::sync::Arc;
 
 /// Transactions of one plane that run at the same time; more wait.
 const LINKS_MAX: usize = 8;
@@ -84,6 +86,11 @@ pub enum PostgresError {
         /// The highest that this version knows.
         known: i64,
     },
+    /// It is on another machine, or it demands TLS, and nothing vouches for it.
+    #[error(
+        "the database would be spoken to in clear: only one on this machine may be; name who vouches for its certificate by `ca_file`"
+    )]
+    Clear,
     /// The server cannot be reached, or it refused.
     #[error(
         "the database cannot be used (PostgreSQL says `{code}`): look whether it runs, and whom it lets in"
@@ -115,17 +122,6 @@ impl From<tokio_postgres::Error> for PostgresError {
     }
 }
 
-fn with_password(address: &str, password: Option<&[u8]>) -> Result<Config, PostgresError> {
-    let mut config = Config::from_str(address).map_err(|_| PostgresError::Address)?;
-    if config.get_password().is_some() {
-        return Err(PostgresError::PasswordInAddress);
-    }
-    if let Some(password) = password {
-        config.password(password);
-    }
-    Ok(config)
-}
-
 /// One plane's part of the store. Cheap to clone.
 #[derive(Clone)]
 pub struct PostgresStore {
@@ -133,33 +129,13 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// The store at `address`, for one plane. Connects when it is first asked for something; TLS is not spoken yet, so
-    /// an address that demands it is refused then.
-    ///
-    /// # Errors
-    /// [`PostgresError::Address`].
-    pub fn new(address: &str, plane: Plane) -> Result<Self, PostgresError> {
-        Self::of(Config::from_str(address).map_err(|_| PostgresError::Address)?, plane)
-    }
-
-    /// The same with a password, which the address must not bear: it comes from a file.
-    ///
-    /// # Errors
-    /// [`PostgresError::Address`], [`PostgresError::PasswordInAddress`].
-    pub fn with_password(
-        address: &str,
-        password: Option<&[u8]>,
-        plane: Plane,
-    ) -> Result<Self, PostgresError> {
-        Self::of(with_password(address, password)?, plane)
-    }
-
-    fn of(mut config: Config, plane: Plane) -> Result<Self, PostgresError> {
-        let before = config.get_options().unwrap_or_default().to_owned();
-        config.options(format!("{before} {SESSION} -c role={}", plane.role()));
-        let (work, kills) = (Pool::new(config.clone(), LINKS_MAX), Pool::new(config.clone(), 1));
-        let engine = Engine { work, kills, ears: Ears::new(config.clone()), config };
-        Ok(Self { engine: Arc::new(engine) })
+    /// The store at `address`, for one plane. Connects when it is first asked for something.
+    #[must_use]
+    pub fn new(address: &Address, plane: Plane) -> Self {
+        let address = address.with(&format!("{SESSION} -c role={}", plane.role()));
+        let (work, kills) = (Pool::new(address.clone(), LINKS_MAX), Pool::new(address.clone(), 1));
+        let engine = Engine { work, kills, ears: Ears::new(address.clone()), address };
+        Self { engine: Arc::new(engine) }
     }
 
     /// Brings the schema of the database at `address` up to this version's, as whoever owns it. Several may do so at the
@@ -167,20 +143,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`PostgresError`]; the database is then as it was.
-    pub async fn migrate(address: &str, now: Timestamp) -> Result<(), PostgresError> {
+    pub async fn migrate(address: &Address, now: Timestamp) -> Result<(), PostgresError> {
         migrate::apply(address, migrate::MIGRATIONS, now).await
-    }
-
-    /// As [`PostgresStore::migrate`], with a password.
-    ///
-    /// # Errors
-    /// As [`PostgresStore::migrate`], and [`PostgresError::PasswordInAddress`].
-    pub async fn migrate_with_password(
-        address: &str,
-        password: Option<&[u8]>,
-        now: Timestamp,
-    ) -> Result<(), PostgresError> {
-        migrate::apply_to(&with_password(address, password)?, migrate::MIGRATIONS, now).await
     }
 
     /// Whether the database is one that this version may work with, asked as this plane.
@@ -188,7 +152,7 @@ impl PostgresStore {
     /// # Errors
     /// [`PostgresError::NotMigrated`], [`PostgresError::NewerVersion`], [`PostgresError::Unusable`].
     pub async fn check(&self) -> Result<(), PostgresError> {
-        migrate::check(&self.engine.config, migrate::MIGRATIONS).await
+        migrate::check(&self.engine.address, migrate::MIGRATIONS).await
     }
 
     fn write<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>

@@ -12,6 +12,7 @@ mod mailbox;
 mod migrate;
 mod record;
 
+use crate::durability::Weakness;
 use engine::Engine;
 use nightlatch_domain::{clock::Timestamp, ports::store::Stored};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -28,6 +29,9 @@ use std::{
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads that read.
 const READERS: usize = 2;
+
+/// How SQLite counts `synchronous`: FULL, above it EXTRA.
+const SYNCHRONOUS_FULL: u64 = 2;
 
 /// Why the database could not be opened. The caller knows its path and says it.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +109,24 @@ impl SqliteStore {
     #[must_use]
     pub fn is_new(&self) -> Stored<'_, bool> {
         self.engine.read(|at| Ok(!record::holds(at, "tenant", "SELECT 1 FROM tenant LIMIT 1")?))
+    }
+
+    /// What makes an answer of this store less durable than it is said to be; nothing where all is as it should be. Asked
+    /// of the connection that writes.
+    #[must_use]
+    pub fn weaknesses(&self) -> Stored<'_, Vec<Weakness>> {
+        self.engine.write(|at| {
+            let asked = "SELECT synchronous, journal_mode FROM pragma_synchronous, pragma_journal_mode";
+            let found = record::one(at, "pragma", asked, [], |row| {
+                let synchronous = row.count("synchronous")? >= SYNCHRONOUS_FULL;
+                let write_ahead = row.text("journal_mode")? == "wal";
+                Ok([
+                    (!synchronous).then_some(Weakness::SynchronousBelowFull),
+                    (!write_ahead).then_some(Weakness::NoWriteAhead),
+                ])
+            })?;
+            Ok(found.into_iter().flatten().flatten().collect())
+        })
     }
 
     /// Whether something is wrapped in here: then a missing key must not be replaced by a new one.

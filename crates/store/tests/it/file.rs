@@ -54,6 +54,13 @@ async fn a_new_database_says_so_and_one_that_was_lived_in_does_not() {
 }
 
 #[tokio::test]
+async fn every_commit_waits_for_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("db.sqlite")).unwrap();
+    assert_eq!(store.weaknesses().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn nobody_else_may_read_the_file_or_its_side_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.sqlite");
