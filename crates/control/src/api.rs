@@ -5,6 +5,7 @@
 //! once to a human and must not lie in a log is [`OneTime`].
 
 mod connections;
+mod imports;
 mod ledger;
 mod policy;
 pub(crate) mod schema;
@@ -16,6 +17,9 @@ mod work;
 pub use connections::{
     AddClientRequest, AddConnection, BeginFlowRequest, ClientView, Connected, ConnectionView, FlowStarted,
     FlowView, PastedAnswer, RedirectView, Removed, TestResult,
+};
+pub use imports::{
+    ImportAnswer, ImportAnswers, ImportItem, ImportRequest, ImportView, ImportViews, ImportsAsked,
 };
 pub use ledger::{CallStory, LedgerRecord, LedgerVerdict};
 pub use policy::{Explain, Explanation, PolicyView};

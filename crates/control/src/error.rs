@@ -158,6 +158,9 @@ const fn refused(refusal: &ControlRefusal) -> (u16, &'static str, &'static str) 
         ControlRefusal::FlowMismatch => (400, "flow-mismatch", "the answer belongs to another flow"),
         ControlRefusal::Provider { .. } => (502, "provider-error", "the provider refused"),
         ControlRefusal::NotSupported { .. } => (501, "not-supported", "this is not supported yet"),
+        ControlRefusal::NoToken => (422, "no-token", "this is no token"),
+        ControlRefusal::Host => (422, "cannot-connect", "the tool cannot be connected so"),
+        ControlRefusal::Elsewhere => (409, "owned-elsewhere", "another tenant's token"),
         ControlRefusal::NameTaken { .. } => (409, "name-taken", "the name is taken"),
         ControlRefusal::Unavailable => (503, "keeper-unavailable", "the keeper cannot answer"),
     }

@@ -4,6 +4,7 @@ mod agents;
 mod connections;
 mod flows;
 mod grants;
+mod imports;
 mod input;
 mod ledger;
 mod policy;
@@ -16,9 +17,10 @@ use crate::{
     api::{
         AddAgent, AddClientRequest, AddConnection, AddGrant, AddTool, AgentView, BeginFlowRequest, CallStory,
         ClientView, Connected, ConnectionView, EnrolmentIssued, Explain, Explanation, FlowStarted, FlowView,
-        GrantView, HealthReport, IntakeKey, IssueEnrolment, LedgerRecord, LedgerVerdict, LiveReport, Metrics,
-        OpenTask, PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView, RedirectView, Removed,
-        Stopping, TaskView, TestResult, ToolDifference, ToolSummary, ToolView, schema::Described,
+        GrantView, HealthReport, ImportAnswers, ImportRequest, ImportViews, ImportsAsked, IntakeKey,
+        IssueEnrolment, LedgerRecord, LedgerVerdict, LiveReport, Metrics, OpenTask, PastedAnswer, Ping,
+        PolicyView, ProfileSummary, ProfileView, RedirectView, Removed, Stopping, TaskView, TestResult,
+        ToolDifference, ToolSummary, ToolView, schema::Described,
     },
     control::Control,
 };
@@ -83,6 +85,7 @@ pub(crate) fn table() -> Vec<Route> {
     let mut routes = of_server();
     routes.extend(of_connections());
     routes.extend(of_flows());
+    routes.extend(of_imports());
     routes.extend(of_tools());
     routes.extend(of_agents());
     routes.extend(of_tasks());
@@ -177,6 +180,27 @@ fn of_flows() -> Vec<Route> {
             post(flows::answer),
         )
         .takes::<PastedAnswer>(),
+    ]
+}
+
+fn of_imports() -> Vec<Route> {
+    vec![
+        entry::<ImportAnswers>(
+            "post",
+            "/v1/imports",
+            "importTokens",
+            "Take in refresh tokens that another system held",
+            post(imports::take),
+        )
+        .takes::<ImportRequest>(),
+        entry::<ImportViews>(
+            "post",
+            "/v1/imports/state",
+            "showImports",
+            "Where imports stand",
+            post(imports::show),
+        )
+        .takes::<ImportsAsked>(),
     ]
 }
 

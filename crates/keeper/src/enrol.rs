@@ -8,9 +8,11 @@
 mod conclude;
 mod flow;
 mod redeem;
+mod target;
 
-pub(crate) use conclude::resume;
+pub(crate) use conclude::{conclude, fail, resume};
 pub(crate) use flow::{begin, finish};
+pub(crate) use target::{By, Exchanged, Mark, Target};
 
 use crate::{
     core::Core,

@@ -6,7 +6,7 @@ use crate::{
     enrol,
     error::KeeperError,
     flights::outcome,
-    lease,
+    imports, lease,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
     mandate,
     probe::{self, ProbeError, Probed},
@@ -39,7 +39,7 @@ const FINISH_WITHIN: Duration =
 pub struct Keeper {
     core: Arc<Core>,
     stop: watch::Sender<bool>,
-    /// Done when the timer has ended.
+    /// Done when the timer has ended, and what was under way of imports.
     timer: Mutex<Option<Boxed<'static, ()>>>,
 }
 
@@ -65,8 +65,12 @@ impl Keeper {
         let core = Arc::new(Core::new(parts, log, spool, installation));
         recover::recover(&core, found, &config.machine).await?;
         let (stop, stopped) = watch::channel(false);
+        let importing = core.carried(imports::run(Arc::clone(&core), stopped.clone(), FINISH_WITHIN));
         let running = core.carried(timer::run(Arc::clone(&core), stopped, config.refresh_timer));
-        let timer = Box::pin(async { running.await.unwrap_or_default() }) as Boxed<'static, ()>;
+        let timer = Box::pin(async {
+            running.await.unwrap_or_default();
+            importing.await.unwrap_or_default();
+        }) as Boxed<'static, ()>;
         Ok(Self { core, stop, timer: Mutex::new(Some(timer)) })
     }
 
@@ -185,6 +189,7 @@ async fn answer_control(core: &Arc<Core>, request: ControlRequest) -> Result<Con
         ControlRequest::AddClient(request) => enrol::add_client(core, request).await,
         ControlRequest::BeginFlow(request) => enrol::begin(core, request).await,
         ControlRequest::FinishFlow(request) => enrol::finish(core, request).await,
+        ControlRequest::Import(batch) => imports::take_in(core, batch).await,
         ControlRequest::Probe { tenant, connection } => probed(core, tenant, connection).await,
         ControlRequest::Remove { tenant, connection } => enrol::remove(core, tenant, connection).await,
         ControlRequest::EndWakes { tenant, task } => {

@@ -389,7 +389,9 @@ words! {
         ClientAdded = "client-added",
         /// A flow was begun.
         FlowBegun = "flow-begun",
-        /// A flow failed.
+        /// Refresh tokens that another system held were taken in.
+        ImportTaken = "import-taken",
+        /// A flow or an import failed.
         FlowFailed = "flow-failed",
         /// An account was connected.
         ConnectionMade = "connection-made",

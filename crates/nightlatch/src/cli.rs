@@ -4,8 +4,10 @@
 //! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
 
 mod companion;
+mod import;
 
 pub(crate) use companion::Companion;
+pub(crate) use import::ImportTokens;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{budget::Budget, grant::GrantText, task::Egress, tool::Name};
@@ -101,7 +103,7 @@ Starts Nightlatch in the background where it does not run, and says so.")]
         /// Which
         task: String,
     },
-    /// List, show, test or remove connections
+    /// List, show, test, remove or import connections
     #[command(subcommand)]
     Connection(ConnectionCommand),
     /// List, show, add or check tools
@@ -442,6 +444,9 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Bring in refresh tokens that another system held, from standard input
+    #[command(after_help = import::HELP)]
+    Import(ImportTokens),
 }
 
 #[derive(Debug, Subcommand)]
@@ -796,6 +801,8 @@ mod tests {
             &["nightlatch", "connect", "github", "--key", "ghp_x"][..],
             &["nightlatch", "connect", "github", "--key=ghp_x"],
             &["nightlatch", "connect", "slack", "--oauth", "--client-id", "1", "--client-secret", "x"],
+            &["nightlatch", "connection", "import", "--old-system-stopped", "--refresh-token", "x"],
+            &["nightlatch", "connection", "import", "--old-system-stopped", "x"],
         ];
         for line in refused {
             assert!(Cli::try_parse_from(line).is_err(), "{line:?}");

@@ -8,6 +8,7 @@ mod connections;
 mod demo;
 mod grants;
 mod health;
+mod import;
 mod ledger;
 mod policy;
 mod run;

@@ -44,6 +44,16 @@ pub(crate) enum Failure {
     /// What was asked about is not well; the result was printed.
     #[error("{0}")]
     Finding(String),
+    /// A human, or the system, ended an import.
+    #[error(
+        "stopped; what was taken in goes on by itself. Run the same command over the same lines to bring in the rest: what is there is not done twice"
+    )]
+    Interrupted,
+    /// An import could not be carried on.
+    #[error(
+        "{0}; what was taken in goes on by itself. Run the same command over the same lines again: what is there is not done twice"
+    )]
+    BrokenOff(String),
     /// A part of the server did not start.
     #[error("{0}")]
     Start(String),
@@ -69,6 +79,8 @@ impl Failure {
     pub(crate) const fn code(&self) -> u8 {
         match self {
             Self::Ended(code) | Self::Sandbox(SandboxError::NotStarted { code, .. }) => *code,
+            // As a shell says it of a program that Ctrl-C ended.
+            Self::Interrupted => 130,
             _ => 1,
         }
     }
@@ -89,6 +101,8 @@ impl Failure {
             Self::Usage(_) => ("usage", "the command cannot be carried out so"),
             Self::NotSupported { .. } => ("not-supported", "this is not supported yet"),
             Self::Finding(_) => ("finding", "not well"),
+            Self::Interrupted => ("interrupted", "stopped"),
+            Self::BrokenOff(_) => ("broken-off", "the import broke off"),
             Self::Start(_) => ("start", "Nightlatch did not start"),
             Self::Sandbox(_) | Self::Stage(_) => ("sandbox", "the sandbox failed"),
             Self::Companion(_) => ("companion", "the companion failed"),

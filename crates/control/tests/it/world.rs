@@ -169,7 +169,7 @@ impl KeeperForControl for TestKeeper {
                     cookie: ("nightlatch-flow".to_owned(), "cookie-value".to_owned()),
                     expires_at: Timestamp::from_millis(START + 600_000),
                 }),
-                ControlRequest::AddClient(_) | ControlRequest::Probe { .. } => {
+                ControlRequest::AddClient(_) | ControlRequest::Import(_) | ControlRequest::Probe { .. } => {
                     Err(ControlRefusal::NotSupported { what: "this test".to_owned() })
                 }
             }

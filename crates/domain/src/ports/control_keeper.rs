@@ -37,6 +37,8 @@ pub enum ControlRequest {
     BeginFlow(BeginFlow),
     /// What came back in the browser. → [`ControlReply::FlowEnded`]
     FinishFlow(FinishFlow),
+    /// Take in refresh tokens that another system held. → [`ControlReply::Imported`]
+    Import(ImportBatch),
     /// Ask the tool whose account a connection is. → [`ControlReply::Probed`]
     Probe {
         /// The tenant.
@@ -189,6 +191,65 @@ pub enum FlowSession {
     },
 }
 
+/// Refresh tokens on their way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportBatch {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// They. Whatever is wrong with one stops no other.
+    pub rows: Vec<ImportRow>,
+}
+
+/// One refresh token on its way in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRow {
+    /// What it is, and what is to become of it.
+    pub facts: ImportFacts,
+    /// The refresh token, sealed to the intake key with [`import_context`] as associated data.
+    pub token: Sealed,
+    /// An access token that came with it, sealed likewise.
+    pub access: Option<Sealed>,
+    /// Until when that one is good, where that is known.
+    pub access_until: Option<Timestamp>,
+}
+
+/// What a refresh token that is brought in is, and what is to become of it. The seal names all of it: whoever carries the
+/// row cannot give one account's token another's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportFacts {
+    /// The tool.
+    pub tool: Name,
+    /// Our registration, which the token was given to.
+    pub client: ClientId,
+    /// The connection's name; none where the account is to give it.
+    pub name: Option<Name>,
+    /// Whose account it is said to be.
+    pub account: Option<String>,
+    /// The base address, for a tool whose manifest leaves it open.
+    pub host: Option<String>,
+}
+
+/// What was done with one refresh token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "done", rename_all = "kebab-case")]
+pub enum Imported {
+    /// It is kept, and presented when its turn comes.
+    Accepted {
+        /// As this flow.
+        flow: FlowId,
+    },
+    /// It was brought before.
+    Known {
+        /// As this flow.
+        flow: FlowId,
+    },
+    /// It is not kept.
+    Refused {
+        /// Why.
+        why: ControlRefusal,
+    },
+}
+
 /// An answer to control.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
@@ -234,6 +295,11 @@ pub enum ControlReply {
         connection: ConnectionId,
         /// The account, where the tool has a probe.
         account: Option<(String, String)>,
+    },
+    /// What was done with each refresh token, in the order in which they came.
+    Imported {
+        /// It.
+        rows: Vec<Imported>,
     },
     /// The tool answered a probe.
     Probed {
@@ -287,6 +353,19 @@ pub enum ControlRefusal {
         /// What.
         what: String,
     },
+    /// What was sealed is no token.
+    #[error("this is no token: it is empty, longer than 16 KiB, or holds what no token can")]
+    NoToken,
+    /// The base address is missing, or is not one of the tool's.
+    #[error(
+        "the base address does not fit the tool: name one with `host`, or leave it out where the tool has one"
+    )]
+    Host,
+    /// Somebody else's token.
+    #[error(
+        "another tenant of this installation brought this very token in: two would refresh it to death. Decide whose it is, and have the other log in anew"
+    )]
+    Elsewhere,
     /// The name is taken.
     #[error("the name `{name}` is taken; use --name or --reconnect")]
     NameTaken {
@@ -316,6 +395,28 @@ pub fn intake_context(tenant: TenantId, intake: Intake<'_>) -> String {
         Intake::ClientSecret(provider) => ("client-secret", provider),
     };
     format!("nightlatch intake v1 {tenant} {kind} {name}")
+}
+
+/// Which of a row's secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportPart {
+    /// The refresh token.
+    Refresh,
+    /// The access token.
+    Access,
+}
+
+/// The associated data under which the CLI seals a token that is brought in. Free text stands quoted, so that no two facts
+/// read alike.
+#[must_use]
+pub fn import_context(tenant: TenantId, part: ImportPart, facts: &ImportFacts) -> String {
+    let ImportFacts { tool, client, name, account, host } = facts;
+    let part = match part {
+        ImportPart::Refresh => "refresh",
+        ImportPart::Access => "access",
+    };
+    let name = name.as_ref().map(Name::as_str);
+    format!("nightlatch import v1 {tenant} {part} {tool} {client} {name:?} {account:?} {host:?}")
 }
 
 /// The associated data under which the redirect listener seals an authorization code: it names the

@@ -13,7 +13,7 @@ mod revocations;
 
 pub use budgets::BudgetStore;
 pub use calls::{Accepted, CallRoom, CallRow, CallStore};
-pub use imports::{Brought, ImportSeen};
+pub use imports::{Brought, ImportEnd, ImportSeen};
 pub use kills::{Kill, Killed};
 pub use marks::{FeedMark, Recalled};
 pub use revocations::Revocation;
@@ -415,8 +415,9 @@ pub trait KeeperStore: Send + Sync {
     /// The soonest time of one of them.
     fn next_import(&self) -> Stored<'_, Option<Timestamp>>;
     /// Takes an import on from where it was seen, once; `false`, and nothing written, where it is no longer there. Keeps the
-    /// answer, if one is given. A first presentation begins only at `begun`, the one retry only after the first, each
-    /// only in the era in which the import was brought and while no kill ended it; it moves the feed's counter row.
+    /// answer, if one is given; one that is set back to `begun` has none. Another attempt under `redeeming` is a
+    /// presentation: the first begins only at `begun`, the one retry only after it, each only in the era in which the
+    /// import was brought and while no kill ended it; it moves the feed's counter row.
     fn advance_import(
         &self,
         tenant: TenantId,
@@ -426,13 +427,13 @@ pub trait KeeperStore: Send + Sync {
         answer: Option<(Wrapped, SealContext)>,
     ) -> Stored<'_, bool>;
     /// Ends an import once, with its outcome and, in the same transaction, what it makes; one that a kill ended makes
-    /// nothing. Token and answer go when their tokens became a generation, and stay where it failed.
+    /// nothing.
     fn end_import(
         &self,
         tenant: TenantId,
         import: FlowId,
         outcome: FlowOutcome,
-        makes: Option<NewConnection>,
+        end: ImportEnd,
     ) -> Stored<'_, ()>;
     /// Makes a connection, or puts a new secret under an existing one, outside a flow. Closes its open tickets.
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()>;

@@ -5,7 +5,7 @@
 //! `state`, the context in the path, the session (the browser's cookie, or the CLI's own flow), and `iss`
 //! where it was sent or announced. A code is taken once.
 
-use super::{existing, provider_context, redeem, refusal, store_refusal, unknown};
+use super::{existing, provider_context, redeem, refusal, store_refusal, target::Target, unknown};
 use crate::{
     core::Core,
     refresh::material::{Registered, registered},
@@ -36,19 +36,13 @@ const COOKIE: &str = "nightlatch_flow";
 /// What a flow remembers, sealed. The row beside it is for people; this decides.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Remembered {
-    pub(crate) flow: FlowId,
+    #[serde(flatten)]
+    pub(crate) target: Target,
     pub(crate) context: ContextId,
-    pub(crate) tool: Name,
-    pub(crate) name: Name,
-    pub(crate) reconnect: Option<ConnectionId>,
     pub(crate) redirect_uri: String,
     pub(crate) verifier: Option<String>,
     pub(crate) state: String,
     pub(crate) cookie: String,
-    /// Ids that are used if this becomes something new.
-    pub(crate) family: FamilyId,
-    pub(crate) chain: ChainId,
-    pub(crate) connection: ConnectionId,
 }
 
 /// Begins a flow: draws its secrets, stores it, and says where the human goes.
@@ -67,11 +61,11 @@ pub(crate) async fn begin(core: &Core, request: BeginFlow) -> Result<ControlRepl
     }
     let before = existing(core, request.tenant, request.reconnect, &request.tool).await?;
     let name = before.map_or_else(|| request.name.clone(), |before| before.name);
-    let remembered = draw(core, &request, name, profile).map_err(refusal)?;
+    let remembered = draw(core, &request, name.clone(), profile).map_err(refusal)?;
     let authorize_url = authorize_url(profile, &registered, &request, &remembered)?;
-    let (flow, expires_at) = (remembered.flow, core.now().wall.plus(FLOW_WITHIN));
+    let (flow, expires_at) = (remembered.target.flow, core.now().wall.plus(FLOW_WITHIN));
     let cookie = (COOKIE.to_owned(), remembered.cookie.clone());
-    let row = row(core, &request, registered.auth, profile, remembered).map_err(refusal)?;
+    let row = row(core, &request, &name, (registered.auth, profile), remembered).map_err(refusal)?;
     core.store().put_flow(row).await.map_err(store_refusal)?;
     core.note(EventFacts {
         tenant: Some(request.tenant),
@@ -93,18 +87,20 @@ fn draw(
     // RFC 7636 §4.1: 32 random bytes in base64url make 43 characters. RFC 6749 §10.10: 256 bits for state.
     let word = || random::<32>(&*core.parts.entropy).map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
     Ok(Remembered {
-        flow: FlowId::new(now, core.ten()?),
+        target: Target {
+            flow: FlowId::new(now, core.ten()?),
+            tool: request.tool.clone(),
+            name: Some(name),
+            reconnect: request.reconnect,
+            family: FamilyId::new(now, core.ten()?),
+            chain: ChainId::new(now, core.ten()?),
+            connection: ConnectionId::new(now, core.ten()?),
+        },
         context: request.context,
-        tool: request.tool.clone(),
-        name,
-        reconnect: request.reconnect,
         redirect_uri: request.redirect_uri.clone(),
         verifier: if profile.pkce == Pkce::S256 { Some(word()?) } else { None },
         state: word()?,
         cookie: word()?,
-        family: FamilyId::new(now, core.ten()?),
-        chain: ChainId::new(now, core.ten()?),
-        connection: ConnectionId::new(now, core.ten()?),
     })
 }
 
@@ -147,14 +143,14 @@ fn sha256_hex(text: &str) -> String {
 fn row(
     core: &Core,
     request: &BeginFlow,
-    auth: ClientAuth,
-    profile: &Profile,
+    name: &Name,
+    (auth, profile): (ClientAuth, &Profile),
     remembered: Remembered,
 ) -> Result<Flow, crate::KeeperError> {
     let now = core.now().wall;
     let context = SealContext {
-        chain: Some(remembered.chain),
-        family: Some(remembered.family),
+        chain: Some(remembered.target.chain),
+        family: Some(remembered.target.family),
         client: Some(request.client),
         client_auth: Some(auth),
         hosts: request.hosts.clone(),
@@ -165,12 +161,12 @@ fn row(
     let wrapped = core.parts.keys.wrap(&secrets, &context)?;
     Ok(Flow {
         tenant: request.tenant,
-        id: remembered.flow,
+        id: remembered.target.flow,
         context: remembered.context,
-        tool: remembered.tool,
-        name: remembered.name,
+        tool: remembered.target.tool,
+        name: name.clone(),
         client: request.client,
-        reconnect: remembered.reconnect,
+        reconnect: remembered.target.reconnect,
         state_sha256: sha256_hex(&remembered.state),
         secrets: (wrapped, context),
         step: FlowStep::Begun,
@@ -189,7 +185,7 @@ pub(crate) fn remembered(core: &Core, flow: &Flow) -> Option<Remembered> {
     }
     let opened = core.open(&flow.secrets).ok()?;
     let remembered: Remembered = serde_json::from_slice(opened.expose()).ok()?;
-    (remembered.flow == flow.id).then_some(remembered)
+    (remembered.target.flow == flow.id).then_some(remembered)
 }
 
 /// What came back: refused, or redeemed to its end, whoever stops waiting.
@@ -212,7 +208,7 @@ pub(crate) async fn finish(core: &Arc<Core>, request: FinishFlow) -> Result<Cont
 fn fits(core: &Core, flow: &Flow, remembered: &Remembered, request: &FinishFlow) -> bool {
     let session = match &request.session {
         FlowSession::Cookie { value } => same(value.as_bytes(), remembered.cookie.as_bytes()),
-        FlowSession::Pasted { flow: pasted } => *pasted == remembered.flow,
+        FlowSession::Pasted { flow: pasted } => *pasted == remembered.target.flow,
     };
     flow.step == FlowStep::Begun
         && core.now().wall < flow.expires_at

@@ -9,6 +9,7 @@ use super::{
     conclude::{conclude, fail},
     flow::Remembered,
     refusal, store_refusal,
+    target::{By, Exchanged},
 };
 use crate::{
     core::Core,
@@ -38,6 +39,12 @@ pub(super) async fn redeem(
     remembered: Remembered,
     code: Secret,
 ) -> Result<ControlReply, ControlRefusal> {
+    let exchanged = || Exchanged {
+        tenant: flow.tenant,
+        context: flow.secrets.1.clone(),
+        target: remembered.target.clone(),
+        by: By::Login,
+    };
     let context = flow.secrets.1.clone();
     let request = request(core, &flow, &remembered, &code).await.map_err(refusal)?;
     let sealer = Sealer::to(core, SealContext { kind: SecretKind::Answer, ..context.clone() });
@@ -63,28 +70,28 @@ pub(super) async fn redeem(
         forget(core, asked).await;
         return Err(ControlRefusal::FlowMismatch);
     }
-    let (id, family) = (flow.id, remembered.family);
+    let (id, family) = (flow.id, remembered.target.family);
     if core.on_disk(move |core| core.anchor.redeem(id, family)).await.is_err() {
         forget(core, asked).await;
-        return fail(core, &flow, "anchor-log-unavailable", ControlRefusal::Unavailable).await;
+        return fail(core, &exchanged(), "anchor-log-unavailable", ControlRefusal::Unavailable).await;
     }
     let window = SendWindow { send_by, answer_by: core.now().boot.plus(ANSWER_WITHIN) };
     let answer = match dialled.send(request, ANSWER_MAX_BYTES, window).await {
         Ok(answer) => answer,
         Err(SendError::NothingWritten(_)) => {
             forget(core, asked).await;
-            return fail(core, &flow, "provider-unreachable", ControlRefusal::Unreachable).await;
+            return fail(core, &exchanged(), "provider-unreachable", ControlRefusal::Unreachable).await;
         }
         Err(SendError::AfterFirstByte { .. }) => {
             forget(core, asked).await;
-            return fail(core, &flow, "answer-lost", ControlRefusal::Unreachable).await;
+            return fail(core, &exchanged(), "answer-lost", ControlRefusal::Unreachable).await;
         }
     };
     let raw = token::raw(answer.status.as_u16(), &answer.headers, answer.body, core.now().wall);
     let (answer, context) = sealer.seal(&raw).map_err(refusal)?;
     let spooled = SpooledAnswer { tenant: flow.tenant, asked, answer, context };
     journal(core, &flow, slot, spooled).await;
-    conclude(core, flow, remembered, &raw).await
+    conclude(core, exchanged(), &raw).await
 }
 
 /// A slot that nothing was written to.

@@ -14,6 +14,7 @@ mod dialect;
 mod enrolling;
 mod forged;
 mod hold;
+mod importing;
 mod leasing;
 mod mandates;
 mod meddling;

@@ -56,6 +56,9 @@ struct State {
     last_form: HashMap<String, String>,
     last_authorization: Option<String>,
     last_path: String,
+    /// Token requests that are being answered, and the most there ever were.
+    at_once: u32,
+    most_at_once: u32,
 }
 
 /// What a profile says of a provider that speaks oddly, but for the address of its refreshes.
@@ -160,6 +163,37 @@ checked_at = "2026-11-29"
         self.with(|state| state.probe_status = status);
     }
 
+    /// Gives tokens to somebody else: the system that is to be followed. Answers the refresh token.
+    pub(crate) fn hands_out(&self, account: &str) -> String {
+        self.hands_out_both(account).0
+    }
+
+    /// The refresh token, and the access token that came with it.
+    pub(crate) fn hands_out_both(&self, account: &str) -> (String, String) {
+        self.with(|state| {
+            let family = state.next + 1;
+            state.accounts.insert(family, account.to_owned());
+            let body: serde_json::Value = serde_json::from_str(&give(state, family, true)).unwrap();
+            let text = |key: &str| body[key].as_str().unwrap().to_owned();
+            (text("refresh_token"), text("access_token"))
+        })
+    }
+
+    /// From now on it takes this refresh token, as one of the account's.
+    pub(crate) fn knows_as(&self, refresh: &str, account: &str) {
+        self.with(|state| {
+            state.next += 1;
+            let family = state.next;
+            state.accounts.insert(family, account.to_owned());
+            state.refresh.insert(refresh.to_owned(), (family, false));
+        });
+    }
+
+    /// The most token requests that were there at the same time.
+    pub(crate) fn most_at_once(&self) -> u32 {
+        self.with(|state| state.most_at_once)
+    }
+
     /// Ends every family, as an administrator would.
     pub(crate) fn revoke_all(&self) {
         self.with(|state| state.dead = state.accounts.keys().copied().collect());
@@ -236,9 +270,12 @@ async fn answer(
         request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.map_err(|_| vanished())?.to_bytes();
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    let _here = Here(Arc::clone(&state));
     let act = {
         let mut state = state.lock().unwrap();
         state.token_calls += 1;
+        state.at_once += 1;
+        state.most_at_once = state.most_at_once.max(state.at_once);
         state.last_form.clone_from(&form);
         state.last_authorization = authorization;
         state.last_path = path;
@@ -266,6 +303,15 @@ async fn answer(
         _ => {}
     }
     Ok(json(status, body))
+}
+
+/// A request that is being answered.
+struct Here(Arc<Mutex<State>>);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().at_once -= 1;
+    }
 }
 
 fn oddly(status: StatusCode, body: &str) -> String {

@@ -368,6 +368,15 @@ page = "https://docs.example/me"
     }
 
     pub(crate) async fn client(&self, running: &Running, secret: Option<&str>) -> ClientId {
+        self.client_called(running, "our-id", secret).await
+    }
+
+    pub(crate) async fn client_called(
+        &self,
+        running: &Running,
+        called: &str,
+        secret: Option<&str>,
+    ) -> ClientId {
         let provider = "test".parse().unwrap();
         let sealed = match secret {
             None => None,
@@ -377,7 +386,7 @@ page = "https://docs.example/me"
         };
         let auth = if secret.is_some() { ClientAuth::ClientSecretBasic } else { ClientAuth::None };
         let request =
-            AddClient { tenant: self.tenant, provider, client_id: "our-id".into(), auth, secret: sealed };
+            AddClient { tenant: self.tenant, provider, client_id: called.into(), auth, secret: sealed };
         match running.control.ask(ControlRequest::AddClient(request)).await.unwrap() {
             ControlReply::Client { client } => client,
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
-//! `connection list|show|test|remove`.
+//! `connection list|show|test|remove|import`.
 
-use super::{Seat, connect::line};
+use super::{Seat, connect::line, import};
 use crate::{
     adapters::SystemClock,
     cli::ConnectionCommand,
@@ -15,25 +15,27 @@ use nightlatch_domain::clock::{Clock as _, Timestamp};
 use std::io::{self, IsTerminal as _};
 
 pub(super) async fn run(seat: &Seat, command: ConnectionCommand) -> Result<(), Failure> {
-    let client = seat.client()?;
+    let client = || seat.client();
     let at = |key: &str| format!("/v1/connections/{}", segment(key));
     match command {
         ConnectionCommand::List => {
-            let views: Vec<ConnectionView> = client.get("/v1/connections").await?;
+            let views: Vec<ConnectionView> = client()?.get("/v1/connections").await?;
             seat.output.result(&views, |views| list(views))
         }
         ConnectionCommand::Show { connection } => {
-            let view: ConnectionView = client.get(&at(&connection)).await?;
+            let view: ConnectionView = client()?.get(&at(&connection)).await?;
             seat.output.result(&view, show)
         }
         ConnectionCommand::Test { connection } => {
             let result: TestResult =
-                client.post(&format!("{}/test", at(&connection)), &serde_json::json!({})).await?;
+                client()?.post(&format!("{}/test", at(&connection)), &serde_json::json!({})).await?;
             seat.output
                 .result(&result, |result| format!("{}: {}", name(&result.connection), result.detail))?;
             if result.works { Ok(()) } else { Err(Failure::Finding(mend(&result))) }
         }
+        ConnectionCommand::Import(asked) => import::run(seat, asked).await,
         ConnectionCommand::Remove { connection, yes } => {
+            let client = client()?;
             let view: ConnectionView = client.get(&at(&connection)).await?;
             confirm(&view, yes)?;
             let removed: Removed = client.delete(&at(&view.id.to_string())).await?;

@@ -20,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "connection show",
     "connection test",
     "connection remove",
+    "connection import",
     "tool",
     "tool list",
     "tool show",

@@ -50,7 +50,7 @@ const STEPS: [(&str, usize); 25] = [
 ];
 
 /// Attaches strace to `up`, told to kill it at a step from now on. Ends when `up` does.
-fn kill_at(pid: u32, (calls, count): (&str, usize)) -> std::process::Child {
+pub(crate) fn kill_at(pid: u32, (calls, count): (&str, usize)) -> std::process::Child {
     Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")])
         .args(["-e", &format!("inject={calls}:signal=SIGKILL:when={count}"), "-p", &pid.to_string()])

@@ -22,6 +22,7 @@ mod forged;
 mod graphql;
 mod hostile;
 mod imported;
+mod importing;
 mod oauth;
 mod proxy;
 mod references;

@@ -8,7 +8,7 @@ use nightlatch_domain::{
     chain::{FlowOutcome, FlowStep},
     id::{AttemptId, ClientId, FlowId, OwnerId, TenantId},
     import::{Import, ImportProgress},
-    ports::store::{Brought, ImportSeen, Kill, StoreError},
+    ports::store::{Brought, ImportEnd, ImportSeen, Kill, StoreError},
     sealed::{SealContext, SecretKind, Wrapped},
 };
 
@@ -123,7 +123,11 @@ pub async fn imports_come_when_their_time_has_come(place: &dyn Place) {
     assert_eq!(world.keeper.due_imports(later(5), 9).await.unwrap(), [rows[1].clone(), rows[0].clone()]);
     assert_eq!(world.keeper.due_imports(later(5), 1).await.unwrap(), [rows[1].clone()]);
     assert_eq!(world.keeper.next_import().await, Ok(Some(later(3))));
-    world.keeper.end_import(world.tenant, rows[1].id, failed("invalid_grant"), None).await.unwrap();
+    world
+        .keeper
+        .end_import(world.tenant, rows[1].id, failed("invalid_grant"), ImportEnd::Refused)
+        .await
+        .unwrap();
     assert_eq!(world.keeper.next_import().await, Ok(Some(later(5))));
     let asked = vec![rows[2].id, world.id(FlowId::new), rows[0].id];
     let shown = world.control.imports(world.tenant, asked.clone()).await.unwrap();
@@ -134,7 +138,9 @@ pub async fn imports_come_when_their_time_has_come(place: &dyn Place) {
     let step =
         world.keeper.advance_import(stranger, rows[0].id, seen(&rows[0]), presented(&world, false), None);
     assert_eq!(step.await, Ok(false));
-    assert!(world.keeper.end_import(stranger, rows[0].id, failed("forged"), None).await.is_err());
+    assert!(
+        world.keeper.end_import(stranger, rows[0].id, failed("forged"), ImportEnd::Failed).await.is_err()
+    );
     let world = world.reopened(place);
     assert_eq!(now(&world, &rows[0]).await, rows[0]);
 }
@@ -161,6 +167,10 @@ pub async fn an_import_is_presented_once_and_retried_once(place: &dyn Place) {
     assert_eq!(winners, 1);
     assert_ne!(world.keeper.last_change().await.unwrap(), before);
     assert!(!advance(&world, &row, &presented(&world, false)).await, "a first presentation is one");
+    let now_it = now(&world, &row).await.progress;
+    let left = ImportProgress { due_at: later(9), reason: Some("answer-lost".into()), ..now_it };
+    assert!(advance(&world, &row, &left).await, "it is left where it stands");
+    assert_eq!(now(&world, &row).await.progress, left);
     assert!(advance(&world, &row, &presented(&world, true)).await);
     assert!(!advance(&world, &row, &presented(&world, true)).await, "the retry is spent");
     let other = import(&world, row.client, "hash-2");
@@ -205,7 +215,10 @@ pub async fn an_import_ends_once_with_what_it_makes(place: &dyn Place) {
         account: "583231".into(),
         label: "dana".into(),
     };
-    let end = |makes| world.keeper.end_import(world.tenant, row.id, outcome.clone(), Some(makes));
+    let end = |makes| {
+        let end = ImportEnd::Made(Box::new(makes));
+        world.keeper.end_import(world.tenant, row.id, outcome.clone(), end)
+    };
     assert_eq!(end(made.clone()).await, Err(StoreError::Exists("connection")), "the name is taken");
     assert_eq!(now(&world, &row).await.answer, Some(kept));
     let other = world.neighbour().await;
@@ -214,7 +227,7 @@ pub async fn an_import_ends_once_with_what_it_makes(place: &dyn Place) {
     let mut free = made;
     free.connection.name = super::world::name("dana-2");
     end(free.clone()).await.unwrap();
-    world.keeper.end_import(world.tenant, row.id, failed("later"), None).await.unwrap();
+    world.keeper.end_import(world.tenant, row.id, failed("later"), ImportEnd::Failed).await.unwrap();
     let ended = now(&world, &row).await;
     assert_eq!((ended.progress.step, ended.outcome), (FlowStep::Ended, Some(outcome)));
     assert_eq!((ended.token, ended.access, ended.answer), (None, None, None));
@@ -232,7 +245,7 @@ pub async fn an_import_that_fails_keeps_its_secrets(place: &dyn Place) {
     brought(&world, &row).await;
     assert!(advance(&world, &row, &presented(&world, false)).await);
     let kept = answer(&world, &row).await;
-    world.keeper.end_import(world.tenant, row.id, failed("wrong-account"), None).await.unwrap();
+    world.keeper.end_import(world.tenant, row.id, failed("wrong-account"), ImportEnd::Failed).await.unwrap();
     let ended = now(&world, &row).await;
     assert_eq!((ended.token, ended.access, ended.answer), (row.token, row.access, Some(kept)));
     assert_eq!(ended.outcome, Some(failed("wrong-account")));
@@ -247,17 +260,29 @@ pub async fn what_came_to_nothing_gives_way_to_another_registration(place: &dyn 
     for row in &rows {
         brought(&world, row).await;
     }
-    for row in &rows[1..4] {
+    for row in &rows[1..5] {
         assert!(advance(&world, row, &presented(&world, false)).await);
     }
     let untouched = import(&world, wrong, "hash-untouched");
     brought(&world, &untouched).await;
-    world.keeper.end_import(world.tenant, untouched.id, failed("wrong-account"), None).await.unwrap();
+    world
+        .keeper
+        .end_import(world.tenant, untouched.id, failed("wrong-account"), ImportEnd::Failed)
+        .await
+        .unwrap();
     brought(&world, &import(&world, wrong, "hash-untouched")).await;
-    let end = |row: &Import| world.keeper.end_import(world.tenant, row.id, failed("invalid_grant"), None);
+    let end = |row: &Import| {
+        world.keeper.end_import(world.tenant, row.id, failed("invalid_grant"), ImportEnd::Refused)
+    };
     end(&rows[2]).await.unwrap();
-    answer(&world, &rows[3]).await;
-    end(&rows[3]).await.unwrap();
+    // One was refused, and its provider's words say no more; one brought tokens that nobody could use yet.
+    for row in [&rows[3], &rows[4]] {
+        answer(&world, row).await;
+    }
+    let kept = world.keeper.end_import(world.tenant, rows[3].id, failed("wrong-account"), ImportEnd::Failed);
+    kept.await.unwrap();
+    end(&rows[4]).await.unwrap();
+    assert_eq!(now(&world, &rows[4]).await.answer, None);
     let again: Vec<_> = (0..5).map(|number| import(&world, right, &format!("hash-{number}"))).collect();
     let same =
         world.keeper.put_imports((0..5).map(|n| import(&world, wrong, &format!("hash-{n}"))).collect());
@@ -295,7 +320,7 @@ pub async fn a_killed_import_is_not_presented_and_makes_nothing(place: &dyn Plac
     assert_eq!(world.keeper.due_imports(later(9), 9).await.unwrap(), [spared]);
     assert!(!advance(&world, &rows[0], &presented(&world, false)).await);
     let outcome = failed("never");
-    let end = world.keeper.end_import(tenant, rows[2].id, outcome, Some(made.clone())).await;
+    let end = world.keeper.end_import(tenant, rows[2].id, outcome, ImportEnd::Made(Box::new(made))).await;
     assert_eq!(end, Err(StoreError::Missing("import")));
     assert!(world.control.connections(tenant).await.unwrap().is_empty());
 

@@ -1,5 +1,6 @@
 //! What becomes of a refresh token that is brought in.
 
+use super::NewConnection;
 use crate::{
     chain::FlowStep,
     id::{AttemptId, FlowId},
@@ -14,6 +15,17 @@ pub enum Brought {
     Known(FlowId),
     /// Another tenant brought it before; nothing was written.
     Elsewhere,
+}
+
+/// How an import ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportEnd {
+    /// With what it makes: its tokens are a generation's from now on, and what it held goes.
+    Made(Box<NewConnection>),
+    /// Its provider refused the token: what it answered holds none, and goes.
+    Refused,
+    /// With nothing. What it holds may be the only copy of living tokens, and stays.
+    Failed,
 }
 
 /// Where whoever writes an import saw it last: where it is no longer so, nothing is written.

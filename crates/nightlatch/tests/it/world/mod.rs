@@ -13,6 +13,7 @@ pub(crate) mod agent;
 pub(crate) mod canary;
 pub(crate) mod collector;
 pub(crate) mod connect;
+pub(crate) mod hoard;
 pub(crate) mod household;
 pub(crate) mod http;
 pub(crate) mod human;

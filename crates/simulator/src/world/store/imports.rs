@@ -9,7 +9,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{ClientId, FlowId, TenantId},
     import::{Import, ImportProgress},
-    ports::store::{Brought, ImportSeen, Kill, NewConnection, StoreError},
+    ports::store::{Brought, ImportEnd, ImportSeen, Kill, StoreError},
 };
 
 pub(super) fn put(rows: &mut Rows, imports: Vec<Import>) -> Result<Vec<Brought>, StoreError> {
@@ -82,7 +82,7 @@ pub(super) fn advance(
     let Some(row) = rows.tables.imports.get(&key) else { return false };
     let now = &row.import.progress;
     let is_seen = (now.step, now.attempt) == (seen.step, seen.attempt) && now.step != FlowStep::Ended;
-    let presents = to.step == FlowStep::Redeeming;
+    let presents = to.step == FlowStep::Redeeming && to.attempt != seen.attempt;
     if !is_seen || (presents && !may_be_presented(rows, row, to.again)) {
         return false;
     }
@@ -113,8 +113,12 @@ pub(super) fn end(
     tenant: TenantId,
     id: FlowId,
     outcome: FlowOutcome,
-    makes: Option<&NewConnection>,
+    end: &ImportEnd,
 ) -> Result<(), StoreError> {
+    let makes = match end {
+        ImportEnd::Made(makes) => Some(makes),
+        ImportEnd::Refused | ImportEnd::Failed => None,
+    };
     if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
         return Err(StoreError::Missing("import"));
     }
@@ -134,7 +138,10 @@ pub(super) fn end(
         row.import.progress.reason = None;
         row.import.outcome = Some(outcome);
         if kept_elsewhere {
-            (row.import.token, row.import.access, row.import.answer) = (None, None, None);
+            (row.import.token, row.import.access) = (None, None);
+        }
+        if kept_elsewhere || *end == ImportEnd::Refused {
+            row.import.answer = None;
         }
     });
     Ok(())

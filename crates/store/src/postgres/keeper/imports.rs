@@ -14,7 +14,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{FlowId, TenantId},
     import::{Import, ImportProgress},
-    ports::store::{Brought, ImportSeen, NewConnection, StoreError},
+    ports::store::{Brought, ImportEnd, ImportSeen, StoreError},
     sealed::{SealContext, Wrapped},
 };
 
@@ -115,7 +115,8 @@ pub(super) async fn advance(
     to: &ImportProgress,
     answer: Option<&(Wrapped, SealContext)>,
 ) -> Result<bool, StoreError> {
-    if to.step == FlowStep::Redeeming && !may_be_presented(at, tenant, id, seen, to.again).await? {
+    let presents = to.step == FlowStep::Redeeming && to.attempt != seen.attempt;
+    if presents && !may_be_presented(at, tenant, id, seen, to.again).await? {
         return Ok(false);
     }
     let sql = "UPDATE import SET step = $5, attempt_id = $6, owner_id = $7, again = $8, presented_at = $9, due_at = $10,
@@ -170,8 +171,12 @@ pub(super) async fn end(
     tenant: TenantId,
     id: FlowId,
     outcome: &FlowOutcome,
-    makes: Option<&NewConnection>,
+    end: &ImportEnd,
 ) -> Result<(), StoreError> {
+    let makes = match end {
+        ImportEnd::Made(makes) => Some(makes),
+        ImportEnd::Refused | ImportEnd::Failed => None,
+    };
     if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
         return Err(StoreError::Missing("import"));
     }
@@ -190,11 +195,12 @@ pub(super) async fn end(
         }
     }
     let kept_elsewhere = makes.is_some_and(|makes| makes.tokens.is_some());
+    let is_void = kept_elsewhere || *end == ImportEnd::Refused;
     let sql = "UPDATE import SET step = 'ended', outcome = $3, reason = NULL,
              token = CASE WHEN $4 THEN NULL ELSE token END, access = CASE WHEN $4 THEN NULL ELSE access END,
-             answer = CASE WHEN $4 THEN NULL ELSE answer END
+             answer = CASE WHEN $5 THEN NULL ELSE answer END
          WHERE tenant_id = $1 AND flow_id = $2 AND step <> 'ended'";
-    let values = params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere];
+    let values = params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere, is_void];
     record::write(at, "import", sql, values).await?;
     Ok(())
 }

@@ -31,8 +31,9 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
-        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored,
+        ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -357,10 +358,10 @@ impl KeeperStore for PostgresStore {
         tenant: TenantId,
         import: FlowId,
         outcome: FlowOutcome,
-        makes: Option<NewConnection>,
+        end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.write((tenant, import, outcome, makes), |at, (tenant, import, outcome, makes)| {
-            Box::pin(imports::end(at, *tenant, *import, outcome, makes.as_ref()))
+        self.write((tenant, import, outcome, end), |at, (tenant, import, outcome, end)| {
+            Box::pin(imports::end(at, *tenant, *import, outcome, end))
         })
     }
 

@@ -13,7 +13,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{FlowId, TenantId},
     import::{Import, ImportProgress},
-    ports::store::{Brought, ImportSeen, NewConnection, StoreError},
+    ports::store::{Brought, ImportEnd, ImportSeen, StoreError},
     sealed::{SealContext, Wrapped},
 };
 use rusqlite::{Connection as Database, params};
@@ -101,7 +101,7 @@ pub(super) fn advance(
     to: &ImportProgress,
     answer: Option<&(Wrapped, SealContext)>,
 ) -> Result<bool, StoreError> {
-    let presents = to.step == FlowStep::Redeeming;
+    let presents = to.step == FlowStep::Redeeming && to.attempt != seen.attempt;
     if presents && !may_be_presented(at, tenant, id, seen, to.again)? {
         return Ok(false);
     }
@@ -159,8 +159,12 @@ pub(super) fn end(
     tenant: TenantId,
     id: FlowId,
     outcome: &FlowOutcome,
-    makes: Option<&NewConnection>,
+    end: &ImportEnd,
 ) -> Result<(), StoreError> {
+    let makes = match end {
+        ImportEnd::Made(makes) => Some(makes),
+        ImportEnd::Refused | ImportEnd::Failed => None,
+    };
     if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
         return Err(StoreError::Missing("import"));
     }
@@ -180,11 +184,17 @@ pub(super) fn end(
         }
     }
     let kept_elsewhere = makes.is_some_and(|makes| makes.tokens.is_some());
+    let is_void = kept_elsewhere || *end == ImportEnd::Refused;
     let sql = "UPDATE import SET step = 'ended', outcome = ?3, reason = NULL,
              token = CASE WHEN ?4 THEN NULL ELSE token END, access = CASE WHEN ?4 THEN NULL ELSE access END,
-             answer = CASE WHEN ?4 THEN NULL ELSE answer END
+             answer = CASE WHEN ?5 THEN NULL ELSE answer END
          WHERE tenant_id = ?1 AND flow_id = ?2 AND step <> 'ended'";
-    record::write(at, "import", sql, params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere])?;
+    record::write(
+        at,
+        "import",
+        sql,
+        params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere, is_void],
+    )?;
     Ok(())
 }
 

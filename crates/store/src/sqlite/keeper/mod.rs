@@ -30,8 +30,9 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
-        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored,
+        ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -263,9 +264,9 @@ impl KeeperStore for SqliteStore {
         tenant: TenantId,
         import: FlowId,
         outcome: FlowOutcome,
-        makes: Option<NewConnection>,
+        end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.engine.write(move |at| imports::end(at, tenant, import, &outcome, makes.as_ref()))
+        self.engine.write(move |at| imports::end(at, tenant, import, &outcome, &end))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

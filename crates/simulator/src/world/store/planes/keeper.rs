@@ -12,8 +12,8 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportSeen, Installation, KeeperStore, Kill, Killed,
-        NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -253,9 +253,9 @@ impl KeeperStore for Session {
         tenant: TenantId,
         import: FlowId,
         outcome: FlowOutcome,
-        makes: Option<NewConnection>,
+        end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.write("end-import", move |rows| imports::end(rows, tenant, import, outcome, makes.as_ref()))
+        self.write("end-import", move |rows| imports::end(rows, tenant, import, outcome, &end))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

@@ -1,0 +1,78 @@
+//! What follows where a token was presented and no answer is known: what a crash left, what a network swallowed.
+
+use super::plan::Opened;
+use crate::{
+    core::Core,
+    second::{Presented, Second},
+    spool::Asked,
+};
+use nightlatch_domain::import::Import;
+use std::{sync::Arc, time::Duration};
+
+/// A presentation of another keeper that was seen unchanged for so long is nobody's any more.
+pub(super) const OTHER_GONE: Duration = Duration::from_secs(600);
+/// The pause before a retry inside a grace.
+const PAUSE: Duration = Duration::from_secs(2);
+/// And before one without: whoever still works on the first one has answered or given up.
+const PAUSE_LAST: Duration = Duration::from_secs(60);
+
+/// What follows.
+pub(super) enum Follows {
+    /// The answer is here: it was spooled.
+    Answered,
+    /// It was never sent: it is presented as if nothing had been.
+    NotSent,
+    /// It is presented once more, now.
+    Again,
+    /// It may be presented once more, after this.
+    AgainAfter(Duration),
+    /// Only a new login helps.
+    Nothing,
+}
+
+/// What follows on a presentation whose answer is not in the database.
+pub(super) async fn follows(core: &Arc<Core>, import: &Import, opened: &Opened) -> Follows {
+    let asked = Asked::Flow(import.id);
+    let spooled = core.on_disk(move |core| core.spool.answer(asked)).await;
+    if matches!(spooled, Ok(Some(_))) {
+        return Follows::Answered;
+    }
+    let progress = &import.progress;
+    let log = &core.anchor;
+    let of_it = |one: crate::anchor::Presentation| Some(one.attempt) == progress.attempt;
+    let (first, retry) = (log.presentation(opened.mark.family, 0), log.retry(opened.mark.family, 0));
+    let known = first.is_some_and(of_it) || retry.is_some_and(of_it);
+    let is_ours = progress.owner.is_some_and(|owner| log.drew(owner));
+    if is_ours && !known && !progress.again && first.is_none() {
+        return Follows::NotSent;
+    }
+    let of_another = first.is_some() && !known;
+    if progress.again || retry.is_some() || of_another {
+        return Follows::Nothing;
+    }
+    again(core, import, opened, first.and_then(|first| first.boot)).await
+}
+
+async fn again(
+    core: &Arc<Core>,
+    import: &Import,
+    opened: &Opened,
+    boot: Option<nightlatch_domain::clock::Boot>,
+) -> Follows {
+    let Some(wall) = import.progress.presented_at else { return Follows::Nothing };
+    let (second, now) = (Second::of(&opened.profile), core.now());
+    let first = Presented { wall, boot };
+    let elapsed = first.elapsed(now, core.store().clock().await.ok().flatten());
+    if second.open_until(elapsed, now).is_some() {
+        return wait(elapsed.unwrap_or_default(), PAUSE);
+    }
+    // Nothing lives of it that could be lost: the one retry is all there is to try.
+    if second.last { wait(now.wall.since(wall), PAUSE_LAST) } else { Follows::Nothing }
+}
+
+fn wait(elapsed: Duration, pause: Duration) -> Follows {
+    match pause.checked_sub(elapsed) {
+        Some(left) if !left.is_zero() => Follows::AgainAfter(left),
+        _ => Follows::Again,
+    }
+}
