@@ -10,6 +10,10 @@
 //! and no end says `outcome-unknown`; so does who found a queued call whose intent the ledger has, which is what a
 //! restored database looks like.
 //!
+//! Where there are several gateways each keeps the calls that it accepted, by its name, and moves no other's. Of one that
+//! is gone for good another takes them over: what may have been sent and must not be repeated ends as unknown there, since
+//! only the other's ledger could tell.
+//!
 //! A call acts by the wake of its task that runs, and begins none. While there is none it waits, until its deadline, or
 //! goes on by the mandate that its agent gave it: the keeper gives one lease for it, once, and for these bytes only.
 
@@ -27,6 +31,7 @@ pub(crate) use ending::{Ended, Ending, ToolAnswer};
 pub use hooks::Webhook;
 pub(crate) use hooks::{Hooks, tell};
 pub use limits::CallLimits;
+pub(crate) use recover::take_over;
 pub(crate) use vault::{Kept, Settled, Signed};
 pub(crate) use worker::work;
 
@@ -38,6 +43,7 @@ use nightlatch_domain::{
     id::{CallId, InstallationId, TaskId, TenantId},
     ports::store::{Accepted, CallRow, CallStore, StoreError},
     problem::{Problem, ProblemKind},
+    tool::Name,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -56,6 +62,8 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// The durable calls of this gateway.
 pub(crate) struct Calls {
     store: Arc<dyn CallStore>,
+    /// Whose calls these are, where there are several gateways.
+    owner: Option<Name>,
     vault: Vault,
     clock: Arc<dyn Clock>,
     /// Whose keeper a mandate is for.
@@ -101,8 +109,8 @@ enum Errand {
 
 impl Calls {
     pub(crate) fn new(
-        store: Arc<dyn CallStore>,
-        key: CallKey,
+        (store, key): (Arc<dyn CallStore>, CallKey),
+        owner: Option<Name>,
         clock: Arc<dyn Clock>,
         installation: InstallationId,
         limits: CallLimits,
@@ -111,7 +119,20 @@ impl Calls {
         let (open, stirred, settled) = (Mutex::default(), Notify::new(), Notify::new());
         let (ready, closing) = (watch::channel(false).0, watch::channel(false).0);
         let vault = Vault::new(key);
-        Self { store, vault, clock, installation, limits, hooks, open, stirred, settled, ready, closing }
+        Self {
+            store,
+            owner,
+            vault,
+            clock,
+            installation,
+            limits,
+            hooks,
+            open,
+            stirred,
+            settled,
+            ready,
+            closing,
+        }
     }
 
     /// The call of a task by its key, if it has one.
@@ -216,6 +237,7 @@ impl Calls {
     ) -> Result<CallPlace, Problem> {
         let row = CallRow {
             place,
+            owner: self.owner.clone(),
             key_sha256,
             request: self.vault.seal_request(place, &request_sha256, &settled, request)?,
             request_sha256: request_sha256.clone(),

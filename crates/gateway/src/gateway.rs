@@ -35,6 +35,7 @@ use nightlatch_domain::{
         store::{BudgetStore, CallStore, DirectoryStore},
     },
     principal::Binding,
+    tool::Name,
 };
 use nightlatch_egress::Pool;
 use nightlatch_ledger::{Ledger, facts::Source};
@@ -81,8 +82,9 @@ pub struct Parts {
     pub interception: Interception,
     /// What callers pin: SHA-256 of the listener's public key (SPKI, DER), hexadecimal.
     pub key_sha256: String,
-    /// Where durable calls are kept, and the key that they lie under.
-    pub calls: (Arc<dyn CallStore>, CallKey),
+    /// Where durable calls are kept, the key that they lie under, and what this gateway is called where there are several:
+    /// each keeps its own.
+    pub calls: (Arc<dyn CallStore>, CallKey, Option<Name>),
     /// Who may be told of the ends of durable calls, each by a name of its own.
     pub webhooks: Vec<Webhook>,
     /// Whose keeper it asks: what mandates are for.
@@ -126,9 +128,10 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let Parts { directory, store, keeper, decider, ledger, pool, clock, entropy, .. } = parts;
         let (interception, key_sha256) = (parts.interception, parts.key_sha256);
-        let (limits, names, (kept, call_key)) = (parts.limits, parts.names, parts.calls);
+        let (limits, names, (kept, call_key, owner)) = (parts.limits, parts.names, parts.calls);
         let hooks = Hooks::new(parts.webhooks);
-        let calls = Calls::new(kept, call_key, Arc::clone(&clock), parts.installation, limits.calls, hooks);
+        let (vault, told) = ((kept, call_key), Arc::clone(&clock));
+        let calls = Calls::new(vault, owner, told, parts.installation, limits.calls, hooks);
         let running = Arc::new(Running::default());
         let wakes = Wakes::new(
             keeper,
@@ -200,6 +203,12 @@ impl Gateway {
     pub fn wakes_live(&self) -> impl Fn() -> usize + Send + Sync + use<> {
         let wakes = Arc::clone(&self.shared.corridor.wakes);
         move || wakes.live_count()
+    }
+
+    /// Takes over the calls of gateways that are gone: those that are none of `present`, which this one's own name is
+    /// among. What they may have sent is not sent again.
+    pub async fn take_over(&self, present: Vec<Name>) {
+        calls::take_over(&self.shared, present).await;
     }
 
     /// The directory, for whoever must know that a change is in effect here.

@@ -3,8 +3,8 @@
 //! Nobody proves presence here, so everything that a wake would have proved stands in the signed text instead, and is
 //! held against what the keeper itself vouches for: the key against the enrolment, task and agent, the grant and its
 //! connection, the time. The gateway chooses nothing but the key that the lease is sealed to, and learns a lease that
-//! is bound to the hash of the one request. That it was given stands in the keeper's own log before the lease is sealed:
-//! a database that is put back brings no second one. What is older than the log is not given at all.
+//! is bound to the hash of the one request. That it was given stands in a row of the database, which every keeper asks, and in the
+//! keeper's own log before the lease is sealed: a database that is put back brings no second one. What is older than the log is not given at all.
 
 use crate::{
     core::Core,
@@ -26,6 +26,8 @@ use nightlatch_domain::{
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::{sync::Arc, time::Duration};
 
+/// How long it is known beyond its end that a mandate was acted on: no clock is off by as much.
+const REMEMBERED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a call that goes on without its agent may run: as long as a tool may take to answer.
 const ONE_CALL: Duration = Duration::from_secs(900);
 
@@ -83,8 +85,15 @@ fn belongs(enrolment: &Enrolment, mandate: &Mandate, binding: &Binding) -> bool 
 
 /// Makes durable that this mandate was acted on, once.
 async fn spend(core: &Arc<Core>, awake: &Awake, mandate: &Mandate) -> Result<(), KeeperRefusal> {
-    let (call, until) = (mandate.call, mandate.not_after);
-    let spent = core.on_disk(move |core| core.anchor.spend(call, until)).await;
+    let (tenant, call, until) = (mandate.tenant, mandate.call, mandate.not_after);
+    // The row first: it is every keeper's, the log only this one's. A row that was put back is caught by the log.
+    let forget_before = core.now().wall.minus(REMEMBERED_FOR);
+    let row = core.store().spend_mandate(tenant, call, until, forget_before).await;
+    let spent = match row {
+        Ok(true) => core.on_disk(move |core| core.anchor.spend(call, until)).await,
+        Ok(false) => Err(KeeperError::MandateSpent),
+        Err(error) => Err(error.into()),
+    };
     let (event, reason) = match &spent {
         Ok(()) => (EventName::MandateUsed, None),
         Err(KeeperError::MandateSpent) => (EventName::LeaseRefused, Some("mandate-replayed")),

@@ -46,9 +46,15 @@ pub(crate) fn place(row: &Record<'_>) -> Result<CallPlace, StoreError> {
     Ok(CallPlace { tenant: row.word("tenant_id")?, task: row.word("task_id")?, call: row.word("call_id")? })
 }
 
+/// A call and whose it is; none where either cannot be read.
+pub(crate) fn owned(row: &Record<'_>) -> Result<(CallPlace, Name), StoreError> {
+    Ok((place(row)?, row.word("owner")?))
+}
+
 pub(crate) fn row(row: &Record<'_>) -> Result<CallRow, StoreError> {
     Ok(CallRow {
         place: place(row)?,
+        owner: row.word_or_none("owner")?,
         key_sha256: row.text("key_sha256")?,
         request_sha256: row.text("request_sha256")?,
         state: row.word("state")?,

@@ -28,8 +28,8 @@ use crate::{
     connection::{Connection, ConnectionHealth, StaticSecret},
     grant::Grant,
     id::{
-        AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
-        InstallationId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        AttemptId, CallId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId,
+        GrantId, InstallationId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
@@ -473,6 +473,15 @@ pub trait KeeperStore: Send + Sync {
     ) -> Stored<'_, bool>;
     /// Deletes a token that its provider confirmed to be revoked.
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()>;
+    /// Notes that a mandate for a call is acted on; `false`, and nothing written, where it was before, by whichever keeper. What
+    /// ended before `forget_before` is forgotten.
+    fn spend_mandate(
+        &self,
+        tenant: TenantId,
+        call: CallId,
+        not_after: Timestamp,
+        forget_before: Timestamp,
+    ) -> Stored<'_, bool>;
     /// Raises a ticket for a connection unless one of its kind is open; answers the one that is.
     fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId>;
 

@@ -115,10 +115,13 @@ async fn unharmed<T>(hook: Option<&Hook>, work: impl Future<Output = T>) -> Opti
 /// What waits for a webhook that the operator has no more is told to nobody, and that is said.
 async fn give_up_strangers(shared: &Shared) {
     let calls = &shared.calls;
-    let names = again(|| calls.store.untold_hooks()).await;
+    let names = again(|| calls.store.untold_hooks(calls.owner.clone())).await;
     for name in names.into_iter().filter(|name| !calls.hooks.has(name)) {
         loop {
-            let untold = again(|| calls.store.untold_calls(name.clone(), LOOKED_AT, LOOKED_AT_MAX)).await;
+            let untold = again(|| {
+                calls.store.untold_calls(calls.owner.clone(), name.clone(), LOOKED_AT, LOOKED_AT_MAX)
+            })
+            .await;
             if untold.is_empty() {
                 break;
             }

@@ -12,12 +12,15 @@ use nightlatch_domain::{
     id::CallId,
     ports::store::{CallRow, StoreError},
     problem::ProblemKind,
+    tool::Name,
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::sleep;
 
 /// More open calls than there can be are not read.
 const OPEN_MAX: u32 = 100_000;
+/// And no more than these are taken over in one look.
+const TAKEN_OVER_MAX: u32 = 1000;
 /// Between two tries to reach the store.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,7 +31,7 @@ pub(super) async fn recover(shared: &Shared) {
     if nameless > 0 {
         tracing::error!(nameless, "rows of calls are damaged beyond their names, and given up");
     }
-    let places = read(|| calls.store.open_calls(OPEN_MAX)).await;
+    let places = read(|| calls.store.open_calls(calls.owner.clone(), OPEN_MAX)).await;
     let mut queued = Vec::new();
     for place in places {
         match row(calls, place).await {
@@ -43,6 +46,41 @@ pub(super) async fn recover(shared: &Shared) {
     for call in perhaps_sent(shared, unsent).await {
         if let Some(place) = queued.iter().find(|place| place.call == call) {
             end(calls, *place, &Ending::unknown(None)).await;
+        }
+    }
+}
+
+/// Takes over what gateways left that are gone: those that are none of `present`.
+pub(crate) async fn take_over(shared: &Shared, present: Vec<Name>) {
+    let calls = &shared.calls;
+    let Some(own) = &calls.owner else { return };
+    let orphaned = match calls.store.orphaned_calls(present, TAKEN_OVER_MAX).await {
+        Ok(orphaned) => orphaned,
+        Err(error) => {
+            tracing::warn!(%error, "it cannot be seen what gateways left that are gone");
+            return;
+        }
+    };
+    for (place, from) in orphaned {
+        if calls.store.adopt_call(place, from.clone(), own.clone()).await != Ok(true) {
+            // Another gateway has it, or the next look finds it.
+            continue;
+        }
+        tracing::warn!(call = %place.call, %from, "a call is taken over from a gateway that is gone");
+        match row(calls, place).await {
+            // Whether it was sent, only the other's ledger could tell.
+            Ok(Some(row)) if !row.state.is_final() => {
+                if let Some(once) = look(calls, row).await {
+                    end(calls, once, &Ending::unknown(None)).await;
+                }
+            }
+            Ok(row) => {
+                let hook = row.and_then(|row| row.delivery).map(|delivery| delivery.hook);
+                hook.iter().for_each(|hook| calls.hooks.stir(hook));
+            }
+            Err(Unreadable) => {
+                read(|| calls.store.give_up_call(place, calls.clock.now())).await;
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A store of durable calls that panics where a test says so, once.
 
+use nightlatch_custody::CallKey;
 use nightlatch_domain::{
     call::{CallPlace, CallState, Delivery},
     clock::Timestamp,
@@ -39,9 +40,22 @@ impl Fuse {
     }
 }
 
-pub(crate) struct Fused {
-    pub(crate) store: SqliteStore,
-    pub(crate) fuse: Fuse,
+struct Fused {
+    store: SqliteStore,
+    fuse: Fuse,
+}
+
+/// What the gateway of these tests is called among others.
+pub(crate) const OWNER: &str = "one";
+
+/// The calls of a gateway, over a store that panics where `fuse` says so.
+pub(crate) fn calls(
+    store: &SqliteStore,
+    fuse: &Fuse,
+    key: CallKey,
+) -> (Arc<dyn CallStore>, CallKey, Option<Name>) {
+    let fused = Fused { store: store.clone(), fuse: fuse.clone() };
+    (Arc::new(fused), key, Some(OWNER.parse().unwrap()))
 }
 
 impl CallStore for Fused {
@@ -54,8 +68,14 @@ impl CallStore for Fused {
     fn call_of_key(&self, tenant: TenantId, task: TaskId, key_sha256: String) -> Stored<'_, Option<CallRow>> {
         self.store.call_of_key(tenant, task, key_sha256)
     }
-    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
-        self.store.open_calls(limit)
+    fn open_calls(&self, owner: Option<Name>, limit: u32) -> Stored<'_, Vec<CallPlace>> {
+        self.store.open_calls(owner, limit)
+    }
+    fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>> {
+        self.store.orphaned_calls(present, limit)
+    }
+    fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
+        self.store.adopt_call(place, from, to)
     }
     fn mark_call(&self, place: CallPlace, attempts: u32) -> Stored<'_, bool> {
         self.store.mark_call(place, attempts)
@@ -75,12 +95,18 @@ impl CallStore for Fused {
     ) -> Stored<'_, bool> {
         self.store.end_call(place, state, result, at)
     }
-    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
+    fn untold_calls(
+        &self,
+        owner: Option<Name>,
+        hook: Name,
+        each: u32,
+        limit: u32,
+    ) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
         self.fuse.blows_at(Step::Untold);
-        self.store.untold_calls(hook, each, limit)
+        self.store.untold_calls(owner, hook, each, limit)
     }
-    fn untold_hooks(&self) -> Stored<'_, Vec<Name>> {
-        self.store.untold_hooks()
+    fn untold_hooks(&self, owner: Option<Name>) -> Stored<'_, Vec<Name>> {
+        self.store.untold_hooks(owner)
     }
     fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool> {
         self.fuse.blows_at(Step::Tell);

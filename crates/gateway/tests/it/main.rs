@@ -34,6 +34,7 @@ mod mandated;
 mod missing;
 mod misuse;
 mod opened;
+mod orphaned;
 mod own;
 mod paced;
 mod passing;

@@ -7,7 +7,7 @@ mod rows;
 use crate::{
     client::{Answer, Dial, Identity, Wire, careless},
     door::{Door, Rewriting},
-    fused::{Fuse, Fused},
+    fused::{self, Fuse},
     keeper::{FakeKeeper, Vaulted},
     upstream::Upstream,
 };
@@ -396,7 +396,7 @@ impl World {
                     entropy: Arc::clone(&entropy) as _,
                     interception: gateway_keys.interception().clone(),
                     key_sha256: gateway_keys.tls().spki_sha256().to_owned(),
-                    calls: (Arc::new(Fused { store: store.clone(), fuse: twist.fuse.clone() }), call_key),
+                    calls: fused::calls(&store, &twist.fuse, call_key),
                     webhooks: twist.webhooks.iter().map(|one| webhook(&keys, one)).collect(),
                     installation: installation(),
                     limits,

@@ -279,3 +279,23 @@ async fn what_ended_before_the_mandate_is_used_ends_it_and_forged_rows_do_not_he
     assert_eq!(case.ask_by(&thief, other, &signature).await.unwrap_err(), KeeperRefusal::Unverified);
     assert!(KeeperStore::task(&running.store, world.tenant, world.task).await.unwrap().is_some());
 }
+
+/// The log is one keeper's; the row is every keeper's.
+#[tokio::test]
+async fn a_mandate_that_another_keeper_acted_on_is_rejected() {
+    let case = Case::new().await;
+    let store = &case.running.store;
+    let (tenant, call, until) = (case.mandate.tenant, case.mandate.call, case.mandate.not_after);
+    assert_eq!(
+        KeeperStore::spend_mandate(store, tenant, call, until, Timestamp::from_millis(0)).await,
+        Ok(true)
+    );
+    assert_eq!(case.ask(&case.mandate).await.map(|_| ()), Err(KeeperRefusal::MandateRejected));
+    assert!(case.ask(&case.another(6)).await.is_ok(), "another call's is good");
+    // And what this keeper acts on, no other does.
+    let other = case.another(6).call;
+    assert_eq!(
+        KeeperStore::spend_mandate(store, tenant, other, until, Timestamp::from_millis(0)).await,
+        Ok(false)
+    );
+}

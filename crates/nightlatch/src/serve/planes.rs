@@ -43,11 +43,14 @@ use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Gateway, tls::server_config};
 use nightlatch_keeper::{Keeper, KeeperConfig};
 use nightlatch_store::{Plane, PostgresStore};
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
 };
+
+/// A gateway that did not say so long that it lives is gone for good: an operator starts one again sooner.
+const TAKEN_OVER_AFTER: Duration = Duration::from_secs(600);
 
 /// What each plane of this process is built from.
 struct Ground<'a> {
@@ -71,6 +74,7 @@ struct GatewayPlane {
     office: Arc<Office>,
     tls: Arc<rustls::ServerConfig>,
     own_uid: Option<u32>,
+    name: Name,
     pin: String,
     pool: Pool,
     traces: Option<Exporter>,
@@ -226,7 +230,12 @@ impl Planes {
                 _ => Ok(()),
             }
         };
-        let ((), served, ()) = tokio::join!(faces, calls, told_to(stopped.clone()));
+        let looks = async {
+            if let Some(plane) = &self.gateway {
+                plane.take_over(stopped.clone()).await;
+            }
+        };
+        let ((), served, (), ()) = tokio::join!(faces, calls, told_to(stopped.clone()), looks);
         served
     }
 
@@ -352,7 +361,8 @@ impl GatewayPlane {
         let keepers = Arc::new(Keepers::new(Arc::clone(&office)));
         let installation = keepers.installation().await;
         let (follower, traces) = traces::begin(house.otel, &common.clock, &common.entropy).unzip();
-        let told = Told { names: house.names, rules: house.limits, webhooks, follower };
+        let owner = Some(ground.name.clone());
+        let told = Told { names: house.names, rules: house.limits, webhooks, follower, owner };
         let pool = Pool::new(Arc::clone(&common.connector), PoolLimits::default());
         let stores = GatewayStores {
             directory: Arc::clone(&store) as _,
@@ -372,7 +382,29 @@ impl GatewayPlane {
         let tls = server_config(keys.tls().chain(), keys.tls().key()).map_err(start)?;
         let own_uid = (!house.own_user).then(|| rustix::process::geteuid().as_raw());
         let pin = wiring::pin(keys.tls().spki_sha256());
-        Ok(Self { gateway, office, tls, own_uid, pin, pool, traces })
+        let name = ground.name.clone();
+        Ok(Self { gateway, office, tls, own_uid, name, pin, pool, traces })
+    }
+}
+
+impl GatewayPlane {
+    /// Takes over, until `stopped`, the calls of gateways that are gone for good.
+    async fn take_over(&self, stopped: watch::Receiver<bool>) {
+        let looks = async {
+            loop {
+                // At the start nobody was watched long enough to be taken for gone.
+                tokio::time::sleep(TAKEN_OVER_AFTER).await;
+                self.office.look().await;
+                let mut present: Vec<Name> = vec![self.name.clone()];
+                let others = self.office.heard_within(Role::Gateway, TAKEN_OVER_AFTER);
+                present.extend(others.iter().map(|gateway| gateway.name().clone()));
+                self.gateway.take_over(present).await;
+            }
+        };
+        tokio::select! {
+            () = looks => {}
+            () = told_to(stopped) => {}
+        }
     }
 }
 

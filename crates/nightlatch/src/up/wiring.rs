@@ -32,6 +32,7 @@ use nightlatch_domain::{
         sight::Sight,
         store::{BudgetStore, CallStore, ControlStore, DirectoryStore, KeeperStore, LedgerStore},
     },
+    tool::Name,
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Directory, Gateway, Limits, brakes::Rule, tls::server_config};
@@ -123,7 +124,7 @@ impl House {
         let keeper = keeper(keeper_config, keeper_keys, Arc::clone(&store) as _, &common, watched).await?;
         let own_uid = (!config.own_user).then(|| rustix::process::geteuid().as_raw());
         let (follower, traces) = traces::begin(config.otel, &common.clock, &common.entropy).unzip();
-        let told = Told { names: config.names, rules: config.limits, webhooks, follower };
+        let told = Told { names: config.names, rules: config.limits, webhooks, follower, owner: None };
         let stores = GatewayStores {
             directory: Arc::clone(&store) as _,
             calls: Arc::clone(&store) as _,
@@ -287,6 +288,8 @@ pub(crate) struct Told {
     pub(crate) rules: Vec<Rule>,
     pub(crate) webhooks: Vec<nightlatch_gateway::Webhook>,
     pub(crate) follower: Option<Arc<Sample>>,
+    /// What it is called, where there are several.
+    pub(crate) owner: Option<Name>,
 }
 
 /// A gateway that asks `keeper`, whose installation that is.
@@ -312,7 +315,7 @@ pub(crate) fn gateway(
         entropy: Arc::clone(&common.entropy),
         interception: keys.interception().clone(),
         key_sha256: keys.tls().spki_sha256().to_owned(),
-        calls: (stores.calls, call_key),
+        calls: (stores.calls, call_key, told.owner),
         webhooks: told.webhooks,
         installation,
         limits,

@@ -2,11 +2,12 @@
 //! was killed; what a human takes away is gone at every gateway; and rows that somebody writes into the mailbox yield nothing.
 
 use crate::world::{
-    connect::Granted,
+    connect::{Granted, text},
+    eventually,
     recorder::Recorder,
     served::{Served, sql},
 };
-use http::StatusCode;
+use http::{Method, StatusCode};
 use nightlatch_custody::{
     LinkKey,
     entropy::SystemEntropy,
@@ -107,20 +108,74 @@ async fn three_processes_of_each_plane_outlive_a_killed_keeper() {
         world.passes(gateway).await;
         world.is_refused(gateway, "/served/repos/evil/site", "policy-denied").await;
     }
-    // Each keeper that began a wake is killed, until one is left: the same agents go on.
-    for _ in 0..2 {
-        let began = world.served.whose_ledger_says("task-woke");
-        let living = began.into_iter().find(|name| name.starts_with("keeper") && world.served.runs(name));
-        let served = living.expect("a keeper began a wake");
-        world.served.kill(&served);
+    // Each keeper that began a wake is killed, until one is left: the same agents go on, also where they need a lease
+    // that no gateway has yet.
+    for round in 0..2 {
+        let living = |name: &String| name.starts_with("keeper") && world.served.runs(name);
+        let serving = eventually("a keeper began a wake", Duration::from_secs(10), async || {
+            world.served.whose_ledger_says("task-woke").into_iter().find(living)
+        })
+        .await;
+        world.served.kill(&serving);
+        let more = format!("served/one:read@more{round}/*");
+        let more = world.served.install.json(&["grant", "add", &more, "--task", &world.granted.task]);
+        let (reference, path) = (text(&more, "reference"), format!("/served/repos/more{round}/site"));
         for gateway in &gateways {
             world.passes(gateway).await;
+            let answer = world.granted.agent.at(gateway).get(&path, &reference).await;
+            assert_eq!(answer.status, StatusCode::OK, "{gateway}: {}", answer.text());
         }
     }
     // What a human takes away is gone everywhere before it is confirmed.
     world.served.install.json(&["grant", "revoke", &world.granted.grant]);
     for gateway in &gateways {
         world.is_refused(gateway, "/served/repos/acme/site", "grant-ended").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_killed_and_starts_again_leaves_the_calls_of_others_alone() {
+    let mut world = World::new(2).await;
+    let harness = world.served.install.granted("harness", "served/one:write").await;
+    let gateways = world.served.gateways();
+    let post = async |gateway: &str, number: u32| {
+        let body = format!(
+            r#"{{"tool":"served","method":"POST","path":"/slow/{number}","reference":"{}","body":{{"text":"once"}}}}"#,
+            harness.reference
+        );
+        let key = format!("\"call-{number}\"");
+        let headers = [("idempotency-key", key.as_str()), ("prefer", "respond-async")];
+        let agent = harness.agent.at(gateway);
+        let answer = agent.call(Method::POST, "/v1/calls", &headers, body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
+        let path = answer.headers["location"].to_str().expect("a path").to_owned();
+        let slow = format!("/slow/{number}");
+        eventually("it is out", Duration::from_secs(20), async || {
+            (world.recorder.count_of(&slow) == 1).then_some(())
+        })
+        .await;
+        path
+    };
+    // One at each, and the first gateway dies in the middle of both.
+    let (first, second) = (post(&gateways[0], 8000).await, post(&gateways[1], 8001).await);
+    world.served.kill("gateway-1");
+    world.served.restart("gateway-1").await;
+    let state = async |gateway: &str, path: &str| {
+        let answer = harness.agent.at(gateway).call(Method::GET, path, &[], "").await;
+        answer.json::<serde_json::Value>()["state"].as_str().unwrap_or_default().to_owned()
+    };
+    let ended = async |path: &str| {
+        eventually("the call ends", Duration::from_secs(30), async || {
+            // It is seen at every gateway.
+            let [one, other] = [state(&gateways[0], path).await, state(&gateways[1], path).await];
+            (one == other && !["queued", "attempting"].contains(&one.as_str())).then_some(one)
+        })
+        .await
+    };
+    assert_eq!(ended(&second).await, "done", "the other gateway was at it");
+    assert_eq!(ended(&first).await, "outcome-unknown", "it may have been sent");
+    for number in [8000, 8001] {
+        assert_eq!(world.recorder.count_of(&format!("/slow/{number}")), 1);
     }
 }
 

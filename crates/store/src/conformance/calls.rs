@@ -21,6 +21,7 @@ pub(crate) fn sealed(text: &str) -> Wrapped {
 pub(crate) fn row(world: &World, task: TaskId, key: &str) -> CallRow {
     CallRow {
         place: CallPlace { tenant: world.tenant, task, call: world.id(CallId::new) },
+        owner: None,
         key_sha256: key.into(),
         request_sha256: "0a".repeat(32),
         state: CallState::Queued,
@@ -194,13 +195,13 @@ pub async fn what_is_open_is_found_and_never_forgotten(place: &dyn Place) {
     assert!(world.calls.mark_call(marked, 0).await.unwrap());
     assert!(world.calls.end_call(ended, CallState::Refused, sealed("no"), later(1)).await.unwrap());
     assert!(world.calls.end_call(young, CallState::Refused, sealed("no"), later(50)).await.unwrap());
-    assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
-    assert_eq!(world.calls.open_calls(1).await.unwrap(), [queued]);
+    assert_eq!(world.calls.open_calls(None, 9).await.unwrap(), [queued, marked]);
+    assert_eq!(world.calls.open_calls(None, 1).await.unwrap(), [queued]);
     assert_eq!(world.calls.forget_calls(later(50)).await, Ok(1));
     assert_eq!(world.calls.call(ended).await, Ok(None));
     assert!(world.calls.call(young).await.unwrap().is_some());
     assert_eq!(world.calls.forget_calls(Timestamp::from_millis(i64::MAX)).await, Ok(1));
-    assert_eq!(world.calls.open_calls(9).await.unwrap(), [queued, marked]);
+    assert_eq!(world.calls.open_calls(None, 9).await.unwrap(), [queued, marked]);
 }
 
 /// A call that is given up is over, marked or not, and forgotten in its time; a row that can be read is not given up
@@ -218,8 +219,8 @@ pub async fn what_is_given_up_is_over(place: &dyn Place) {
         assert_eq!((row.state, row.ended_at, row.result), (CallState::OutcomeUnknown, Some(later(2)), None));
     }
     assert_eq!(world.calls.give_up_nameless(later(3)).await, Ok(0));
-    assert_eq!(world.calls.open_calls(9).await.unwrap(), []);
-    let untold = world.calls.untold_calls("ci".parse().unwrap(), 9, 9).await.unwrap();
+    assert_eq!(world.calls.open_calls(None, 9).await.unwrap(), []);
+    let untold = world.calls.untold_calls(None, "ci".parse().unwrap(), 9, 9).await.unwrap();
     assert_eq!(untold, [(marked, NOW)], "who waits for its end is told");
     assert_eq!(world.calls.forget_calls(later(3)).await, Ok(1));
     assert_eq!(world.calls.call(queued).await, Ok(None));
@@ -240,8 +241,8 @@ pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place:
             .await
             .unwrap()
     );
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), [], "neither has ended");
-    assert_eq!(world.calls.untold_hooks().await.unwrap(), []);
+    assert_eq!(world.calls.untold_calls(None, hook("ci"), 9, 9).await.unwrap(), [], "neither has ended");
+    assert_eq!(world.calls.untold_hooks(None).await.unwrap(), []);
     for call in [&first, &second, &other] {
         assert!(world.calls.end_call(call.place, CallState::Done, sealed("result"), later(1)).await.unwrap());
     }
@@ -251,9 +252,9 @@ pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place:
     assert!(!world.calls.tell_call(first.place, 0, failed.clone()).await.unwrap(), "by an older count");
     let world = world.reopened(place);
     let untold = [(second.place, NOW), (first.place, failed.at)];
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), untold);
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 1).await.unwrap(), untold[..1]);
-    assert_eq!(world.calls.untold_hooks().await.unwrap(), [hook("ci"), hook("other")]);
+    assert_eq!(world.calls.untold_calls(None, hook("ci"), 9, 9).await.unwrap(), untold);
+    assert_eq!(world.calls.untold_calls(None, hook("ci"), 9, 1).await.unwrap(), untold[..1]);
+    assert_eq!(world.calls.untold_hooks(None).await.unwrap(), [hook("ci"), hook("other")]);
     let elsewhere = Delivery { hook: hook("other"), ..failed.after(Heard::Taken, later(1), later(2)) };
     assert!(!world.calls.tell_call(first.place, 1, elsewhere).await.unwrap(), "another webhook's");
     let taken = failed.after(Heard::Taken, later(1), later(2));
@@ -263,14 +264,14 @@ pub async fn the_end_of_a_call_is_told_from_its_end_until_that_is_settled(place:
     assert_eq!(now(&world, first.place).await.delivery, Some(taken.clone()));
     let again = taken.after(Heard::Failed { retry_after: None }, later(1), later(3));
     assert!(!world.calls.tell_call(first.place, 2, again).await.unwrap(), "it is settled");
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), untold[..1]);
+    assert_eq!(world.calls.untold_calls(None, hook("ci"), 9, 9).await.unwrap(), untold[..1]);
     let open = kept_for(&world, task, "d", "ci").await;
     assert!(!world.calls.give_up_telling(open.place, later(3)).await.unwrap(), "it is not final");
     assert!(!world.calls.give_up_telling(first.place, later(3)).await.unwrap(), "nobody waits");
     assert!(world.calls.give_up_telling(second.place, later(3)).await.unwrap());
     let given_up = now(&world, second.place).await.delivery.unwrap();
     assert_eq!((given_up.state, given_up.at), (DeliveryState::GivenUp, later(3)));
-    assert_eq!(world.calls.untold_calls(hook("ci"), 9, 9).await.unwrap(), []);
+    assert_eq!(world.calls.untold_calls(None, hook("ci"), 9, 9).await.unwrap(), []);
 }
 
 /// Of each task the first are found, however much of another's stands before them.
@@ -293,7 +294,7 @@ pub async fn every_tasks_first_message_comes_before_any_tasks_second(place: &dyn
     assert!(world.calls.tell_call(late.place, 0, failed(&late, 50)).await.unwrap());
     assert!(world.calls.tell_call(crowd[0].place, 0, failed(&crowd[0], 40)).await.unwrap());
     let untold = async |each, limit| {
-        let found = world.calls.untold_calls("ci".parse().unwrap(), each, limit).await.unwrap();
+        let found = world.calls.untold_calls(None, "ci".parse().unwrap(), each, limit).await.unwrap();
         found.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
     };
     let [a, b, c, d] = [0, 1, 2, 3].map(|number: usize| crowd[number].place);
@@ -335,4 +336,70 @@ pub async fn a_call_is_nobody_elses(place: &dyn Place) {
     assert_eq!(now(&world, call.place).await, call);
     let unowned = CallRow { place: stranger, key_sha256: "other".into(), ..call };
     assert!(world.calls.accept_call(unowned, ROOMY).await.is_err(), "a call belongs to a task of its tenant");
+}
+
+/// Several gateways keep calls in one store: each finds its own, and what one left that is gone is found by the others.
+pub async fn a_call_is_its_own_gateways(place: &dyn Place) {
+    let world = World::new(place).await;
+    let task = world.opened_task().await.id;
+    let name = |name: &str| -> nightlatch_domain::tool::Name { name.parse().unwrap() };
+    let of = |owner: &str, key: &str| {
+        let delivery = Some(Delivery::waiting(name("ci"), NOW));
+        CallRow { owner: Some(name(owner)), delivery, ..row(&world, task, key) }
+    };
+    let (nobodys, one, other, told) =
+        (row(&world, task, "a"), of("one", "b"), of("other", "c"), of("one", "d"));
+    for call in [&nobodys, &one, &other, &told] {
+        assert_eq!(world.calls.accept_call(call.clone(), ROOMY).await, Ok(Accepted::New));
+        assert_eq!(now(&world, call.place).await, *call);
+    }
+    world.calls.end_call(told.place, CallState::Done, sealed("result"), later(1)).await.unwrap();
+    assert_eq!(world.calls.open_calls(None, 9).await.unwrap(), [nobodys.place]);
+    assert_eq!(world.calls.open_calls(Some(name("one")), 9).await.unwrap(), [one.place]);
+    assert_eq!(world.calls.open_calls(Some(name("none")), 9).await.unwrap(), []);
+    let untold = async |owner: &str| {
+        let found = world.calls.untold_calls(Some(name(owner)), name("ci"), 9, 9).await.unwrap();
+        found.into_iter().map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    assert_eq!((untold("one").await, untold("other").await), (vec![told.place], vec![]));
+    assert_eq!(world.calls.untold_hooks(Some(name("one"))).await.unwrap(), [name("ci")]);
+    assert_eq!(world.calls.untold_hooks(Some(name("other"))).await.unwrap(), []);
+
+    let orphaned = async |present: &[&str]| {
+        let present = present.iter().map(|one| name(one)).collect();
+        let mut found = world.calls.orphaned_calls(present, 9).await.unwrap();
+        found.sort_by_key(|(place, _)| place.call);
+        found
+    };
+    assert_eq!(orphaned(&["one", "other"]).await, []);
+    let mut left = vec![(one.place, name("one")), (told.place, name("one"))];
+    left.sort_by_key(|(place, _)| place.call);
+    assert_eq!(orphaned(&["other"]).await, left);
+    assert_eq!(orphaned(&[]).await.len(), 3, "what nobody is said to keep is left alone");
+    let adopt = async |from: &str| world.calls.adopt_call(one.place, name(from), name("other")).await;
+    assert_eq!(
+        (adopt("none").await, adopt("one").await, adopt("one").await),
+        (Ok(false), Ok(true), Ok(false))
+    );
+    assert_eq!(now(&world, one.place).await, CallRow { owner: Some(name("other")), ..one.clone() });
+    assert_eq!(world.calls.open_calls(Some(name("one")), 9).await.unwrap(), []);
+}
+
+/// Whichever keeper asks, a mandate is acted on once.
+pub async fn of_eight_keepers_one_acts_on_a_mandate(place: &dyn Place) {
+    let world = World::new(place).await;
+    let call: CallId = world.id(CallId::new);
+    let spends = (0..8).map(|_| {
+        let (keeper, tenant) = (world.keeper.clone(), world.tenant);
+        tokio::spawn(async move { keeper.spend_mandate(tenant, call, later(60), NOW).await.unwrap() })
+    });
+    let mut spent = Vec::new();
+    for spend in spends.collect::<Vec<_>>() {
+        spent.push(spend.await.unwrap());
+    }
+    assert_eq!(spent.iter().filter(|spent| **spent).count(), 1);
+    let other: CallId = world.id(CallId::new);
+    let again = async |call, before| world.keeper.spend_mandate(world.tenant, call, later(60), before).await;
+    assert_eq!((again(other, NOW).await, again(call, later(60)).await), (Ok(true), Ok(false)));
+    assert_eq!(again(call, later(61)).await, Ok(true), "it ended long ago, and is forgotten");
 }

@@ -109,6 +109,8 @@ macro_rules! conformance {
                 every_tasks_first_message_comes_before_any_tasks_second
                 what_is_still_to_be_told_is_not_forgotten
                 a_call_is_nobody_elses
+                a_call_is_its_own_gateways
+                of_eight_keepers_one_acts_on_a_mandate
             }
             keeping {
                 of_eight_claimers_one_wins

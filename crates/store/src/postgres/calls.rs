@@ -5,7 +5,7 @@ use super::{
     PostgresStore,
     record::{self, Doc, Record, Word, millis, number, params},
 };
-use crate::call_rows::{in_turns, is_nameless, place, row, size};
+use crate::call_rows::{in_turns, is_nameless, owned, place, row, size};
 use nightlatch_domain::{
     call::{CallPlace, CallState, Delivery, DeliveryState},
     clock::Timestamp,
@@ -68,13 +68,38 @@ impl CallStore for PostgresStore {
         })
     }
 
-    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
-        self.read(limit, move |at, limit| {
+    fn open_calls(&self, owner: Option<Name>, limit: u32) -> Stored<'_, Vec<CallPlace>> {
+        self.read((owner, limit), move |at, (owner, limit)| {
             Box::pin(async move {
-                let limit = *limit;
                 let sql = "SELECT tenant_id, task_id, call_id FROM call
-                 WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id";
-                record::readable(at, "call", (sql, limit), &[], place).await
+                 WHERE state IN ('queued', 'attempting') AND owner IS NOT DISTINCT FROM $1
+                 ORDER BY accepted_at, call_id";
+                let params = params![owner.as_ref().map(Word)];
+                record::readable(at, "call", (sql, *limit), params, place).await
+            })
+        })
+    }
+
+    fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>> {
+        let present: Vec<String> = present.iter().map(Name::to_string).collect();
+        self.read((present, limit), move |at, (present, limit)| {
+            Box::pin(async move {
+                let sql = "SELECT tenant_id, task_id, call_id, owner FROM call
+                 WHERE (state IN ('queued', 'attempting') OR hook_state = 'waiting' AND ended_at IS NOT NULL)
+                   AND owner <> ALL ($1) ORDER BY accepted_at, call_id";
+                record::readable(at, "call", (sql, *limit), params![present], owned).await
+            })
+        })
+    }
+
+    fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET owner = $5
+             WHERE tenant_id = $1 AND task_id = $2 AND call_id = $3 AND owner = $4";
+        self.write((place, from, to), move |at, (place, from, to)| {
+            Box::pin(async move {
+                let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+                let values = params![tenant, task, call, Word(from), Word(to)];
+                Ok(record::write(at, "call", sql, values).await? == 1)
             })
         })
     }
@@ -139,14 +164,20 @@ impl CallStore for PostgresStore {
         })
     }
 
-    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
-        self.read((hook, each, limit), move |at, (hook, each, limit)| {
+    fn untold_calls(
+        &self,
+        owner: Option<Name>,
+        hook: Name,
+        each: u32,
+        limit: u32,
+    ) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
+        self.read((owner, hook, each, limit), move |at, (owner, hook, each, limit)| {
             Box::pin(async move {
                 let (each, limit) = (*each, *limit);
                 let mut damaged = 0;
                 loop {
                     let (each_now, limit_now) = (each.saturating_add(damaged), limit.saturating_add(damaged));
-                    let untold = untold(at, hook, each_now, limit_now).await?;
+                    let untold = untold(at, (owner.as_ref(), hook), each_now, limit_now).await?;
                     let met =
                         u32::try_from(untold.iter().filter(|one| one.is_none()).count()).unwrap_or(u32::MAX);
                     if met <= damaged {
@@ -159,13 +190,14 @@ impl CallStore for PostgresStore {
         })
     }
 
-    fn untold_hooks(&self) -> Stored<'_, Vec<Name>> {
-        self.read((), move |at, ()| {
+    fn untold_hooks(&self, owner: Option<Name>) -> Stored<'_, Vec<Name>> {
+        self.read(owner, move |at, owner| {
             Box::pin(async move {
                 let sql = "SELECT DISTINCT hook FROM call
                  WHERE hook_state = 'waiting' AND ended_at IS NOT NULL
-                   AND state NOT IN ('queued', 'attempting') ORDER BY hook";
-                record::readable(at, "call", (sql, u32::MAX), &[], |row| row.word("hook")).await
+                   AND state NOT IN ('queued', 'attempting') AND owner IS NOT DISTINCT FROM $1 ORDER BY hook";
+                let params = params![owner.as_ref().map(Word)];
+                record::readable(at, "call", (sql, u32::MAX), params, |row| row.word("hook")).await
             })
         })
     }
@@ -276,7 +308,7 @@ async fn give_up_nameless(at: &Link, when: Timestamp) -> Result<u64, StoreError>
 /// Of each task so many, and so many in all; none in the place of a row that cannot be read.
 async fn untold(
     at: &Link,
-    hook: &Name,
+    (owner, hook): (Option<&Name>, &Name),
     each: u32,
     limit: u32,
 ) -> Result<Vec<Option<(CallPlace, Timestamp)>>, StoreError> {
@@ -285,10 +317,11 @@ async fn untold(
          (SELECT tenant_id, task_id, call_id, hook_at, row_number() OVER
              (PARTITION BY tenant_id, task_id ORDER BY hook_at, call_id) AS turn
           FROM call WHERE hook = $1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
-             AND state NOT IN ('queued', 'attempting')) AS waiting
+             AND state NOT IN ('queued', 'attempting') AND owner IS NOT DISTINCT FROM $4) AS waiting
          WHERE turn <= $2 ORDER BY turn, hook_at, call_id LIMIT $3";
     let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
-    record::all(at, "call", sql, params![Word(hook), i64::from(each), i64::from(limit)], read).await
+    let params = params![Word(hook), i64::from(each), i64::from(limit), owner.map(Word)];
+    record::all(at, "call", sql, params, read).await
 }
 
 async fn of_key(
@@ -322,8 +355,8 @@ async fn insert(at: &Link, call: &CallRow) -> Result<(), StoreError> {
         at,
         "call",
         "INSERT INTO call (tenant_id, task_id, call_id, key_sha256, request_sha256, state, attempts, not_before,
-             accepted_at, ended_at, bytes, request, mandate, result, hook, hook_state, hook_tries, hook_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             accepted_at, ended_at, bytes, request, mandate, result, hook, hook_state, hook_tries, hook_at, owner)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         params![
             Word(&call.place.tenant),
             Word(&call.place.task),
@@ -342,7 +375,8 @@ async fn insert(at: &Link, call: &CallRow) -> Result<(), StoreError> {
             told.map(|told| Word(&told.hook)),
             told.map(|told| Word(&told.state)),
             told.map_or(0, |told| i64::from(told.tries)),
-            told.map_or(0, |told| told.at.millis())
+            told.map_or(0, |told| told.at.millis()),
+            call.owner.as_ref().map(Word)
         ],
     ).await?;
     Ok(())

@@ -4,7 +4,7 @@ use super::{
     SqliteStore,
     record::{self, Doc, Record, Word, millis, number},
 };
-use crate::call_rows::{in_turns, is_nameless, place, row, size};
+use crate::call_rows::{in_turns, is_nameless, owned, place, row, size};
 use nightlatch_domain::{
     call::{CallPlace, CallState, Delivery, DeliveryState},
     clock::Timestamp,
@@ -53,11 +53,29 @@ impl CallStore for SqliteStore {
         self.engine.read(move |at| of_key(at, tenant, task, &key_sha256))
     }
 
-    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
+    fn open_calls(&self, owner: Option<Name>, limit: u32) -> Stored<'_, Vec<CallPlace>> {
         self.engine.read(move |at| {
             let sql = "SELECT tenant_id, task_id, call_id FROM call
-                 WHERE state IN ('queued', 'attempting') ORDER BY accepted_at, call_id";
-            record::readable(at, "call", (sql, limit), [], place)
+                 WHERE state IN ('queued', 'attempting') AND owner IS ?1 ORDER BY accepted_at, call_id";
+            record::readable(at, "call", (sql, limit), params![owner.as_ref().map(Word)], place)
+        })
+    }
+
+    fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>> {
+        self.engine.read(move |at| {
+            let sql = "SELECT tenant_id, task_id, call_id, owner FROM call
+                 WHERE (state IN ('queued', 'attempting') OR hook_state = 'waiting' AND ended_at IS NOT NULL)
+                   AND owner NOT IN (SELECT value FROM json_each(?1)) ORDER BY accepted_at, call_id";
+            record::readable(at, "call", (sql, limit), params![Doc(&present)], owned)
+        })
+    }
+
+    fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
+        let sql = "UPDATE call SET owner = ?5
+             WHERE tenant_id = ?1 AND task_id = ?2 AND call_id = ?3 AND owner = ?4";
+        self.engine.write(move |at| {
+            let (tenant, task, call) = (Word(&place.tenant), Word(&place.task), Word(&place.call));
+            Ok(record::write(at, "call", sql, params![tenant, task, call, Word(&from), Word(&to)])? == 1)
         })
     }
 
@@ -108,12 +126,18 @@ impl CallStore for SqliteStore {
         })
     }
 
-    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
+    fn untold_calls(
+        &self,
+        owner: Option<Name>,
+        hook: Name,
+        each: u32,
+        limit: u32,
+    ) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
         self.engine.read(move |at| {
             let mut damaged = 0;
             loop {
                 let (each_now, limit_now) = (each.saturating_add(damaged), limit.saturating_add(damaged));
-                let untold = untold(at, &hook, each_now, limit_now)?;
+                let untold = untold(at, (owner.as_ref(), &hook), each_now, limit_now)?;
                 let met =
                     u32::try_from(untold.iter().filter(|one| one.is_none()).count()).unwrap_or(u32::MAX);
                 if met <= damaged {
@@ -125,12 +149,13 @@ impl CallStore for SqliteStore {
         })
     }
 
-    fn untold_hooks(&self) -> Stored<'_, Vec<Name>> {
-        self.engine.read(|at| {
+    fn untold_hooks(&self, owner: Option<Name>) -> Stored<'_, Vec<Name>> {
+        self.engine.read(move |at| {
             let sql = "SELECT DISTINCT hook FROM call
                  WHERE hook_state = 'waiting' AND ended_at IS NOT NULL
-                   AND state NOT IN ('queued', 'attempting') ORDER BY hook";
-            record::readable(at, "call", (sql, u32::MAX), [], |row| row.word("hook"))
+                   AND state NOT IN ('queued', 'attempting') AND owner IS ?1 ORDER BY hook";
+            let params = params![owner.as_ref().map(Word)];
+            record::readable(at, "call", (sql, u32::MAX), params, |row| row.word("hook"))
         })
     }
 
@@ -207,7 +232,7 @@ fn give_up_nameless(at: &Database, when: Timestamp) -> Result<u64, StoreError> {
 /// Of each task so many, and so many in all; none in the place of a row that cannot be read.
 fn untold(
     at: &Database,
-    hook: &Name,
+    (owner, hook): (Option<&Name>, &Name),
     each: u32,
     limit: u32,
 ) -> Result<Vec<Option<(CallPlace, Timestamp)>>, StoreError> {
@@ -216,10 +241,10 @@ fn untold(
          (SELECT tenant_id, task_id, call_id, hook_at, row_number() OVER
              (PARTITION BY tenant_id, task_id ORDER BY hook_at, call_id) AS turn
           FROM call WHERE hook = ?1 AND hook_state = 'waiting' AND ended_at IS NOT NULL
-             AND state NOT IN ('queued', 'attempting'))
+             AND state NOT IN ('queued', 'attempting') AND owner IS ?4)
          WHERE turn <= ?2 ORDER BY turn, hook_at, call_id LIMIT ?3";
     let read = |row: &Record<'_>| Ok(place(row).ok().zip(row.time("hook_at").ok()));
-    record::all(at, "call", sql, params![Word(hook), each, limit], read)
+    record::all(at, "call", sql, params![Word(hook), each, limit, owner.map(Word)], read)
 }
 
 fn of_key(
@@ -252,8 +277,8 @@ fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
         at,
         "call",
         "INSERT INTO call (tenant_id, task_id, call_id, key_sha256, request_sha256, state, attempts, not_before,
-             accepted_at, ended_at, bytes, request, mandate, result, hook, hook_state, hook_tries, hook_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+             accepted_at, ended_at, bytes, request, mandate, result, hook, hook_state, hook_tries, hook_at, owner)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         params![
             Word(&call.place.tenant),
             Word(&call.place.task),
@@ -272,7 +297,8 @@ fn insert(at: &Database, call: &CallRow) -> Result<(), StoreError> {
             told.map(|told| Word(&told.hook)),
             told.map(|told| Word(&told.state)),
             told.map_or(0, |told| told.tries),
-            told.map_or(0, |told| told.at.millis())
+            told.map_or(0, |told| told.at.millis()),
+            call.owner.as_ref().map(Word)
         ],
     )?;
     Ok(())

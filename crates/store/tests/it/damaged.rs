@@ -53,9 +53,9 @@ async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit(p
         assert_eq!(place.edit(&sql), 1);
     }
     let whole = kept_for(&world, task, "d", "ci").await.place;
-    assert_eq!(world.calls.open_calls(1).await.unwrap(), [whole]);
+    assert_eq!(world.calls.open_calls(None, 1).await.unwrap(), [whole]);
     assert_eq!(place.edit("UPDATE call SET state = 'done', ended_at = 1"), 4);
-    let untold = world.calls.untold_calls("ci".parse().unwrap(), 1, 1).await.unwrap();
+    let untold = world.calls.untold_calls(None, "ci".parse().unwrap(), 1, 1).await.unwrap();
     assert_eq!(untold.into_iter().map(|(place, _)| place).collect::<Vec<_>>(), [whole]);
     // Turns are those of what can be read.
     let other = world.opened_task().await.id;
@@ -63,14 +63,14 @@ async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit(p
     let [second, theirs] = [second.await.place, theirs.await.place];
     assert_eq!(place.edit("UPDATE call SET state = 'done', ended_at = 1"), 6);
     let untold = async |each, limit| -> Vec<_> {
-        let untold = world.calls.untold_calls("ci".parse().unwrap(), each, limit).await.unwrap();
+        let untold = world.calls.untold_calls(None, "ci".parse().unwrap(), each, limit).await.unwrap();
         untold.into_iter().map(|(place, _)| place).collect()
     };
     assert_eq!(untold(1, 9).await, [whole, theirs]);
     assert_eq!(untold(9, 9).await, [whole, theirs, second]);
     assert_eq!(untold(9, 2).await, [whole, theirs]);
     assert_eq!(place.edit("UPDATE call SET hook = 'No Name' WHERE hook_at = 0"), 3);
-    assert_eq!(world.calls.untold_hooks().await.unwrap(), ["ci".parse().unwrap()]);
+    assert_eq!(world.calls.untold_hooks(None).await.unwrap(), ["ci".parse().unwrap()]);
 }
 
 async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has_its_room_again(
@@ -98,7 +98,7 @@ async fn rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has
     assert_eq!(world.calls.give_up_nameless(later(1)).await, Ok(0));
     assert_eq!(world.calls.forget_calls(later(1)).await, Ok(0), "they have the time of any other");
     assert_eq!(world.calls.forget_calls(later(2)).await, Ok(6));
-    assert_eq!(world.calls.open_calls(9).await.unwrap(), [whole]);
+    assert_eq!(world.calls.open_calls(None, 9).await.unwrap(), [whole]);
     assert_eq!(world.calls.accept_call(row(&world, task, "h"), room).await, Ok(Accepted::New));
 }
 

@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 pub struct CallRow {
     /// Which call.
     pub place: CallPlace,
+    /// The gateway that keeps it, carries it out and tells of its end; none where there is one gateway.
+    pub owner: Option<Name>,
     /// SHA-256 of its idempotency key, hexadecimal; unique in its task.
     pub key_sha256: String,
     /// SHA-256 of the request, hexadecimal.
@@ -73,9 +75,14 @@ pub trait CallStore: Send + Sync {
     fn call(&self, place: CallPlace) -> Stored<'_, Option<CallRow>>;
     /// The call of a task by its key.
     fn call_of_key(&self, tenant: TenantId, task: TaskId, key_sha256: String) -> Stored<'_, Option<CallRow>>;
-    /// The calls that are not final, oldest first, at most `limit`. A row whose place cannot be read is none of them,
-    /// and takes no other's place.
-    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>>;
+    /// The calls of this gateway that are not final, oldest first, at most `limit`. A row whose place cannot be read is none
+    /// of them, and takes no other's place.
+    fn open_calls(&self, owner: Option<Name>, limit: u32) -> Stored<'_, Vec<CallPlace>>;
+    /// The calls that are not final, or of whose end somebody waits to be told, of gateways that are none of these, with
+    /// those, at most `limit`. What nobody is said to keep is none of them.
+    fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>>;
+    /// Gives a call to another gateway; `false`, and nothing written, where it is no longer `from`'s.
+    fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool>;
     /// Marks a queued call that was marked `attempts` times so far: it is `attempting` and has one more. `false`, and
     /// nothing written, where it is not that.
     fn mark_call(&self, place: CallPlace, attempts: u32) -> Stored<'_, bool>;
@@ -91,12 +98,18 @@ pub trait CallStore: Send + Sync {
         result: Wrapped,
         at: Timestamp,
     ) -> Stored<'_, bool>;
-    /// The calls of which this webhook is still to be told the end, and when: of each task the `each` that are to be
+    /// The calls of this gateway of which this webhook is still to be told the end, and when: of each task the `each` that are to be
     /// tried first, and of all of these at most `limit`, every task's first one before any task's second. A call that is
     /// not final is none of them, nor is a row whose place cannot be read, which takes no other's place.
-    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
-    /// The webhooks that are still to be told of something, but for those whose name cannot be read.
-    fn untold_hooks(&self) -> Stored<'_, Vec<Name>>;
+    fn untold_calls(
+        &self,
+        owner: Option<Name>,
+        hook: Name,
+        each: u32,
+        limit: u32,
+    ) -> Stored<'_, Vec<(CallPlace, Timestamp)>>;
+    /// The webhooks that are still to be told of something of this gateway's, but for those whose name cannot be read.
+    fn untold_hooks(&self, owner: Option<Name>) -> Stored<'_, Vec<Name>>;
     /// Keeps what follows from a try to tell, of a final call that waited and was told `tries` times so far; `false`,
     /// and nothing written, where it is not that.
     fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool>;

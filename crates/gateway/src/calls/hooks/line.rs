@@ -34,8 +34,9 @@ impl Line {
         loop {
             let was_stale = std::mem::take(&mut self.is_stale);
             if was_stale {
+                let owner = || calls.owner.clone();
                 self.untold =
-                    again(|| calls.store.untold_calls(hook.clone(), LOOKED_AT, LOOKED_AT_MAX)).await;
+                    again(|| calls.store.untold_calls(owner(), hook.clone(), LOOKED_AT, LOOKED_AT_MAX)).await;
                 self.untold.retain(|(place, _)| !self.under_way.contains(&place.call));
             }
             let now = calls.clock.now();

@@ -30,7 +30,7 @@ impl Arrived {
     }
 }
 
-/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, `/slow/N` after a while, and anything else
+/// The upstream. It answers `/me` with an account, `/large/N` with N bytes, `/slow/N` after a while (from 1000 on, N milliseconds), and anything else
 /// with what arrived: a tool that repeats its caller's credential, as error pages and debug endpoints do.
 pub(crate) struct Recorder {
     host: String,
@@ -202,9 +202,10 @@ async fn answer(
     }
     seen.lock().expect("no test failed before").push(arrived.clone());
     let path = head.uri.path();
-    if path.starts_with("/slow/") {
+    if let Some(number) = path.strip_prefix("/slow/") {
+        let millis = number.parse().ok().filter(|number: &u64| *number >= 1000).unwrap_or(30);
         // tidy: sleeps because it is a tool that takes its time.
-        tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
     }
     let body = match path.strip_prefix("/large/").and_then(|bytes| bytes.parse::<u64>().ok()) {
         Some(bytes) => large(bytes),

@@ -245,6 +245,14 @@ impl Served {
         child.wait().expect("it ends");
     }
 
+    /// Starts a process again.
+    pub(crate) async fn restart(&mut self, name: &str) {
+        let index = self.index(name);
+        let _ = fs::remove_file(self.log_path(name));
+        self.start(index);
+        self.until_healthy().await;
+    }
+
     /// Asks every process to end, and says how each did.
     pub(crate) async fn end(&mut self) -> Vec<(String, bool)> {
         for child in self.processes.iter().filter_map(|process| process.child.as_ref()) {

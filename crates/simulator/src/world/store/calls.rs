@@ -55,10 +55,20 @@ fn has_room(rows: &Rows, call: &CallRow, room: CallRoom) -> bool {
         && open < room.open_max as usize
 }
 
-pub(super) fn open(rows: &Rows, limit: u32) -> Vec<CallPlace> {
-    let mut open: Vec<_> = rows.tables.calls.values().filter(|call| OPEN.contains(&call.state)).collect();
+pub(super) fn open(rows: &Rows, owner: Option<&Name>, limit: u32) -> Vec<CallPlace> {
+    let of_owner = rows.tables.calls.values().filter(|call| call.owner.as_ref() == owner);
+    let mut open: Vec<_> = of_owner.filter(|call| OPEN.contains(&call.state)).collect();
     open.sort_by_key(|call| (call.accepted_at, call.place.call));
     first(open.into_iter().map(|call| call.place), limit)
+}
+
+/// What is not done yet, of gateways that are none of these.
+pub(super) fn orphaned(rows: &Rows, present: &[Name], limit: u32) -> Vec<(CallPlace, Name)> {
+    let undone = rows.tables.calls.values().filter(|call| is_open(call) || untold(call).is_some());
+    let owned = undone.filter_map(|call| Some((call, call.owner.clone()?)));
+    let mut found: Vec<_> = owned.filter(|(_, owner)| !present.contains(owner)).collect();
+    found.sort_by_key(|(call, _)| (call.accepted_at, call.place.call));
+    first(found.into_iter().map(|(call, owner)| (call.place, owner)), limit)
 }
 
 /// Changes a call of which this holds; `false`, and nothing written, where it does not.
@@ -83,8 +93,14 @@ fn untold(call: &CallRow) -> Option<&Delivery> {
 }
 
 /// Of each task the first `each`; every task's first before any task's second.
-pub(super) fn untold_calls(rows: &Rows, hook: &Name, each: u32, limit: u32) -> Vec<(CallPlace, Timestamp)> {
-    let waiting = rows.tables.calls.values().filter_map(|call| Some((call, untold(call)?)));
+pub(super) fn untold_calls(
+    rows: &Rows,
+    (owner, hook): (Option<&Name>, &Name),
+    each: u32,
+    limit: u32,
+) -> Vec<(CallPlace, Timestamp)> {
+    let of_owner = rows.tables.calls.values().filter(|call| call.owner.as_ref() == owner);
+    let waiting = of_owner.filter_map(|call| Some((call, untold(call)?)));
     let mut waiting: Vec<_> =
         waiting.filter(|(_, told)| told.hook == *hook).map(|(call, told)| (call.place, told.at)).collect();
     waiting.sort_by_key(|(place, at)| (*at, place.call));
@@ -102,9 +118,9 @@ pub(super) fn untold_calls(rows: &Rows, hook: &Name, each: u32, limit: u32) -> V
     first(found.into_iter().map(|(_, at, place)| (place, at)), limit)
 }
 
-pub(super) fn untold_hooks(rows: &Rows) -> Vec<Name> {
-    let mut hooks: Vec<_> =
-        rows.tables.calls.values().filter_map(|call| Some(untold(call)?.hook.clone())).collect();
+pub(super) fn untold_hooks(rows: &Rows, owner: Option<&Name>) -> Vec<Name> {
+    let of_owner = rows.tables.calls.values().filter(|call| call.owner.as_ref() == owner);
+    let mut hooks: Vec<_> = of_owner.filter_map(|call| Some(untold(call)?.hook.clone())).collect();
     hooks.sort();
     hooks.dedup();
     hooks

@@ -10,8 +10,8 @@ use nightlatch_domain::{
     connection::{Connection, StaticSecret},
     grant::Grant,
     id::{
-        AttemptId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId, GrantId,
-        PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        AttemptId, CallId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId,
+        GrantId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::Import,
     ports::store::{
@@ -118,6 +118,8 @@ tables! {
     calls: CallPlace => CallRow;
     kills: (u8, u128, u128) => Killed;
     revocations: (TenantId, RevocationId) => Revocation;
+    /// Until when each mandate was good that was acted on.
+    mandates: (TenantId, CallId) => Timestamp;
 }
 
 /// The rows of one database.

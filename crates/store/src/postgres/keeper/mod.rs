@@ -26,8 +26,8 @@ use nightlatch_domain::{
     connection::{Connection, StaticSecret},
     grant::Grant,
     id::{
-        AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
-        PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
+        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
@@ -492,6 +492,25 @@ impl KeeperStore for PostgresStore {
             Box::pin(async move {
                 let (tenant, revocation) = (*tenant, *revocation);
                 kills::confirm(at, tenant, revocation).await
+            })
+        })
+    }
+
+    fn spend_mandate(
+        &self,
+        tenant: TenantId,
+        call: CallId,
+        not_after: Timestamp,
+        forget_before: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.write((tenant, call, not_after, forget_before), |at, (tenant, call, not_after, before)| {
+            Box::pin(async move {
+                let forgotten = "DELETE FROM mandate_spent WHERE not_after < $1";
+                record::write(at, "mandate_spent", forgotten, params![before.millis()]).await?;
+                let sql = "INSERT INTO mandate_spent (tenant_id, call_id, not_after) VALUES ($1, $2, $3)
+                     ON CONFLICT (tenant_id, call_id) DO NOTHING";
+                let values = params![Word(tenant), Word(call), not_after.millis()];
+                Ok(record::write(at, "mandate_spent", sql, values).await? == 1)
             })
         })
     }

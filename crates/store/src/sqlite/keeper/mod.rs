@@ -25,8 +25,8 @@ use nightlatch_domain::{
     connection::{Connection, StaticSecret},
     grant::Grant,
     id::{
-        AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
-        PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
+        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
@@ -345,6 +345,23 @@ impl KeeperStore for SqliteStore {
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {
         self.engine.write_and_shred(move |at| kills::confirm(at, tenant, revocation))
+    }
+
+    fn spend_mandate(
+        &self,
+        tenant: TenantId,
+        call: CallId,
+        not_after: Timestamp,
+        forget_before: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.engine.write(move |at| {
+            let forgotten = "DELETE FROM mandate_spent WHERE not_after < ?1";
+            record::write(at, "mandate_spent", forgotten, [forget_before.millis()])?;
+            let sql = "INSERT INTO mandate_spent (tenant_id, call_id, not_after) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (tenant_id, call_id) DO NOTHING";
+            let values = params![Word(&tenant), Word(&call), not_after.millis()];
+            Ok(record::write(at, "mandate_spent", sql, values)? == 1)
+        })
     }
 
     fn raise(&self, ticket: Ticket) -> Stored<'_, TicketId> {

@@ -19,7 +19,7 @@ on_each! {
 }
 
 /// What each plane may do, table by table; everything else is refused.
-const RIGHTS: [(&str, [&str; 4]); 33] = [
+const RIGHTS: [(&str, [&str; 4]); 34] = [
     // table, then control, gateway, keeper, ledger: select, insert, update, delete
     ("agent", ["siu", "s", "s", ""]),
     ("answer", ["", "", "siud", ""]),
@@ -44,6 +44,7 @@ const RIGHTS: [(&str, [&str; 4]); 33] = [
     ("kill", ["", "", "siu", ""]),
     ("ledger_head", ["", "", "", "siu"]),
     ("letter", ["sid", "sid", "sid", ""]),
+    ("mandate_spent", ["", "", "sid", ""]),
     ("peer", ["siud", "siud", "siud", ""]),
     ("redirect_context", ["siu", "", "", ""]),
     ("revocation", ["", "", "siud", ""]),
@@ -99,7 +100,7 @@ async fn a_plane_that_asks_for_what_is_anothers_is_refused(server: &Server) {
         let store = database.store(plane);
         let own = |whose| if plane == whose { Ok(()) } else { Err(StoreError::Unavailable) };
         assert_eq!(store.put_tool(tool("a")).await, own(Plane::Control), "{plane:?}");
-        assert_eq!(store.open_calls(1).await.map(drop), own(Plane::Gateway), "{plane:?}");
+        assert_eq!(store.open_calls(None, 1).await.map(drop), own(Plane::Gateway), "{plane:?}");
         assert_eq!(
             store.kill(Kill::Tenant { tenant }, later(1)).await.map(drop),
             own(Plane::Keeper),

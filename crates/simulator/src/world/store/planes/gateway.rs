@@ -59,8 +59,19 @@ impl CallStore for Session {
         self.read(move |rows| Ok(calls::of_key(rows, tenant, task, &key_sha256)))
     }
 
-    fn open_calls(&self, limit: u32) -> Stored<'_, Vec<CallPlace>> {
-        self.read(move |rows| Ok(calls::open(rows, limit)))
+    fn open_calls(&self, owner: Option<Name>, limit: u32) -> Stored<'_, Vec<CallPlace>> {
+        self.read(move |rows| Ok(calls::open(rows, owner.as_ref(), limit)))
+    }
+
+    fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>> {
+        self.read(move |rows| Ok(calls::orphaned(rows, &present, limit)))
+    }
+
+    fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
+        self.write("adopt-call", move |rows| {
+            let fits = |call: &CallRow| call.owner.as_ref() == Some(&from);
+            Ok(calls::step(rows, place, fits, |call| call.owner = Some(to)))
+        })
     }
 
     fn mark_call(&self, place: CallPlace, attempts: u32) -> Stored<'_, bool> {
@@ -105,12 +116,18 @@ impl CallStore for Session {
         })
     }
 
-    fn untold_calls(&self, hook: Name, each: u32, limit: u32) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
-        self.read(move |rows| Ok(calls::untold_calls(rows, &hook, each, limit)))
+    fn untold_calls(
+        &self,
+        owner: Option<Name>,
+        hook: Name,
+        each: u32,
+        limit: u32,
+    ) -> Stored<'_, Vec<(CallPlace, Timestamp)>> {
+        self.read(move |rows| Ok(calls::untold_calls(rows, (owner.as_ref(), &hook), each, limit)))
     }
 
-    fn untold_hooks(&self) -> Stored<'_, Vec<Name>> {
-        self.read(|rows| Ok(calls::untold_hooks(rows)))
+    fn untold_hooks(&self, owner: Option<Name>) -> Stored<'_, Vec<Name>> {
+        self.read(move |rows| Ok(calls::untold_hooks(rows, owner.as_ref())))
     }
 
     fn tell_call(&self, place: CallPlace, tries: u32, after: Delivery) -> Stored<'_, bool> {

@@ -7,8 +7,8 @@ use nightlatch_domain::{
     connection::{Connection, StaticSecret},
     grant::Grant,
     id::{
-        AttemptId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId, OwnerId,
-        PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
+        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
@@ -325,6 +325,23 @@ impl KeeperStore for Session {
         self.write("confirm-revocation", move |rows| {
             rows.tables.revocations.take(&(tenant, revocation));
             Ok(())
+        })
+    }
+
+    fn spend_mandate(
+        &self,
+        tenant: TenantId,
+        call: CallId,
+        not_after: Timestamp,
+        forget_before: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.write("spend-mandate", move |rows| {
+            rows.tables.mandates.forget(|_, until| *until < forget_before);
+            let is_new = !rows.tables.mandates.holds(&(tenant, call));
+            if is_new {
+                rows.tables.mandates.put((tenant, call), not_after);
+            }
+            Ok(is_new)
         })
     }
 
