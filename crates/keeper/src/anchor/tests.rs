@@ -239,6 +239,34 @@ fn whoever_asks_the_log_does_not_wait_for_its_disk() {
 }
 
 #[test]
+fn owners_and_a_retry_that_stands_outlive_a_compaction() {
+    let (owners, family) = (vec![id!(OwnerId, 1), id!(OwnerId, 2)], id!(FamilyId, 1));
+    let mut facts = Facts::default();
+    facts.apply(Record::Owners { owners: owners.clone() });
+    for generation in [1, 2] {
+        let attempt = 10 * u8::try_from(generation).unwrap();
+        facts.apply(Record::Head { chain: id!(ChainId, 1), head: head(generation) });
+        facts.apply(Record::Present(presentation(generation, attempt)));
+        facts.apply(Record::Again(presentation(generation, attempt + 1)));
+    }
+    let mut again = Facts::default();
+    facts.compact().into_iter().for_each(|record| again.apply(record));
+    assert_eq!(again.owners.into_iter().collect::<Vec<_>>(), owners);
+    assert_eq!(again.again.into_iter().collect::<Vec<_>>(), [((family, 2), presentation(2, 21))]);
+}
+
+#[test]
+fn of_very_many_owners_the_oldest_are_forgotten() {
+    let drawn = |at| OwnerId::new(Timestamp::from_millis(at), [1; 10]);
+    let mut facts = Facts::default();
+    for from in (0..70_000).step_by(1000) {
+        facts.apply(Record::Owners { owners: (from..from + 1000).map(drawn).collect() });
+    }
+    assert!(facts.owners.contains(&drawn(69_999)) && !facts.owners.contains(&drawn(0)));
+    assert!(facts.owners.len() < 70_000);
+}
+
+#[test]
 fn mandates_that_may_still_be_good_outlive_a_compaction() {
     let (at, day) = (Timestamp::from_millis(1_800_000_000_000), Duration::from_secs(24 * 3600));
     let call = |noise| CallId::new(at, [noise; 10]);

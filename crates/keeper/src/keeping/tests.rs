@@ -152,6 +152,8 @@ fn an_answer_that_nobody_read_leads_out_of_every_state() {
         let known = Known { attempts: late, due_at: None, ..known(state) };
         assert_eq!(entry(&known, Wanted::Timer), Ok(Entry::Answered), "{state:?}");
         assert_eq!(begin(&known).attempt, Some(attempt(1)));
+        let rest = (state == ChainState::Quarantined).then_some(state);
+        assert_eq!(begin(&known).rest, rest, "where it stays if there are no tokens in it");
         let foreign = vec![seen(1, AttemptState::Answered, Own::Foreign)];
         let known = Known { attempts: foreign, ..known.clone() };
         assert_eq!(entry(&known, Wanted::Timer), Ok(Entry::Answered), "{state:?}");

@@ -80,6 +80,14 @@ pub async fn an_attempt_is_withdrawn_only_while_nothing_else_was_presented(place
     world.answered(first, "late").await;
     assert_eq!(keeper.withdraw(tenant, first).await, Ok(false));
     assert_eq!(keeper.withdraw(tenant, world.id(AttemptId::new)).await, Ok(false));
+
+    // What was read and said nothing clear left its answer behind, though the attempt is uncertain again.
+    let on = world.connected("unclear", "4").await;
+    let claim = world.claimed(on.chain).await;
+    let first = world.intended(claim, on.family, 1).await;
+    world.answered(first, "unclear").await;
+    left(&world, claim, first, AttemptState::Uncertain, ChainState::Uncertain).await;
+    assert_eq!(keeper.withdraw(tenant, first).await, Ok(false));
 }
 
 /// That an answer is lost is not said over one that came in the meantime.
