@@ -3,10 +3,12 @@
 
 use crate::{
     hold::HoldAt,
-    world::{Ready, Running, World},
+    second::graceful,
+    world::{Ready, Running, World, ten},
 };
 use nightlatch_domain::{
     clock::Clock as _,
+    id::OwnerId,
     ports::{
         gateway_keeper::{GatewayRequest, KeeperRefusal},
         store::ControlStore as _,
@@ -27,7 +29,10 @@ struct Before {
 
 /// A connected world whose keeper ended in order.
 fn before() -> Before {
-    let world = World::new();
+    before_in(World::new())
+}
+
+fn before_in(world: World) -> Before {
     let runtime = runtime();
     let ready = runtime.block_on(async {
         let running = world.start().await;
@@ -59,8 +64,15 @@ fn crash(before: &Before, step: &'static str) {
     runtime.shutdown_timeout(Duration::from_secs(5));
 }
 
-/// A lease from the next process.
+/// A lease from the next process; nothing was presented twice.
 fn after(before: &Before) -> Result<(), KeeperRefusal> {
+    let result = after_whatever(before);
+    assert_eq!(before.world.provider.reuses(), 0);
+    assert!(before.world.provider.most_presented() <= 1, "presented twice");
+    result
+}
+
+fn after_whatever(before: &Before) -> Result<(), KeeperRefusal> {
     let runtime = runtime();
     let result = runtime.block_on(async {
         let running: Running = before.world.start().await;
@@ -71,8 +83,6 @@ fn after(before: &Before) -> Result<(), KeeperRefusal> {
         lease
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
-    assert_eq!(before.world.provider.reuses(), 0);
-    assert!(before.world.provider.most_presented() <= 1, "presented twice");
     result
 }
 
@@ -236,6 +246,84 @@ fn a_presentation_that_the_database_forgot_is_noticed_at_the_start() {
     runtime.block_on(async { before.world.start().await.end().await });
     runtime.shutdown_timeout(Duration::from_secs(5));
     assert_eq!(before.world.look("SELECT state || ' ' || reason FROM chain"), "quarantined anchor-mismatch");
+}
+
+#[test]
+fn a_retry_that_the_database_forgot_is_not_presented_again() {
+    let before = before_in(World::with(false, &graceful("verified")));
+    let world = &before.world;
+    world.provider.is_graceful();
+    world.provider.next(crate::provider::Act::Vanish);
+    world.provider.next(crate::provider::Act::Vanish);
+    assert!(matches!(after(&before), Err(KeeperRefusal::Pending { .. })));
+    let copy = back_up(&before);
+    world.clock.forward(Duration::from_secs(2));
+    assert!(matches!(after_whatever(&before), Err(KeeperRefusal::ReauthRequired { .. })));
+    assert_eq!(world.provider.most_presented(), 2);
+    restore(&before, &copy);
+    assert!(matches!(after_whatever(&before), Err(KeeperRefusal::ReauthRequired { .. })));
+    assert_eq!(world.provider.most_presented(), 2);
+    // By what the log says of it, and not because it stopped another one at the last moment.
+    assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), "uncertain answer-lost");
+}
+
+#[test]
+fn a_late_answer_that_only_the_spool_has_outlives_its_process() {
+    let before = before_in(World::with(false, &graceful("verified")));
+    let world = &before.world;
+    world.forge("CREATE TRIGGER refuses BEFORE INSERT ON answer BEGIN SELECT RAISE(FAIL, 'refused'); END");
+    world.provider.next(crate::provider::Act::Late(Duration::from_secs(2)));
+    let runtime = runtime();
+    let running = runtime.block_on(async {
+        let running = world.start().await;
+        let woken = world.wake(&running).await.unwrap();
+        let refusal = woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await;
+        assert!(matches!(refusal, Err(KeeperRefusal::Pending { .. })));
+        let is_whole = |slot: &Vec<u8>| slot.starts_with(b"NLSPOOL");
+        crate::world::eventually(|| async { world.spooled("slot").iter().any(is_whole) }).await;
+        running
+    });
+    drop(running);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    world.forge("DROP TRIGGER refuses");
+    after(&before).unwrap();
+    assert_eq!(world.provider.refreshes(), 1);
+}
+
+#[test]
+fn an_answer_in_another_ones_place_is_not_read() {
+    let before = before();
+    after(&before).unwrap();
+    before.world.clock.forward(Duration::from_secs(3600));
+    crash(&before, "read");
+    // The answer before this one: its refresh token is the one that was presented just now.
+    before.world.forge(
+        "UPDATE answer SET sealed = (SELECT sealed FROM answer ORDER BY attempt_id LIMIT 1)
+         WHERE attempt_id = (SELECT max(attempt_id) FROM answer)",
+    );
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.look("SELECT state || ' ' || reason FROM chain"), "uncertain answer-unreadable");
+    assert_eq!(before.world.look("SELECT head || '' FROM family"), "2");
+}
+
+#[test]
+fn a_start_condemns_nothing_that_somebody_is_at_work_on() {
+    let before = before();
+    after(&before).unwrap();
+    // Another keeper went on from there, and refreshes.
+    let other = OwnerId::new(before.world.clock.now(), ten());
+    before.world.forge("UPDATE generation SET number = 6 WHERE number = 2");
+    before.world.forge("UPDATE family SET head = 6");
+    before
+        .world
+        .forge(&format!("UPDATE chain SET state = 'refreshing', owner_id = '{other}', fence = fence + 1"));
+    let stands = || before.world.look("SELECT state || ' ' || fence || ' ' || owner_id FROM chain");
+    let claim = stands();
+    let runtime = runtime();
+    runtime.block_on(async { before.world.start().await.end().await });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    assert_eq!(stands(), claim);
 }
 
 #[test]

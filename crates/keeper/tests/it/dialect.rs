@@ -16,8 +16,27 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn odd() -> World {
     let provider = Provider::start();
     provider.speaks_oddly();
-    let refreshes = format!("refresh_endpoint = \"http://127.0.0.1:{}/refresh\"\n{ODD}", provider.port());
+    let refreshes = format!("{}\nrefresh_idle_ttl_secs = 3000\n{ODD}", refreshes_at(&provider));
     World::with_provider(provider, &refreshes)
+}
+
+fn refreshes_at(provider: &Provider) -> String {
+    format!("refresh_endpoint = \"http://127.0.0.1:{}/refresh\"", provider.port())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_is_used_only_at_the_addresses_that_it_was_brought_for() {
+    let mut world = World::new();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let client = world.client(&running, Some("client-secret")).await;
+    assert!(world.may_begin(&running, client, None, "tool").await.is_ok());
+    running.end().await;
+    world.profile_extra = refreshes_at(&world.provider);
+    let running = world.start().await;
+    assert!(world.may_begin(&running, client, None, "tool").await.is_err());
+    let again = world.client(&running, Some("client-secret")).await;
+    assert!(world.may_begin(&running, again, None, "tool").await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,6 +57,9 @@ async fn a_provider_that_speaks_oddly_is_connected_and_refreshed() {
     let lives = "SELECT ((access_until - created_at) / 1000) || ' ' || ((refresh_until - created_at) / 1000)
                  FROM generation ORDER BY number DESC LIMIT 1";
     assert_eq!(world.look(lives), "3600 2592000");
+    // What it tells of its end outweighs what is usual.
+    let is_by_access = "SELECT CAST((due_at - refreshed_at) / 1000 BETWEEN 2800 AND 3600 AS TEXT) FROM chain";
+    assert_eq!(world.look(is_by_access), "1");
     world.provider.revoke_all();
     world.clock.forward(HOUR);
     let woken = world.wake(&running).await.unwrap();

@@ -7,12 +7,18 @@ use crate::{
 use nightlatch_domain::{
     connection::Health,
     ports::{
+        Boxed,
         control_keeper::{ControlReply, ControlRequest},
         gateway_keeper::{GatewayReply, GatewayRequest, KeeperRefusal},
         store::ControlStore,
     },
 };
-use std::time::Duration;
+use nightlatch_keeper::{Watch, machine::Action};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -131,6 +137,58 @@ async fn the_timer_keeps_a_connection_alive_that_nobody_uses() {
     let lease = ready.lease(&running).await.unwrap();
     assert!(world.provider.knows(lease.secret.expose()));
     assert_eq!((world.provider.reuses(), world.provider.most_presented()), (0, 1));
+}
+
+/// When claims were asked for.
+#[derive(Default)]
+struct Claims(Mutex<Vec<Instant>>);
+
+impl Watch for Claims {
+    fn before(&self, action: &Action) -> Boxed<'_, ()> {
+        if *action == Action::Claim {
+            self.0.lock().unwrap().push(Instant::now());
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timer_asks_a_store_that_refuses_ever_more_slowly() {
+    let mut world = World::new();
+    world.timer = true;
+    let running = world.start().await;
+    world.ready(&running).await;
+    running.end().await;
+    world.clock.forward(HOUR);
+    world.forge(
+        "CREATE TRIGGER refuses BEFORE UPDATE ON chain WHEN NEW.state = 'refreshing'
+         BEGIN SELECT RAISE(FAIL, 'refused'); END",
+    );
+    let claims = Arc::new(Claims::default());
+    let running = world.start_with(Arc::clone(&claims) as Arc<dyn Watch>).await.unwrap();
+    eventually(|| async { claims.0.lock().unwrap().len() >= 6 }).await;
+    let asked = claims.0.lock().unwrap().clone();
+    let pause = asked[5].duration_since(asked[4]);
+    assert!(pause >= Duration::from_millis(600), "{pause:?}");
+    assert_eq!(world.provider.refreshes(), 0);
+    // When it is back, so is the timer.
+    world.forge("DROP TRIGGER refuses");
+    eventually(|| async { world.provider.refreshes() == 1 }).await;
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_claim_has_an_owner_of_its_own() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    for _ in 0..3 {
+        world.clock.forward(HOUR);
+        let woken = world.wake(&running).await.unwrap();
+        woken.lease(&running, ready.grant, ready.connection, 20_000).await.unwrap();
+    }
+    // A claim that a restored database brings back is nobody's who works now.
+    assert_eq!(world.look("SELECT CAST(count(DISTINCT owner_id) AS TEXT) FROM attempt"), "3");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,15 +7,20 @@ use crate::{
 };
 use nightlatch_domain::{
     clock::Clock as _,
-    id::OwnerId,
-    ports::{gateway_keeper::KeeperRefusal, store::ControlStore as _},
+    id::{AttemptId, OwnerId},
+    ports::{Boxed, gateway_keeper::KeeperRefusal, store::ControlStore as _},
 };
-use std::time::Duration;
+use nightlatch_keeper::{Watch, machine::Action};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Six seconds of grace: half of it is margin, and a quarter the patience with an answer.
-fn graceful(confidence: &str) -> String {
+pub(crate) fn graceful(confidence: &str) -> String {
     format!(
         r#"
 second_presentation = "both_live"
@@ -114,6 +119,48 @@ async fn an_answer_that_comes_when_its_chain_was_left_becomes_the_head() {
     assert_eq!(at.world.provider.most_presented(), 1);
 }
 
+/// Says that an answer is lost only when it has come, and remembers how the attempt stood after that.
+struct WhenItCame {
+    database: PathBuf,
+    left: Mutex<Option<String>>,
+}
+
+impl WhenItCame {
+    fn state(&self) -> String {
+        let database = rusqlite::Connection::open(&self.database).unwrap();
+        database.query_row("SELECT state FROM attempt", [], |row| row.get(0)).unwrap()
+    }
+}
+
+impl Watch for WhenItCame {
+    fn before(&self, action: &Action) -> Boxed<'_, ()> {
+        let (is_settle, is_release) =
+            (matches!(action, Action::Settle(_)), matches!(action, Action::Release(_)));
+        Box::pin(async move {
+            if is_settle {
+                eventually(|| async { self.state() == "answered" }).await;
+            }
+            if is_release {
+                self.left.lock().unwrap().get_or_insert_with(|| self.state());
+            }
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_came_before_it_was_called_lost_is_not() {
+    let mut at = at("verified").await;
+    at.running.end().await;
+    let watch = Arc::new(WhenItCame { database: at.world.path("db.sqlite"), left: Mutex::default() });
+    at.running = at.world.start_with(Arc::clone(&watch) as Arc<dyn Watch>).await.unwrap();
+    at.woken = at.world.wake(&at.running).await.unwrap();
+    at.world.provider.next(Act::Late(Duration::from_millis(2000)));
+    let _ = at.lease().await;
+    assert_eq!(watch.left.lock().unwrap().as_deref(), Some("answered"));
+    assert_eq!(at.lease().await, Ok(2));
+    assert_eq!((at.world.provider.most_presented(), at.tickets().await), (1, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unused_answer_is_tried_before_the_chain_latches() {
     let at = at("verified").await;
@@ -163,6 +210,89 @@ async fn a_claim_of_another_is_left_alone_until_it_was_watched_for_a_lease() {
     })
     .await;
     assert_eq!((world.provider.refreshes(), world.provider.most_presented()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_intended_is_lost_once_it_was_watched_and_never_unsent() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    let now = world.clock.now();
+    let (other, attempt) = (OwnerId::new(now, ten()), AttemptId::new(now, ten()));
+    world.forge(&format!("UPDATE chain SET state = 'refreshing', owner_id = '{other}', fence = fence + 1"));
+    world.forge(&format!("{INTEND} '{attempt}', 'intended', {} {INTENDED}", now.millis()));
+    let woken = world.wake(&running).await.unwrap();
+    eventually(|| async {
+        world.clock.forward(Duration::from_secs(16));
+        let lease = woken.lease(&running, ready.grant, ready.connection, 700).await;
+        matches!(lease, Err(KeeperRefusal::ReauthRequired { .. }))
+    })
+    .await;
+    assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), "uncertain answer-lost");
+    assert_eq!(world.provider.refreshes(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unused_answer_of_another_connection_is_not_tried() {
+    let at = at("verified").await;
+    let world = &at.world;
+    world.provider.next(Act::Late(Duration::from_millis(3500)));
+    assert!(at.lease().await.is_err());
+    world.clock.forward(Duration::from_secs(2));
+    assert_eq!(at.lease().await, Ok(2));
+    let unused = "SELECT attempt_id FROM attempt WHERE state = 'answered'";
+    eventually(|| async { world.look(&format!("SELECT count(*) || '' FROM ({unused})")) == "1" }).await;
+    // Somebody else's is put in its place.
+    world.forge("UPDATE connection SET name = 'first'");
+    let other = world.connect(&at.running, at.ready.client, "other", None).await.unwrap();
+    let grant = world.grant(&at.running, other).await;
+    world.clock.forward(HOUR);
+    let woken = world.wake(&at.running).await.unwrap();
+    woken.lease(&at.running, grant, other, 20_000).await.unwrap();
+    let newest = "SELECT sealed FROM answer ORDER BY attempt_id DESC LIMIT 1";
+    let forged = world.forge(&format!("UPDATE answer SET sealed = ({newest}) WHERE attempt_id = ({unused})"));
+    assert_eq!(forged, 1);
+    world.provider.forget(3);
+    let refusal = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.err().unwrap();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+}
+
+/// An attempt of whoever holds or held the chain last.
+const INTEND: &str = "INSERT INTO attempt (tenant_id, chain_id, family_id, generation, fence, owner_id, era,
+     attempt_id, state, intended_at)
+ SELECT chain.tenant_id, chain.chain_id, family.family_id, family.head, chain.fence,
+     coalesce(chain.owner_id, (SELECT owner_id FROM attempt ORDER BY intended_at DESC LIMIT 1)),
+     (SELECT era FROM installation),";
+const INTENDED: &str = "FROM chain JOIN family USING (family_id) WHERE chain.fence > 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_keeper_left_its_timer_takes_up() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    let woken = world.wake(&running).await.unwrap();
+    woken.lease(&running, ready.grant, ready.connection, 20_000).await.unwrap();
+    // The timer looks again after a while, when something moved.
+    let look_again = async |account: &str| {
+        world.clock.forward(Duration::from_secs(16));
+        world.forge("UPDATE connection SET name = 'n' || lower(hex(randomblob(6)))");
+        world.connect(&running, ready.client, account, None).await.unwrap();
+    };
+    // As a claim that was written while its answer was lost.
+    let owner = "SELECT owner_id FROM attempt LIMIT 1";
+    world.forge(&format!("UPDATE chain SET state = 'refreshing', owner_id = ({owner}), fence = fence + 1"));
+    look_again("second").await;
+    eventually(|| async { world.look("SELECT group_concat(DISTINCT state) FROM chain") == "healthy" }).await;
+    // And an intent whose claim is gone.
+    let now = world.clock.now();
+    let attempt = AttemptId::new(now, ten());
+    world.forge(&format!("{INTEND} '{attempt}', 'intended', {} {INTENDED}", now.millis()));
+    look_again("third").await;
+    let state = format!("SELECT state FROM attempt WHERE attempt_id = '{attempt}'");
+    eventually(|| async { world.look(&state) == "not-presented" }).await;
+    assert_eq!(world.provider.refreshes(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

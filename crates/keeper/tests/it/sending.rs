@@ -1,15 +1,20 @@
 //! What surrounds a send: everything that its answer needs is ready before it, and one that left late is told.
 
 use crate::{
+    meddling::Meddling,
     provider::Act,
     world::{Ready, Running, World, eventually},
 };
 use nightlatch_domain::{
     clock::Timestamp,
-    ports::{control_keeper::ControlRefusal, gateway_keeper::KeeperRefusal},
+    ports::{Boxed, control_keeper::ControlRefusal, gateway_keeper::KeeperRefusal},
 };
+use nightlatch_keeper::{Watch, machine::Action};
 use nightlatch_ledger::record::{Entry, EventName};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -48,6 +53,32 @@ async fn without_randomness_nothing_is_sent() {
     world.meddling.is_dry.store(false, Ordering::SeqCst);
     world.clock.forward(HOUR / 4);
     assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_ok());
+}
+
+/// With what a refresh prepares the randomness ends.
+struct DriesAtPrepare(Arc<Meddling>);
+
+impl Watch for DriesAtPrepare {
+    fn before(&self, action: &Action) -> Boxed<'_, ()> {
+        if matches!(action, Action::Prepare { .. }) {
+            self.0.is_dry.store(true, Ordering::SeqCst);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_randomness_ends_just_before_it_nothing_is_sent() {
+    let world = World::new();
+    let watch = Arc::new(DriesAtPrepare(Arc::clone(&world.meddling)));
+    let running = world.start_with(watch).await.unwrap();
+    let ready = world.ready(&running).await;
+    let calls = world.provider.token_calls();
+    world.clock.forward(HOUR);
+    assert!(ready_again(&world, &running, &ready).await.is_err());
+    assert_eq!(world.provider.token_calls(), calls);
+    assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), "backing-off no-randomness");
+    assert_eq!(world.look("SELECT count(*) || '' FROM attempt"), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]

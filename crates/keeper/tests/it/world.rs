@@ -122,7 +122,7 @@ pub(crate) struct World {
     pub(crate) timer: bool,
     /// Whether the operator's profile can be read.
     pub(crate) has_profile: bool,
-    profile_extra: String,
+    pub(crate) profile_extra: String,
     pub(crate) tenant: TenantId,
     pub(crate) human: PrincipalId,
     pub(crate) agent: PrincipalId,
@@ -308,6 +308,13 @@ page = "https://docs.example/me"
         database.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    /// What lies in the spool's files of this kind.
+    pub(crate) fn spooled(&self, kind: &str) -> Vec<Vec<u8>> {
+        let files = std::fs::read_dir(self.path("spool")).unwrap().map(|file| file.unwrap().path());
+        let of_kind = files.filter(|path| path.extension().is_some_and(|own| own == kind));
+        of_kind.map(|path| std::fs::read(path).unwrap()).collect()
+    }
+
     /// First start: tenant, human, agent, task, and the agent's key enrolled.
     pub(crate) async fn settle(&self, running: &Running) {
         let now = self.clock.now();
@@ -400,6 +407,16 @@ page = "https://docs.example/me"
         reconnect: Option<ConnectionId>,
         tool: &str,
     ) -> Begun {
+        self.may_begin(running, client, reconnect, tool).await.unwrap()
+    }
+
+    pub(crate) async fn may_begin(
+        &self,
+        running: &Running,
+        client: ClientId,
+        reconnect: Option<ConnectionId>,
+        tool: &str,
+    ) -> Result<Begun, ControlRefusal> {
         let context = ContextId::new(self.clock.now(), ten());
         let request = BeginFlow {
             tenant: self.tenant,
@@ -412,9 +429,9 @@ page = "https://docs.example/me"
             scopes: vec!["read".into(), "write".into()],
             hosts: self.hosts(),
         };
-        match running.control.ask(ControlRequest::BeginFlow(request)).await.unwrap() {
+        match running.control.ask(ControlRequest::BeginFlow(request)).await? {
             ControlReply::FlowBegun { flow, authorize_url, cookie, .. } => {
-                Begun { flow, authorize_url, cookie: cookie.1, context }
+                Ok(Begun { flow, authorize_url, cookie: cookie.1, context })
             }
             other => panic!("{other:?}"),
         }
