@@ -19,8 +19,14 @@ pub use record::{Head, Presentation};
 use crate::error::KeeperError;
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId},
-    ports::files::{FileIdentity, Files, OpenFile, Opening},
+    id::{
+        AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId,
+        TenantId,
+    },
+    ports::{
+        files::{FileIdentity, Files, OpenFile, Opening},
+        store::FeedMark,
+    },
 };
 use place::{LOG, Place};
 use record::{Facts, Identity, Record};
@@ -125,10 +131,11 @@ impl AnchorLog {
     /// Anchors a presentation: durable when this returns.
     ///
     /// # Errors
-    /// [`KeeperError::PresentedBefore`] where the generation stands as presented and was not withdrawn;
-    /// otherwise the presentation is not in the log.
-    pub fn present(&self, one: Presentation) -> Result<(), KeeperError> {
+    /// [`KeeperError::PresentedBefore`] where the generation stands as presented and was not withdrawn,
+    /// [`KeeperError::OlderEra`] where this log acts in a later era already; otherwise the presentation is not in the log.
+    pub fn present(&self, one: Presentation, era: u64) -> Result<(), KeeperError> {
         let mut inner = self.inner();
+        inner.refuse_older(era)?;
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
         let refused = {
             let facts = inner.facts();
@@ -147,8 +154,9 @@ impl AnchorLog {
     /// # Errors
     /// [`KeeperError::PresentedBefore`] where this log knows of such a retry already, or of a later head; otherwise
     /// it is not in the log.
-    pub fn present_again(&self, one: Presentation) -> Result<(), KeeperError> {
+    pub fn present_again(&self, one: Presentation, era: u64) -> Result<(), KeeperError> {
         let mut inner = self.inner();
+        inner.refuse_older(era)?;
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
         let refused = {
             let facts = inner.facts();
@@ -225,8 +233,59 @@ impl AnchorLog {
     ///
     /// # Errors
     /// As [`AnchorLog::set_head`].
-    pub fn end(&self, connection: ConnectionId) -> Result<(), KeeperError> {
-        self.inner().append(Record::Ended { connection })
+    pub fn end(&self, tenant: TenantId, connection: ConnectionId) -> Result<(), KeeperError> {
+        self.inner().append(Record::Ended { connection, tenant: Some(tenant) })
+    }
+
+    /// From now on nothing of an older era is presented.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn enter(&self, era: u64) -> Result<(), KeeperError> {
+        self.inner().append(Record::Era { era })
+    }
+
+    /// Remembers the last move of the feed's counter row that was seen.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn remember(&self, mark: FeedMark) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        inner.append(Record::Mark { mark })?;
+        inner.compact_if_worth_it()
+    }
+
+    /// Notes that this log knows the history of its installation.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn vouch(&self) -> Result<(), KeeperError> {
+        self.inner().append(Record::Vouched)
+    }
+
+    /// The newest era that this log acted in; 0 where it knows of none.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.facts().era
+    }
+
+    /// The last move of the feed's counter row that this log remembers.
+    #[must_use]
+    pub fn mark(&self) -> Option<FeedMark> {
+        self.facts().mark
+    }
+
+    /// Whether this log knows the history of its installation.
+    #[must_use]
+    pub fn is_vouched(&self) -> bool {
+        self.facts().vouched
+    }
+
+    /// The connections whose removal this log knows.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(TenantId, ConnectionId)> {
+        let facts = self.facts();
+        facts.ended.iter().filter_map(|(id, tenant)| Some(((*tenant)?, *id))).collect()
     }
 
     /// Anchors that a call's mandate is acted on, once: durable when this returns.
@@ -354,6 +413,10 @@ impl Inner {
 
     /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
     /// any more.
+    fn refuse_older(&self, era: u64) -> Result<(), KeeperError> {
+        if era < self.facts().era { Err(KeeperError::OlderEra) } else { Ok(()) }
+    }
+
     fn append(&mut self, record: Record) -> Result<(), KeeperError> {
         if self.poisoned {
             return Err(KeeperError::AnchorPoisoned);

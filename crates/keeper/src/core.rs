@@ -4,6 +4,7 @@ use crate::{
     anchor::AnchorLog,
     error::KeeperError,
     flights::Flights,
+    history::History,
     imports::Imports,
     machine::{Action, Moment},
     observed::Observed,
@@ -141,6 +142,8 @@ pub(crate) struct Core {
     pub(crate) listening: Arc<Semaphore>,
     /// The claims of others.
     pub(crate) watch: Mutex<Watched>,
+    /// Whether the database is the one that this keeper knows.
+    pub(crate) history: History,
     /// Nothing new is begun any more.
     pub(crate) stopping: AtomicBool,
     /// Flights in a row that ended because something of ours was out of reach.
@@ -172,6 +175,7 @@ impl Core {
             permits: Semaphore::new(REFRESHES_MAX),
             listening: Arc::new(Semaphore::new(LISTENING_MAX)),
             watch: Mutex::default(),
+            history: History::default(),
             stopping: AtomicBool::new(false),
             failing: AtomicU32::new(0),
             timers: Notify::new(),

@@ -5,7 +5,8 @@
 
 use crate::{
     core::Core,
-    refresh::{is_anchored, material::belongs},
+    keeping::LogSays,
+    refresh::{log_says, material::belongs},
 };
 use nightlatch_domain::{
     connection::{Connection, StaticSecret},
@@ -34,10 +35,14 @@ pub(crate) fn static_fault(core: &Core, connection: &Connection, row: &StaticSec
 }
 
 /// What is wrong with a chain's access token, in a word of ours.
-pub(crate) fn token_fault(core: &Core, connection: &Connection, view: &ChainView) -> Option<&'static str> {
+pub(crate) async fn token_fault(
+    core: &Core,
+    connection: &Connection,
+    view: &ChainView,
+) -> Option<&'static str> {
     let context = &view.head.access.1;
     // A generation that the log does not have as the head was put back, or never was one.
-    if !is_anchored(&core.anchor, view) {
+    if log_says(core, view).await != LogSays::Fits {
         return Some("generation-unverified");
     }
     let own = view.chain.tenant == connection.tenant && context.connection == Some(connection.id);

@@ -278,7 +278,7 @@ pub(crate) async fn remove(
         if let Some(family) = family {
             core.spool.forget_family(family);
         }
-        core.anchor.end(id)
+        core.anchor.end(tenant, id)
     });
     gone.await.map_err(refusal)?;
     core.note(EventFacts {

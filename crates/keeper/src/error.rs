@@ -34,6 +34,17 @@ pub enum KeeperError {
         /// The first bad line, from 1.
         line: usize,
     },
+    /// A log that was copied, beside other keepers: whether the one that it was copied from is at work nobody can tell.
+    #[error(
+        "a log in `{folder}` was copied or moved ({reason}): move it away; this keeper then begins a new one, and waits until a \
+         keeper that knows the database vouches for it"
+    )]
+    AnchorMoved {
+        /// Where it lies.
+        folder: PathBuf,
+        /// What differs.
+        reason: &'static str,
+    },
     /// The log could neither be written nor cut back; nothing is presented until the next start.
     #[error("the anchor log could not be written; make room on its disk, then start again")]
     AnchorPoisoned,
@@ -43,6 +54,9 @@ pub enum KeeperError {
     /// This generation stands in the log as presented.
     #[error("this generation was presented before")]
     PresentedBefore,
+    /// The database was put back since this was begun, and this log is held against what it is now.
+    #[error("this was begun in an era that is over")]
+    OlderEra,
     /// A slot that is there already: an answer may be on its way into it.
     #[error("the room for this answer is taken; it is being asked for already")]
     SlotTaken,

@@ -1,12 +1,12 @@
 //! The keeper as a whole: its start, its two ports, its end.
 
 use crate::{
-    anchor::{AnchorLog, Whose},
+    anchor::{AnchorLog, Found, Whose},
     core::{Core, KeeperConfig, KeeperParts},
     enrol,
     error::KeeperError,
     flights::outcome,
-    imports, lease,
+    history, imports, lease,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
     mandate,
     probe::{self, ProbeError, Probed},
@@ -60,9 +60,13 @@ impl Keeper {
             fresh: KeeperId::new(now, random(&*parts.entropy)?),
         };
         let (log, found) = AnchorLog::open(&parts.files, &folder, whose)?;
+        if let (Found::Moved { reason }, false) = (found, config.alone) {
+            return Err(KeeperError::AnchorMoved { folder, reason });
+        }
         tracing::info!(keeper = %log.keeper(), "the keeper holds its log");
         let spool = Spool::open(&parts.files, &config.spool_folder)?;
         let core = Arc::new(Core::new(parts, log, spool, installation));
+        history::begin(&core, found == Found::Own, config.alone).await?;
         recover::recover(&core, found, &config.machine).await?;
         let (stop, stopped) = watch::channel(false);
         let importing = core.carried(imports::run(Arc::clone(&core), stopped.clone(), FINISH_WITHIN));

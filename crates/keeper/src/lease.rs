@@ -10,6 +10,7 @@ use crate::{
     core::Core,
     credential,
     flights::outcome,
+    history,
     machine::Outcome,
     probe::{self, ProbeError, Probed},
     refresh::{Wanted, refresh, wait_secs},
@@ -77,6 +78,7 @@ async fn find(
     request: &LeaseRequest,
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
 ) -> Result<(Asked, Ready), KeeperRefusal> {
+    settled(core).await?;
     let before = permitted(core, request, holds).await?;
     let found = match before.connection.source {
         Source::Static => fixed(core, &before).await?,
@@ -90,11 +92,20 @@ async fn find(
     };
     let windows = windows::windows(core, &before.connection, &secret).await?;
     // What was true when the wait for a refresh began need not be true at its end.
+    settled(core).await?;
     let asked = permitted(core, request, holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
     Ok((asked, Ready { found, secret, windows }))
+}
+
+/// I5: what a log knows to be ended is applied to a database that was put back before anything of it is leased.
+async fn settled(core: &Arc<Core>) -> Result<(), KeeperRefusal> {
+    match history::settle(core).await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => Err(KeeperRefusal::Unavailable),
+    }
 }
 
 /// Everything that decides about a lease, read and verified afresh.
@@ -183,7 +194,7 @@ async fn rotating(
     let mut doubted = None;
     loop {
         let (view, good_until) = alive(core, asked.connection.tenant, chain, patience).await?;
-        let Some(fault) = credential::token_fault(core, &asked.connection, &view) else {
+        let Some(fault) = credential::token_fault(core, &asked.connection, &view).await else {
             return Ok(FoundCredential { kept: view.head.access, kind: LeaseKind::Bearer, good_until });
         };
         // A head that moved between the row's reading and the log's looks put back: it is looked at again.

@@ -40,6 +40,7 @@ mod credential;
 mod enrol;
 mod error;
 mod flights;
+mod history;
 mod imports;
 mod keeper;
 pub mod keeping;

@@ -73,7 +73,7 @@ async fn current(core: &Arc<Core>, connection: &Connection) -> Option<(Wrapped, 
         Source::Chain { chain } => {
             let mut patience = Patience::of(&*core.parts.work, PATIENCE);
             let (view, _) = lease::alive(core, connection.tenant, chain, &mut patience).await.ok()?;
-            credential::token_fault(core, connection, &view).is_none().then_some(view.head.access)
+            credential::token_fault(core, connection, &view).await.is_none().then_some(view.head.access)
         }
     }
 }

@@ -9,15 +9,18 @@ use crate::{
     core::Core,
     enrol,
     error::KeeperError,
-    refresh::{condemn, finish, is_anchored},
+    keeping::LogSays,
+    refresh::{finish, is_anchored, log_says},
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
     chain::{AttemptState, ChainState, FlowStep},
     clock::Timestamp,
-    id::{ChainId, TenantId},
+    id::{ChainId, TenantId, TicketId},
     ports::store::ChainView,
+    ticket::{Ticket, TicketKind},
 };
+use nightlatch_ledger::{facts::EventFacts, record::EventName};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Chains whose heads are held against the log at start; the others are when they are next used.
@@ -39,7 +42,9 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
         core.on_disk(move |core| core.anchor.begin_mandates(now)).await?;
     }
     // Wakes live in memory: those of the process before ended with it, and nobody noted that.
-    core.store().end_all_wakes(core.now().wall).await?;
+    if !core.history.has_others() {
+        core.store().end_all_wakes(core.now().wall).await?;
+    }
     replay_spool(core).await?;
     finish_what_was_left(core).await?;
     hold_heads_against_the_log(core).await?;
@@ -96,13 +101,51 @@ async fn finish_what_was_left(core: &Arc<Core>) -> Result<(), KeeperError> {
     Ok(())
 }
 
-fn is_at_rest(state: ChainState) -> bool {
-    matches!(state, ChainState::Healthy | ChainState::BackingOff)
+fn is_not_asked(state: ChainState) -> bool {
+    !matches!(state, ChainState::Latched | ChainState::Quarantined)
+}
+
+/// Whether an answer that nobody read lies in the database, and brings it to where the log is.
+async fn closes(core: &Core, view: &ChainView, says: LogSays) -> Result<bool, KeeperError> {
+    let (head, family) = (view.head.number, view.family.id);
+    if says != (LogSays::Behind { anchored: head.saturating_add(1) }) {
+        return Ok(false);
+    }
+    let attempts = core.store().attempts(view.chain.tenant, family, head).await?;
+    Ok(attempts.iter().any(|one| one.generation == head && one.state == AttemptState::Answered))
+}
+
+/// Leaves a chain that the log contradicts to a human, whoever holds it.
+async fn quarantine(core: &Arc<Core>, view: &ChainView) -> Result<(), KeeperError> {
+    const REASON: &str = "anchor-mismatch";
+    let Some(connection) = view.connections.first().copied() else { return Ok(()) };
+    let (tenant, chain, now) = (view.chain.tenant, view.chain.id, core.now().wall);
+    let ticket = Ticket {
+        tenant,
+        id: TicketId::new(now, core.ten()?),
+        kind: TicketKind::Reauthorize,
+        connection,
+        reason: REASON.to_owned(),
+        raised_at: now,
+        settled_at: None,
+    };
+    let id = ticket.id;
+    if core.store().quarantine((tenant, chain, view.chain.fence), REASON.to_owned(), ticket).await? {
+        let facts = EventFacts {
+            tenant: Some(tenant),
+            connection: Some(connection),
+            ticket: Some(id),
+            reason: Some(REASON),
+            ..EventFacts::new(EventName::ChainQuarantined)
+        };
+        core.note(facts).await;
+    }
+    Ok(())
 }
 
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
 /// the line is written now.
-async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError> {
+pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError> {
     let far = Timestamp::from_millis(i64::MAX);
     let mut seen: BTreeSet<(TenantId, ChainId)> = BTreeSet::new();
     seen.extend(
@@ -111,15 +154,18 @@ async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError>
     seen.extend(core.anchor.newest().into_iter().map(|known| (known.tenant, known.chain)));
     for (tenant, chain) in seen {
         let Some(view) = core.store().chain(tenant, chain).await? else { continue };
-        if is_anchored(&core.anchor, &view) && knows_every_attempt(core, &view).await? {
-            let head = Head { family: view.family.id, generation: view.head.number };
-            core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+        let says = log_says(core, &view).await;
+        if says == LogSays::Fits && knows_every_attempt(core, &view).await? {
+            if is_anchored(&core.anchor, &view) {
+                let head = Head { family: view.family.id, generation: view.head.number };
+                core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+            }
             let now = core.now().wall;
             if core.is_of_the_future(view.head.created_at).await {
                 core.store().hasten(tenant, chain, now).await?;
             }
-        } else if is_at_rest(view.chain.state) {
-            condemn(core, view, ChainState::Quarantined, "anchor-mismatch").await;
+        } else if is_not_asked(view.chain.state) && !closes(core, &view, says).await? {
+            quarantine(core, &view).await?;
         }
     }
     Ok(())
@@ -129,7 +175,9 @@ async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError>
 async fn knows_every_attempt(core: &Core, view: &ChainView) -> Result<bool, KeeperError> {
     let newest = core.anchor.newest_of(view.chain.id);
     // A reconnect begins a new family; what became of the old one's attempts no longer matters.
-    match newest.filter(|known| known.family == view.family.id) {
+    // What others did after it stands in their logs.
+    let matters = |generation| !core.history.has_others() || generation >= view.head.number;
+    match newest.filter(|known| known.family == view.family.id && matters(known.generation)) {
         Some(known) => Ok(core.store().attempt(known.tenant, known.attempt).await?.is_some()),
         None => Ok(true),
     }

@@ -90,13 +90,6 @@ pub(crate) async fn finish(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -
     }
 }
 
-/// Leaves a chain in a state that only a human ends.
-pub(crate) async fn condemn(core: &Arc<Core>, view: ChainView, state: ChainState, reason: &'static str) {
-    let entry = Entry::Condemned { state, reason };
-    let begin = Begin { entry, attempt: None, second: Second::NEVER, first: None, rest: None };
-    Looked { material: Material::open(core, &view), view, attempts: Vec::new(), begin }.carry_out(core).await;
-}
-
 /// A chain that was looked at, and where its refresh begins.
 struct Looked {
     view: ChainView,
@@ -104,6 +97,9 @@ struct Looked {
     attempts: Vec<Attempt>,
     begin: Begin,
 }
+
+/// So many generations of a chain are looked through for an earlier family.
+const FAMILIES_BACK: u32 = 64;
 
 /// What is known, and what follows from it; what the asker is told where that is nothing.
 async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Result<Looked, Outcome> {
@@ -162,7 +158,7 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Know
         attempts: seen,
         sibling: !siblings::unused(attempts, view.head.number).is_empty(),
         holder: holder(core, view, attempts),
-        log: log_says(&core.anchor, view),
+        log: log_says(core, view).await,
         again: knows_of_another(&core.anchor, view, attempts),
         second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
         fit: Fit::Presentable,
@@ -291,14 +287,23 @@ fn plan(core: &Core, view: &ChainView, begin: Begin) -> Plan {
     }
 }
 
-/// What the log says of a chain's head.
-fn log_says(log: &AnchorLog, view: &ChainView) -> LogSays {
-    match log.head(view.chain.id) {
-        _ if is_anchored(log, view) => LogSays::Fits,
-        Some(anchored) if anchored.family == view.family.id && anchored.generation > view.head.number => {
+/// What the log says of a chain's head. Beside other keepers it need not know the head: it may be behind where another
+/// one went on, within the family or in a later one.
+pub(crate) async fn log_says(core: &Core, view: &ChainView) -> LogSays {
+    let (tenant, chain, family, head) = (view.chain.tenant, view.chain.id, view.family.id, view.head.number);
+    match core.anchor.head(chain) {
+        _ if is_anchored(&core.anchor, view) => LogSays::Fits,
+        Some(anchored) if anchored.family == family && anchored.generation > head => {
             LogSays::Behind { anchored: anchored.generation }
         }
-        _ => LogSays::Silent,
+        _ if !core.history.has_others() => LogSays::Silent,
+        None => LogSays::Fits,
+        Some(anchored) if anchored.family == family => LogSays::Fits,
+        // A family that the database does not know came after what it knows.
+        Some(anchored) => match core.store().generations(tenant, chain, FAMILIES_BACK).await {
+            Ok(known) if known.iter().any(|one| one.family == anchored.family) => LogSays::Fits,
+            _ => LogSays::Silent,
+        },
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::{
     core::Core,
+    history,
     machine::Moment,
     recover::replay_spool,
     refresh::{Wanted, refresh},
@@ -62,6 +63,9 @@ pub(crate) async fn run(core: Arc<Core>, mut stop: watch::Receiver<bool>, ahead:
 /// Watches the claims of others, and sees to what nobody carries any more: claims of this keeper without a flight,
 /// claims that were watched for a lease, answers that came late.
 async fn look_after_what_was_left(core: &Arc<Core>, and_the_spool: bool) {
+    if let Err(error) = history::tend(core).await {
+        tracing::warn!(%error, "whether the database is the one that was seen could not be told");
+    }
     if and_the_spool && let Err(error) = replay_spool(core).await {
         tracing::warn!(%error, "answers in the spool could not be brought to the database");
     }

@@ -212,6 +212,11 @@ impl Wakes {
         over.iter().filter_map(|wake| inner.awake.remove(wake)).collect()
     }
 
+    /// Ends every wake, and every proof that is under way.
+    pub(crate) fn end_all(&self) {
+        *self.inner() = Inner::default();
+    }
+
     fn forget_challenges(&self, tenant: TenantId, task: TaskId) {
         self.inner().challenges.retain(|_, asked| asked.tenant != tenant || asked.task != task);
     }

@@ -6,13 +6,21 @@ use nightlatch_domain::{
     connection::{Connection, Source, StaticSecret},
     grant::Grant,
     import::{Import, ImportProgress},
-    ports::store::{EntityId, Kill, Killed, Revocation, StoreError, ToolRow},
+    ports::store::{EntityId, Kill, Killed, Registered, Revocation, StoreError, ToolRow},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
     task::{Task, WakeNote},
     ticket::Ticket,
 };
 
 type Read<T> = Result<T, StoreError>;
+
+pub(crate) fn registered(row: &Record<'_>) -> Read<Registered> {
+    Ok(Registered {
+        keeper: row.word("keeper_id")?,
+        compared: row.count("compared")?,
+        vouched: row.count("vouched")? == 1,
+    })
+}
 
 pub(crate) fn tenant(row: &Record<'_>) -> Read<Tenant> {
     Ok(Tenant { id: row.word("tenant_id")?, name: row.word("name")?, created_at: row.time("created_at")? })

@@ -10,6 +10,7 @@ mod imports;
 mod kills;
 mod marks;
 mod revocations;
+mod standing;
 
 pub use budgets::BudgetStore;
 pub use calls::{Accepted, CallRoom, CallRow, CallStore};
@@ -17,6 +18,7 @@ pub use imports::{Brought, ImportEnd, ImportSeen};
 pub use kills::{Kill, Killed};
 pub use marks::{FeedMark, Recalled};
 pub use revocations::Revocation;
+pub use standing::{Registered, Standing};
 
 use super::Boxed;
 use crate::{
@@ -29,7 +31,8 @@ use crate::{
     grant::Grant,
     id::{
         AttemptId, CallId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId,
-        GrantId, InstallationId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        GrantId, InstallationId, KeeperId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId,
+        WakeId,
     },
     import::{Import, ImportProgress},
     principal::{Agent, Binding, Enrolment, EnrolmentCode, Human, Tenant},
@@ -304,6 +307,19 @@ pub struct NewConnection {
 pub trait KeeperStore: Send + Sync {
     /// The installation; `fresh` where there is none yet.
     fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation>;
+    /// How the history stands, at one moment.
+    fn standing(&self) -> Stored<'_, Standing>;
+    /// Registers a keeper, if it is not. One with an empty log (`fresh`) has nothing to compare, and knows this history
+    /// only where it is empty as well; the log of any other is yet to be compared. Where it is the only one (`alone`),
+    /// others are forgotten.
+    fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()>;
+    /// Notes that a keeper's log was held against the database in this era; `false` where it is no longer that era.
+    fn compared(&self, keeper: KeeperId, era: u64) -> Stored<'_, bool>;
+    /// Leaves a chain that a keeper's log contradicts to a human, whoever holds it, also while nothing is claimed; `false`,
+    /// and nothing written, where its fence is no longer as it was seen. Whoever held it writes nothing more.
+    fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool>;
+    /// Notes that a keeper that knows this history vouched for another.
+    fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()>;
     /// Raises the era by one; `false`, and nothing written, where it is no longer `from`.
     fn raise_era(&self, from: u64) -> Stored<'_, bool>;
     /// The last move of the feed's counter row: what a plane remembers, to know this history again.

@@ -11,6 +11,7 @@ use nightlatch_domain::{
         AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId,
         TenantId,
     },
+    ports::store::FeedMark,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -92,6 +93,9 @@ pub(super) enum Record {
     },
     Ended {
         connection: ConnectionId,
+        /// None in lines from before there were eras.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tenant: Option<TenantId>,
     },
     Mandate {
         call: CallId,
@@ -101,6 +105,16 @@ pub(super) enum Record {
         at: Timestamp,
     },
     DistrustAll,
+    /// The log acts in this era, and in none before it.
+    Era {
+        era: u64,
+    },
+    /// The last move of the feed's counter row that was seen.
+    Mark {
+        mark: FeedMark,
+    },
+    /// The log knows the history of its installation.
+    Vouched,
 }
 
 impl Record {
@@ -135,11 +149,14 @@ pub(super) struct Facts {
     pub(super) owners: BTreeSet<OwnerId>,
     pub(super) redeems: BTreeMap<FamilyId, FlowId>,
     pub(super) statics: BTreeMap<ConnectionId, u64>,
-    pub(super) ended: BTreeMap<ConnectionId, ()>,
+    pub(super) ended: BTreeMap<ConnectionId, Option<TenantId>>,
     /// Mandates that were acted on, and until when each is good.
     pub(super) mandates: BTreeMap<CallId, Timestamp>,
     /// Since when every one that was acted on is here.
     pub(super) mandates_since: Option<Timestamp>,
+    pub(super) era: u64,
+    pub(super) mark: Option<FeedMark>,
+    pub(super) vouched: bool,
 }
 
 impl Facts {
@@ -176,10 +193,13 @@ impl Facts {
             Record::Static { connection, generation } => {
                 self.statics.insert(connection, generation);
             }
-            Record::Ended { connection } => {
+            Record::Ended { connection, tenant } => {
                 self.statics.remove(&connection);
-                self.ended.insert(connection, ());
+                self.ended.insert(connection, tenant);
             }
+            Record::Era { era } => self.era = self.era.max(era),
+            Record::Mark { mark } => self.mark = Some(mark),
+            Record::Vouched => self.vouched = true,
             Record::Mandate { call, until } => {
                 self.mandates.insert(call, until);
             }
@@ -188,6 +208,7 @@ impl Facts {
                 self.heads.clear();
                 self.redeems.clear();
                 self.owners.clear();
+                self.vouched = false;
             }
         }
     }
@@ -207,7 +228,11 @@ impl Facts {
         records.extend(
             statics.map(|(id, generation)| Record::Static { connection: *id, generation: *generation }),
         );
-        records.extend(self.ended.keys().map(|connection| Record::Ended { connection: *connection }));
+        let ended = self.ended.iter();
+        records.extend(ended.map(|(id, tenant)| Record::Ended { connection: *id, tenant: *tenant }));
+        records.extend((self.era > 0).then_some(Record::Era { era: self.era }));
+        records.extend(self.mark.map(|mark| Record::Mark { mark }));
+        records.extend(self.vouched.then_some(Record::Vouched));
         records.extend(self.mandates_since.map(|at| Record::MandatesSince { at }));
         // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
         let over = self.mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));

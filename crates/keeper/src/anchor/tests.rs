@@ -11,7 +11,7 @@ use nightlatch_domain::{
         AttemptId, CallId, ChainId, ConnectionId, FamilyId, FlowId, InstallationId, KeeperId, OwnerId,
         TenantId,
     },
-    ports::files::Files,
+    ports::{files::Files, store::FeedMark},
 };
 use std::{
     fs,
@@ -70,14 +70,14 @@ fn head(generation: u64) -> Head {
 fn a_generation_is_anchored_once_unless_it_was_withdrawn() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
-    log.present(presentation(1, 1)).unwrap();
-    assert!(matches!(log.present(presentation(1, 2)), Err(KeeperError::PresentedBefore)));
+    log.present(presentation(1, 1), 1).unwrap();
+    assert!(matches!(log.present(presentation(1, 2), 1), Err(KeeperError::PresentedBefore)));
     log.void(id!(AttemptId, 1)).unwrap();
-    log.present(presentation(1, 2)).unwrap();
+    log.present(presentation(1, 2), 1).unwrap();
     drop(log);
     let (log, found) = open(folder.path());
     assert_eq!(found, Found::Own);
-    assert!(matches!(log.present(presentation(1, 3)), Err(KeeperError::PresentedBefore)));
+    assert!(matches!(log.present(presentation(1, 3), 1), Err(KeeperError::PresentedBefore)));
     assert_eq!(log.presentation(id!(FamilyId, 1), 1), Some(presentation(1, 2)));
 }
 
@@ -85,19 +85,19 @@ fn a_generation_is_anchored_once_unless_it_was_withdrawn() {
 fn a_retry_is_anchored_once_beside_the_first_and_both_are_found_again() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
-    log.present(presentation(1, 1)).unwrap();
-    log.present_again(presentation(1, 2)).unwrap();
-    assert!(matches!(log.present_again(presentation(1, 3)), Err(KeeperError::PresentedBefore)));
+    log.present(presentation(1, 1), 1).unwrap();
+    log.present_again(presentation(1, 2), 1).unwrap();
+    assert!(matches!(log.present_again(presentation(1, 3), 1), Err(KeeperError::PresentedBefore)));
     log.void(id!(AttemptId, 2)).unwrap();
-    log.present_again(presentation(1, 3)).unwrap();
+    log.present_again(presentation(1, 3), 1).unwrap();
     drop(log);
     let (log, _) = open(folder.path());
     let family = id!(FamilyId, 1);
     assert_eq!(log.presentation(family, 1), Some(presentation(1, 1)));
     assert_eq!(log.retry(family, 1), Some(presentation(1, 3)));
-    assert!(matches!(log.present_again(presentation(1, 4)), Err(KeeperError::PresentedBefore)));
+    assert!(matches!(log.present_again(presentation(1, 4), 1), Err(KeeperError::PresentedBefore)));
     log.set_head(id!(ChainId, 1), head(2)).unwrap();
-    assert!(matches!(log.present_again(presentation(1, 4)), Err(KeeperError::PresentedBefore)));
+    assert!(matches!(log.present_again(presentation(1, 4), 1), Err(KeeperError::PresentedBefore)));
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn a_generation_below_the_anchored_head_is_never_presented() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(folder.path());
     log.set_head(id!(ChainId, 1), head(5)).unwrap();
-    assert!(matches!(log.present(presentation(4, 1)), Err(KeeperError::PresentedBefore)));
-    log.present(presentation(5, 1)).unwrap();
+    assert!(matches!(log.present(presentation(4, 1), 1), Err(KeeperError::PresentedBefore)));
+    log.present(presentation(5, 1), 1).unwrap();
 }
 
 #[test]
@@ -203,10 +203,10 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
     {
         let (log, _) = open(folder.path());
         log.set_static(id!(ConnectionId, 1), 2).unwrap();
-        log.end(id!(ConnectionId, 2)).unwrap();
+        log.end(id!(TenantId, 1), id!(ConnectionId, 2)).unwrap();
         log.redeem(id!(FlowId, 1), id!(FamilyId, 9)).unwrap();
         for generation in 1..=40 {
-            log.present(presentation(generation, u8::try_from(generation).unwrap())).unwrap();
+            log.present(presentation(generation, u8::try_from(generation).unwrap()), 1).unwrap();
             log.set_head(id!(ChainId, 1), head(generation + 1)).unwrap();
         }
         let mut inner = log.inner();
@@ -311,7 +311,7 @@ fn a_keeper_that_is_to_be_alone_is_refused_beside_another() {
 fn old_log(directory: &Path) {
     let (log, _) = open(directory);
     log.set_head(id!(ChainId, 1), head(3)).unwrap();
-    log.present(presentation(3, 1)).unwrap();
+    log.present(presentation(3, 1), 1).unwrap();
     drop(log);
     let (path, old) = (log_of(directory, 1), directory.join("anchors"));
     fs::rename(&path, &old).unwrap();
@@ -333,7 +333,7 @@ fn a_log_from_before_there_were_folders_is_adopted_and_stays_what_it_was() {
         let (log, found) = open_as(folder.path(), "machine", true, fresh).unwrap();
         assert_eq!((found, log.keeper()), (Found::Own, id!(KeeperId, 2)));
         assert_eq!(log.head(id!(ChainId, 1)), Some(head(3)));
-        assert!(matches!(log.present(presentation(3, 2)), Err(KeeperError::PresentedBefore)));
+        assert!(matches!(log.present(presentation(3, 2), 1), Err(KeeperError::PresentedBefore)));
     }
     assert!(!folder.path().join("anchors").exists() && log_of(folder.path(), 2).exists());
 }
@@ -359,4 +359,31 @@ fn a_log_in_another_keepers_folder_vouches_for_nothing() {
     let (own, other) = (log_of(folder.path(), 1), log_of(folder.path(), 2));
     fs::rename(own.parent().unwrap(), other.parent().unwrap()).unwrap();
     assert_eq!(open(folder.path()).1, Found::Moved { reason: "log-of-another-keeper" });
+}
+
+#[test]
+fn nothing_of_an_older_era_is_presented_and_what_was_seen_of_the_history_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    assert_eq!((log.era(), log.mark(), log.is_vouched()), (0, None, false));
+    let mark = FeedMark { number: 7, random: [7; 16] };
+    log.enter(3).unwrap();
+    log.remember(mark).unwrap();
+    log.vouch().unwrap();
+    log.end(id!(TenantId, 1), id!(ConnectionId, 1)).unwrap();
+    let one = presentation(1, 1);
+    for refused in [log.present(one, 2), log.present_again(one, 2)] {
+        assert!(matches!(refused, Err(KeeperError::OlderEra)), "{refused:?}");
+    }
+    assert_eq!(log.presentation(one.family, one.generation), None);
+    log.present(one, 3).unwrap();
+    let records = log.inner().facts().compact();
+    log.inner().rewrite(&records).unwrap();
+    drop(log);
+    let (log, _) = open(folder.path());
+    assert_eq!((log.era(), log.mark(), log.is_vouched()), (3, Some(mark), true));
+    assert_eq!(log.ended(), [(id!(TenantId, 1), id!(ConnectionId, 1))]);
+    // Of what was copied along, nobody knows which history it was.
+    log.settle_here(id!(InstallationId, 1), "machine").unwrap();
+    assert!(!log.is_vouched());
 }

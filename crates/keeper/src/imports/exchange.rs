@@ -196,7 +196,7 @@ impl Run {
         {
             return self.end("presented-before").await;
         }
-        if self.import.era != self.core.installation.era {
+        if self.import.era != self.core.history.era() {
             return self.end("database-put-back").await;
         }
         let core = Arc::clone(&self.core);
@@ -361,7 +361,7 @@ impl Run {
     /// Marks the token in the log as presented.
     async fn mark(&self, again: bool) -> Result<(), KeeperError> {
         let attempt = self.import.progress.attempt.ok_or(KeeperError::PresentedBefore)?;
-        let mark = self.opened.mark;
+        let (mark, era) = (self.opened.mark, self.import.era);
         let one = Presentation {
             tenant: self.import.tenant,
             chain: mark.chain,
@@ -370,12 +370,9 @@ impl Run {
             attempt,
             boot: Some(self.core.now().boot),
         };
-        let anchored =
-            self.core.on_disk(
-                move |core| {
-                    if again { core.anchor.present_again(one) } else { core.anchor.present(one) }
-                },
-            );
+        let anchored = self.core.on_disk(move |core| {
+            if again { core.anchor.present_again(one, era) } else { core.anchor.present(one, era) }
+        });
         anchored.await
     }
 

@@ -177,7 +177,7 @@ fn made(
         token: Some(wrap(SecretKind::Refresh, token)?),
         access: access.map(|access| wrap(SecretKind::Access, access)).transpose()?,
         plan: wrap(SecretKind::Flow, &plan)?,
-        era: core.installation.era,
+        era: core.history.era(),
         progress: ImportProgress::begun(now),
         answer: None,
         outcome: None,

@@ -5,7 +5,7 @@ use super::{
     exchange::{self, Run, Told},
     plan::Opened,
 };
-use crate::core::Core;
+use crate::{core::Core, history};
 use nightlatch_domain::{chain::FlowStep, import::Import, ports::work::within};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -60,6 +60,10 @@ impl Imports {
 }
 
 async fn round(core: &Arc<Core>) -> Duration {
+    // A token that another history says was never presented may have been.
+    if history::settle(core).await.is_ok_and(|settled| !settled) {
+        return LOOK_AGAIN;
+    }
     let now = core.now().wall;
     let limit = u32::try_from(FLYING_MAX * 2).unwrap_or(u32::MAX);
     let Ok(due) = core.store().due_imports(now, limit).await else { return LOOK_AGAIN };

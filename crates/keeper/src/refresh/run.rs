@@ -11,6 +11,7 @@ use crate::{
     anchor::{Head, Presentation},
     core::Core,
     error::KeeperError,
+    history,
     machine::{Action, Event, Outcome, Plan, Reading, State, Verdict, step},
     spool::{Asked, Slot, SpooledAnswer},
     token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
@@ -56,6 +57,8 @@ pub(crate) struct Run {
     /// The attempt whose answer was lost, where this is the one retry.
     again_of: Option<AttemptId>,
     claim: Option<Claim>,
+    /// The era in which it is claimed.
+    era: u64,
     slot: Option<Arc<Slot>>,
     connection: Option<Box<dyn Line>>,
     request: Option<Request<Bytes>>,
@@ -94,6 +97,7 @@ impl Run {
             attempt: found.attempt,
             again_of: found.again_of,
             claim: None,
+            era: 0,
             slot: None,
             connection: None,
             request: None,
@@ -149,12 +153,16 @@ impl Run {
     }
 
     async fn claim(&mut self) -> Option<Event> {
+        if !history::settle(&self.core).await.ok()? {
+            return None;
+        }
+        self.era = self.core.history.era();
         // A claim is one try of one process: neither a restored database nor the next start mistakes it for another.
         let owner = self.core.fresh_owner().await?;
         let chain = &self.view.chain;
         let from = vec![chain.state];
         let seen = Seen {
-            era: self.core.installation.era,
+            era: self.era,
             fence: chain.fence,
             family: self.view.family.id,
             head: self.view.head.number,
@@ -225,7 +233,7 @@ impl Run {
             generation: self.view.head.number,
             fence: claim.fence,
             owner: claim.owner,
-            era: self.core.installation.era,
+            era: self.era,
             state: AttemptState::Intended,
             intended_at: self.core.now().wall,
             answer: None,
@@ -247,10 +255,10 @@ impl Run {
             attempt: self.attempt?,
             boot: Some(self.core.now().boot),
         };
-        let is_retry = self.again_of.is_some();
+        let (is_retry, era) = (self.again_of.is_some(), self.era);
         let anchored = self.core.on_disk(move |core| match is_retry {
-            false => core.anchor.present(presentation),
-            true => core.anchor.present_again(presentation),
+            false => core.anchor.present(presentation, era),
+            true => core.anchor.present_again(presentation, era),
         });
         Some(match anchored.await {
             Ok(()) => Event::Anchored,

@@ -167,7 +167,7 @@ impl House {
             state_folder: PathBuf::from("/state"),
             spool_folder: PathBuf::from("/data/spool"),
             machine: post.node.name(),
-            alone: true,
+            alone: self.posts.len() == 1,
             refresh_timer: true,
         };
         let (house, own) = (Arc::downgrade(self), process.clone());

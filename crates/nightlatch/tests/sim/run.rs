@@ -199,7 +199,11 @@ impl Play {
         !self.house.judge.found().is_empty()
     }
 
-    fn expiries(&self) -> u64 {
+    pub(crate) fn leases(&self) -> u64 {
+        self.met.leases.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn expiries(&self) -> u64 {
         self.house.tools.iter().map(|tool| tool.issuer.tally().refreshed).sum()
     }
 }

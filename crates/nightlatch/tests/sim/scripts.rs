@@ -15,7 +15,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 const HOURS: Duration = Duration::from_secs(3 * 3600);
 
 fn quiet(seed: u64) -> Play {
-    let play = Play::begin(Bounds { is_quiet: true, accounts: 2, ..Bounds::small(seed) });
+    quiet_with(seed, 1)
+}
+
+fn quiet_with(seed: u64, keepers: usize) -> Play {
+    let play = Play::begin(Bounds { is_quiet: true, accounts: 2, keepers, ..Bounds::small(seed) });
     play.rest(HOURS);
     play
 }
@@ -51,14 +55,67 @@ fn a_database_that_was_put_back_while_its_keeper_was_down_presents_nothing_that_
 
 #[test]
 fn a_standby_without_the_last_transactions_presents_nothing_that_was_consumed() {
-    for (seed, lacking) in [(23, 1), (24, 7), (25, 60)] {
-        let play = quiet(seed);
+    for (seed, lacking, keepers) in [(23, 1, 1), (24, 7, 1), (25, 60, 1), (52, 7, 2), (53, 60, 3)] {
+        let play = quiet_with(seed, keepers);
         play.rest(HOURS);
         play.house.database.fail_over(lacking);
         let report = play.end();
         report.expect_sound();
         assert_eq!(report.reuse_detected, 0, "{report:?}");
     }
+}
+
+#[test]
+fn beside_several_keepers_a_database_that_was_put_back_presents_nothing_that_any_of_them_consumed() {
+    for (seed, keepers) in [(41, 2), (42, 3)] {
+        let play = quiet_with(seed, keepers);
+        let copy = play.house.database.copy();
+        play.rest(HOURS);
+        play.house.database.put_back(&copy);
+        asks_and_presents_nothing(play);
+    }
+}
+
+#[test]
+fn while_one_of_several_keepers_is_down_nothing_is_claimed_of_a_database_that_was_put_back() {
+    let play = quiet_with(43, 3);
+    let copy = play.house.database.copy();
+    play.rest(HOURS);
+    play.house.posts[1].node.kill();
+    play.house.database.put_back(&copy);
+    play.rest(Duration::from_secs(600));
+    let before = (play.expiries(), play.leases());
+    play.rest(HOURS);
+    let after = (play.expiries(), play.leases());
+    assert_eq!(after, before, "a log that was not compared may know of a presentation, or of a removal");
+    play.house.start(1);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn what_was_removed_is_removed_again_in_a_database_that_was_put_back() {
+    let play = quiet_with(45, 2);
+    let copy = play.house.database.copy();
+    let removed = play.accounts[0].connection;
+    remove(&play, removed);
+    play.house.judge.was_removed(removed, play.house.world.now());
+    play.rest(HOURS);
+    play.house.database.put_back(&copy);
+    play.rest(HOURS);
+    assert!(is_gone(&play, removed), "only a log knew of its removal");
+    play.end().expect_sound();
+}
+
+#[test]
+fn a_keeper_with_an_empty_log_waits_until_another_vouches_for_it_and_nobody_is_asked() {
+    let play = quiet_with(44, 2);
+    play.house.posts[1].node.kill();
+    play.house.posts[1].disk.lose_folder(Path::new("/state"));
+    play.house.start(1);
+    play.rest(HOURS);
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!((report.reuse_detected, report.tickets.len()), (0, 0), "{report:?}");
 }
 
 #[test]
@@ -130,6 +187,14 @@ fn remove(play: &Play, connection: ConnectionId) -> FamilyId {
         }
     });
     removed.expect("the office never ends")
+}
+
+fn is_gone(play: &Play, connection: ConnectionId) -> bool {
+    let (house, tenant) = (Arc::clone(&play.house), play.house.tenant);
+    let found = play.house.world.finish(&play.house.office.clone(), async move {
+        house.at_hand().connection(tenant, connection).await.expect("at hand").is_none()
+    });
+    found.expect("the office never ends")
 }
 
 fn head_of(play: &Play, family: FamilyId) -> Option<u64> {

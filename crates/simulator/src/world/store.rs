@@ -17,6 +17,7 @@ mod kills;
 mod people;
 mod planes;
 mod rows;
+mod standing;
 mod table;
 
 use super::{engine::World, process::Process};

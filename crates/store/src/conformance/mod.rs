@@ -17,6 +17,7 @@ pub mod killing;
 pub mod mailbox;
 pub mod people;
 pub mod presenting;
+pub mod standing;
 pub(crate) mod world;
 
 use nightlatch_domain::ports::store::{
@@ -135,6 +136,11 @@ macro_rules! conformance {
                 what_is_latched_is_never_due
                 generations_go_only_when_consumed_and_dead
                 what_a_crash_left_is_found
+            }
+            standing {
+                a_keeper_is_registered_once
+                a_quarantine_needs_no_claim_and_ends_one
+                nothing_is_claimed_before_every_log_was_compared
             }
             presenting {
                 a_retry_is_intended_once_and_only_over_a_lost_answer

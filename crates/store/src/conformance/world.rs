@@ -391,7 +391,8 @@ impl World {
     /// The chain as whoever claims it sees it.
     pub(crate) async fn seen(&self, chain: ChainId) -> Seen {
         let view = self.keeper.chain(self.tenant, chain).await.unwrap().unwrap();
-        Seen { era: 1, fence: view.chain.fence, family: view.family.id, head: view.head.number }
+        let era = self.keeper.standing().await.unwrap().era;
+        Seen { era, fence: view.chain.fence, family: view.family.id, head: view.head.number }
     }
 
     pub(crate) fn attempt(&self, claim: Claim, family: FamilyId, generation: u64) -> Attempt {

@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/postgres/0003_imports.sql")),
     contract(include_str!("../../migrations/postgres/0004_writers.sql")),
     expand(include_str!("../../migrations/postgres/0005_owners.sql")),
+    expand(include_str!("../../migrations/postgres/0006_standing.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.

@@ -23,6 +23,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/sqlite/0008_mailbox.sql")),
     expand(include_str!("../../migrations/sqlite/0009_imports.sql")),
     expand(include_str!("../../migrations/sqlite/0010_owners.sql")),
+    expand(include_str!("../../migrations/sqlite/0011_standing.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

@@ -4,12 +4,14 @@ use super::{
     kills,
     people::{raise_for_chain, settle_for_chain},
     rows::{AnswerRow, Rows, Secret, first, newest_first},
+    standing,
 };
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, Chain, ChainState, Generation},
     clock::Timestamp,
     id::{AttemptId, ChainId, FamilyId, TenantId},
     ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
+    ticket::Ticket,
 };
 
 /// Generations of a family that a commit never deletes, the head among them.
@@ -78,7 +80,8 @@ pub(super) fn claim(rows: &mut Rows, claim: Claim, seen: Seen, from: &[ChainStat
         && from.contains(&chain.state)
         && chain.family == seen.family
         && head_of(rows, claim.tenant, seen.family) == Some(seen.head)
-        && is_era(rows, seen.era);
+        && is_era(rows, seen.era)
+        && standing::is_settled(rows, seen.era);
     if !is_as_seen || kills::living_on(rows, claim.tenant, claim.chain).is_empty() {
         return None;
     }
@@ -317,6 +320,28 @@ pub(super) fn settle(rows: &mut Rows, claim: Claim, settlement: &Settlement) -> 
     if let Some(ticket) = &settlement.ticket {
         raise_for_chain(rows, claim.tenant, claim.chain, ticket)?;
     }
+    Ok(true)
+}
+
+pub(super) fn quarantine(
+    rows: &mut Rows,
+    (tenant, chain, fence): (TenantId, ChainId, u64),
+    reason: &str,
+    ticket: &Ticket,
+) -> Result<bool, StoreError> {
+    if rows.tables.chains.get(&(tenant, chain)).is_none_or(|row| row.fence != fence) {
+        return Ok(false);
+    }
+    rows.tables.chains.change(&(tenant, chain), |row| {
+        row.fence += 1;
+        row.owner = None;
+        row.state = ChainState::Quarantined;
+        row.due_at = None;
+        row.failures += 1;
+        row.failed_at = Some(ticket.raised_at);
+        row.reason = Some(reason.to_owned());
+    });
+    raise_for_chain(rows, tenant, chain, ticket)?;
     Ok(true)
 }
 

@@ -11,12 +11,12 @@ use nightlatch_domain::{
     grant::Grant,
     id::{
         AttemptId, CallId, ChainId, ClientId, ConnectionId, ContextId, EnrolmentId, FamilyId, FlowId,
-        GrantId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        GrantId, KeeperId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::Import,
     ports::store::{
-        CallRow, Change, EntityId, FeedMark, Installation, Killed, LedgerHead, Recalled, Revocation,
-        StoreError, ToolRow,
+        CallRow, Change, EntityId, FeedMark, Installation, Killed, LedgerHead, Recalled, Registered,
+        Revocation, StoreError, ToolRow,
     },
     principal::{Agent, Enrolment, EnrolmentCode, Human, Tenant},
     sealed::{SealContext, Wrapped},
@@ -87,6 +87,7 @@ macro_rules! tables {
 
 tables! {
     installation: () => Installation;
+    keepers: KeeperId => Registered;
     counter: () => Counter;
     feed: u64 => Change;
     marks: u64 => [u8; 16];

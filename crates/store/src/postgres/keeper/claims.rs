@@ -126,6 +126,7 @@ pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState)
            AND EXISTS (SELECT 1 FROM family WHERE family.tenant_id = chain.tenant_id
                AND family.family_id = chain.family_id AND family.head = $8)
            AND EXISTS (SELECT 1 FROM installation WHERE era = $9)
+           AND NOT EXISTS (SELECT 1 FROM keeper WHERE compared < $9)
            AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
                AND living.chain_id = chain.chain_id)";
     let values = params![

@@ -11,6 +11,7 @@ mod claims;
 mod connect;
 mod imports;
 mod kills;
+mod standing;
 mod tickets;
 mod vouched;
 
@@ -27,13 +28,13 @@ use nightlatch_domain::{
     grant::Grant,
     id::{
         AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
-        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        KeeperId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored,
-        ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, StoreError,
+        Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -49,6 +50,30 @@ impl KeeperStore for PostgresStore {
                 installation(at, fresh).await
             })
         })
+    }
+
+    fn standing(&self) -> Stored<'_, Standing> {
+        self.read((), |at, ()| Box::pin(standing::standing(at)))
+    }
+
+    fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {
+        self.write((keeper, fresh, alone), |at, (keeper, fresh, alone)| {
+            Box::pin(standing::register(at, *keeper, *fresh, *alone))
+        })
+    }
+
+    fn compared(&self, keeper: KeeperId, era: u64) -> Stored<'_, bool> {
+        self.write((keeper, era), |at, (keeper, era)| Box::pin(standing::compared(at, *keeper, *era)))
+    }
+
+    fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool> {
+        self.write((seen, reason, ticket), |at, (seen, reason, ticket)| {
+            Box::pin(standing::quarantine(at, *seen, reason, ticket))
+        })
+    }
+
+    fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {
+        self.write(keeper, |at, keeper| Box::pin(standing::vouch(at, *keeper)))
     }
 
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {

@@ -11,6 +11,7 @@ mod claims;
 mod connect;
 mod imports;
 mod kills;
+mod standing;
 mod tickets;
 mod vouched;
 
@@ -26,13 +27,13 @@ use nightlatch_domain::{
     grant::Grant,
     id::{
         AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
-        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        KeeperId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, StoreError, Stored,
-        ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, StoreError,
+        Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -44,6 +45,26 @@ use rusqlite::{Connection as Database, params};
 impl KeeperStore for SqliteStore {
     fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation> {
         self.engine.write(move |at| installation(at, fresh))
+    }
+
+    fn standing(&self) -> Stored<'_, Standing> {
+        self.engine.read(standing::standing)
+    }
+
+    fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {
+        self.engine.write(move |at| standing::register(at, keeper, fresh, alone))
+    }
+
+    fn compared(&self, keeper: KeeperId, era: u64) -> Stored<'_, bool> {
+        self.engine.write(move |at| standing::compared(at, keeper, era))
+    }
+
+    fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool> {
+        self.engine.write(move |at| standing::quarantine(at, seen, &reason, &ticket))
+    }
+
+    fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {
+        self.engine.write(move |at| standing::vouch(at, keeper))
     }
 
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {

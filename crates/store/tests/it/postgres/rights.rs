@@ -19,7 +19,7 @@ on_each! {
 }
 
 /// What each plane may do, table by table; everything else is refused.
-const RIGHTS: [(&str, [&str; 4]); 34] = [
+const RIGHTS: [(&str, [&str; 4]); 35] = [
     // table, then control, gateway, keeper, ledger: select, insert, update, delete
     ("agent", ["siu", "s", "s", ""]),
     ("answer", ["", "", "siud", ""]),
@@ -41,6 +41,7 @@ const RIGHTS: [(&str, [&str; 4]); 34] = [
     ("human", ["siu", "", "", ""]),
     ("import", ["s", "", "siud", ""]),
     ("installation", ["", "", "siu", ""]),
+    ("keeper", ["", "", "siud", ""]),
     ("kill", ["", "", "siu", ""]),
     ("ledger_head", ["", "", "", "siu"]),
     ("letter", ["sid", "sid", "sid", ""]),

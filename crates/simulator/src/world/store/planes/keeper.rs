@@ -1,6 +1,6 @@
 //! The keeper's part.
 
-use super::super::{Session, claims, connect, imports, kills, people};
+use super::super::{Session, claims, connect, imports, kills, people, standing};
 use nightlatch_domain::{
     chain::{Attempt, Chain, ChainState, Client, Flow, FlowOutcome, FlowStep, Generation},
     clock::Timestamp,
@@ -8,12 +8,13 @@ use nightlatch_domain::{
     grant::Grant,
     id::{
         AttemptId, CallId, ChainId, ClientId, ConnectionId, FamilyId, FlowId, GrantId, InstallationId,
-        OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
+        KeeperId, OwnerId, PrincipalId, RevocationId, TaskId, TenantId, TicketId, WakeId,
     },
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Stored, ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, Stored,
+        ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -33,10 +34,37 @@ impl KeeperStore for Session {
         })
     }
 
+    fn standing(&self) -> Stored<'_, Standing> {
+        self.read(standing::standing)
+    }
+
+    fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {
+        self.write("register", move |rows| standing::register(rows, keeper, fresh, alone))
+    }
+
+    fn compared(&self, keeper: KeeperId, era: u64) -> Stored<'_, bool> {
+        self.write("compared", move |rows| standing::compared(rows, keeper, era))
+    }
+
+    fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool> {
+        self.write("quarantine", move |rows| claims::quarantine(rows, seen, &reason, &ticket))
+    }
+
+    fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {
+        self.write("vouch", move |rows| {
+            rows.tables.keepers.change(&keeper, |row| row.vouched = true);
+            Ok(())
+        })
+    }
+
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {
         self.write("raise-era", move |rows| {
             let is_from = rows.tables.installation.get(&()).is_some_and(|known| known.era == from);
-            Ok(is_from && rows.tables.installation.change(&(), |known| known.era += 1))
+            let raised = is_from && rows.tables.installation.change(&(), |known| known.era += 1);
+            if raised {
+                rows.go_on();
+            }
+            Ok(raised)
         })
     }
 

@@ -1,0 +1,213 @@
+//! Whether the database is the history that this keeper knows, and whose logs were held against it.
+//!
+//! A database that was put back from a copy, or whose standby took over without its last transactions, has forgotten
+//! presentations that only logs know; and a log knows only its own keeper's. So a keeper remembers the last move of the
+//! feed's counter row that it saw, and looks for it before each claim and each lease. Where it is not to be found the
+//! **era** is raised, and nothing is claimed and nothing leased until every registered keeper has held its log against
+//! the database in that era. A log that begins beside a database that is not new knows nothing: its keeper waits until
+//! one that knows the history vouches for it.
+
+use crate::{core::Core, error::KeeperError, recover};
+use nightlatch_domain::{
+    id::KeeperId,
+    ports::store::{FeedMark, Recalled, Registered, Standing},
+};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// So many times a history that changes under the looker is looked at again.
+const ROUNDS: u32 = 4;
+
+/// What is known of the history.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    era: AtomicU64,
+    others: AtomicBool,
+    mark: Mutex<Option<FeedMark>>,
+    /// Held by whoever raises or compares.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// What a keeper has to do about a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the one that every log agrees with.
+    Settled,
+    /// Another keeper has yet to compare.
+    Waits,
+    /// Nobody vouched for this keeper's empty log yet.
+    Unvouched,
+    /// This keeper has yet to compare.
+    Compare,
+    /// It is another history than the one that was seen.
+    Raise,
+}
+
+/// What a keeper knows by its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Who it is.
+    pub(crate) keeper: KeeperId,
+    /// The newest era in which its log acted.
+    pub(crate) era: u64,
+    /// Whether its log knows the history.
+    pub(crate) vouched: bool,
+}
+
+/// What a keeper has to do.
+pub(crate) fn judge(known: Known, standing: &Standing, recalled: Recalled) -> Verdict {
+    let own = standing.keepers.iter().find(|row| row.keeper == known.keeper);
+    let alone = standing.keepers.len() == 1;
+    let is_other = match recalled {
+        Recalled::Held => false,
+        Recalled::Other => true,
+        // Its own log knows all that a lone keeper did.
+        Recalled::TooOld => !alone,
+    };
+    let Some(own) = own.filter(|_| !is_other && standing.era >= known.era) else { return Verdict::Raise };
+    let is_behind = |row: &Registered| row.compared < standing.era;
+    match () {
+        () if is_behind(own) => Verdict::Compare,
+        () if !alone && !known.vouched && !own.vouched => Verdict::Unvouched,
+        () if standing.keepers.iter().any(is_behind) => Verdict::Waits,
+        () => Verdict::Settled,
+    }
+}
+
+impl History {
+    /// The era in which this keeper acts.
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::SeqCst)
+    }
+
+    /// Whether other keepers are registered: then this one's log does not know every head.
+    pub(crate) fn has_others(&self) -> bool {
+        self.others.load(Ordering::SeqCst)
+    }
+
+    /// The last move that was seen.
+    pub(crate) fn mark(&self) -> Option<FeedMark> {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn see(&self, standing: &Standing) {
+        self.era.store(standing.era, Ordering::SeqCst);
+        self.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing.mark);
+    }
+}
+
+/// Registers this keeper, and takes up what its log remembers. What a start does first.
+pub(crate) async fn begin(core: &Arc<Core>, is_own: bool, alone: bool) -> Result<(), KeeperError> {
+    let (keeper, is_new) = (core.anchor.keeper(), core.store().heads().await?.is_empty());
+    core.store().register(keeper, !is_own, alone).await?;
+    // A log from before there were eras knows its history; so does one that begins with its database.
+    if (is_own || is_new) && !core.anchor.is_vouched() {
+        core.on_disk(|core| core.anchor.vouch()).await?;
+    }
+    *core.history.mark.lock().unwrap_or_else(PoisonError::into_inner) = core.anchor.mark();
+    let standing = core.store().standing().await?;
+    core.history.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
+    core.history.era.store(standing.era.max(core.anchor.era()), Ordering::SeqCst);
+    settle(core).await?;
+    Ok(())
+}
+
+/// Whether anything may be claimed or leased. Where that is for this keeper to bring about, it does.
+pub(crate) async fn settle(core: &Arc<Core>) -> Result<bool, KeeperError> {
+    if look(core).await?.1 == Verdict::Settled {
+        return Ok(true);
+    }
+    let _turn = core.history.turn.lock().await;
+    for _ in 0..ROUNDS {
+        let (standing, verdict) = look(core).await?;
+        match verdict {
+            Verdict::Settled => return Ok(true),
+            Verdict::Waits | Verdict::Unvouched => return Ok(false),
+            Verdict::Compare => compare(core, standing.era).await?,
+            Verdict::Raise => raise(core, &standing).await?,
+        }
+    }
+    Ok(false)
+}
+
+async fn look(core: &Arc<Core>) -> Result<(Standing, Verdict), KeeperError> {
+    // First the history's state, then whether it is the one that was seen: what it says is of that history.
+    let standing = core.store().standing().await?;
+    let recalled = match core.history.mark() {
+        Some(mark) => core.store().recall(mark).await?,
+        None => Recalled::Held,
+    };
+    let known = Known {
+        keeper: core.anchor.keeper(),
+        era: core.anchor.era().max(core.history.era()),
+        vouched: core.anchor.is_vouched(),
+    };
+    let verdict = judge(known, &standing, recalled);
+    if matches!(verdict, Verdict::Settled | Verdict::Waits | Verdict::Unvouched) {
+        core.history.see(&standing);
+    }
+    Ok((standing, verdict))
+}
+
+/// Begins an era that nobody acted in.
+async fn raise(core: &Arc<Core>, standing: &Standing) -> Result<(), KeeperError> {
+    tracing::warn!(
+        era = standing.era,
+        "the database is not the one that was seen: every log is held against it"
+    );
+    let above = standing.era.max(core.anchor.era()).max(core.history.era());
+    let mut era = standing.era;
+    while era <= above {
+        core.store().raise_era(era).await?;
+        era = core.store().standing().await?.era;
+    }
+    core.store().register(core.anchor.keeper(), false, false).await?;
+    let now = core.store().standing().await?;
+    *core.history.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.mark);
+    Ok(())
+}
+
+/// Holds this keeper's log against the database. From its first line on nothing of an older era is presented by it.
+async fn compare(core: &Arc<Core>, era: u64) -> Result<(), KeeperError> {
+    let is_first = core.anchor.era() == 0;
+    core.on_disk(move |core| core.anchor.enter(era)).await?;
+    core.history.era.store(era, Ordering::SeqCst);
+    if !is_first {
+        // Whose wakes are noted in a database that was put back, nobody knows: all tasks sleep.
+        core.wakes.end_all();
+        core.store().end_all_wakes(core.now().wall).await?;
+    }
+    for (tenant, connection) in core.anchor.ended() {
+        if core.store().connection(tenant, connection).await?.is_some() {
+            core.store().remove_connection(tenant, connection, core.now().wall).await?;
+        }
+    }
+    recover::hold_heads_against_the_log(core).await?;
+    core.store().compared(core.anchor.keeper(), era).await?;
+    Ok(())
+}
+
+/// What a keeper does now and then: remembers where the history is, and vouches for keepers that do not know it.
+pub(crate) async fn tend(core: &Arc<Core>) -> Result<(), KeeperError> {
+    if !settle(core).await? {
+        return Ok(());
+    }
+    if let Some(mark) = core.history.mark().filter(|mark| core.anchor.mark() != Some(*mark)) {
+        core.on_disk(move |core| core.anchor.remember(mark)).await?;
+    }
+    let standing = core.store().standing().await?;
+    for row in standing.keepers.iter().filter(|row| core.anchor.is_vouched() && !row.vouched) {
+        core.store().vouch(row.keeper).await?;
+    }
+    let own = standing.keepers.iter().find(|row| row.keeper == core.anchor.keeper());
+    if own.is_some_and(|own| own.vouched) && !core.anchor.is_vouched() {
+        core.on_disk(|core| core.anchor.vouch()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! How the history stands, and which keepers' logs were held against it.
+
+use super::rows::Rows;
+use nightlatch_domain::{
+    id::KeeperId,
+    ports::store::{Registered, Standing, StoreError},
+};
+
+pub(super) fn standing(rows: &Rows) -> Result<Standing, StoreError> {
+    let installation = rows.tables.installation.get(&()).ok_or(StoreError::Missing("installation"))?;
+    let keepers = rows.tables.keepers.values().copied().collect();
+    Ok(Standing { era: installation.era, mark: rows.counter().mark, keepers })
+}
+
+pub(super) fn register(
+    rows: &mut Rows,
+    keeper: KeeperId,
+    fresh: bool,
+    alone: bool,
+) -> Result<(), StoreError> {
+    let era = standing(rows)?.era;
+    if alone {
+        let others: Vec<_> = rows.tables.keepers.values().map(|row| row.keeper).collect();
+        for other in others.into_iter().filter(|other| *other != keeper) {
+            rows.tables.keepers.take(&other);
+        }
+    }
+    if !rows.tables.keepers.holds(&keeper) {
+        let vouched = !fresh || rows.tables.families.values().next().is_none();
+        let row = Registered { keeper, compared: if fresh { era } else { 0 }, vouched };
+        rows.tables.keepers.put(keeper, row);
+        rows.go_on();
+    }
+    Ok(())
+}
+
+pub(super) fn compared(rows: &mut Rows, keeper: KeeperId, era: u64) -> Result<bool, StoreError> {
+    if standing(rows)?.era != era {
+        return Ok(false);
+    }
+    let done = rows.tables.keepers.change(&keeper, |row| row.compared = era);
+    if done {
+        rows.go_on();
+    }
+    Ok(done)
+}
+
+/// Whether every registered log was compared in this era.
+pub(super) fn is_settled(rows: &Rows, era: u64) -> bool {
+    rows.tables.keepers.values().all(|row| row.compared >= era)
+}

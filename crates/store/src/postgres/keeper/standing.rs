@@ -1,0 +1,79 @@
+//! How the history stands, and which keepers' logs were held against it.
+
+use super::{
+    super::{
+        feed,
+        link::Link,
+        record::{self, Word, millis, number, params},
+    },
+    tickets,
+};
+use crate::rows;
+use nightlatch_domain::{
+    id::{ChainId, KeeperId, TenantId},
+    ports::store::{Standing, StoreError},
+    ticket::Ticket,
+};
+
+pub(super) async fn standing(at: &Link) -> Result<Standing, StoreError> {
+    let sql = "SELECT era FROM installation";
+    let era = record::one(at, "installation", sql, &[], |row| row.count("era")).await?;
+    let sql = "SELECT * FROM keeper ORDER BY keeper_id";
+    let keepers = record::all(at, "keeper", sql, &[], rows::registered).await?;
+    let era = era.ok_or(StoreError::Missing("installation"))?;
+    Ok(Standing { era, mark: feed::last(at).await?, keepers })
+}
+
+pub(super) async fn register(
+    at: &Link,
+    keeper: KeeperId,
+    fresh: bool,
+    alone: bool,
+) -> Result<(), StoreError> {
+    if alone {
+        let sql = "DELETE FROM keeper WHERE keeper_id <> $1";
+        record::write(at, "keeper", sql, params![Word(&keeper)]).await?;
+    }
+    let sql = "INSERT INTO keeper (keeper_id, compared, vouched)
+         SELECT $1, CASE WHEN $2 THEN era ELSE 0 END,
+             CASE WHEN NOT $2 OR NOT EXISTS (SELECT 1 FROM family) THEN 1 ELSE 0 END FROM installation
+         ON CONFLICT (keeper_id) DO NOTHING";
+    if record::write(at, "keeper", sql, params![Word(&keeper), fresh]).await? == 1 {
+        feed::go_on(at).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn compared(at: &Link, keeper: KeeperId, era: u64) -> Result<bool, StoreError> {
+    let sql = "UPDATE keeper SET compared = $2
+         WHERE keeper_id = $1 AND EXISTS (SELECT 1 FROM installation WHERE era = $2)";
+    let done = record::write(at, "keeper", sql, params![Word(&keeper), number(era)]).await? == 1;
+    if done {
+        feed::go_on(at).await?;
+    }
+    Ok(done)
+}
+
+pub(super) async fn vouch(at: &Link, keeper: KeeperId) -> Result<(), StoreError> {
+    let sql = "UPDATE keeper SET vouched = 1 WHERE keeper_id = $1";
+    record::write(at, "keeper", sql, params![Word(&keeper)]).await?;
+    Ok(())
+}
+
+/// The fence moves: whoever held the chain holds it no longer.
+pub(super) async fn quarantine(
+    at: &Link,
+    (tenant, chain, fence): (TenantId, ChainId, u64),
+    reason: &str,
+    ticket: &Ticket,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE chain SET fence = fence + 1, owner_id = NULL, state = 'quarantined', due_at = NULL,
+             failures = failures + 1, failed_at = $4, reason = $5
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3";
+    let values = params![Word(&tenant), Word(&chain), number(fence), millis(Some(ticket.raised_at)), reason];
+    if record::write(at, "chain", sql, values).await? == 0 {
+        return Ok(false);
+    }
+    tickets::raise_for_chain(at, tenant, chain, ticket).await?;
+    Ok(true)
+}
