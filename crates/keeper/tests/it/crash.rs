@@ -268,6 +268,18 @@ fn a_retry_that_the_database_forgot_is_not_presented_again() {
 }
 
 #[test]
+fn a_committed_head_is_vouched_for_by_its_retry() {
+    let before = before_in(World::with(false, &graceful("verified")));
+    before.world.provider.is_graceful();
+    before.world.provider.next(crate::provider::Act::Vanish);
+    assert!(matches!(after(&before), Err(KeeperRefusal::Pending { .. })));
+    before.world.clock.forward(Duration::from_secs(2));
+    crash(&before, "anchor-head");
+    after_whatever(&before).unwrap();
+    assert_eq!((before.world.provider.refreshes(), before.world.provider.most_presented()), (2, 2));
+}
+
+#[test]
 fn a_late_answer_that_only_the_spool_has_outlives_its_process() {
     let before = before_in(World::with(false, &graceful("verified")));
     let world = &before.world;

@@ -26,6 +26,8 @@ pub(crate) struct Meddling {
     pub(crate) is_dry: AtomicBool,
     /// Requests leave so late.
     pub(crate) late_millis: AtomicU64,
+    /// The next request is not written, which is known after so long.
+    pub(crate) unwritten_millis: AtomicU64,
 }
 
 /// The system's randomness, while there is any.
@@ -77,8 +79,14 @@ impl Line for MeddledLine {
         }
         let late_millis = self.meddling.late_millis.load(Ordering::SeqCst);
         let late = (late_millis > 0).then(|| Duration::from_millis(late_millis));
+        let unwritten = Duration::from_millis(self.meddling.unwritten_millis.swap(0, Ordering::SeqCst));
         let sent = self.line.send(request, answer_max_bytes, window);
         Box::pin(async move {
+            if !unwritten.is_zero() {
+                // tidy: sleeps because a slow machine is what the test is about
+                tokio::time::sleep(unwritten).await;
+                return Err(SendError::NothingWritten(EgressError::NotSent("slow".to_owned())));
+            }
             match sent.await {
                 Ok(answer) => Ok(RawAnswer { late_by: late.or(answer.late_by), ..answer }),
                 Err(SendError::AfterFirstByte { reason, status, late_by }) => {

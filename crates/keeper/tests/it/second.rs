@@ -13,7 +13,7 @@ use nightlatch_domain::{
 use nightlatch_keeper::{Watch, machine::Action};
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -157,6 +157,19 @@ async fn an_answer_that_came_before_it_was_called_lost_is_not() {
     at.world.provider.next(Act::Late(Duration::from_millis(2000)));
     let _ = at.lease().await;
     assert_eq!(watch.left.lock().unwrap().as_deref(), Some("answered"));
+    assert_eq!(at.lease().await, Ok(2));
+    assert_eq!((at.world.provider.most_presented(), at.tickets().await), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_called_lost_and_never_written_is_taken_back() {
+    let at = at("verified").await;
+    at.world.meddling.unwritten_millis.store(2500, Ordering::SeqCst);
+    assert!(matches!(at.lease().await, Err(KeeperRefusal::Pending { .. })));
+    assert_eq!(at.world.look("SELECT state FROM attempt"), "uncertain");
+    eventually(|| async { at.world.look("SELECT state FROM attempt LIMIT 1") == "not-presented" }).await;
+    // A host that kept an answer to itself is given a while.
+    at.world.clock.forward(Duration::from_secs(120));
     assert_eq!(at.lease().await, Ok(2));
     assert_eq!((at.world.provider.most_presented(), at.tickets().await), (1, 0));
 }
