@@ -44,12 +44,7 @@ use nightlatch_domain::{
 
 impl KeeperStore for PostgresStore {
     fn installation(&self, fresh: InstallationId) -> Stored<'_, Installation> {
-        self.write(fresh, |at, fresh| {
-            Box::pin(async move {
-                let fresh = *fresh;
-                installation(at, fresh).await
-            })
-        })
+        self.write(fresh, |at, fresh| Box::pin(installation(at, *fresh)))
     }
 
     fn standing(&self) -> Stored<'_, Standing> {
@@ -95,21 +90,11 @@ impl KeeperStore for PostgresStore {
     }
 
     fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
-        self.read(mark, |at, mark| {
-            Box::pin(async move {
-                let mark = *mark;
-                feed::recall(at, mark).await
-            })
-        })
+        self.read(mark, |at, mark| Box::pin(feed::recall(at, *mark)))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
-        self.read((now, limit), |at, (now, limit)| {
-            Box::pin(async move {
-                let (now, limit) = (*now, *limit);
-                claims::due(at, now, limit).await
-            })
-        })
+        self.read((now, limit), |at, (now, limit)| Box::pin(claims::due(at, *now, *limit)))
     }
 
     fn next_due(&self) -> Stored<'_, Option<Timestamp>> {
@@ -122,10 +107,7 @@ impl KeeperStore for PostgresStore {
 
     fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>> {
         self.read((tenant, chain, limit), |at, (tenant, chain, limit)| {
-            Box::pin(async move {
-                let (tenant, chain, limit) = (*tenant, *chain, *limit);
-                claims::generations(at, tenant, chain, limit).await
-            })
+            Box::pin(claims::generations(at, *tenant, *chain, *limit))
         })
     }
 
@@ -170,12 +152,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
-        self.write((claim, attempt), |at, (claim, attempt)| {
-            Box::pin(async move {
-                let claim = *claim;
-                claims::intend(at, claim, attempt).await
-            })
-        })
+        self.write((claim, attempt), |at, (claim, attempt)| Box::pin(claims::intend(at, *claim, attempt)))
     }
 
     fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
@@ -186,10 +163,7 @@ impl KeeperStore for PostgresStore {
 
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
         self.write((tenant, attempt, answer), |at, (tenant, attempt, answer)| {
-            Box::pin(async move {
-                let (tenant, attempt) = (*tenant, *attempt);
-                claims::answer(at, tenant, attempt, answer).await
-            })
+            Box::pin(claims::answer(at, *tenant, *attempt, answer))
         })
     }
 
@@ -198,29 +172,16 @@ impl KeeperStore for PostgresStore {
         tenant: TenantId,
         chain: ChainId,
     ) -> Stored<'_, Vec<(AttemptId, (Wrapped, SealContext))>> {
-        self.read((tenant, chain), |at, (tenant, chain)| {
-            Box::pin(async move {
-                let (tenant, chain) = (*tenant, *chain);
-                claims::answers(at, tenant, chain).await
-            })
-        })
+        self.read((tenant, chain), |at, (tenant, chain)| Box::pin(claims::answers(at, *tenant, *chain)))
     }
 
     fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed> {
-        self.write((claim, head), |at, (claim, head)| {
-            Box::pin(async move {
-                let claim = *claim;
-                claims::commit(at, claim, head).await
-            })
-        })
+        self.write((claim, head), |at, (claim, head)| Box::pin(claims::commit(at, *claim, head)))
     }
 
     fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool> {
         self.write((claim, settlement), |at, (claim, settlement)| {
-            Box::pin(async move {
-                let claim = *claim;
-                claims::settle(at, claim, settlement).await
-            })
+            Box::pin(claims::settle(at, *claim, settlement))
         })
     }
 
@@ -272,10 +233,7 @@ impl KeeperStore for PostgresStore {
 
     fn hasten(&self, tenant: TenantId, chain: ChainId, now: Timestamp) -> Stored<'_, ()> {
         self.write((tenant, chain, now), |at, (tenant, chain, now)| {
-            Box::pin(async move {
-                let (tenant, chain, now) = (*tenant, *chain, *now);
-                claims::hasten(at, tenant, chain, now).await
-            })
+            Box::pin(claims::hasten(at, *tenant, *chain, *now))
         })
     }
 
@@ -465,21 +423,11 @@ impl KeeperStore for PostgresStore {
     }
 
     fn kills(&self, after: u64, limit: u32) -> Stored<'_, Vec<Killed>> {
-        self.read((after, limit), |at, (after, limit)| {
-            Box::pin(async move {
-                let (after, limit) = (*after, *limit);
-                kills::after(at, after, limit).await
-            })
-        })
+        self.read((after, limit), |at, (after, limit)| Box::pin(kills::after(at, *after, *limit)))
     }
 
     fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32> {
-        self.write((now, limit), |at, (now, limit)| {
-            Box::pin(async move {
-                let (now, limit) = (*now, *limit);
-                kills::clear(at, now, limit).await
-            })
-        })
+        self.write((now, limit), |at, (now, limit)| Box::pin(kills::clear(at, *now, *limit)))
     }
 
     fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()> {
@@ -489,12 +437,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn revocations(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<Revocation>> {
-        self.read((now, limit), |at, (now, limit)| {
-            Box::pin(async move {
-                let (now, limit) = (*now, *limit);
-                kills::revocations(at, now, limit).await
-            })
-        })
+        self.read((now, limit), |at, (now, limit)| Box::pin(kills::revocations(at, *now, *limit)))
     }
 
     fn postpone_revocation(
@@ -505,19 +448,13 @@ impl KeeperStore for PostgresStore {
         not_before: Timestamp,
     ) -> Stored<'_, bool> {
         self.write((tenant, revocation, tries, not_before), |at, (tenant, revocation, tries, not_before)| {
-            Box::pin(async move {
-                let (tenant, revocation, tries, not_before) = (*tenant, *revocation, *tries, *not_before);
-                kills::postpone(at, tenant, revocation, tries, not_before).await
-            })
+            Box::pin(kills::postpone(at, *tenant, *revocation, *tries, *not_before))
         })
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {
         self.write((tenant, revocation), |at, (tenant, revocation)| {
-            Box::pin(async move {
-                let (tenant, revocation) = (*tenant, *revocation);
-                kills::confirm(at, tenant, revocation).await
-            })
+            Box::pin(kills::confirm(at, *tenant, *revocation))
         })
     }
 
@@ -575,12 +512,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn tools(&self, tenant: TenantId) -> Stored<'_, Vec<ToolRow>> {
-        self.read(tenant, |at, tenant| {
-            Box::pin(async move {
-                let tenant = *tenant;
-                directory::tools(at, tenant).await
-            })
-        })
+        self.read(tenant, |at, tenant| Box::pin(directory::tools(at, *tenant)))
     }
 
     fn enrolment(&self, binding: Binding) -> Stored<'_, Option<Enrolment>> {
@@ -638,10 +570,7 @@ impl KeeperStore for PostgresStore {
 
     fn prune_wakes(&self, tenant: TenantId, task: TaskId, keep: u32, before: Timestamp) -> Stored<'_, ()> {
         self.write((tenant, task, keep, before), |at, (tenant, task, keep, before)| {
-            Box::pin(async move {
-                let (tenant, task, keep, before) = (*tenant, *task, *keep, *before);
-                vouched::prune_wakes(at, tenant, task, keep, before).await
-            })
+            Box::pin(vouched::prune_wakes(at, *tenant, *task, *keep, *before))
         })
     }
 
