@@ -7,7 +7,11 @@
 //! the database in that era. A log that begins beside a database that is not new knows nothing: its keeper waits until
 //! one that knows the history vouches for it.
 
-use crate::{core::Core, error::KeeperError, recover};
+use crate::{
+    core::Core,
+    error::KeeperError,
+    recover::{self, Ends},
+};
 use nightlatch_domain::{
     id::KeeperId,
     ports::store::{FeedMark, Recalled, Registered, Standing},
@@ -185,7 +189,8 @@ async fn compare(core: &Arc<Core>, era: u64) -> Result<(), KeeperError> {
             core.store().remove_connection(tenant, connection, core.now().wall).await?;
         }
     }
-    recover::hold_heads_against_the_log(core).await?;
+    let ends = if is_first { Ends::AtRest } else { Ends::Whoever };
+    recover::hold_heads_against_the_log(core, ends).await?;
     core.store().compared(core.anchor.keeper(), era).await?;
     Ok(())
 }

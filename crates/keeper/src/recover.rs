@@ -47,7 +47,7 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     }
     replay_spool(core).await?;
     finish_what_was_left(core).await?;
-    hold_heads_against_the_log(core).await?;
+    hold_heads_against_the_log(core, Ends::AtRest).await?;
     core.on_disk(|core| core.spool.forget_empty()).await?;
     // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
     let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
@@ -101,8 +101,23 @@ async fn finish_what_was_left(core: &Arc<Core>) -> Result<(), KeeperError> {
     Ok(())
 }
 
-fn is_not_asked(state: ChainState) -> bool {
-    !matches!(state, ChainState::Latched | ChainState::Quarantined)
+/// Which chains are left to a human where the log contradicts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// Those that nobody is at work on; the others are looked at by whoever is.
+    AtRest,
+    /// All: in a new era nobody holds a chain.
+    Whoever,
+}
+
+impl Ends {
+    fn may_end(self, state: ChainState) -> bool {
+        match state {
+            ChainState::Healthy | ChainState::BackingOff => true,
+            ChainState::Refreshing | ChainState::Uncertain => self == Self::Whoever,
+            ChainState::Latched | ChainState::Quarantined => false,
+        }
+    }
 }
 
 /// Whether an answer that nobody read lies in the database, and brings it to where the log is.
@@ -145,7 +160,7 @@ async fn quarantine(core: &Arc<Core>, view: &ChainView) -> Result<(), KeeperErro
 
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
 /// the line is written now.
-pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), KeeperError> {
+pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> Result<(), KeeperError> {
     let far = Timestamp::from_millis(i64::MAX);
     let mut seen: BTreeSet<(TenantId, ChainId)> = BTreeSet::new();
     seen.extend(
@@ -164,7 +179,7 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>) -> Result<(), K
             if core.is_of_the_future(view.head.created_at).await {
                 core.store().hasten(tenant, chain, now).await?;
             }
-        } else if is_not_asked(view.chain.state) && !closes(core, &view, says).await? {
+        } else if ends.may_end(view.chain.state) && !closes(core, &view, says).await? {
             quarantine(core, &view).await?;
         }
     }
