@@ -111,6 +111,8 @@ async fn tokens_become_connections_few_at_a_time_and_each_is_presented_once() {
     let mut lines: Vec<_> =
         (0..40).map(|n| line(client, &world.provider.hands_out(&format!("a{n}")))).collect();
     lines[1].facts.name = Some("dana".parse().unwrap());
+    // It takes its time, so that those who are there at once are seen to be.
+    (0..40).for_each(|_| world.provider.next(Act::Late(Duration::from_millis(50))));
     let told = bring(&world, &running, &lines).await;
     let flows = accepted(&told);
     let outcomes = ended(&world, &running, &flows).await;

@@ -7,7 +7,7 @@ use crate::{
     oracle::{self, End},
     weather::Weather,
 };
-use nightlatch_domain::ports::store::ControlStore as _;
+use nightlatch_domain::ports::store::{ControlStore as _, KeeperStore as _};
 use nightlatch_simulator::world::{Moment, issuer::Temper};
 use serde_json::{Value, json};
 use std::{
@@ -33,6 +33,9 @@ pub(crate) struct Bounds {
 
 /// The quiet time at the end, in which everything must heal that can.
 const CLEAR: Duration = Duration::from_secs(6 * 3600);
+/// And so often so long where something is refreshed just then.
+const MOMENTS: u32 = 20;
+const MOMENT: Duration = Duration::from_secs(30);
 const YEAR_SECS: u64 = 365 * 86_400;
 
 impl Bounds {
@@ -187,12 +190,27 @@ impl Play {
             weather.clear();
         }
         self.rest(CLEAR);
+        // What is refreshed at this very moment is looked at when its answer has come, if one comes.
+        for _ in 0..MOMENTS {
+            if !self.is_refreshing() {
+                break;
+            }
+            self.rest(MOMENT);
+        }
         let last_lines = if self.has_found() && last_lines.is_empty() {
             self.house.world.last_lines(60)
         } else {
             last_lines
         };
         report(&self, last_lines)
+    }
+
+    fn is_refreshing(&self) -> bool {
+        let own = Arc::clone(&self.house);
+        let claimed = self.house.world.finish(&self.house.office.clone(), async move {
+            own.at_hand().claimed().await.expect("at hand")
+        });
+        !claimed.expect("the office never ends").is_empty()
     }
 
     fn has_found(&self) -> bool {
