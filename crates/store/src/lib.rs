@@ -4,8 +4,8 @@
 //! directory, keeper, ledger). [`PostgresStore`] is one plane's part under that plane's own database role, so that
 //! planes can be processes, several of each; the server refuses a plane every table that is not its own.
 //!
-//! **How, over SQLite.** One thread owns the only connection that writes, and every request is one transaction that
-//! begins `IMMEDIATE`; two more threads read, each request in one read transaction. A request is queued
+//! **How, over SQLite.** One thread owns the only connection that writes, and every request is one savepoint of a transaction
+//! that begins `IMMEDIATE` and that it shares with what is queued behind it; two more threads read, each request in one read transaction. A request is queued
 //! when the method is called: dropping its future does not take it back, so that a caller who goes away
 //! interrupts nothing half-way. No lock is ever held while anything else is awaited.
 //!

@@ -4,6 +4,10 @@
 //! on a lock for it: requests wait in a queue of stated length and are answered by a oneshot. A request
 //! that finds the queue full is refused at once (`Unavailable`), because a store that is that far behind
 //! serves its callers better by saying so.
+//!
+//! What is queued when a transaction ends its work goes into the same transaction, each request behind a savepoint of its
+//! own, so that many pay for one sync of the disk and none waits for another to come. Nobody is answered before the
+//! commit; where that fails, it fails for all of them, and one that was refused takes back nothing but itself.
 
 use super::{feed, record};
 use nightlatch_domain::ports::store::{StoreError, Stored};
@@ -21,7 +25,10 @@ use tokio::sync::{oneshot, watch};
 /// Requests that may wait for a thread, for reading and for writing each.
 const QUEUE_JOBS_MAX: usize = 4096;
 
-type Write = Box<dyn FnOnce(&mut Writer) + Send>;
+/// Requests that share a commit at most: a kill waits for so many.
+const TOGETHER_MAX: usize = 256;
+
+type Write = Box<dyn Request>;
 type Read = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The writer thread, the reader threads, and the number that the feed has reached.
@@ -43,7 +50,7 @@ impl Engine {
         let mut owner = Writer { connection: writer, feed: feed.clone(), shred: false };
         let writer = thread::Builder::new().name("store-write".to_owned()).spawn(move || {
             while let Ok(job) = jobs.recv() {
-                job(&mut owner);
+                owner.carry_out(job, &jobs);
             }
         })?;
         let (reads, jobs) = sync_channel::<Read>(QUEUE_JOBS_MAX);
@@ -66,11 +73,7 @@ impl Engine {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Stored<'_, T> {
-        let (reply, answer) = oneshot::channel();
-        let job: Write = Box::new(move |writer| {
-            let _ = reply.send(writer.transact(work));
-        });
-        answered(offer(self.writes.as_ref(), job), answer, StoreError::Unknown)
+        self.ask(work, false)
     }
 
     /// As [`Engine::write`], and what it deleted is off the write-ahead file before it is answered.
@@ -78,11 +81,16 @@ impl Engine {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Stored<'_, T> {
+        self.ask(work, true)
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        shreds: bool,
+    ) -> Stored<'_, T> {
         let (reply, answer) = oneshot::channel();
-        let job: Write = Box::new(move |writer| {
-            writer.shred = true;
-            let _ = reply.send(writer.transact(work));
-        });
+        let job: Write = Box::new(Asked { work: Some(work), done: None, reply, shreds });
         answered(offer(self.writes.as_ref(), job), answer, StoreError::Unknown)
     }
 
@@ -126,15 +134,73 @@ struct Writer {
     shred: bool,
 }
 
+/// One request that writes.
+trait Request: Send {
+    /// Does its work; `false` where that is to be taken back.
+    fn work(&mut self, at: &Connection) -> bool;
+    /// Whether what it deleted must not stay in the write-ahead file.
+    fn shreds(&self) -> bool;
+    /// Answers, once it is known what became of the commit.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct Asked<T, F> {
+    work: Option<F>,
+    done: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    shreds: bool,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Request for Asked<T, F> {
+    fn work(&mut self, at: &Connection) -> bool {
+        self.done = self.work.take().map(|work| work(at));
+        matches!(self.done, Some(Ok(_)))
+    }
+
+    fn shreds(&self) -> bool {
+        self.shreds
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let done = self.done.unwrap_or(Err(StoreError::Unavailable));
+        // One that was refused is answered with that, whatever became of the others.
+        let _ = self.reply.send(done.and_then(|value| committed.map(|()| value)));
+    }
+}
+
 impl Writer {
-    fn transact<T>(
-        &mut self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    /// Carries out a request and what is queued behind it, and answers them.
+    fn carry_out(&mut self, first: Write, queue: &Receiver<Write>) {
+        let mut together = vec![first];
+        let committed = self.transact(&mut together, queue);
+        if self.shred && committed.is_ok() {
+            self.empty_write_ahead();
+        }
+        for request in together {
+            request.answer(committed.clone());
+        }
+    }
+
+    fn transact(&mut self, together: &mut Vec<Write>, queue: &Receiver<Write>) -> Result<(), StoreError> {
         let refuse = record::refusal("transaction");
-        let transaction =
+        let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&refuse)?;
-        let value = work(&transaction)?;
+        let mut next = 0;
+        while let Some(request) = together.get_mut(next) {
+            self.shred |= request.shreds();
+            let point = transaction.savepoint().map_err(&refuse)?;
+            let stands = request.work(&point);
+            if point.is_autocommit() {
+                // The disk was full, for example: SQLite took all of it back by itself.
+                return Err(StoreError::Unavailable);
+            }
+            let ended = if stands { point.commit() } else { point.finish() };
+            ended.map_err(&refuse)?;
+            next += 1;
+            if next == together.len() && next < TOGETHER_MAX {
+                together.extend(queue.try_recv());
+            }
+        }
         let number = feed::number(&transaction)?;
         transaction.commit().map_err(of_commit)?;
         self.feed.send_if_modified(|known| {
@@ -142,10 +208,7 @@ impl Writer {
             *known = number;
             moved
         });
-        if self.shred {
-            self.empty_write_ahead();
-        }
-        Ok(value)
+        Ok(())
     }
 
     /// Moves everything into the main file, whose freed pages are zeroed, and cuts the write-ahead file to

@@ -88,6 +88,64 @@ async fn what_was_queued_before_the_close_is_done() {
     drop(folder);
 }
 
+/// What is queued behind a request shares its commit: nobody is answered and nothing is seen before that, and one that is
+/// refused takes back itself alone.
+#[tokio::test]
+async fn what_is_queued_together_is_committed_together_and_refused_alone() {
+    let fixture = Fixture::new();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel();
+    let first = fixture.store.engine.write(move |_| {
+        begun.send(()).unwrap();
+        may_go.recv().unwrap();
+        Ok(())
+    });
+    has_begun.recv().unwrap();
+    let kept = fixture.store.put_tool(fixture.tool("kept", 1));
+    let (tenant, task) = (fixture.tenant, TaskId::new(NOW, [2; 10]));
+    let refused: Stored<'_, ()> = fixture.store.engine.write(move |at| {
+        feed::note(at, tenant, EntityId::Task(task))?;
+        Err(StoreError::Corrupt("test"))
+    });
+    let (held, is_held) = std::sync::mpsc::channel();
+    let (end, may_end) = std::sync::mpsc::channel();
+    let last = fixture.store.engine.write(move |at| {
+        held.send(feed::number(at)?).unwrap();
+        may_end.recv().unwrap();
+        Ok(())
+    });
+    go.send(()).unwrap();
+    assert_eq!(is_held.recv().unwrap(), 1, "the change of the one that stands, and not the other's");
+    assert_eq!(fixture.store.tools(tenant).await.unwrap(), [], "the commit is still to come");
+    end.send(()).unwrap();
+    assert_eq!((first.await, kept.await, last.await), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(refused.await, Err(StoreError::Corrupt("test")));
+    assert_eq!(fixture.store.snapshot().await.unwrap().0, 1);
+}
+
+/// A commit that fails fails for all that share it, and all of it is taken back.
+#[tokio::test]
+async fn a_commit_that_fails_is_nobodys() {
+    let fixture = Fixture::new();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel();
+    let first = fixture.store.engine.write(move |at| {
+        begun.send(()).unwrap();
+        may_go.recv().unwrap();
+        let owner =
+            "PRAGMA defer_foreign_keys = ON; INSERT INTO static_secret VALUES ('t', 'none', 1, 's', 0)";
+        at.execute_batch(owner).map_err(super::record::refusal("test"))
+    });
+    has_begun.recv().unwrap();
+    let second = fixture.store.put_tool(fixture.tool("lost", 1));
+    go.send(()).unwrap();
+    assert!(first.await.is_err());
+    assert!(second.await.is_err(), "it was not written, so it is not said to be");
+    assert_eq!(fixture.store.tools(fixture.tenant).await.unwrap(), []);
+    fixture.store.put_tool(fixture.tool("kept", 1)).await.unwrap();
+    assert_eq!(fixture.store.snapshot().await.unwrap().0, 1);
+}
+
 #[tokio::test]
 async fn an_error_in_the_middle_takes_back_what_came_before() {
     let fixture = Fixture::new();
