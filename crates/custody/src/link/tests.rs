@@ -1,10 +1,16 @@
 //! A letter is read once, by whom it was written to, as it was written, in its time; and whoever writes rows writes none.
 
-use super::{End, Known, LETTER_LIVES_MAX, SKEW_MAX, Seen, Trusted};
-use crate::{CustodyError, entropy::SystemEntropy, keys::link::LinkKey, testing::altered};
+use super::{End, Head, Known, LETTER_LIVES_MAX, SKEW_MAX, Seen, Trusted};
+use crate::{
+    CustodyError,
+    entropy::SystemEntropy,
+    hpke::{Purpose, seal},
+    keys::link::LinkKey,
+    testing::altered,
+};
 use nightlatch_domain::{
     clock::Timestamp,
-    ports::mailbox::{LETTER_MAX_CHARS, Letter, Role},
+    ports::mailbox::{LETTER_MAX_CHARS, Letter, LetterPlace, Role},
 };
 use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 use tempfile::TempDir;
@@ -186,8 +192,12 @@ fn what_is_too_long_is_neither_written_nor_read() {
     let long = vec![b'x'; LETTER_MAX_CHARS];
     let written = house.gateway.write(&to, (1, None), IN_TIME, &long);
     assert!(matches!(written, Err(CustodyError::SealFailed)));
-    let mut letter = house.letter(1);
-    letter.sealed.ciphertext = "x".repeat(LETTER_MAX_CHARS);
+    // A plane that is believed and keeps to no bound: sealed and signed as it should be, and too long all the same.
+    let place = LetterPlace { number: 2, ..house.letter(1).place };
+    let head = Head { place, answers: None, expires_at: IN_TIME };
+    let sealed = seal(&to.card.key, Purpose::Letter, &head.text().unwrap(), &long).unwrap();
+    let signature = house.gateway.key.sign(&head.letter_text(&sealed).unwrap());
+    let letter = Letter { place, answers: None, expires_at: IN_TIME, sealed, signature };
     assert!(is_refused(&house.reads(&letter)));
 }
 

@@ -31,6 +31,8 @@ static DRAWN: AtomicU8 = AtomicU8::new(1);
 struct Noting {
     asked: Mutex<Vec<&'static str>>,
     is_full: bool,
+    /// It takes an enrolment in and never answers.
+    hangs: bool,
 }
 
 impl Noting {
@@ -62,6 +64,9 @@ impl KeeperForGateway for Noting {
             }
             GatewayRequest::Enrol { .. } => {
                 self.note("enrol");
+                if self.hangs {
+                    return Box::pin(std::future::pending());
+                }
                 Err(KeeperRefusal::CodeRejected)
             }
             _ => Err(KeeperRefusal::Unavailable),
@@ -179,6 +184,29 @@ async fn what_must_be_done_once_is_asked_of_one_keeper() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_keeper_may_have_done_is_asked_of_no_other() {
+    let mut place = Place { house: House::new() };
+    let notes = [Arc::new(Noting { hangs: true, ..Noting::default() }), Arc::default()];
+    let offices = [place.keeper(&notes[0]).await, place.keeper(&notes[1]).await];
+    let keepers = Keepers::new(place.office(Role::Gateway).await);
+    // The one that hangs is asked first.
+    *super::held(&keepers.current) = Some(offices[0].own());
+    let binding = nightlatch_domain::principal::Binding::Uid { uid: 1 };
+    let enrol = GatewayRequest::Enrol { code_sha256: String::new(), binding };
+    let asked = async { KeeperForGateway::ask(&keepers, enrol).await };
+    let ends = async {
+        while notes[0].asked.lock().unwrap().is_empty() {
+            // tidy: sleeps because it polls.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        offices[0].close().await;
+    };
+    let (answer, ()) = tokio::join!(asked, ends);
+    assert_eq!(answer, Err(KeeperRefusal::Unavailable));
+    assert_eq!((notes[0].asked(), notes[1].asked()), (vec!["enrol"], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_sleeps_only_when_every_keeper_says_so() {
     let mut place = Place { house: House::new() };
     let notes = [Arc::<Noting>::default(), Arc::default()];
@@ -208,4 +236,44 @@ async fn a_plane_is_answered_only_what_its_role_may_ask() {
     assert_eq!(note.asked(), [""; 0]);
     assert!(gateway.office.ask(&keeper, &as_gateway, within).await.is_ok());
     assert_eq!(note.asked(), ["challenge"]);
+}
+
+/// A gateway that decides on what was stored when the test says so.
+struct Slow(tokio::sync::watch::Receiver<bool>);
+
+impl nightlatch_control::Settled for Slow {
+    fn settled(&self) -> Boxed<'_, ()> {
+        let mut said = self.0.clone();
+        Box::pin(async move {
+            let _ = said.wait_for(|said| *said).await;
+        })
+    }
+}
+
+impl nightlatch_domain::ports::gateway_keeper::Drains for Slow {
+    fn drain(&self, _: nightlatch_domain::ports::gateway_keeper::DrainNotice) -> Boxed<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_is_confirmed_when_every_gateway_says_so() {
+    use crate::serve::desks::{AllSettled, GatewayDesk};
+    let mut place = Place { house: House::new() };
+    let (say, said) = tokio::sync::watch::channel(true);
+    let (say_late, said_late) = tokio::sync::watch::channel(false);
+    let mut gateways = Vec::new();
+    for said in [said, said_late] {
+        let (office, slow) = (place.office(Role::Gateway).await, Arc::new(Slow(said)));
+        office.answer_by(Arc::new(GatewayDesk { drains: Arc::clone(&slow) as _, settled: slow }));
+        gateways.push(office);
+    }
+    let all = AllSettled(place.office(Role::Control).await);
+    let waits = std::time::Duration::from_secs(5);
+    let settled = nightlatch_control::Settled::settled(&all);
+    assert!(tokio::time::timeout(waits, settled).await.is_err(), "one did not say so");
+    say_late.send_replace(true);
+    let settled = nightlatch_control::Settled::settled(&all);
+    assert!(tokio::time::timeout(waits, settled).await.is_ok());
+    assert!(*say.borrow());
 }
