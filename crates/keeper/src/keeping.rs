@@ -255,7 +255,7 @@ impl Known {
         let (second, first) = (self.second_left(), presented(one));
         let until = second.open_until(first.elapsed(self.now, self.store_now), self.now);
         let last = match wanted {
-            Wanted::Timer => second.last && is_due,
+            Wanted::Timer => is_due && second.is_time_for_the_last(first, self.now),
             Wanted::Instead { .. } => second.is_time_for_the_last(first, self.now),
         };
         if (until.is_some() && (is_due || wanted != Wanted::Timer)) || last {

@@ -99,18 +99,25 @@ impl Second {
             return After { due_at: Some(now.wall.plus(pause)), ask: false };
         }
         // While the token lives it serves, and whoever listens for the answer may still bring it.
-        let dead = access_until.map(|until| until.max(first.wall.plus(LISTEN_WITHIN)).max(now.wall));
+        let listened = LISTEN_WITHIN.saturating_sub(first.ago(now));
+        let dead = access_until.map(|until| until.max(now.wall.plus(listened)));
         After { due_at: dead.filter(|_| self.last), ask: true }
     }
 
     /// Whether the one retry may be spent last, for an access token that was found dead.
     #[must_use]
     pub fn is_time_for_the_last(&self, first: Presented, now: Moment) -> bool {
-        self.last && now.wall.since(first.wall) >= LISTEN_WITHIN
+        self.last && first.ago(now) >= LISTEN_WITHIN
     }
 }
 
 impl Presented {
+    /// How long ago it was by the boot clock where that saw it: a wall clock that jumps ahead ends no listening.
+    fn ago(&self, now: Moment) -> Duration {
+        let by_boot = self.boot.filter(|then| *then <= now.boot).map(|then| now.boot.since(then));
+        by_boot.unwrap_or_else(|| now.wall.since(self.wall))
+    }
+
     /// How long ago it was: the longer of what two clocks say that agree; none where no two do.
     #[must_use]
     pub fn elapsed(&self, now: Moment, store: Option<Timestamp>) -> Option<Duration> {

@@ -91,6 +91,19 @@ fn without_a_grace_it_comes_when_the_token_is_dead_and_nobody_listens_any_more()
 }
 
 #[test]
+fn a_wall_clock_that_jumps_ahead_ends_no_listening() {
+    let own = Second { window: None, last: true };
+    let jumped = Moment { wall: NOW.wall.plus(secs(7200)), ..later(secs(30)) };
+    assert!(!own.is_time_for_the_last(FIRST, jumped));
+    let left = LISTEN_WITHIN - secs(30);
+    let after = own.after(FIRST, Some(NOW.wall.plus(secs(40))), jumped, 0);
+    assert_eq!(after, After { due_at: Some(jumped.wall.plus(left)), ask: true });
+    // One that this machine's clock did not see is counted by the wall.
+    let foreign = Presented { boot: None, ..FIRST };
+    assert!(own.is_time_for_the_last(foreign, jumped));
+}
+
+#[test]
 fn how_long_ago_takes_two_clocks_that_agree() {
     let at = later(secs(30));
     assert_eq!(FIRST.elapsed(at, None), Some(secs(30)));
