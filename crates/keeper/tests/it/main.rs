@@ -13,6 +13,7 @@ mod crash;
 mod dialect;
 mod enrolling;
 mod forged;
+mod history;
 mod hold;
 mod importing;
 mod leasing;
