@@ -105,14 +105,15 @@ impl History {
 
 /// Registers this keeper, and takes up what its log remembers. What a start does first.
 pub(crate) async fn begin(core: &Arc<Core>, is_own: bool, alone: bool) -> Result<(), KeeperError> {
-    let (keeper, is_new) = (core.anchor.keeper(), core.store().heads().await?.is_empty());
+    let keeper = core.anchor.keeper();
     core.store().register(keeper, !is_own, alone).await?;
+    let standing = core.store().standing().await?;
     // A log from before there were eras knows its history; so does one that begins with its database.
-    if (is_own || is_new) && !core.anchor.is_vouched() {
+    let is_vouched = standing.keepers.iter().any(|row| row.keeper == keeper && row.vouched);
+    if (is_own || is_vouched) && !core.anchor.is_vouched() {
         core.on_disk(|core| core.anchor.vouch()).await?;
     }
     *core.history.mark.lock().unwrap_or_else(PoisonError::into_inner) = core.anchor.mark();
-    let standing = core.store().standing().await?;
     core.history.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
     core.history.era.store(standing.era.max(core.anchor.era()), Ordering::SeqCst);
     settle(core).await?;
