@@ -6,13 +6,13 @@ use super::{
 };
 use nightlatch_domain::{
     chain::{FlowOutcome, FlowStep},
-    id::{AttemptId, ClientId, FlowId, OwnerId, TenantId},
+    id::{AttemptId, ClientId, FlowId, KeeperId, OwnerId, TenantId},
     import::{Import, ImportProgress},
     ports::store::{Brought, ImportEnd, ImportSeen, Kill, StoreError},
     sealed::{SealContext, SecretKind, Wrapped},
 };
 
-fn import(world: &World, client: ClientId, hash: &str) -> Import {
+pub(crate) fn import(world: &World, client: ClientId, hash: &str) -> Import {
     Import {
         tenant: world.tenant,
         id: world.id(FlowId::new),
@@ -190,13 +190,30 @@ pub async fn an_import_is_presented_once_and_retried_once(place: &dyn Place) {
     assert_eq!(now(&world, &row).await.answer, Some(kept));
 }
 
+/// Tokens were presented here though there is no chain yet: a keeper with an empty log knows nothing of it.
+pub async fn imports_are_a_history_that_a_new_keeper_does_not_know(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (first, second) = (world.id(KeeperId::new), world.id(KeeperId::new));
+    let vouched = async |keeper| {
+        let keepers = world.keeper.standing().await.unwrap().keepers;
+        keepers.into_iter().find(|row| row.keeper == keeper).unwrap().vouched
+    };
+    world.keeper.register(first, true, false).await.unwrap();
+    assert!(vouched(first).await, "it is new, and so is its keeper");
+    brought(&world, &import(&world, world.registered().await.id, "hash-1")).await;
+    world.keeper.register(second, true, false).await.unwrap();
+    assert!(!vouched(second).await);
+}
+
 /// In a later era nobody knows any more whether it was presented.
 pub async fn an_import_of_an_earlier_era_is_not_presented(place: &dyn Place) {
     let world = World::new(place).await;
     let row = import(&world, world.registered().await.id, "hash-1");
     brought(&world, &row).await;
     assert_eq!(world.keeper.raise_era(1).await, Ok(true));
+    let before = world.keeper.last_change().await;
     assert!(!advance(&world, &row, &presented(&world, false)).await);
+    assert_eq!(world.keeper.last_change().await, before, "nothing was written");
     assert_eq!(now(&world, &row).await, row);
 }
 

@@ -141,6 +141,7 @@ macro_rules! conformance {
                 a_keeper_is_registered_once
                 a_quarantine_needs_no_claim_and_ends_one
                 nothing_is_claimed_before_every_log_was_compared
+                an_era_that_is_raised_moves_the_feeds_row
             }
             presenting {
                 a_retry_is_intended_once_and_only_over_a_lost_answer
@@ -172,6 +173,7 @@ macro_rules! conformance {
                 a_token_is_kept_once_and_in_one_tenant_only
                 imports_come_when_their_time_has_come
                 an_import_is_presented_once_and_retried_once
+                imports_are_a_history_that_a_new_keeper_does_not_know
                 an_import_of_an_earlier_era_is_not_presented
                 an_import_ends_once_with_what_it_makes
                 an_import_that_fails_keeps_its_secrets

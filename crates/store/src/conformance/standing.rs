@@ -73,3 +73,15 @@ pub async fn nothing_is_claimed_before_every_log_was_compared(place: &dyn Place)
     assert_ne!(standing.mark, world.keeper.standing().await.unwrap().mark);
     assert_eq!(world.keeper.recall(before.mark).await, Ok(Recalled::Held));
 }
+
+/// A database that was put back to before it is another history, though nothing else was written since.
+pub async fn an_era_that_is_raised_moves_the_feeds_row(place: &dyn Place) {
+    let world = World::new(place).await;
+    let before = world.keeper.standing().await.unwrap();
+    assert_eq!(world.keeper.raise_era(before.era + 1).await, Ok(false));
+    assert_eq!(world.keeper.last_change().await, Ok(before.mark), "it is another era");
+    assert_eq!(world.keeper.raise_era(before.era).await, Ok(true));
+    let after = world.keeper.last_change().await.unwrap();
+    assert_eq!(after.number, before.mark.number + 1);
+    assert_ne!(after.random, before.mark.random);
+}

@@ -4,6 +4,7 @@
 use crate::conformance::{
     Place,
     calls::{ROOMY, kept, kept_for, row, sealed},
+    importing::import,
     world::{World, later},
 };
 use nightlatch_domain::{
@@ -39,6 +40,7 @@ cases! {
     rows_that_nobody_can_name_are_given_up_and_forgotten_and_their_task_has_its_room_again
     a_damaged_row_is_said_to_be_damaged_and_can_be_given_up_by_its_name
     a_row_that_cannot_be_read_keeps_no_connection_from_being_removed
+    an_import_that_cannot_be_read_keeps_no_other_from_its_turn
 }
 
 async fn what_lies_behind_rows_that_cannot_be_read_is_found_whatever_the_limit(place: &impl Editable) {
@@ -127,4 +129,14 @@ async fn a_row_that_cannot_be_read_keeps_no_connection_from_being_removed(place:
     world.keeper.remove_connection(world.tenant, on.connection, later(1)).await.unwrap();
     assert_eq!(world.keeper.connection(world.tenant, on.connection).await, Ok(None));
     assert_eq!(place.edit("DELETE FROM answer") + place.edit("DELETE FROM generation"), 0, "they went too");
+}
+
+async fn an_import_that_cannot_be_read_keeps_no_other_from_its_turn(place: &impl Editable) {
+    let world = World::new(place).await;
+    let client = world.registered().await.id;
+    let [first, second, third] = ["a", "b", "c"].map(|hash| import(&world, client, hash));
+    world.keeper.put_imports(vec![first.clone(), second, third.clone()]).await.unwrap();
+    assert_eq!(place.edit("UPDATE import SET plan = 'no seal', due_at = 0 WHERE token_hash <> 'c'"), 2);
+    assert!(world.keeper.import(world.tenant, first.id).await.is_err(), "it is damaged");
+    assert_eq!(world.keeper.due_imports(later(1), 1).await, Ok(vec![third]));
 }

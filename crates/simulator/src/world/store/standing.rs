@@ -26,7 +26,9 @@ pub(super) fn register(
         }
     }
     if !rows.tables.keepers.holds(&keeper) {
-        let vouched = !fresh || rows.tables.families.values().next().is_none();
+        let tables = &rows.tables;
+        let is_new = tables.families.values().next().is_none() && tables.imports.values().next().is_none();
+        let vouched = !fresh || is_new;
         let row = Registered { keeper, compared: if fresh { era } else { 0 }, vouched };
         rows.tables.keepers.put(keeper, row);
         rows.go_on();

@@ -17,6 +17,7 @@ use nightlatch_domain::{
     ports::store::{Brought, ImportEnd, ImportSeen, StoreError},
     sealed::{SealContext, Wrapped},
 };
+use std::sync::atomic::Ordering;
 
 /// Of two that bring one token at the same time, the later one finds the other's.
 const PUT_TRIES: u32 = 3;
@@ -93,10 +94,29 @@ pub(super) async fn one(at: &Link, tenant: TenantId, id: FlowId) -> Result<Optio
     record::one(at, "import", sql, params![Word(&tenant), Word(&id)], rows::import).await
 }
 
-/// Those whose time has come.
+/// Those whose time has come. They are read in pages: tens of thousands may be due, and what cannot be read takes no place.
 pub(super) async fn due(at: &Link, now: Timestamp, limit: u32) -> Result<Vec<Import>, StoreError> {
-    let sql = "SELECT * FROM living_import WHERE step <> 'ended' AND due_at <= $1 ORDER BY due_at, flow_id LIMIT $2";
-    record::readable(at, "import", (sql, limit), params![now.millis(), i64::from(limit)], rows::import).await
+    let sql =
+        "SELECT * FROM living_import WHERE step <> 'ended' AND due_at <= $1 AND (due_at, flow_id) > ($2, $3)
+         ORDER BY due_at, flow_id LIMIT $4";
+    let places = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut after) = (Vec::new(), (i64::MIN, String::new()));
+    loop {
+        let values = params![now.millis(), after.0, after.1, i64::from(limit)];
+        let page: Vec<_> = record::all(at, "import", sql, values, |row| {
+            Ok(((row.time("due_at")?.millis(), row.text("flow_id")?), rows::import(row).ok()))
+        })
+        .await?;
+        let is_last = page.len() < places;
+        for (place, import) in page {
+            after = place;
+            found.extend(import);
+        }
+        if is_last || found.len() >= places {
+            found.truncate(places);
+            return Ok(found);
+        }
+    }
 }
 
 /// The soonest time.
@@ -162,7 +182,9 @@ async fn may_be_presented(
     feed::go_on(at).await?;
     let sql = "SELECT 1 FROM living_import AS living JOIN installation ON installation.era = living.era
          WHERE living.tenant_id = $1 AND living.flow_id = $2";
-    record::holds(at, "import", sql, params![Word(&tenant), Word(&id)]).await
+    let stands = record::holds(at, "import", sql, params![Word(&tenant), Word(&id)]).await?;
+    at.undo.store(!stands, Ordering::SeqCst);
+    Ok(stands)
 }
 
 /// Ends an import once.

@@ -36,7 +36,8 @@ pub(super) async fn register(
     }
     let sql = "INSERT INTO keeper (keeper_id, compared, vouched)
          SELECT $1, CASE WHEN $2 THEN era ELSE 0 END,
-             CASE WHEN NOT $2 OR NOT EXISTS (SELECT 1 FROM family) THEN 1 ELSE 0 END FROM installation
+             CASE WHEN NOT $2 OR (NOT EXISTS (SELECT 1 FROM family) AND NOT EXISTS (SELECT 1 FROM import))
+                 THEN 1 ELSE 0 END FROM installation
          ON CONFLICT (keeper_id) DO NOTHING";
     if record::write(at, "keeper", sql, params![Word(&keeper), fresh]).await? == 1 {
         feed::go_on(at).await?;

@@ -70,7 +70,11 @@ impl KeeperStore for SqliteStore {
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {
         self.engine.write(move |at| {
             let sql = "UPDATE installation SET era = era + 1 WHERE one = 1 AND era = ?1";
-            Ok(record::write(at, "installation", sql, [record::number(from)])? == 1)
+            let is_raised = record::write(at, "installation", sql, [record::number(from)])? == 1;
+            if is_raised {
+                feed::go_on(at)?;
+            }
+            Ok(is_raised)
         })
     }
 

@@ -28,7 +28,8 @@ pub(super) fn register(at: &Database, keeper: KeeperId, fresh: bool, alone: bool
         record::write(at, "keeper", "DELETE FROM keeper WHERE keeper_id <> ?1", [Word(&keeper)])?;
     }
     let sql = "INSERT INTO keeper (keeper_id, compared, vouched)
-         SELECT ?1, CASE WHEN ?2 THEN era ELSE 0 END, NOT ?2 OR NOT EXISTS (SELECT 1 FROM family) FROM installation
+         SELECT ?1, CASE WHEN ?2 THEN era ELSE 0 END, NOT ?2
+             OR (NOT EXISTS (SELECT 1 FROM family) AND NOT EXISTS (SELECT 1 FROM import)) FROM installation
          WHERE true ON CONFLICT (keeper_id) DO NOTHING";
     if record::write(at, "keeper", sql, params![Word(&keeper), fresh])? == 1 {
         feed::go_on(at)?;
