@@ -146,10 +146,11 @@ where
     let worked = work(link, given).await;
     if mode.begin().is_none() {
         let closed = link.client.is_closed();
+        let again = closed || link.again.load(Ordering::SeqCst);
         if !closed {
             taken.give_back();
         }
-        return if closed && worked.is_err() { None } else { Some(worked) };
+        return if again && worked.is_err() { None } else { Some(worked) };
     }
     let unfit = worked.is_err() || link.failed.load(Ordering::SeqCst) || link.undo.load(Ordering::SeqCst);
     let ended = if unfit { roll_back(link, worked).await } else { commit(link, worked).await };

@@ -31,7 +31,7 @@ pub(super) struct Link {
     warned: Arc<AtomicBool>,
     /// A statement was refused: the transaction cannot be committed any more.
     pub(super) failed: AtomicBool,
-    /// It was refused in favour of another transaction, and may go through if it is begun again.
+    /// It was refused in favour of another transaction, for example, and may go through if it is begun again.
     pub(super) again: AtomicBool,
     /// What was written so far must not be kept, though nothing failed.
     pub(super) undo: AtomicBool,
@@ -60,6 +60,17 @@ impl Link {
         let statement = self.client.prepare(sql).await?;
         self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
         Ok(statement)
+    }
+
+    /// The statements do not fit the server any more: each is prepared anew.
+    pub(super) fn forget_statements(&self) {
+        self.statements.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Has the request begun again, with nothing of this try kept.
+    pub(super) fn begin_again(&self) -> StoreError {
+        self.again.store(true, Ordering::SeqCst);
+        StoreError::Unavailable
     }
 
     /// Begins, with nothing noted of an earlier transaction.

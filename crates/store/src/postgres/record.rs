@@ -143,8 +143,17 @@ fn refusal(at: &Link, table: &'static str, error: &tokio_postgres::Error) -> Sto
     at.failed.store(true, Ordering::SeqCst);
     let refusal = match error.code() {
         Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => {
-            at.again.store(true, Ordering::SeqCst);
-            return StoreError::Unavailable;
+            return at.begin_again();
+        }
+        // A table has columns that it had not when the statement was prepared, or somebody between took the statements away.
+        Some(&(SqlState::FEATURE_NOT_SUPPORTED | SqlState::INVALID_SQL_STATEMENT_NAME)) => {
+            tracing::warn!(
+                table,
+                code = error.code().map(SqlState::code),
+                "a statement does not fit the database"
+            );
+            at.forget_statements();
+            return at.begin_again();
         }
         Some(&SqlState::UNIQUE_VIOLATION) => return StoreError::Exists(table),
         Some(&SqlState::FOREIGN_KEY_VIOLATION) => return StoreError::Missing(table),
@@ -160,10 +169,7 @@ fn refusal(at: &Link, table: &'static str, error: &tokio_postgres::Error) -> Sto
 /// What a commit that came back with an error is. Only what names a rule that it broke was surely not written.
 pub(super) fn of_commit(at: &Link, error: &tokio_postgres::Error) -> StoreError {
     match error.code() {
-        Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => {
-            at.again.store(true, Ordering::SeqCst);
-            StoreError::Unavailable
-        }
+        Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => at.begin_again(),
         Some(code) if code.code().starts_with("23") => StoreError::Corrupt("transaction"),
         code => {
             tracing::error!(code = code.map(SqlState::code), "the answer of a commit was lost");

@@ -8,9 +8,12 @@ use super::{
     tool, tools, world,
 };
 use crate::conformance::world::{World, later};
-use nightlatch_domain::ports::store::{ControlStore as _, Kill, StoreError};
+use nightlatch_domain::{
+    id::InstallationId,
+    ports::store::{ControlStore as _, Kill, StoreError},
+};
 use nightlatch_store::{Address, Plane, PostgresError, PostgresStore};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -26,6 +29,7 @@ on_each! {
     what_another_transaction_had_to_go_before_is_begun_again
     what_is_refused_at_its_commit_is_begun_again_too
     what_never_goes_through_is_given_up_with_nothing_written
+    what_a_newer_version_adds_to_a_table_disturbs_no_connection_that_is_open
     a_warning_while_it_commits_means_that_nobody_knows
     a_commit_whose_answer_is_lost_is_of_unknown_outcome
     a_holder_that_stops_holds_up_the_others_for_a_second
@@ -77,6 +81,31 @@ async fn what_never_goes_through_is_given_up_with_nothing_written(server: &Serve
     let store = database.store(Plane::Control);
     assert_eq!(store.put_tool(tool("a")).await, Err(StoreError::Unavailable));
     assert_eq!(store.tools(tool("a").tenant).await, Ok(vec![]));
+}
+
+/// An open connection has its statements prepared: what they answer has other columns from one moment to the next.
+async fn what_a_newer_version_adds_to_a_table_disturbs_no_connection_that_is_open(server: &Server) {
+    let database = server.copied().await;
+    let operator = client(&database.text).await;
+    let store: Arc<dyn nightlatch_domain::ports::store::KeeperStore> = database.store(Plane::Keeper);
+    let fresh = InstallationId::new(NOW, [3; 10]);
+    let sessions = async || {
+        let sql = "SELECT array_agg(pid ORDER BY pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        operator.query_one(sql, &[]).await.unwrap().get::<_, Vec<i32>>(0)
+    };
+    let asked = async || {
+        let written = store.installation(fresh).await;
+        let read = store.tools(tool("a").tenant).await;
+        (written, read, store.standing().await)
+    };
+    let (before, open) = (asked().await, sessions().await);
+    assert!(before.0.is_ok() && before.1.is_ok() && before.2.is_ok());
+    for table in ["installation", "tool", "keeper"] {
+        operator.batch_execute(&format!("ALTER TABLE {table} ADD COLUMN more TEXT")).await.unwrap();
+        assert_eq!(asked().await, before, "{table}");
+    }
+    assert_eq!(sessions().await, open, "it is the same connection");
 }
 
 /// A wait for a standby that is given up is a warning and then success, for example.
