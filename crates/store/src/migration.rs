@@ -10,9 +10,10 @@ pub(crate) struct Migration {
 /// What a step is to a program that does not know it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It only adds: every statement of an older version still runs and means what it meant.
+    /// It only adds: every statement of an older version still runs and means what it meant, and what the older version does
+    /// not know of it may be left out.
     Expand,
-    /// It takes away or gives another meaning: an older version must not run any more.
+    /// It takes away, gives another meaning, or adds what every program must heed: an older version must not run any more.
     Contract,
 }
 

@@ -11,7 +11,9 @@ use crate::migration::{Migration, checksum, contract, expand};
 use nightlatch_domain::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
-/// The first six were applied before there were marks.
+/// The first six were applied before there were marks. The mailbox and the imports stand in tables of their own, which an older
+/// version leaves as they are; its kills end imports as well. The last two only add, and yet an older version must not run on
+/// what a newer one left: it does not know which mandates were acted on, and claims in a new era before the logs were compared.
 pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/sqlite/0001_first.sql")),
     contract(include_str!("../../migrations/sqlite/0002_task_egress.sql")),
@@ -22,8 +24,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/sqlite/0007_keepers.sql")),
     expand(include_str!("../../migrations/sqlite/0008_mailbox.sql")),
     expand(include_str!("../../migrations/sqlite/0009_imports.sql")),
-    expand(include_str!("../../migrations/sqlite/0010_owners.sql")),
-    expand(include_str!("../../migrations/sqlite/0011_standing.sql")),
+    contract(include_str!("../../migrations/sqlite/0010_owners.sql")),
+    contract(include_str!("../../migrations/sqlite/0011_standing.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

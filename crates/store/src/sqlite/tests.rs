@@ -253,6 +253,21 @@ async fn a_write_whose_answer_is_lost_is_of_unknown_outcome() {
     let fixture = Fixture::new();
     let lost: Stored<'_, ()> = fixture.store.engine.write(|_| panic!("the writer's thread ends here"));
     assert_eq!(lost.await, Err(StoreError::Unknown));
+/// What a newer version left there is not to be overlooked: mandates that were acted on, and an era that nobody compared.
+#[tokio::test]
+async fn an_older_version_that_would_overlook_mandates_or_eras_is_refused() {
+    let fixture = Fixture::new();
+    for (known, found) in [(9, 11), (10, 11)] {
+        let older = MIGRATIONS.get(..known).unwrap();
+        let refused = migrate::apply(&mut Connection::open(fixture.path()).unwrap(), older, NOW);
+        assert!(matches!(refused, Err(OpenError::NewerVersion { found: is, .. }) if is == found), "{known}");
+    }
+    let connection = Connection::open(fixture.path()).unwrap();
+    let sql = "SELECT group_concat(number) FROM schema_migration WHERE kind = 'expand'";
+    let expand: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    assert_eq!(expand, "7,8,9");
+}
+
     assert!(fixture.store.put_tool(fixture.tool("after", 1)).await.is_err());
     assert_eq!(fixture.store.tools(fixture.tenant).await, Ok(vec![]));
 }
