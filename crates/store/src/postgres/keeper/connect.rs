@@ -80,8 +80,11 @@ pub(super) async fn end_flow(
 /// Makes a connection, or puts new credentials under one, and settles its tickets.
 pub(super) async fn put_connection(at: &Link, makes: &NewConnection) -> Result<(), StoreError> {
     let connection = &makes.connection;
-    let before = source_before(at, connection).await?;
+    let before = source_before(at, connection, SEEN).await?;
     take_chains(at, connection.tenant, [before.as_ref(), Some(&connection.source)]).await?;
+    if source_before(at, connection, HELD).await? != before {
+        return Err(at.begin_again());
+    }
     if let Some((chain, family, generation)) = &makes.tokens {
         put_tokens(at, chain, family, generation).await?;
         tickets::settle_for_chain(at, chain.tenant, chain.id, generation.created_at).await?;
@@ -146,18 +149,30 @@ pub(super) async fn remove(
     id: ConnectionId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT * FROM connection WHERE tenant_id = $1 AND connection_id = $2 AND removed_at IS NULL";
-    let key = params![Word(&tenant), Word(&id)];
-    let Some(connection) = record::one(at, "connection", sql, key, rows::connection).await? else {
-        return Ok(());
-    };
+    let is_there = |found: Option<Connection>| found.filter(|found| found.removed_at.is_none());
+    let Some(connection) = is_there(row(at, tenant, id, SEEN).await?) else { return Ok(()) };
     take_chains(at, tenant, [Some(&connection.source), None]).await?;
+    match is_there(row(at, tenant, id, HELD).await?) {
+        None => return Ok(()),
+        Some(now) if now.source != connection.source => return Err(at.begin_again()),
+        Some(_) => {}
+    }
     end(at, tenant, id, now).await?;
     if let Source::Chain { chain } = connection.source {
         retire_if_last(at, tenant, chain, now).await?;
     }
     kills::put(at, Kill::Connection { tenant, connection: id }, now).await?;
     Ok(())
+}
+
+/// Whether a kill ended a connection that is there, asked of its row as it stays until the end of the transaction.
+pub(super) async fn is_killed(at: &Link, tenant: TenantId, id: ConnectionId) -> Result<bool, StoreError> {
+    let held = "SELECT 1 FROM connection WHERE tenant_id = $1 AND connection_id = $2 AND removed_at IS NULL
+         FOR NO KEY UPDATE";
+    let living = "SELECT 1 FROM living_connection WHERE tenant_id = $1 AND connection_id = $2";
+    let key = params![Word(&tenant), Word(&id)];
+    Ok(record::holds(at, "connection", held, key).await?
+        && !record::holds(at, "connection", living, key).await?)
 }
 
 /// Marks a connection removed, and takes the secrets that are its own.
@@ -194,11 +209,28 @@ pub(super) async fn retire_if_last(
     Ok(())
 }
 
+/// A connection's row as it is now.
+const SEEN: &str = "SELECT * FROM connection WHERE tenant_id = $1 AND connection_id = $2";
+/// The same, and as it stays until the end of the transaction. It comes after the chains: which they are is in the row, so
+/// that who finds another one than was seen begins again.
+const HELD: &str = "SELECT * FROM connection WHERE tenant_id = $1 AND connection_id = $2 FOR NO KEY UPDATE";
+
+async fn row(
+    at: &Link,
+    tenant: TenantId,
+    id: ConnectionId,
+    sql: &'static str,
+) -> Result<Option<Connection>, StoreError> {
+    record::one(at, "connection", sql, params![Word(&tenant), Word(&id)], rows::connection).await
+}
+
 /// What an existing connection lives on now. One that was removed does not come back.
-async fn source_before(at: &Link, connection: &Connection) -> Result<Option<Source>, StoreError> {
-    let sql = "SELECT * FROM connection WHERE tenant_id = $1 AND connection_id = $2";
-    let key = params![Word(&connection.tenant), Word(&connection.id)];
-    match record::one(at, "connection", sql, key, rows::connection).await? {
+async fn source_before(
+    at: &Link,
+    connection: &Connection,
+    sql: &'static str,
+) -> Result<Option<Source>, StoreError> {
+    match row(at, connection.tenant, connection.id, sql).await? {
         Some(before) if before.removed_at.is_some() => Err(StoreError::Missing("connection")),
         Some(before) => Ok(Some(before.source)),
         None => Ok(None),
@@ -210,7 +242,7 @@ async fn put_row(at: &Link, connection: &Connection) -> Result<(), StoreError> {
         Source::Chain { chain } => Some(chain),
         Source::Static => None,
     };
-    record::write(
+    let written = record::write(
         at,
         "connection",
         "INSERT INTO connection (tenant_id, connection_id, tool, name, account, account_label, chain_id, hosts,
@@ -232,7 +264,8 @@ async fn put_row(at: &Link, connection: &Connection) -> Result<(), StoreError> {
             connection.created_at.millis()
         ],
     ).await?;
-    Ok(())
+    // It was made and removed at this very moment: it does not come back.
+    if written == 0 { Err(StoreError::Missing("connection")) } else { Ok(()) }
 }
 
 /// A new family under a chain, which is made where the account has none. On one that exists the family

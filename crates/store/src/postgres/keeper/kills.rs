@@ -76,7 +76,10 @@ pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<u32, 
         })
         .await?;
     for (tenant, connection) in &connections {
-        connect::end(at, *tenant, *connection, now).await?;
+        // Who put new credentials under it since the list was read lives.
+        if connect::is_killed(at, *tenant, *connection).await? {
+            connect::end(at, *tenant, *connection, now).await?;
+        }
     }
     let imports = imports::clear(at, now, limit).await?;
     Ok(u32::try_from(chains.len() + connections.len() + imports).unwrap_or(u32::MAX))

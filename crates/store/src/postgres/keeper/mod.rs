@@ -48,7 +48,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn standing(&self) -> Stored<'_, Standing> {
-        self.read((), |at, ()| Box::pin(standing::standing(at)))
+        self.read_moment((), |at, ()| Box::pin(standing::standing(at)))
     }
 
     fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {

@@ -53,8 +53,12 @@ pub(super) async fn raise_for_chain(
     let mut noted = None;
     for (place, connection) in connections.into_iter().enumerate() {
         let id = if place == 0 { ticket.id } else { fresh_id(at, ticket.raised_at).await? };
-        let raised = raise(at, &Ticket { tenant, id, connection, ..ticket.clone() }).await?;
-        noted = noted.or(Some(raised));
+        match raise(at, &Ticket { tenant, id, connection, ..ticket.clone() }).await {
+            Ok(raised) => noted = noted.or(Some(raised)),
+            // It ended in between: nobody is to be asked for it.
+            Err(StoreError::Missing(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     let sql = "UPDATE chain SET ticket_id = $3 WHERE tenant_id = $1 AND chain_id = $2";
     record::write(at, "chain", sql, params![Word(&tenant), Word(&chain), noted.as_ref().map(Word)]).await?;

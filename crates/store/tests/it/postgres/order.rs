@@ -6,12 +6,12 @@ use super::{
     server::{Server, client},
     world,
 };
-use crate::conformance::world::{CLAIMABLE, World};
+use crate::conformance::world::{CLAIMABLE, World, later};
 use nightlatch_domain::{
-    chain::AttemptState,
+    chain::{AttemptState, ChainState},
     connection::Source,
     id::{ChainId, OwnerId},
-    ports::store::{Committed, NewConnection, StoreError},
+    ports::store::{Committed, Kill, NewConnection, Settlement, StoreError},
 };
 use std::time::Duration;
 use tokio_postgres::Client;
@@ -22,6 +22,11 @@ on_each! {
     what_joins_a_chain_behind_its_kill_is_not_connected
     a_claim_behind_another_takes_nothing
     a_kill_behind_a_commit_ends_what_it_made
+    what_is_reconnected_behind_its_removal_is_not_connected
+    what_leaves_a_chain_behind_another_reconnect_leaves_the_chain_that_it_is_on
+    a_ticket_that_comes_behind_a_removal_is_not_raised_and_the_others_are
+    what_is_reconnected_before_its_kill_is_cleared_lives
+    what_stands_is_of_one_moment
 }
 
 /// Waits until a query counts so many. It pauses by itself: `pg_sleep`.
@@ -159,11 +164,135 @@ async fn a_kill_behind_a_commit_ends_what_it_made(server: &Server) {
     let commit = world.keeper.commit(claim, world.head(attempt, on.family, 2));
     until_waiting(&database, "active", 1).await;
     let tenant = world.tenant;
-    let kill = nightlatch_domain::ports::store::Kill::Chain { tenant, chain: on.chain };
-    let kill = world.keeper.kill(kill, crate::conformance::world::later(1));
+    let kill = Kill::Chain { tenant, chain: on.chain };
+    let kill = world.keeper.kill(kill, later(1));
     until_waiting(&database, "active", 2).await;
     first.batch_execute("COMMIT").await.unwrap();
     assert_eq!(commit.await, Ok(Committed::Moved));
     assert!(kill.await.is_ok());
     assert_eq!(world.keeper.chain(tenant, on.chain).await, Ok(None), "nothing of it is leased or presented");
+}
+
+/// Another transaction of ours, under way: whatever it does is not committed yet.
+async fn first(database: &Database, sql: &str) -> Client {
+    let client = client(&database.text).await;
+    let begun = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL application_name = 'first'";
+    client.batch_execute(&format!("{begun}; {sql}")).await.unwrap();
+    client
+}
+
+/// A removed connection does not come back, and nothing of new credentials stays under it.
+async fn what_is_reconnected_behind_its_removal_is_not_connected(server: &Server) {
+    let secrets = "SELECT (SELECT count(*) FROM generation) + (SELECT count(*) FROM static_secret)";
+    for is_keyed in [false, true] {
+        for (end, expected) in [("COMMIT", Err(StoreError::Missing("connection"))), ("ROLLBACK", Ok(()))] {
+            let (database, world) = world(server).await;
+            let (id, makes) = if is_keyed {
+                let connection = world.keyed("a").await;
+                let secret = Some(world.secret(connection.id, 2));
+                (connection.id, NewConnection { connection, tokens: None, secret })
+            } else {
+                let on = world.connected("a", "1").await;
+                (on.connection, world.again(&on.made))
+            };
+            let removed = "SELECT 1 FROM chain FOR UPDATE; UPDATE connection SET removed_at = 1";
+            let removal = first(&database, removed).await;
+            let reconnected = world.keeper.put_connection(makes);
+            until_waiting(&database, "active", 1).await;
+            removal.batch_execute(end).await.unwrap();
+            assert_eq!(reconnected.await, expected, "keyed: {is_keyed}, {end}");
+            let row = world.keeper.connection(world.tenant, id).await.unwrap();
+            assert_eq!(row.is_some(), expected.is_ok(), "keyed: {is_keyed}, {end}");
+            let kept: i64 = removal.query_one(secrets, &[]).await.unwrap().get(0);
+            assert_eq!(kept, if expected.is_ok() { 2 } else { 1 }, "keyed: {is_keyed}, {end}");
+        }
+    }
+}
+
+/// Meanwhile the connection came to the other chain, as the last that lives there: whoever ends it or takes it away again
+/// ends that chain too.
+async fn what_leaves_a_chain_behind_another_reconnect_leaves_the_chain_that_it_is_on(server: &Server) {
+    for is_removal in [false, true] {
+        for (end, left) in [("COMMIT", 0), ("ROLLBACK", 1)] {
+            let (database, world) = world(server).await;
+            let (on, other) = (world.connected("a", "1").await, world.connected("b", "2").await);
+            let (from, to, moves, removes) = (on.chain, other.chain, on.connection, other.connection);
+            let moved = format!(
+                "SELECT 1 FROM chain WHERE chain_id = '{from}' FOR UPDATE;
+                 UPDATE connection SET removed_at = 1 WHERE connection_id = '{removes}';
+                 UPDATE connection SET chain_id = '{to}' WHERE connection_id = '{moves}'"
+            );
+            let reconnect = first(&database, &moved).await;
+            let leaves = if is_removal {
+                world.keeper.remove_connection(world.tenant, moves, later(1))
+            } else {
+                world.keeper.put_connection(world.again(&on.made))
+            };
+            until_waiting(&database, "active", 1).await;
+            reconnect.batch_execute(end).await.unwrap();
+            assert_eq!(leaves.await, Ok(()), "removal: {is_removal}, {end}");
+            let kept = world.keeper.generations(world.tenant, to, 9).await.unwrap();
+            assert_eq!(kept.len(), left, "removal: {is_removal}, {end}");
+        }
+    }
+}
+
+/// A connection of the chain ended after the list of them was read: nobody asks for it any more.
+async fn a_ticket_that_comes_behind_a_removal_is_not_raised_and_the_others_are(server: &Server) {
+    let (database, world) = world(server).await;
+    let on = world.connected("a", "1").await;
+    let second = world.second_connection(&on, "b").await;
+    let claim = world.claimed(on.chain).await;
+    let ticket = world.ticket(on.connection);
+    let (tenant, connection, kind) =
+        (world.tenant, on.connection, serde_json::to_value(ticket.kind).unwrap());
+    let raised = format!(
+        "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at)
+         VALUES ('{tenant}', 'other', '{}', '{connection}', 'r', 0)",
+        kind.as_str().unwrap()
+    );
+    let other = first(&database, &raised).await;
+    let settlement = Settlement { ticket: Some(ticket), ..world.settlement(ChainState::Latched) };
+    let settled = world.keeper.settle(claim, settlement);
+    until_waiting(&database, "active", 1).await;
+    let kill = Kill::Connection { tenant, connection: second };
+    world.keeper.kill(kill, later(1)).await.unwrap();
+    other.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(settled.await, Ok(true));
+    let tickets = world.control.tickets(tenant).await.unwrap();
+    assert_eq!(tickets.into_iter().map(|ticket| ticket.connection).collect::<Vec<_>>(), [connection]);
+}
+
+/// A human's consent came after the kill, and after the list of what it ended was read.
+async fn what_is_reconnected_before_its_kill_is_cleared_lives(server: &Server) {
+    let secrets = "SELECT count(*) FROM static_secret";
+    for (end, lives) in [("COMMIT", true), ("ROLLBACK", false)] {
+        let (database, world) = world(server).await;
+        let id = world.keyed("a").await.id;
+        let tenant = world.tenant;
+        let number = world.keeper.kill(Kill::Connection { tenant, connection: id }, later(1)).await.unwrap();
+        let reconnect = first(&database, &format!("UPDATE connection SET noted = {number} + 1")).await;
+        let cleared = world.keeper.clear_killed(later(2), 9);
+        until_waiting(&database, "active", 1).await;
+        reconnect.batch_execute(end).await.unwrap();
+        assert!(cleared.await.is_ok());
+        let row = world.keeper.connection(tenant, id).await.unwrap();
+        assert_eq!(row.is_some(), lives, "{end}");
+        let kept: i64 = reconnect.query_one(secrets, &[]).await.unwrap().get(0);
+        assert_eq!(kept, i64::from(lives), "{end}");
+    }
+}
+
+/// The era, the keepers and the last move are read one after the other.
+async fn what_stands_is_of_one_moment(server: &Server) {
+    let (database, world) = world(server).await;
+    let before = world.keeper.standing().await.unwrap();
+    let raised = "LOCK TABLE keeper; UPDATE installation SET era = era + 1;
+         UPDATE feed_counter SET moved = moved + 1, random = uuid_send(gen_random_uuid())";
+    let raise = first(&database, raised).await;
+    let asked = world.keeper.standing();
+    until_waiting(&database, "active", 1).await;
+    raise.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(asked.await.as_ref(), Ok(&before));
+    assert_ne!(world.keeper.standing().await, Ok(before));
 }
