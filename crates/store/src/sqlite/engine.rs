@@ -25,7 +25,7 @@ use tokio::sync::{oneshot, watch};
 /// Requests that may wait for a thread, for reading and for writing each.
 const QUEUE_JOBS_MAX: usize = 4096;
 
-/// Requests that share a commit at most: a kill waits for so many.
+/// Requests that share a commit at most. What is queued behind them, a kill as well, waits for the commits before its own.
 const TOGETHER_MAX: usize = 256;
 
 type Write = Box<dyn Request>;
@@ -163,8 +163,8 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Request fo
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let done = self.done.unwrap_or(Err(StoreError::Unavailable));
-        // One that was refused is answered with that, whatever became of the others.
-        let _ = self.reply.send(done.and_then(|value| committed.map(|()| value)));
+        // Where the commit failed nothing is true that rests on what was written before in it: a refusal no more than the rest.
+        let _ = self.reply.send(committed.and(done));
     }
 }
 

@@ -138,9 +138,14 @@ async fn a_commit_that_fails_is_nobodys() {
     });
     has_begun.recv().unwrap();
     let second = fixture.store.put_tool(fixture.tool("lost", 1));
+    let third = fixture.store.engine.write(|at| {
+        let known = super::record::holds(at, "tool", "SELECT 1 FROM tool WHERE name = 'lost'")?;
+        if known { Err(StoreError::Exists("tool")) } else { Ok(()) }
+    });
     go.send(()).unwrap();
     assert!(first.await.is_err());
     assert!(second.await.is_err(), "it was not written, so it is not said to be");
+    assert_eq!(third.await, Err(StoreError::Missing("transaction")), "what it found was taken back");
     assert_eq!(fixture.store.tools(fixture.tenant).await.unwrap(), []);
     fixture.store.put_tool(fixture.tool("kept", 1)).await.unwrap();
     assert_eq!(fixture.store.snapshot().await.unwrap().0, 1);
@@ -248,11 +253,6 @@ async fn an_old_version_runs_on_a_database_that_is_only_expanded_beyond_it() {
     );
 }
 
-#[tokio::test]
-async fn a_write_whose_answer_is_lost_is_of_unknown_outcome() {
-    let fixture = Fixture::new();
-    let lost: Stored<'_, ()> = fixture.store.engine.write(|_| panic!("the writer's thread ends here"));
-    assert_eq!(lost.await, Err(StoreError::Unknown));
 /// What a newer version left there is not to be overlooked: mandates that were acted on, and an era that nobody compared.
 #[tokio::test]
 async fn an_older_version_that_would_overlook_mandates_or_eras_is_refused() {
@@ -268,6 +268,11 @@ async fn an_older_version_that_would_overlook_mandates_or_eras_is_refused() {
     assert_eq!(expand, "7,8,9");
 }
 
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_of_unknown_outcome() {
+    let fixture = Fixture::new();
+    let lost: Stored<'_, ()> = fixture.store.engine.write(|_| panic!("the writer's thread ends here"));
+    assert_eq!(lost.await, Err(StoreError::Unknown));
     assert!(fixture.store.put_tool(fixture.tool("after", 1)).await.is_err());
     assert_eq!(fixture.store.tools(fixture.tenant).await, Ok(vec![]));
 }
