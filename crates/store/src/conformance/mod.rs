@@ -185,7 +185,7 @@ macro_rules! conformance {
                 a_killed_chain_gets_no_claim_no_intent_and_no_head
                 what_is_connected_after_a_kill_lives
                 kills_are_listed_in_the_order_of_the_feed
-                no_kill_is_lost_under_sixteen_committers_and_each_is_quick
+                no_kill_is_lost_under_sixteen_committers
                 what_can_be_revoked_waits_for_that_and_the_rest_goes
                 the_secrets_of_what_was_killed_are_taken_afterwards
                 a_revocation_is_tried_until_it_is_confirmed
