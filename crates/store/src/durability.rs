@@ -14,11 +14,6 @@ pub enum Weakness {
     /// PostgreSQL cannot mend a page that a crash left half written.
     #[error("`full_page_writes` is off: a crash of the machine may damage what is stored; turn it on")]
     FullPageWritesOff,
-    /// Our own transactions do not wait for the disk, though they ask for it.
-    #[error(
-        "`synchronous_commit` is `{0}` in our transactions: a crash loses what was answered; look what overrides it"
-    )]
-    CommitNotSynchronous(String),
     /// The server is a copy that nobody can write to.
     #[error("the database is a standby: name the primary")]
     Standby,
@@ -43,7 +38,6 @@ impl Weakness {
         match self {
             Self::FsyncOff => "fsync-off",
             Self::FullPageWritesOff => "full-page-writes-off",
-            Self::CommitNotSynchronous(_) => "commit-not-synchronous",
             Self::Standby => "standby",
             Self::AsynchronousStandbys(_) => "asynchronous-standbys",
             Self::SynchronousBelowFull => "synchronous-below-full",

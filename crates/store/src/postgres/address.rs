@@ -16,8 +16,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long what was sent may stay without the other machine's word that it arrived.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(10);
-/// How long a silent connection is believed in.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a silent connection is believed in before the other machine is asked whether it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(8);
+/// How long it has for each answer.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+/// How often it is asked before the connection is given up.
+const ASKED_TIMES: u32 = 3;
 
 /// Where a database is, who asks it, and by whom it is vouched for.
 #[derive(Clone)]
@@ -46,6 +50,7 @@ impl Address {
             None => return Err(PostgresError::Clear),
         };
         config.tcp_user_timeout(UNACKNOWLEDGED_MAX).keepalives_idle(SILENCE_MAX);
+        config.keepalives_interval(ASKED_EVERY).keepalives_retries(ASKED_TIMES);
         Ok(Self { config, tls })
     }
 
@@ -103,4 +108,19 @@ fn is_here(config: &Config) -> bool {
         Host::Unix(_) => true,
         Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|at: IpAddr| at.is_loopback()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the system's own patience is: over most it is two hours, and then nine times a minute and a quarter.
+    #[test]
+    fn a_silent_connection_is_given_up_within_a_quarter_of_a_minute() {
+        let config = Address::new("postgres://somebody@127.0.0.1/something", None).unwrap().config;
+        let asked = config.get_keepalives_interval().unwrap() * config.get_keepalives_retries().unwrap();
+        let given_up = config.get_keepalives_idle() + asked;
+        assert!(config.get_keepalives() && given_up <= Duration::from_secs(15));
+        assert!(config.get_tcp_user_timeout().is_some_and(|limit| *limit <= given_up));
+    }
 }

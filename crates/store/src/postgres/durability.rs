@@ -9,18 +9,19 @@ use crate::durability::Weakness;
 use nightlatch_domain::ports::store::{StoreError, Stored};
 
 impl PostgresStore {
-    /// What makes an answer of this store less durable than it is said to be; nothing where all is as it should be. Asked
-    /// of a transaction as every write's is.
+    /// What makes an answer of this store less durable than it is said to be; nothing where all is as it should be. How
+    /// commits wait is not asked: each transaction that writes says so itself. A standby answers too, whatever isolation is
+    /// the database's default.
     #[must_use]
     pub fn weaknesses(&self) -> Stored<'_, Vec<Weakness>> {
-        self.write((), |at, ()| Box::pin(weaknesses(at)))
+        self.read_moment((), |at, ()| Box::pin(weaknesses(at)))
     }
 }
 
 async fn weaknesses(at: &Link) -> Result<Vec<Weakness>, StoreError> {
     // Who may not see the other sessions is told that they are there, and not how they follow.
     let sql = "SELECT current_setting('fsync') AS fsync, current_setting('full_page_writes') AS pages,
-             current_setting('synchronous_commit') AS commits, pg_is_in_recovery()::text AS standby,
+             pg_is_in_recovery()::text AS standby,
              (SELECT count(*) FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'
                  AND CASE WHEN current_setting('synchronous_standby_names') = '' THEN true
                      ELSE sync_state = 'async' END) AS behind";
@@ -29,12 +30,10 @@ async fn weaknesses(at: &Link) -> Result<Vec<Weakness>, StoreError> {
 }
 
 fn read(row: &Record<'_>) -> Result<Vec<Weakness>, StoreError> {
-    let (commits, behind) = (row.text("commits")?, row.count_of_32_bits("behind")?);
+    let behind = row.count_of_32_bits("behind")?;
     let mut found = Vec::new();
     found.extend((row.text("fsync")? != "on").then_some(Weakness::FsyncOff));
     found.extend((row.text("pages")? != "on").then_some(Weakness::FullPageWritesOff));
-    let flushed = matches!(commits.as_str(), "on" | "remote_apply");
-    found.extend((!flushed).then_some(Weakness::CommitNotSynchronous(commits)));
     found.extend((row.text("standby")? != "false").then_some(Weakness::Standby));
     found.extend((behind > 0).then_some(Weakness::AsynchronousStandbys(behind)));
     Ok(found)

@@ -128,27 +128,6 @@ impl SqliteStore {
             Ok(found.into_iter().flatten().flatten().collect())
         })
     }
-
-    /// Whether something is wrapped in here: then a missing key must not be replaced by a new one.
-    #[must_use]
-    pub fn holds_secrets(&self) -> Stored<'_, bool> {
-        const HOLDERS: [(&str, &str); 6] = [
-            ("generation", "SELECT 1 FROM generation LIMIT 1"),
-            ("static_secret", "SELECT 1 FROM static_secret LIMIT 1"),
-            ("client", "SELECT 1 FROM client WHERE secret IS NOT NULL LIMIT 1"),
-            ("answer", "SELECT 1 FROM answer LIMIT 1"),
-            ("revocation", "SELECT 1 FROM revocation LIMIT 1"),
-            ("flow", "SELECT 1 FROM flow LIMIT 1"),
-        ];
-        self.engine.read(|at| {
-            for (table, sql) in HOLDERS {
-                if record::holds(at, table, sql)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        })
-    }
 }
 
 /// Only our user may read the file; SQLite gives its side files the same mode.

@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than a stopped holder is waited for, and than the pool's own patience.
+/// Longer than a stopped holder is waited for, and shorter than the pool's own patience.
 const WAIT: Duration = Duration::from_secs(4);
 /// The connections that a plane's work has.
 const LINKS_MAX: usize = 8;
