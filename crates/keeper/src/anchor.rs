@@ -263,6 +263,20 @@ impl AnchorLog {
         self.inner().append(Record::Vouched)
     }
 
+    /// Notes beside whom this log acts.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn note_keepers(&self, keepers: Vec<KeeperId>) -> Result<(), KeeperError> {
+        self.inner().append(Record::Keepers { keepers })
+    }
+
+    /// The keepers beside whom this log last acted.
+    #[must_use]
+    pub fn keepers(&self) -> Vec<KeeperId> {
+        self.facts().keepers.clone()
+    }
+
     /// The newest era that this log acted in; 0 where it knows of none.
     #[must_use]
     pub fn era(&self) -> u64 {
@@ -411,12 +425,12 @@ impl Inner {
         self.facts.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
-    /// any more.
     fn refuse_older(&self, era: u64) -> Result<(), KeeperError> {
         if era < self.facts().era { Err(KeeperError::OlderEra) } else { Ok(()) }
     }
 
+    /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
+    /// any more.
     fn append(&mut self, record: Record) -> Result<(), KeeperError> {
         if self.poisoned {
             return Err(KeeperError::AnchorPoisoned);

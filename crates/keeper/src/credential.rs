@@ -10,7 +10,7 @@ use crate::{
 };
 use nightlatch_domain::{
     connection::{Connection, StaticSecret},
-    ports::store::ChainView,
+    ports::store::{ChainView, StoreError},
     sealed::SecretKind,
 };
 
@@ -39,16 +39,16 @@ pub(crate) async fn token_fault(
     core: &Core,
     connection: &Connection,
     view: &ChainView,
-) -> Option<&'static str> {
+) -> Result<Option<&'static str>, StoreError> {
     let context = &view.head.access.1;
     // A generation that the log does not have as the head was put back, or never was one.
-    if log_says(core, view).await != LogSays::Fits {
-        return Some("generation-unverified");
+    if log_says(core, view).await? != LogSays::Fits {
+        return Ok(Some("generation-unverified"));
     }
     let own = view.chain.tenant == connection.tenant && context.connection == Some(connection.id);
     if !own || !belongs(context, view, SecretKind::Access) {
-        return Some("token-unverified");
+        return Ok(Some("token-unverified"));
     }
     // The seal decides where it goes; a row that says otherwise was edited, and nothing is given for it.
-    (context.hosts != connection.hosts).then_some("hosts-unverified")
+    Ok((context.hosts != connection.hosts).then_some("hosts-unverified"))
 }

@@ -29,6 +29,8 @@ const ROUNDS: u32 = 4;
 pub(crate) struct History {
     era: AtomicU64,
     others: AtomicBool,
+    /// Whether no other keeper may be: then none that the log saw is registered again.
+    alone: AtomicBool,
     mark: Mutex<Option<FeedMark>>,
     /// Held by whoever raises or compares.
     turn: tokio::sync::Mutex<()>,
@@ -80,6 +82,17 @@ pub(crate) fn judge(known: Known, standing: &Standing, recalled: Recalled) -> Ve
     }
 }
 
+impl Verdict {
+    /// Whether anything may be claimed or leased; none where this keeper has to do something first.
+    fn settled(self) -> Option<bool> {
+        match self {
+            Self::Settled => Some(true),
+            Self::Waits | Self::Unvouched => Some(false),
+            Self::Compare | Self::Raise => None,
+        }
+    }
+}
+
 impl History {
     /// The era in which this keeper acts.
     pub(crate) fn era(&self) -> u64 {
@@ -96,41 +109,63 @@ impl History {
         *self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn see(&self, standing: &Standing) {
-        self.era.store(standing.era, Ordering::SeqCst);
-        self.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
-        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing.mark);
+    /// Takes in what stands, if nobody took in anything since `recalled` was looked for: what came later stays.
+    fn see(&self, standing: &Standing, recalled: Option<FeedMark>) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if *mark == recalled {
+            *mark = Some(standing.mark);
+            self.era.store(standing.era, Ordering::SeqCst);
+            self.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
+        }
+    }
+
+    fn set_mark(&self, mark: Option<FeedMark>) {
+        *self.mark.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+    }
+
+    /// The database lost what this keeper wrote to it: the next look takes it for another history.
+    pub(crate) fn doubt(&self) {
+        self.set_mark(Some(FeedMark { number: u64::MAX, random: [0; 16] }));
     }
 }
 
 /// Registers this keeper, and takes up what its log remembers. What a start does first.
 pub(crate) async fn begin(core: &Arc<Core>, is_own: bool, alone: bool) -> Result<(), KeeperError> {
     let keeper = core.anchor.keeper();
+    core.history.alone.store(alone, Ordering::SeqCst);
     core.store().register(keeper, !is_own, alone).await?;
     let standing = core.store().standing().await?;
     // A log from before there were eras knows its history; so does one that begins with its database.
-    let is_vouched = standing.keepers.iter().any(|row| row.keeper == keeper && row.vouched);
-    if (is_own || is_vouched) && !core.anchor.is_vouched() {
+    let is_vouched = is_own || standing.keepers.iter().any(|row| row.keeper == keeper && row.vouched);
+    if is_vouched && !core.anchor.is_vouched() {
         core.on_disk(|core| core.anchor.vouch()).await?;
     }
-    *core.history.mark.lock().unwrap_or_else(PoisonError::into_inner) = core.anchor.mark();
+    if !is_own && core.anchor.era() < standing.era {
+        core.on_disk(move |core| core.anchor.enter(standing.era)).await?;
+    }
+    core.history.set_mark(core.anchor.mark());
     core.history.others.store(standing.keepers.len() > 1, Ordering::SeqCst);
     core.history.era.store(standing.era.max(core.anchor.era()), Ordering::SeqCst);
+    if alone && !is_vouched {
+        // Nobody is left who knows what was presented of a database that is not new: nothing that was begun goes on.
+        core.history.doubt();
+    }
     settle(core).await?;
     Ok(())
 }
 
 /// Whether anything may be claimed or leased. Where that is for this keeper to bring about, it does.
 pub(crate) async fn settle(core: &Arc<Core>) -> Result<bool, KeeperError> {
-    if look(core).await?.1 == Verdict::Settled {
-        return Ok(true);
+    if let Some(settled) = look(core).await?.1.settled() {
+        return Ok(settled);
     }
     let _turn = core.history.turn.lock().await;
     for _ in 0..ROUNDS {
         let (standing, verdict) = look(core).await?;
         match verdict {
-            Verdict::Settled => return Ok(true),
-            Verdict::Waits | Verdict::Unvouched => return Ok(false),
+            Verdict::Settled | Verdict::Waits | Verdict::Unvouched => {
+                return Ok(verdict == Verdict::Settled);
+            }
             Verdict::Compare => compare(core, standing.era).await?,
             Verdict::Raise => raise(core, &standing).await?,
         }
@@ -139,9 +174,10 @@ pub(crate) async fn settle(core: &Arc<Core>) -> Result<bool, KeeperError> {
 }
 
 async fn look(core: &Arc<Core>) -> Result<(Standing, Verdict), KeeperError> {
+    let mark = core.history.mark();
     // First the history's state, then whether it is the one that was seen: what it says is of that history.
     let standing = core.store().standing().await?;
-    let recalled = match core.history.mark() {
+    let recalled = match mark {
         Some(mark) => core.store().recall(mark).await?,
         None => Recalled::Held,
     };
@@ -151,10 +187,21 @@ async fn look(core: &Arc<Core>) -> Result<(Standing, Verdict), KeeperError> {
         vouched: core.anchor.is_vouched(),
     };
     let verdict = judge(known, &standing, recalled);
-    if matches!(verdict, Verdict::Settled | Verdict::Waits | Verdict::Unvouched) {
-        core.history.see(&standing);
+    if verdict.settled().is_some() {
+        note_keepers(core, &standing).await?;
+        core.history.see(&standing, mark);
     }
     Ok((standing, verdict))
+}
+
+/// Who is registered stands in the log before anything is done beside them: a database that was put back may not know
+/// them, and their logs must be held against it too.
+async fn note_keepers(core: &Arc<Core>, standing: &Standing) -> Result<(), KeeperError> {
+    let keepers: Vec<KeeperId> = standing.keepers.iter().map(|row| row.keeper).collect();
+    if core.anchor.keepers() != keepers {
+        core.on_disk(move |core| core.anchor.note_keepers(keepers)).await?;
+    }
+    Ok(())
 }
 
 /// Begins an era that nobody acted in.
@@ -169,9 +216,14 @@ async fn raise(core: &Arc<Core>, standing: &Standing) -> Result<(), KeeperError>
         core.store().raise_era(era).await?;
         era = core.store().standing().await?.era;
     }
-    core.store().register(core.anchor.keeper(), false, false).await?;
-    let now = core.store().standing().await?;
-    *core.history.mark.lock().unwrap_or_else(PoisonError::into_inner) = Some(now.mark);
+    // An empty log has nothing to compare, and vouches for itself no more than before.
+    core.store().register(core.anchor.keeper(), !core.anchor.is_vouched(), false).await?;
+    if !core.history.alone.load(Ordering::SeqCst) {
+        for keeper in core.anchor.keepers() {
+            core.store().register(keeper, false, false).await?;
+        }
+    }
+    core.history.set_mark(Some(core.store().standing().await?.mark));
     Ok(())
 }
 

@@ -66,7 +66,7 @@ pub(crate) async fn lease_once(
     let (before, ready) = find(core, request, &holds).await?;
     spend.await?;
     // The disk took a moment too.
-    let asked = permitted(core, request, &holds).await?;
+    let asked = allowed(core, request, &holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
@@ -78,8 +78,7 @@ async fn find(
     request: &LeaseRequest,
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
 ) -> Result<(Asked, Ready), KeeperRefusal> {
-    settled(core).await?;
-    let before = permitted(core, request, holds).await?;
+    let before = allowed(core, request, holds).await?;
     let found = match before.connection.source {
         Source::Static => fixed(core, &before).await?,
         Source::Chain { chain } => {
@@ -92,18 +91,24 @@ async fn find(
     };
     let windows = windows::windows(core, &before.connection, &secret).await?;
     // What was true when the wait for a refresh began need not be true at its end.
-    settled(core).await?;
-    let asked = permitted(core, request, holds).await?;
+    let asked = allowed(core, request, holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
     Ok((asked, Ready { found, secret, windows }))
 }
 
-/// I5: what a log knows to be ended is applied to a database that was put back before anything of it is leased.
-async fn settled(core: &Arc<Core>) -> Result<(), KeeperRefusal> {
+/// What decides, of a database that is the one that every log knows. I5: what a log knows to be ended is applied to one that
+/// was put back before anything of it is leased. Asked last: the rows may have come from another database than the one
+/// before.
+async fn allowed(
+    core: &Arc<Core>,
+    request: &LeaseRequest,
+    holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
+) -> Result<Asked, KeeperRefusal> {
+    let asked = permitted(core, request, holds).await?;
     match history::settle(core).await {
-        Ok(true) => Ok(()),
+        Ok(true) => Ok(Asked { awake: holds()?, ..asked }),
         Ok(false) | Err(_) => Err(KeeperRefusal::Unavailable),
     }
 }
@@ -194,7 +199,8 @@ async fn rotating(
     let mut doubted = None;
     loop {
         let (view, good_until) = alive(core, asked.connection.tenant, chain, patience).await?;
-        let Some(fault) = credential::token_fault(core, &asked.connection, &view).await else {
+        let fault = credential::token_fault(core, &asked.connection, &view).await.map_err(unavailable)?;
+        let Some(fault) = fault else {
             return Ok(FoundCredential { kept: view.head.access, kind: LeaseKind::Bearer, good_until });
         };
         // A head that moved between the row's reading and the log's looks put back: it is looked at again.

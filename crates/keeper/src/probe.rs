@@ -73,7 +73,8 @@ async fn current(core: &Arc<Core>, connection: &Connection) -> Option<(Wrapped, 
         Source::Chain { chain } => {
             let mut patience = Patience::of(&*core.parts.work, PATIENCE);
             let (view, _) = lease::alive(core, connection.tenant, chain, &mut patience).await.ok()?;
-            credential::token_fault(core, connection, &view).await.is_none().then_some(view.head.access)
+            let fault = credential::token_fault(core, connection, &view).await.ok()?;
+            fault.is_none().then_some(view.head.access)
         }
     }
 }

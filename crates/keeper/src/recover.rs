@@ -17,7 +17,7 @@ use nightlatch_domain::{
     chain::{AttemptState, ChainState, FlowStep},
     clock::Timestamp,
     id::{ChainId, TenantId, TicketId},
-    ports::store::ChainView,
+    ports::store::{ChainView, StoreError},
     ticket::{Ticket, TicketKind},
 };
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
@@ -168,8 +168,16 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> 
     );
     seen.extend(core.anchor.newest().into_iter().map(|known| (known.tenant, known.chain)));
     for (tenant, chain) in seen {
-        let Some(view) = core.store().chain(tenant, chain).await? else { continue };
-        let says = log_says(core, &view).await;
+        let view = match core.store().chain(tenant, chain).await {
+            // Nobody can claim it or lease of it; the others do not wait for it.
+            Err(error @ StoreError::Corrupt(_)) => {
+                tracing::error!(%error, %chain, "a chain cannot be read, and is left alone");
+                continue;
+            }
+            other => other?,
+        };
+        let Some(view) = view else { continue };
+        let says = log_says(core, &view).await?;
         if says == LogSays::Fits && knows_every_attempt(core, &view).await? {
             if is_anchored(&core.anchor, &view) {
                 let head = Head { family: view.family.id, generation: view.head.number };

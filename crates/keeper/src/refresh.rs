@@ -30,7 +30,7 @@ use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     clock::Timestamp,
     id::{ChainId, TenantId},
-    ports::store::ChainView,
+    ports::store::{ChainView, StoreError},
 };
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -98,8 +98,8 @@ struct Looked {
     begin: Begin,
 }
 
-/// So many generations of a chain are looked through for an earlier family.
-const FAMILIES_BACK: u32 = 64;
+/// So many generations of a chain are looked through for one of an earlier family.
+const GENERATIONS_BACK: u32 = 64;
 
 /// What is known, and what follows from it; what the asker is told where that is nothing.
 async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Result<Looked, Outcome> {
@@ -134,21 +134,21 @@ async fn glance(
     };
     let attempts = core.store().attempts(tenant, view.family.id, since).await;
     let attempts = attempts.map_err(unavailable)?;
-    let known = known(core, &view, &attempts).await;
+    let known = known(core, &view, &attempts).await.map_err(unavailable)?;
     match next(&known, wanted) {
         Next::Nothing(outcome) => Err(outcome),
         Next::Begin(_) => Ok((view, attempts, known)),
     }
 }
 
-async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Known {
+async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Result<Known, StoreError> {
     let mut seen = Vec::with_capacity(attempts.len());
     for attempt in attempts.iter().filter(|attempt| attempt.generation == view.head.number) {
         let own = own(core, attempt).await;
         let Attempt { id, state, intended_at, .. } = *attempt;
         seen.push(Seen { id, state, own, intended_at });
     }
-    Known {
+    Ok(Known {
         state: view.chain.state,
         due_at: view.chain.due_at,
         asked: view.chain.ticket.is_some(),
@@ -158,13 +158,13 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Know
         attempts: seen,
         sibling: !siblings::unused(attempts, view.head.number).is_empty(),
         holder: holder(core, view, attempts),
-        log: log_says(core, view).await,
+        log: log_says(core, view).await?,
         again: knows_of_another(&core.anchor, view, attempts),
         second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
         fit: Fit::Presentable,
         now: core.now(),
         store_now: core.store().clock().await.ok().flatten(),
-    }
+    })
 }
 
 /// Whether the log knows of a presentation of the head that the database does not, or of the one retry.
@@ -289,9 +289,9 @@ fn plan(core: &Core, view: &ChainView, begin: Begin) -> Plan {
 
 /// What the log says of a chain's head. Beside other keepers it need not know the head: it may be behind where another
 /// one went on, within the family or in a later one.
-pub(crate) async fn log_says(core: &Core, view: &ChainView) -> LogSays {
+pub(crate) async fn log_says(core: &Core, view: &ChainView) -> Result<LogSays, StoreError> {
     let (tenant, chain, family, head) = (view.chain.tenant, view.chain.id, view.family.id, view.head.number);
-    match core.anchor.head(chain) {
+    Ok(match core.anchor.head(chain) {
         _ if is_anchored(&core.anchor, view) => LogSays::Fits,
         Some(anchored) if anchored.family == family && anchored.generation > head => {
             LogSays::Behind { anchored: anchored.generation }
@@ -300,11 +300,12 @@ pub(crate) async fn log_says(core: &Core, view: &ChainView) -> LogSays {
         None => LogSays::Fits,
         Some(anchored) if anchored.family == family => LogSays::Fits,
         // A family that the database does not know came after what it knows.
-        Some(anchored) => match core.store().generations(tenant, chain, FAMILIES_BACK).await {
-            Ok(known) if known.iter().any(|one| one.family == anchored.family) => LogSays::Fits,
-            _ => LogSays::Silent,
-        },
-    }
+        Some(anchored) => {
+            let known = core.store().generations(tenant, chain, GENERATIONS_BACK).await?;
+            let is_known = known.iter().any(|one| one.family == anchored.family);
+            if is_known { LogSays::Fits } else { LogSays::Silent }
+        }
+    })
 }
 
 /// Whether the log vouches for a chain's head. Two differences are what a crash leaves between a commit and

@@ -115,6 +115,10 @@ pub(super) enum Record {
     },
     /// The log knows the history of its installation.
     Vouched,
+    /// The keepers beside whom this log acts.
+    Keepers {
+        keepers: Vec<KeeperId>,
+    },
 }
 
 impl Record {
@@ -157,6 +161,7 @@ pub(super) struct Facts {
     pub(super) era: u64,
     pub(super) mark: Option<FeedMark>,
     pub(super) vouched: bool,
+    pub(super) keepers: Vec<KeeperId>,
 }
 
 impl Facts {
@@ -200,6 +205,7 @@ impl Facts {
             Record::Era { era } => self.era = self.era.max(era),
             Record::Mark { mark } => self.mark = Some(mark),
             Record::Vouched => self.vouched = true,
+            Record::Keepers { keepers } => self.keepers = keepers,
             Record::Mandate { call, until } => {
                 self.mandates.insert(call, until);
             }
@@ -233,6 +239,8 @@ impl Facts {
         records.extend((self.era > 0).then_some(Record::Era { era: self.era }));
         records.extend(self.mark.map(|mark| Record::Mark { mark }));
         records.extend(self.vouched.then_some(Record::Vouched));
+        let keepers = self.keepers.clone();
+        records.extend((!keepers.is_empty()).then_some(Record::Keepers { keepers }));
         records.extend(self.mandates_since.map(|at| Record::MandatesSince { at }));
         // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
         let over = self.mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));

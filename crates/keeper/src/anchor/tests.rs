@@ -370,6 +370,7 @@ fn nothing_of_an_older_era_is_presented_and_what_was_seen_of_the_history_is_reme
     log.enter(3).unwrap();
     log.remember(mark).unwrap();
     log.vouch().unwrap();
+    log.note_keepers(vec![id!(KeeperId, 1), id!(KeeperId, 2)]).unwrap();
     log.end(id!(TenantId, 1), id!(ConnectionId, 1)).unwrap();
     let one = presentation(1, 1);
     for refused in [log.present(one, 2), log.present_again(one, 2)] {
@@ -383,6 +384,7 @@ fn nothing_of_an_older_era_is_presented_and_what_was_seen_of_the_history_is_reme
     let (log, _) = open(folder.path());
     assert_eq!((log.era(), log.mark(), log.is_vouched()), (3, Some(mark), true));
     assert_eq!(log.ended(), [(id!(TenantId, 1), id!(ConnectionId, 1))]);
+    assert_eq!(log.keepers(), [id!(KeeperId, 1), id!(KeeperId, 2)]);
     // Of what was copied along, nobody knows which history it was.
     log.settle_here(id!(InstallationId, 1), "machine").unwrap();
     assert!(!log.is_vouched());

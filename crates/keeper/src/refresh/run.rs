@@ -445,8 +445,27 @@ impl Run {
         let adopted = self.head.as_ref().and_then(|head| head.adopts);
         let attempt = adopted.or(self.attempt)?;
         let attempt = self.core.store().attempt(self.view.chain.tenant, attempt).await.ok()?;
+        if attempt.is_none() {
+            self.doubt().await?;
+        }
         let committed = attempt.is_some_and(|attempt| attempt.state == AttemptState::Committed);
         Some(Event::Resolved { committed })
+    }
+
+    /// The database does not know an attempt whose intent it had confirmed: it lost what was written to it. Its era is
+    /// raised before anything is said of the chain, and the log leaves that to a human.
+    async fn doubt(&self) -> Option<()> {
+        tracing::error!(chain = %self.view.chain.id, "the database lost an intent that it had confirmed");
+        self.core.history.doubt();
+        history::settle(&self.core).await.ok().map(drop)
+    }
+
+    /// Whether the database still knows what is to be called lost.
+    async fn is_known(&self, verdict: &Verdict) -> Option<bool> {
+        let Some(attempt) = self.attempt.filter(|_| verdict.attempt == Some(AttemptState::Uncertain)) else {
+            return Some(true);
+        };
+        Some(self.core.store().attempt(self.view.chain.tenant, attempt).await.ok()?.is_some())
     }
 
     async fn anchor_head(&self) -> Option<Event> {
@@ -472,6 +491,10 @@ impl Run {
 
     async fn settle(&self, verdict: Verdict) -> Option<Event> {
         let claim = self.claim?;
+        if !self.is_known(&verdict).await? {
+            self.doubt().await?;
+            return Some(Event::Settled(false));
+        }
         let now = self.core.now();
         let ticket = if verdict.ask { Some(self.ticket(&verdict, now.wall)?) } else { None };
         let settlement = Settlement {

@@ -31,6 +31,15 @@ fn ten_thousand_expiries_in_every_weather_lose_no_family_whose_answer_came() {
 }
 
 #[test]
+fn several_keepers_in_every_weather_lose_no_family_whose_answer_came() {
+    for (seed, keepers) in [(1, 2), (2, 3)] {
+        let report = run(Bounds { expiries: 800, accounts: 2, keepers, ..Bounds::small(seed) });
+        report.expect_sound();
+        assert_eq!(report.tickets.get("anchor-mismatch"), None, "{report:?}");
+    }
+}
+
+#[test]
 fn one_seed_run_twice_is_one_history() {
     let first = run(Bounds { expiries: 300, ..Bounds::small(7) });
     let second = run(Bounds { expiries: 300, ..Bounds::small(7) });
