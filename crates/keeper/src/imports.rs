@@ -50,8 +50,17 @@ pub(crate) struct Imports {
 struct Inner {
     flying: BTreeSet<FlowId>,
     lanes: BTreeMap<String, Arc<Semaphore>>,
-    /// Presentations of other keepers, and since when each is seen.
-    others: BTreeMap<FlowId, (AttemptId, Boot)>,
+    /// Presentations of other keepers.
+    others: BTreeMap<FlowId, Other>,
+    /// Whether something could not be written since this was asked last.
+    is_held_up: bool,
+}
+
+/// A presentation of another keeper: since when it is seen, and when it was seen last.
+struct Other {
+    attempt: AttemptId,
+    since: Boot,
+    last: Boot,
 }
 
 impl Imports {
@@ -84,10 +93,26 @@ impl Imports {
     /// Since when this very presentation of another keeper is seen.
     fn seen_since(&self, import: FlowId, attempt: AttemptId, now: Boot) -> Boot {
         let mut inner = self.inner();
-        let seen = inner.others.entry(import).or_insert((attempt, now));
-        if seen.0 != attempt {
-            *seen = (attempt, now);
+        let fresh = || Other { attempt, since: now, last: now };
+        let seen = inner.others.entry(import).or_insert_with(fresh);
+        if seen.attempt != attempt {
+            *seen = fresh();
         }
-        seen.1
+        seen.last = now;
+        seen.since
+    }
+
+    /// Forgets presentations of other keepers that were seen no more.
+    fn forget_others(&self, now: Boot) {
+        self.inner().others.retain(|_, other| now.since(other.last) < lost::OTHER_GONE);
+    }
+
+    /// Something could not be written, and is due still.
+    fn hold_up(&self) {
+        self.inner().is_held_up = true;
+    }
+
+    fn was_held_up(&self) -> bool {
+        std::mem::take(&mut self.inner().is_held_up)
     }
 }

@@ -118,6 +118,7 @@ pub(super) async fn show(
 
 fn view(import: Import) -> ImportView {
     let Import { id, progress, outcome, .. } = import;
+    let was_presented = progress.presented_at.is_some();
     let state = match (progress.step, &outcome) {
         (FlowStep::Ended, Some(FlowOutcome::Connected { .. })) => "connected",
         (FlowStep::Ended, _) => "failed",
@@ -133,13 +134,13 @@ fn view(import: Import) -> ImportView {
         Some(FlowOutcome::Failed { reason }) => (None, None, None, Some(reason)),
         None => (None, None, None, progress.reason),
     };
-    let detail = reason.as_deref().map(|reason| advice(reason, progress.step).to_owned());
+    let detail = reason.as_deref().map(|reason| advice(reason, progress.step, was_presented).to_owned());
     let due_at = (progress.step != FlowStep::Ended).then_some(progress.due_at);
     ImportView { flow: id, state: state.to_owned(), connection, account, label, reason, detail, due_at }
 }
 
 /// What a human does about a reason.
-fn advice(reason: &str, step: FlowStep) -> &'static str {
+fn advice(reason: &str, step: FlowStep, was_presented: bool) -> &'static str {
     match reason {
         "invalid_client" | "unauthorized_client" if step != FlowStep::Ended => {
             "the provider refuses the client: store its secret anew with `nightlatch connect TOOL --oauth --client-id ID`; the rest is tried again each hour"
@@ -151,6 +152,9 @@ fn advice(reason: &str, step: FlowStep) -> &'static str {
         "provider-waits" | "provider-unreachable" => "it is tried again by itself when the provider answers",
         "account-not-probed" => {
             "the token was taken, and the tool does not say whose account it is; it is asked again by itself"
+        }
+        "wrong-account" if was_presented => {
+            "the token was presented, and the tool names another account than the row: what came of it is kept sealed, and the token is spent; connect the account anew"
         }
         "wrong-account" => {
             "the tool names another account than the row; correct the row's `account` or leave it out, and import it again, or connect the account anew"
@@ -169,6 +173,12 @@ fn advice(reason: &str, step: FlowStep) -> &'static str {
         }
         "presented-before" | "concluded-before" | "database-put-back" => {
             "the keeper's log says that it was presented before, and the database does not say what came of it (was it put back?): presenting it again could end the connection, so connect the account anew"
+        }
+        "profile-missing" => {
+            "the profile of its provider is not there: put it back; it goes on by itself, and nothing of it is lost"
+        }
+        "history-unsettled" => {
+            "a keeper has yet to hold its log against the database; it goes on by itself when that is done"
         }
         "killed" => "it was ended by a kill; connect the account anew",
         "import-unreadable" | "answer-unreadable" => {

@@ -15,6 +15,7 @@ use crate::{
     core::Core,
     enrol,
     error::KeeperError,
+    history,
     machine::{ANSWER_WITHIN, Reading, SEND_WITHIN},
     probe::{self, Probed},
     refresh::{
@@ -28,6 +29,7 @@ use crate::{
 use nightlatch_custody::Secret;
 use nightlatch_domain::{
     chain::{FlowOutcome, FlowStep},
+    clock::{Boot, Timestamp},
     import::{Import, ImportProgress},
     ports::{
         control_keeper::{ControlRefusal, ControlReply},
@@ -37,7 +39,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Line, RawAnswer, SendError, SendWindow};
 use nightlatch_ledger::{facts::EventFacts, record::EventName};
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 /// Waits are spread by up to this, so that what waited together does not come back together.
 const SPREAD: Duration = Duration::from_secs(4);
@@ -47,10 +49,56 @@ pub(super) async fn end(core: &Core, import: &Import, reason: &str) {
     let outcome = FlowOutcome::Failed { reason: reason.to_owned() };
     // What the database does not take now, the next look ends.
     if let Err(error) = core.store().end_import(import.tenant, import.id, outcome, ImportEnd::Failed).await {
-        tracing::warn!(%error, import = %import.id, "the end of an import could not be stored");
-        return;
+        return not_stored(core, import, &error);
     }
     tracing::info!(import = %import.id, reason, "an import came to nothing");
+}
+
+/// Leaves it until later, at the step where it stands.
+pub(super) async fn later(core: &Core, import: &Import, reason: &str, wait: Duration, is_failure: bool) {
+    let to = ImportProgress {
+        due_at: at(core, wait),
+        failures: import.progress.failures.saturating_add(u32::from(is_failure)),
+        reason: Some(reason.to_owned()),
+        ..import.progress.clone()
+    };
+    advance(core, import, to, None).await;
+}
+
+/// How long a failure of ours or of the provider's is waited for.
+pub(super) fn back_off(core: &Core, import: &Import) -> Duration {
+    schedule::back_off(import.progress.failures, None, core.jitter())
+}
+
+fn at(core: &Core, wait: Duration) -> Timestamp {
+    let spread = SPREAD.saturating_mul(u32::from(core.jitter())) / u32::from(u16::MAX);
+    core.now().wall.plus(wait.saturating_add(spread))
+}
+
+async fn advance(
+    core: &Core,
+    import: &Import,
+    to: ImportProgress,
+    answer: Option<(Wrapped, SealContext)>,
+) -> bool {
+    let seen = seen(import);
+    match core.store().advance_import(import.tenant, import.id, seen, to, answer).await {
+        Ok(done) => done,
+        Err(error) => {
+            not_stored(core, import, &error);
+            false
+        }
+    }
+}
+
+fn seen(import: &Import) -> ImportSeen {
+    ImportSeen { step: import.progress.step, attempt: import.progress.attempt }
+}
+
+/// Its row says what it said before: whoever looks at once finds it due again.
+fn not_stored(core: &Core, import: &Import, error: &dyn Display) {
+    tracing::warn!(%error, import = %import.id, "how far an import came could not be stored");
+    core.imports.hold_up();
 }
 
 /// An import under way.
@@ -75,6 +123,8 @@ struct Ready {
     sealer: Sealer,
     slot: Slot,
     line: Box<dyn Line>,
+    /// Until when it may leave: taken once, so that no wait before it makes it longer.
+    send_by: Boot,
 }
 
 impl Run {
@@ -87,12 +137,17 @@ impl Run {
         // What waited for its lane may have been taken on by another keeper.
         match self.core.store().import(self.import.tenant, self.import.id).await {
             Ok(Some(import)) => self.import = import,
-            _ => return,
+            Ok(None) => return,
+            Err(error) => return not_stored(&self.core, &self.import, &error),
         }
         match self.import.progress.step {
             FlowStep::Begun => self.first().await,
             FlowStep::Redeeming => self.take_up().await,
-            FlowStep::Answered if self.conclude().await == Told::Nothing => self.take_up().await,
+            FlowStep::Answered if self.conclude().await == Told::Nothing => {
+                // The database has that answer. What still lies in its room is brought no second time.
+                self.forget_slot().await;
+                self.take_up().await;
+            }
             FlowStep::Answered | FlowStep::Ended => {}
         }
     }
@@ -116,12 +171,15 @@ impl Run {
     }
 
     fn seen(&self) -> ImportSeen {
-        ImportSeen { step: self.import.progress.step, attempt: self.import.progress.attempt }
+        seen(&self.import)
     }
 
     async fn end(&self, reason: &str) {
         let refusal = ControlRefusal::FlowMismatch;
-        let _ = enrol::fail(&self.core, &self.opened.exchanged(), reason, refusal).await;
+        match enrol::fail(&self.core, &self.opened.exchanged(), reason, refusal).await {
+            Ok(_) | Err(ControlRefusal::FlowMismatch) => {}
+            Err(error) => not_stored(&self.core, &self.import, &error),
+        }
     }
 
     /// The provider said no for good. What it said holds no tokens.
@@ -129,8 +187,7 @@ impl Run {
         let Import { tenant, id, .. } = self.import;
         let outcome = FlowOutcome::Failed { reason: code };
         if let Err(error) = self.core.store().end_import(tenant, id, outcome, ImportEnd::Refused).await {
-            tracing::warn!(%error, import = %id, "the end of an import could not be stored");
-            return;
+            return not_stored(&self.core, &self.import, &error);
         }
         let facts = EventFacts::new(EventName::FlowFailed);
         let tool = Some(self.import.tool.clone());
@@ -139,14 +196,7 @@ impl Run {
 
     /// Leaves it until later, at the step where it stands.
     async fn later(&self, reason: &str, wait: Duration, is_failure: bool) {
-        let failures = self.import.progress.failures.saturating_add(u32::from(is_failure));
-        let to = ImportProgress {
-            due_at: self.at(wait),
-            failures,
-            reason: Some(reason.to_owned()),
-            ..self.import.progress.clone()
-        };
-        self.advance(to, None).await;
+        later(&self.core, &self.import, reason, wait, is_failure).await;
     }
 
     /// It was no presentation: it begins anew later.
@@ -170,24 +220,34 @@ impl Run {
         self.advance(to, None).await;
     }
 
-    fn at(&self, wait: Duration) -> nightlatch_domain::clock::Timestamp {
-        let spread = SPREAD.saturating_mul(u32::from(self.core.jitter())) / u32::from(u16::MAX);
-        self.core.now().wall.plus(wait.saturating_add(spread))
+    fn at(&self, wait: Duration) -> Timestamp {
+        at(&self.core, wait)
     }
 
     fn back_off(&self) -> Duration {
-        schedule::back_off(self.import.progress.failures, None, self.core.jitter())
+        back_off(&self.core, &self.import)
     }
 
     async fn advance(&self, to: ImportProgress, answer: Option<(Wrapped, SealContext)>) -> bool {
-        let Import { tenant, id, .. } = self.import;
-        match self.core.store().advance_import(tenant, id, self.seen(), to, answer).await {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::warn!(%error, import = %id, "how far an import came could not be stored");
-                false
-            }
+        advance(&self.core, &self.import, to, answer).await
+    }
+
+    /// Our own disk or its keys refused.
+    async fn disk_refused(&self) {
+        self.later("disk-or-key-unavailable", self.back_off(), true).await;
+    }
+
+    /// Directly before a presentation: whether the history is still the one that every log agrees with, and the import one
+    /// of its era. What came in between took its time.
+    async fn may_present(&self) -> Result<(), Stale> {
+        if !matches!(history::settle(&self.core).await, Ok(true)) {
+            return Err(Stale::Unsettled);
         }
+        if self.import.era == self.core.history.era() { Ok(()) } else { Err(Stale::OlderEra) }
+    }
+
+    async fn unsettled(&self) {
+        self.later("history-unsettled", self.back_off(), false).await;
     }
 
     async fn first(mut self) {
@@ -218,19 +278,28 @@ impl Run {
         let ready = match self.prepare().await {
             Ok(ready) => ready,
             Err(Unready::Later { reason, wait }) => return self.later(reason, wait, true).await,
-            Err(Unready::Nothing) => return,
+            Err(Unready::SlotTaken) => return self.disk_refused().await,
         };
+        if let Err(stale) = self.may_present().await {
+            self.forget_slot().await;
+            return match stale {
+                Stale::Unsettled => self.unsettled().await,
+                Stale::OlderEra => self.end("database-put-back").await,
+            };
+        }
         if !self.take(false).await {
             return self.forget_slot().await;
         }
-        match self.mark(false).await {
-            Ok(()) => self.exchange(ready).await,
-            Err(KeeperError::PresentedBefore) => {
-                self.forget_slot().await;
-                self.end("presented-before").await;
-            }
+        let marked = self.mark(false).await;
+        if marked.is_ok() {
+            return self.exchange(ready).await;
+        }
+        self.forget_slot().await;
+        match marked {
+            Err(KeeperError::PresentedBefore) => self.end("presented-before").await,
+            Err(KeeperError::OlderEra) => self.end("database-put-back").await,
             // The next look finds that it was never sent.
-            Err(_) => self.forget_slot().await,
+            _ => self.log_refused().await,
         }
     }
 
@@ -252,38 +321,66 @@ impl Run {
     }
 
     /// What a dead process left, or a network swallowed.
-    async fn take_up(mut self) {
+    async fn take_up(self) {
         match follows(&self.core, &self.import, &self.opened).await {
             Follows::Answered => self.bring_spooled().await,
             Follows::NotSent => {
                 self.forget_slot().await;
-                let to = ImportProgress {
-                    failures: self.import.progress.failures,
-                    ..ImportProgress::begun(self.core.now().wall)
-                };
+                let failures = self.import.progress.failures;
+                // What keeps it from being sent is still there, as far as anybody knows.
+                let due_at = if failures > 0 { self.at(self.back_off()) } else { self.core.now().wall };
+                let reason = self.import.progress.reason.clone();
+                let to = ImportProgress { failures, reason, ..ImportProgress::begun(due_at) };
                 self.advance(to, None).await;
             }
+            Follows::Unreadable => self.disk_refused().await,
             Follows::AgainAfter(wait) => self.later("answer-lost", wait, false).await,
             Follows::Nothing => self.end("answer-lost").await,
             Follows::Again => {
                 self.forget_slot().await;
-                let ready = match self.prepare().await {
-                    Ok(ready) => ready,
-                    Err(Unready::Later { wait, .. }) => return self.later("answer-lost", wait, true).await,
-                    Err(Unready::Nothing) => return,
-                };
-                if self.take(true).await && self.mark(true).await.is_ok() {
-                    return self.exchange(ready).await;
-                }
-                self.forget_slot().await;
+                self.again().await;
             }
         }
+    }
+
+    /// The one retry.
+    async fn again(mut self) {
+        let ready = match self.prepare().await {
+            Ok(ready) => ready,
+            Err(Unready::Later { wait, .. }) => return self.later("answer-lost", wait, true).await,
+            Err(Unready::SlotTaken) => return self.disk_refused().await,
+        };
+        if let Err(stale) = self.may_present().await {
+            self.forget_slot().await;
+            return match stale {
+                Stale::Unsettled => self.unsettled().await,
+                Stale::OlderEra => self.end("answer-lost").await,
+            };
+        }
+        if !self.take(true).await {
+            return self.forget_slot().await;
+        }
+        let marked = self.mark(true).await;
+        if marked.is_ok() {
+            return self.exchange(ready).await;
+        }
+        self.forget_slot().await;
+        match marked {
+            Err(KeeperError::PresentedBefore | KeeperError::OlderEra) => self.end("answer-lost").await,
+            _ => self.log_refused().await,
+        }
+    }
+
+    async fn log_refused(&self) {
+        self.later("anchor-log-unavailable", self.back_off(), true).await;
     }
 
     async fn bring_spooled(&self) {
         let asked = self.asked();
         let spooled = self.core.on_disk(move |core| core.spool.answer(asked)).await;
-        let Ok(Some(SpooledAnswer { answer, context, .. })) = spooled else { return };
+        let Ok(Some(SpooledAnswer { answer, context, .. })) = spooled else {
+            return self.disk_refused().await;
+        };
         let to = ImportProgress { step: FlowStep::Answered, ..self.import.progress.clone() };
         if self.advance(to, Some((answer, context))).await {
             self.keep_slot().await;
@@ -315,20 +412,21 @@ impl Run {
             // A presentation that is over left its room behind, or an answer in it, which is brought first.
             Err(KeeperError::SlotTaken) => {
                 self.clear_slot().await;
-                return Err(Unready::Nothing);
+                return Err(Unready::SlotTaken);
             }
             Err(error) => return Err(local(error)),
         };
-        let Some(line) = self.dial().await else {
+        let send_by = self.core.now().boot.plus(SEND_WITHIN);
+        let Some(line) = self.dial(send_by).await else {
             self.forget_slot().await;
             return Err(Unready::Later { reason: "provider-unreachable", wait: self.back_off() });
         };
-        Ok(Ready { request, sealer, slot, line })
+        Ok(Ready { request, sealer, slot, line, send_by })
     }
 
-    async fn dial(&self) -> Option<Box<dyn Line>> {
+    async fn dial(&self, send_by: Boot) -> Option<Box<dyn Line>> {
         let to = destination(&self.opened.endpoint).ok()?;
-        let dialled = self.core.parts.wire.dial(&to, self.core.now().boot.plus(SEND_WITHIN)).await;
+        let dialled = self.core.parts.wire.dial(&to, send_by).await;
         if let Err(error) = &dialled {
             tracing::info!(%error, "the provider could not be reached");
             self.core.pace.hold_host(&to.authority(), self.core.now(), self.back_off());
@@ -338,8 +436,11 @@ impl Run {
 
     /// Takes the step, so that nobody else does.
     async fn take(&mut self, again: bool) -> bool {
-        let Some(attempt) = self.core.fresh_attempt() else { return false };
-        let Some(owner) = self.core.fresh_owner().await else { return false };
+        let (attempt, owner) = (self.core.fresh_attempt(), self.core.fresh_owner().await);
+        let (Some(attempt), Some(owner)) = (attempt, owner) else {
+            self.log_refused().await;
+            return false;
+        };
         let now = self.core.now().wall;
         let to = ImportProgress {
             step: FlowStep::Redeeming,
@@ -377,9 +478,8 @@ impl Run {
     }
 
     async fn exchange(mut self, ready: Ready) {
-        let Ready { request, sealer, slot, line } = ready;
-        let now = self.core.now().boot;
-        let window = SendWindow { send_by: now.plus(SEND_WITHIN), answer_by: now.plus(ANSWER_WITHIN) };
+        let Ready { request, sealer, slot, line, send_by } = ready;
+        let window = SendWindow { send_by, answer_by: self.core.now().boot.plus(ANSWER_WITHIN) };
         match line.send(request, ANSWER_MAX_BYTES, window).await {
             Ok(answer) => {
                 if self.answered(answer, sealer, slot).await == Told::Nothing {
@@ -499,6 +599,7 @@ impl Run {
         match follows(&self.core, &self.import, &self.opened).await {
             Follows::AgainAfter(wait) => self.later("answer-lost", wait, true).await,
             Follows::Again => self.later("answer-lost", Duration::ZERO, true).await,
+            Follows::Unreadable => self.disk_refused().await,
             Follows::Answered | Follows::NotSent | Follows::Nothing => self.end("answer-lost").await,
         }
     }
@@ -530,10 +631,11 @@ impl Run {
         let _ = self.core.on_disk(move |core| core.spool.keep(asked, family)).await;
     }
 
-    /// An answer without tokens: the database's copy is enough.
+    /// An answer without tokens: the database's copy is enough. It may not have left its room.
     async fn drop_answer(&self) {
-        let family = self.opened.plan.target.family;
+        let (asked, family) = (self.asked(), self.opened.plan.target.family);
         let forgotten = self.core.on_disk(move |core| {
+            core.spool.forget(asked);
             core.spool.forget_family(family);
             Ok(())
         });
@@ -543,6 +645,18 @@ impl Run {
 
 /// Why an exchange is not begun.
 enum Unready {
-    Later { reason: &'static str, wait: Duration },
-    Nothing,
+    Later {
+        reason: &'static str,
+        wait: Duration,
+    },
+    /// Its room is taken by what an earlier presentation left.
+    SlotTaken,
+}
+
+/// Why nothing is presented now.
+enum Stale {
+    /// A log was not held against the database yet, or nobody knows.
+    Unsettled,
+    /// The database was put back since it was brought.
+    OlderEra,
 }

@@ -26,6 +26,8 @@ pub(super) enum Follows {
     Again,
     /// It may be presented once more, after this.
     AgainAfter(Duration),
+    /// What is spooled cannot be read: whether there is an answer nobody knows.
+    Unreadable,
     /// Only a new login helps.
     Nothing,
 }
@@ -34,8 +36,13 @@ pub(super) enum Follows {
 pub(super) async fn follows(core: &Arc<Core>, import: &Import, opened: &Opened) -> Follows {
     let asked = Asked::Flow(import.id);
     let spooled = core.on_disk(move |core| core.spool.answer(asked)).await;
-    if matches!(spooled, Ok(Some(_))) {
-        return Follows::Answered;
+    match spooled {
+        Ok(Some(_)) => return Follows::Answered,
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(%error, import = %import.id, "the room for an answer could not be read");
+            return Follows::Unreadable;
+        }
     }
     let progress = &import.progress;
     let log = &core.anchor;
@@ -47,7 +54,9 @@ pub(super) async fn follows(core: &Arc<Core>, import: &Import, opened: &Opened) 
         return Follows::NotSent;
     }
     let of_another = first.is_some() && !known;
-    if progress.again || retry.is_some() || of_another {
+    // In a later era nobody knows whether the one retry was spent.
+    let is_older = import.era != core.history.era();
+    if progress.again || retry.is_some() || of_another || is_older {
         return Follows::Nothing;
     }
     again(core, import, opened, first.and_then(|first| first.boot)).await

@@ -13,6 +13,7 @@ use nightlatch_domain::{
     id::{AttemptId, ChainId, ClientId, FamilyId},
     import::Import,
     sealed::{SealContext, SecretKind},
+    tool::Name,
 };
 use serde::{Deserialize, Serialize};
 
@@ -42,9 +43,27 @@ pub(super) struct Opened {
     pub(super) mark: Mark,
 }
 
-impl Opened {
-    /// Opens a row; none where it is not what was sealed.
-    pub(super) fn of(core: &Core, import: &Import) -> Option<Self> {
+/// Why a row does not open.
+pub(super) enum Closed {
+    /// It is not what was sealed.
+    Unreadable,
+    /// Its provider's profile is not there.
+    NoProfile,
+}
+
+/// What a row holds, by itself.
+struct Read {
+    plan: Plan,
+    context: SealContext,
+    token: Secret,
+    access: Option<Secret>,
+    client: ClientId,
+    endpoint: Endpoint,
+    provider: Name,
+}
+
+impl Read {
+    fn of(core: &Core, import: &Import) -> Option<Self> {
         let context = import.plan.1.clone();
         if context.kind != SecretKind::Flow || context.tenant != import.tenant {
             return None;
@@ -61,9 +80,19 @@ impl Opened {
         let token = core.open(token).ok()?;
         let access = access.and_then(|access| core.open(access).ok());
         let endpoint = Endpoint::parse(presented_at(&context)?).ok()?;
-        let profile = core.profile(context.provider.as_ref()?)?.clone();
+        let provider = context.provider.clone()?;
+        Some(Self { plan, context, token, access, client, endpoint, provider })
+    }
+}
+
+impl Opened {
+    /// Opens a row.
+    pub(super) fn of(core: &Core, import: &Import) -> Result<Self, Closed> {
+        let read = Read::of(core, import).ok_or(Closed::Unreadable)?;
+        let Read { plan, context, token, access, client, endpoint, provider } = read;
+        let profile = core.profile(&provider).ok_or(Closed::NoProfile)?.clone();
         let mark = mark_of(core, &token, &endpoint, &plan.client_id);
-        Some(Self { plan, context, token, access, client, endpoint, profile, mark })
+        Ok(Self { plan, context, token, access, client, endpoint, profile, mark })
     }
 
     /// What an answer to it is bound to.

@@ -3,7 +3,7 @@
 use super::{
     Imports,
     exchange::{self, Run, Told},
-    plan::Opened,
+    plan::{Closed, Opened},
 };
 use crate::{core::Core, history};
 use nightlatch_domain::{chain::FlowStep, import::Import, ports::work::within};
@@ -34,6 +34,14 @@ pub(crate) async fn run(core: Arc<Core>, mut stop: watch::Receiver<bool>, finish
             () = core.imports.told() => {}
             () = core.pause(pause) => {}
         }
+        // What could not be written is due still. It is not tried anew at once, whoever tells of others.
+        if core.imports.was_held_up() {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => {}
+                () = core.pause(LOOK_AGAIN) => {}
+            }
+        }
     }
     let landed = async {
         while core.imports.flying() > 0 {
@@ -61,10 +69,11 @@ impl Imports {
 
 async fn round(core: &Arc<Core>) -> Duration {
     // A token that another history says was never presented may have been.
-    if history::settle(core).await.is_ok_and(|settled| !settled) {
+    if !matches!(history::settle(core).await, Ok(true)) {
         return LOOK_AGAIN;
     }
     let now = core.now().wall;
+    core.imports.forget_others(core.now().boot);
     let limit = u32::try_from(FLYING_MAX * 2).unwrap_or(u32::MAX);
     let Ok(due) = core.store().due_imports(now, limit).await else { return LOOK_AGAIN };
     for import in due.into_iter().filter(|import| !waits_for_another(core, import)) {
@@ -85,14 +94,12 @@ async fn round(core: &Arc<Core>) -> Duration {
     }
 }
 
-/// Another keeper presents it, or did and is gone: that is known once it was seen unchanged for long enough.
+/// Another keeper presents it or concludes what came of it, or did and is gone: that is known once it was seen unchanged for long enough.
 fn waits_for_another(core: &Core, import: &Import) -> bool {
     let progress = &import.progress;
-    let (FlowStep::Redeeming, Some(owner), Some(attempt)) = (progress.step, progress.owner, progress.attempt)
-    else {
-        return false;
-    };
-    if core.anchor.drew(owner) {
+    let is_begun = matches!(progress.step, FlowStep::Redeeming | FlowStep::Answered);
+    let (Some(owner), Some(attempt)) = (progress.owner, progress.attempt) else { return false };
+    if !is_begun || core.anchor.drew(owner) {
         return false;
     }
     let now = core.now().boot;
@@ -118,8 +125,14 @@ impl Drop for Landing<'_> {
 }
 
 async fn carry(core: &Arc<Core>, import: Import) {
-    let Some(opened) = Opened::of(core, &import) else {
-        return exchange::end(core, &import, "import-unreadable").await;
+    let opened = match Opened::of(core, &import) {
+        Ok(opened) => opened,
+        Err(Closed::Unreadable) => return exchange::end(core, &import, "import-unreadable").await,
+        // The operator's file may come back: it is kept as it stands, answered ones above all.
+        Err(Closed::NoProfile) => {
+            let wait = exchange::back_off(core, &import);
+            return exchange::later(core, &import, "profile-missing", wait, true).await;
+        }
     };
     let origin = opened.endpoint.origin();
     let is_answered = import.progress.step == FlowStep::Answered;

@@ -55,7 +55,7 @@ impl<'a> Batches<'a> {
         report: &mut Report,
     ) -> Result<(), Failure> {
         while let Some((number, line)) = lines.recv().await {
-            report.read(number);
+            report.read();
             let row = match line {
                 Ok(line) => Row::read(&line, &self.defaults),
                 Err(Broken::Fault(fault)) => Err(fault),

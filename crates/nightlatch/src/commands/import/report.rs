@@ -90,7 +90,7 @@ impl Report {
     }
 
     /// A line was read.
-    pub(super) fn read(&mut self, _line: u64) {
+    pub(super) fn read(&mut self) {
         self.read += 1;
     }
 
