@@ -7,6 +7,7 @@ use crate::{
     chain::{FlowOutcome, FlowStep},
     clock::Timestamp,
     id::{AttemptId, ClientId, FlowId, OwnerId, TenantId},
+    ports::store::ImportSeen,
     sealed::{SealContext, Wrapped},
     tool::Name,
 };
@@ -41,6 +42,39 @@ pub struct Import {
     pub outcome: Option<FlowOutcome>,
     /// When it was brought.
     pub created_at: Timestamp,
+}
+
+/// Why an import ended whose token a log knows, or may know: it may have been presented, whatever its row says.
+const MAY_HAVE_BEEN_PRESENTED: [&str; 3] = ["database-put-back", "presented-before", "concluded-before"];
+
+impl Import {
+    /// Whether it stands where whoever writes it saw it last.
+    #[must_use]
+    pub fn is_at(&self, seen: ImportSeen) -> bool {
+        (self.progress.step, self.progress.attempt) == (seen.step, seen.attempt)
+    }
+
+    /// Whether it ended so already.
+    #[must_use]
+    pub fn has_ended_with(&self, outcome: &FlowOutcome) -> bool {
+        self.progress.step == FlowStep::Ended && self.outcome.as_ref() == Some(outcome)
+    }
+
+    /// Whether it makes room for the same token, brought for `client`: it failed before it was presented; or, under another
+    /// registration, it waits or was refused and nothing came of it. What may have been presented makes none.
+    #[must_use]
+    pub fn gives_way_to(&self, client: ClientId) -> bool {
+        let failed = match &self.outcome {
+            Some(FlowOutcome::Failed { reason }) => Some(reason.as_str()),
+            _ => None,
+        };
+        let is_open = self.progress.step == FlowStep::Begun;
+        let came_to_nothing = self.progress.step == FlowStep::Ended
+            && self.answer.is_none()
+            && failed.is_some_and(|reason| !MAY_HAVE_BEEN_PRESENTED.contains(&reason));
+        let is_untouched = came_to_nothing && self.progress.presented_at.is_none();
+        is_untouched || (self.client != client && (is_open || came_to_nothing))
+    }
 }
 
 /// How far an import came.

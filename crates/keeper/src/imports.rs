@@ -116,3 +116,28 @@ impl Imports {
         std::mem::take(&mut self.inner().is_held_up)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Imports, lost::OTHER_GONE};
+    use nightlatch_domain::{
+        clock::{Boot, Timestamp},
+        id::{AttemptId, FlowId},
+    };
+    use std::time::Duration;
+
+    #[test]
+    fn what_another_keeper_presents_is_known_since_when_and_forgotten_when_it_is_seen_no_more() {
+        let at = Timestamp::from_millis(0);
+        let (imports, one) = (Imports::default(), FlowId::new(at, [1; 10]));
+        let [first, second] = [1, 2].map(|number| AttemptId::new(at, [number; 10]));
+        let start = Boot::from_millis(1000);
+        let later = start.plus(OTHER_GONE - Duration::from_secs(1));
+        assert_eq!(imports.seen_since(one, first, start), start);
+        imports.forget_others(later);
+        assert_eq!(imports.seen_since(one, first, later), start);
+        assert_eq!(imports.seen_since(one, second, later), later, "it is another presentation");
+        imports.forget_others(later.plus(OTHER_GONE));
+        assert!(imports.inner().others.is_empty());
+    }
+}

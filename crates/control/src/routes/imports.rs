@@ -252,6 +252,13 @@ mod tests {
         let failed = view(import(FlowStep::Ended, None, Some(failed)));
         assert_eq!((failed.state.as_str(), failed.due_at), ("failed", None));
         assert!(failed.detail.unwrap().contains("connect the account anew"));
+        // A token that is spent is of no use under another account.
+        for presented_at in [None, Some(Timestamp::from_millis(2))] {
+            let wrong = FlowOutcome::Failed { reason: "wrong-account".to_owned() };
+            let mut wrong = import(FlowStep::Ended, None, Some(wrong));
+            wrong.progress.presented_at = presented_at;
+            assert_eq!(view(wrong).detail.unwrap().contains("import it again"), presented_at.is_none());
+        }
         let connection = ConnectionId::new(Timestamp::from_millis(1), [4; 10]);
         let (account, label) = ("U1".to_owned(), String::new());
         let made =

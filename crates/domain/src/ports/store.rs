@@ -422,7 +422,7 @@ pub trait KeeperStore: Send + Sync {
     fn open_flows(&self) -> Stored<'_, Vec<Flow>>;
     /// Keeps refresh tokens that are brought in, all in one transaction, and says of each what became of it. One that
     /// failed before it was presented gives way to whoever brings it anew; under another registration than before, so does
-    /// one that waits, or that was refused.
+    /// one that waits, or that was refused ([`Import::gives_way_to`]).
     fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>>;
     /// One import.
     fn import(&self, tenant: TenantId, import: FlowId) -> Stored<'_, Option<Import>>;
@@ -442,12 +442,14 @@ pub trait KeeperStore: Send + Sync {
         to: ImportProgress,
         answer: Option<(Wrapped, SealContext)>,
     ) -> Stored<'_, bool>;
-    /// Ends an import once, with its outcome and, in the same transaction, what it makes; one that a kill ended makes
-    /// nothing.
+    /// Ends an import once from where it was seen, with its outcome and, in the same transaction, what it makes; one that a
+    /// kill ended makes nothing. To end it again with the same outcome is no error; with another one, or from elsewhere, it
+    /// is [`StoreError::Missing`].
     fn end_import(
         &self,
         tenant: TenantId,
         import: FlowId,
+        seen: ImportSeen,
         outcome: FlowOutcome,
         end: ImportEnd,
     ) -> Stored<'_, ()>;

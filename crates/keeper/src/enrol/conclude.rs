@@ -103,9 +103,9 @@ impl Exchanged {
     ) -> Result<(), StoreError> {
         match self.by {
             By::Login => core.store().end_flow(self.tenant, self.target.flow, outcome, makes).await,
-            By::Import { .. } => {
+            By::Import { seen, .. } => {
                 let end = makes.map_or(ImportEnd::Failed, |makes| ImportEnd::Made(Box::new(makes)));
-                core.store().end_import(self.tenant, self.target.flow, outcome, end).await
+                core.store().end_import(self.tenant, self.target.flow, seen, outcome, end).await
             }
         }
     }

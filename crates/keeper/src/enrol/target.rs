@@ -2,6 +2,7 @@
 
 use nightlatch_domain::{
     id::{ChainId, ConnectionId, FamilyId, FlowId, TenantId},
+    ports::store::ImportSeen,
     sealed::SealContext,
     tool::Name,
 };
@@ -50,5 +51,7 @@ pub(crate) enum By {
         account: Option<String>,
         /// What the log knows it by.
         mark: Mark,
+        /// Where its row stood: who finds it elsewhere ends nothing.
+        seen: ImportSeen,
     },
 }

@@ -33,7 +33,7 @@ use nightlatch_domain::{
     import::{Import, ImportProgress},
     ports::{
         control_keeper::{ControlRefusal, ControlReply},
-        store::{ImportEnd, ImportSeen},
+        store::{ImportEnd, ImportSeen, StoreError},
     },
     sealed::{SealContext, Wrapped},
 };
@@ -47,11 +47,13 @@ const SPREAD: Duration = Duration::from_secs(4);
 /// Ends a row of which nothing is presented, or whose answer is of no use.
 pub(super) async fn end(core: &Core, import: &Import, reason: &str) {
     let outcome = FlowOutcome::Failed { reason: reason.to_owned() };
-    // What the database does not take now, the next look ends.
-    if let Err(error) = core.store().end_import(import.tenant, import.id, outcome, ImportEnd::Failed).await {
-        return not_stored(core, import, &error);
+    match core.store().end_import(import.tenant, import.id, seen(import), outcome, ImportEnd::Failed).await {
+        Ok(()) => tracing::info!(import = %import.id, reason, "an import came to nothing"),
+        // Whoever took it on since goes on with it.
+        Err(StoreError::Missing(_)) => {}
+        // What the database does not take now, the next look ends.
+        Err(error) => not_stored(core, import, &error),
     }
-    tracing::info!(import = %import.id, reason, "an import came to nothing");
 }
 
 /// Leaves it until later, at the step where it stands.
@@ -176,8 +178,9 @@ impl Run {
 
     async fn end(&self, reason: &str) {
         let refusal = ControlRefusal::FlowMismatch;
-        match enrol::fail(&self.core, &self.opened.exchanged(), reason, refusal).await {
-            Ok(_) | Err(ControlRefusal::FlowMismatch) => {}
+        match enrol::fail(&self.core, &self.opened.exchanged(self.seen()), reason, refusal).await {
+            // Whoever took it on since goes on with it.
+            Ok(_) | Err(ControlRefusal::FlowMismatch | ControlRefusal::Unknown { .. }) => {}
             Err(error) => not_stored(&self.core, &self.import, &error),
         }
     }
@@ -186,8 +189,10 @@ impl Run {
     async fn refused(&self, code: String) {
         let Import { tenant, id, .. } = self.import;
         let outcome = FlowOutcome::Failed { reason: code };
-        if let Err(error) = self.core.store().end_import(tenant, id, outcome, ImportEnd::Refused).await {
-            return not_stored(&self.core, &self.import, &error);
+        match self.core.store().end_import(tenant, id, self.seen(), outcome, ImportEnd::Refused).await {
+            Ok(()) => {}
+            Err(StoreError::Missing(_)) => return,
+            Err(error) => return not_stored(&self.core, &self.import, &error),
         }
         let facts = EventFacts::new(EventName::FlowFailed);
         let tool = Some(self.import.tool.clone());
@@ -582,7 +587,7 @@ impl Run {
     }
 
     async fn connect(&self, raw: &Secret) {
-        match enrol::conclude(&self.core, self.opened.exchanged(), raw).await {
+        match enrol::conclude(&self.core, self.opened.exchanged(self.seen()), raw).await {
             Ok(ControlReply::FlowEnded { .. }) => {}
             Err(ControlRefusal::Unreachable) => {
                 self.later("account-not-probed", self.back_off(), true).await;

@@ -12,6 +12,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     id::{AttemptId, ChainId, ClientId, FamilyId},
     import::Import,
+    ports::store::ImportSeen,
     sealed::{SealContext, SecretKind},
     tool::Name,
 };
@@ -101,7 +102,7 @@ impl Opened {
     }
 
     /// The exchange, for what concludes it.
-    pub(super) fn exchanged(&self) -> Exchanged {
+    pub(super) fn exchanged(&self, seen: ImportSeen) -> Exchanged {
         Exchanged {
             tenant: self.context.tenant,
             context: self.context.clone(),
@@ -110,6 +111,7 @@ impl Opened {
                 token: Secret::new(self.token.expose().to_vec()),
                 account: self.plan.account.clone(),
                 mark: self.mark,
+                seen,
             },
         }
     }

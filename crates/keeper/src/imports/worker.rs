@@ -73,7 +73,6 @@ async fn round(core: &Arc<Core>) -> Duration {
         return LOOK_AGAIN;
     }
     let now = core.now().wall;
-    core.imports.forget_others(core.now().boot);
     let limit = u32::try_from(FLYING_MAX * 2).unwrap_or(u32::MAX);
     let Ok(due) = core.store().due_imports(now, limit).await else { return LOOK_AGAIN };
     for import in due.into_iter().filter(|import| !waits_for_another(core, import)) {
@@ -84,6 +83,8 @@ async fn round(core: &Arc<Core>) -> Duration {
             start(core, import);
         }
     }
+    // What was seen just now is seen still, however long ago the last look was.
+    core.imports.forget_others(core.now().boot);
     if core.imports.flying() > 0 {
         return LOOK_AGAIN;
     }
@@ -94,7 +95,8 @@ async fn round(core: &Arc<Core>) -> Duration {
     }
 }
 
-/// Another keeper presents it or concludes what came of it, or did and is gone: that is known once it was seen unchanged for long enough.
+/// Another keeper presents it or concludes what came of it, or did and is gone: that is known once it was seen unchanged
+/// for long enough.
 fn waits_for_another(core: &Core, import: &Import) -> bool {
     let progress = &import.progress;
     let is_begun = matches!(progress.step, FlowStep::Redeeming | FlowStep::Answered);

@@ -21,13 +21,13 @@ use nightlatch_domain::{
 use std::{fs, time::Duration};
 
 /// A row as the command line makes it.
-struct Line {
+pub(crate) struct Line {
     facts: ImportFacts,
     refresh: String,
     access: Option<String>,
 }
 
-fn line(client: ClientId, refresh: &str) -> Line {
+pub(crate) fn line(client: ClientId, refresh: &str) -> Line {
     let facts = ImportFacts { tool: "tool".parse().unwrap(), client, name: None, account: None, host: None };
     Line { facts, refresh: refresh.to_owned(), access: None }
 }
@@ -49,7 +49,7 @@ async fn hand_in(running: &Running, tenant: TenantId, rows: Vec<ImportRow>) -> V
     }
 }
 
-async fn bring(world: &World, running: &Running, lines: &[Line]) -> Vec<Imported> {
+pub(crate) async fn bring(world: &World, running: &Running, lines: &[Line]) -> Vec<Imported> {
     let mut rows = Vec::new();
     for line in lines {
         rows.push(sealed(world, running, line).await);
@@ -57,7 +57,7 @@ async fn bring(world: &World, running: &Running, lines: &[Line]) -> Vec<Imported
     hand_in(running, world.tenant, rows).await
 }
 
-fn accepted(told: &[Imported]) -> Vec<FlowId> {
+pub(crate) fn accepted(told: &[Imported]) -> Vec<FlowId> {
     let flow = |one: &Imported| match one {
         Imported::Accepted { flow } => *flow,
         other => panic!("{other:?}"),
@@ -65,12 +65,12 @@ fn accepted(told: &[Imported]) -> Vec<FlowId> {
     told.iter().map(flow).collect()
 }
 
-async fn now(world: &World, running: &Running, flow: FlowId) -> Import {
+pub(crate) async fn now(world: &World, running: &Running, flow: FlowId) -> Import {
     running.store.import(world.tenant, flow).await.unwrap().unwrap()
 }
 
 /// How each ended: the account's label, or the reason.
-async fn ended(world: &World, running: &Running, flows: &[FlowId]) -> Vec<Result<String, String>> {
+pub(crate) async fn ended(world: &World, running: &Running, flows: &[FlowId]) -> Vec<Result<String, String>> {
     eventually(|| async {
         let rows = running.store.imports(world.tenant, flows.to_vec()).await.unwrap();
         rows.iter().all(|row| row.progress.step == FlowStep::Ended)
@@ -87,17 +87,17 @@ async fn ended(world: &World, running: &Running, flows: &[FlowId]) -> Vec<Result
 }
 
 /// Waits until one is left for this reason.
-async fn waits(world: &World, running: &Running, flow: FlowId, reason: &str) {
+pub(crate) async fn waits(world: &World, running: &Running, flow: FlowId, reason: &str) {
     eventually(|| async { now(world, running, flow).await.progress.reason.as_deref() == Some(reason) }).await;
 }
 
-struct At {
-    world: World,
-    running: Running,
-    client: ClientId,
+pub(crate) struct At {
+    pub(crate) world: World,
+    pub(crate) running: Running,
+    pub(crate) client: ClientId,
 }
 
-async fn at(runs: bool, profile: &str) -> At {
+pub(crate) async fn at(runs: bool, profile: &str) -> At {
     let world = World::with(runs, profile);
     let running = world.start().await;
     world.settle(&running).await;
@@ -307,7 +307,7 @@ async fn one_token_is_one_tenants() {
 }
 
 /// Holds everything but the first: its provider asks for time.
-async fn held(at: &At, accounts: &[&str]) -> Vec<FlowId> {
+pub(crate) async fn held(at: &At, accounts: &[&str]) -> Vec<FlowId> {
     let At { world, running, client } = at;
     world.provider.next(Act::Answer(503, &[("retry-after", "600")], ""));
     let lines: Vec<_> = accounts.iter().map(|one| line(*client, &world.provider.hands_out(one))).collect();
@@ -385,6 +385,10 @@ async fn yesterdays_database_and_the_same_file_present_nothing_twice() {
     let flows = accepted(&told);
     let outcomes = ended(&world, &running, &flows).await;
     assert_eq!(outcomes, vec![Err("presented-before".to_owned()); 3]);
+    // Nor does it help to bring them once more: what the log knows makes no room.
+    let again = bring(&world, &running, &lines).await;
+    let known: Vec<_> = flows.iter().map(|flow| Imported::Known { flow: *flow }).collect();
+    assert_eq!(again, known);
     assert_eq!((world.provider.most_presented(), world.provider.reuses()), (1, 0));
 }
 
@@ -411,7 +415,7 @@ async fn a_lost_answer_is_not_presented_again_at_a_provider_that_nobody_looked_u
     assert!(now(&world, &running, flows[0]).await.token.is_some(), "what may live is kept");
 }
 
-fn graceful(confidence: &str) -> String {
+pub(crate) fn graceful(confidence: &str) -> String {
     format!(
         r#"
 second_presentation = "both_live"

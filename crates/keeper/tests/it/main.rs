@@ -15,6 +15,7 @@ mod enrolling;
 mod forged;
 mod history;
 mod hold;
+mod import_faults;
 mod importing;
 mod leasing;
 mod mandates;

@@ -2,7 +2,7 @@
 //! moves; an agent with an open task, enrolled, and grants for whatever is connected.
 
 use crate::{
-    meddling::{MeddledWire, Meddling, Source},
+    meddling::{MeddledFiles, MeddledWire, Meddling, Source},
     provider::Provider,
 };
 use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
@@ -32,9 +32,7 @@ use nightlatch_domain::{
     tool::{BoundHost, Placement, Scheme},
 };
 use nightlatch_egress::{Allow, Connector, EgressConfig, SystemResolver};
-use nightlatch_keeper::{
-    Keeper, KeeperConfig, KeeperError, KeeperParts, SystemFiles, TokioWork, Unwatched, Watch,
-};
+use nightlatch_keeper::{Keeper, KeeperConfig, KeeperError, KeeperParts, TokioWork, Unwatched, Watch};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_store::SqliteStore;
 use std::{
@@ -270,7 +268,7 @@ page = "https://docs.example/me"
             clock,
             entropy,
             work: Arc::new(TokioWork),
-            files: Arc::new(SystemFiles),
+            files: Arc::new(MeddledFiles(Arc::clone(&self.meddling))),
             drains: Arc::clone(&self.drained) as _,
             watch,
         };

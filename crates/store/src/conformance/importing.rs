@@ -68,6 +68,12 @@ async fn answer(world: &World, import: &Import) -> (Wrapped, SealContext) {
     answer
 }
 
+/// Ends it from where it stands.
+async fn end(world: &World, import: &Import, outcome: FlowOutcome, how: ImportEnd) -> Result<(), StoreError> {
+    let from = seen(&now(world, import).await);
+    world.keeper.end_import(import.tenant, import.id, from, outcome, how).await
+}
+
 fn failed(reason: &str) -> FlowOutcome {
     FlowOutcome::Failed { reason: reason.to_owned() }
 }
@@ -123,11 +129,7 @@ pub async fn imports_come_when_their_time_has_come(place: &dyn Place) {
     assert_eq!(world.keeper.due_imports(later(5), 9).await.unwrap(), [rows[1].clone(), rows[0].clone()]);
     assert_eq!(world.keeper.due_imports(later(5), 1).await.unwrap(), [rows[1].clone()]);
     assert_eq!(world.keeper.next_import().await, Ok(Some(later(3))));
-    world
-        .keeper
-        .end_import(world.tenant, rows[1].id, failed("invalid_grant"), ImportEnd::Refused)
-        .await
-        .unwrap();
+    end(&world, &rows[1], failed("invalid_grant"), ImportEnd::Refused).await.unwrap();
     assert_eq!(world.keeper.next_import().await, Ok(Some(later(5))));
     let asked = vec![rows[2].id, world.id(FlowId::new), rows[0].id];
     let shown = world.control.imports(world.tenant, asked.clone()).await.unwrap();
@@ -138,9 +140,9 @@ pub async fn imports_come_when_their_time_has_come(place: &dyn Place) {
     let step =
         world.keeper.advance_import(stranger, rows[0].id, seen(&rows[0]), presented(&world, false), None);
     assert_eq!(step.await, Ok(false));
-    assert!(
-        world.keeper.end_import(stranger, rows[0].id, failed("forged"), ImportEnd::Failed).await.is_err()
-    );
+    let end =
+        world.keeper.end_import(stranger, rows[0].id, seen(&rows[0]), failed("forged"), ImportEnd::Failed);
+    assert!(end.await.is_err());
     let world = world.reopened(place);
     assert_eq!(now(&world, &rows[0]).await, rows[0]);
 }
@@ -232,19 +234,49 @@ pub async fn an_import_ends_once_with_what_it_makes(place: &dyn Place) {
         account: "583231".into(),
         label: "dana".into(),
     };
-    let end = |makes| {
+    let from = seen(&now(&world, &row).await);
+    let ends = |from, makes| {
         let end = ImportEnd::Made(Box::new(makes));
-        world.keeper.end_import(world.tenant, row.id, outcome.clone(), end)
+        world.keeper.end_import(world.tenant, row.id, from, outcome.clone(), end)
     };
-    assert_eq!(end(made.clone()).await, Err(StoreError::Exists("connection")), "the name is taken");
+    assert_eq!(ends(from, made.clone()).await, Err(StoreError::Exists("connection")), "the name is taken");
     assert_eq!(now(&world, &row).await.answer, Some(kept));
     let other = world.neighbour().await;
     let across = other.tokens("dana", client, "583231");
-    assert_eq!(end(across).await, Err(StoreError::Missing("import")), "it makes nothing in another tenant");
+    assert_eq!(
+        ends(from, across).await,
+        Err(StoreError::Missing("import")),
+        "it makes nothing in another tenant"
+    );
     let mut free = made;
     free.connection.name = super::world::name("dana-2");
-    end(free.clone()).await.unwrap();
-    world.keeper.end_import(world.tenant, row.id, failed("later"), ImportEnd::Failed).await.unwrap();
+    let elsewhere = [
+        ImportSeen { step: FlowStep::Redeeming, ..from },
+        ImportSeen { attempt: Some(world.id(AttemptId::new)), ..from },
+        ImportSeen { attempt: None, ..from },
+    ];
+    for elsewhere in elsewhere {
+        let missing = Err(StoreError::Missing("import"));
+        assert_eq!(ends(elsewhere, free.clone()).await, missing, "it was seen elsewhere: {elsewhere:?}");
+        let fails =
+            world.keeper.end_import(world.tenant, row.id, elsewhere, failed("stale"), ImportEnd::Failed);
+        assert_eq!(fails.await, missing, "it was seen elsewhere: {elsewhere:?}");
+    }
+    assert!(
+        world
+            .control
+            .connections(world.tenant)
+            .await
+            .unwrap()
+            .iter()
+            .all(|one| one.name != free.connection.name)
+    );
+    ends(from, free.clone()).await.unwrap();
+    assert_eq!(ends(from, free.clone()).await, Ok(()), "it has ended so");
+    for from in [from, seen(&now(&world, &row).await)] {
+        let later = world.keeper.end_import(world.tenant, row.id, from, failed("later"), ImportEnd::Failed);
+        assert_eq!(later.await, Err(StoreError::Missing("import")), "it has ended otherwise");
+    }
     let ended = now(&world, &row).await;
     assert_eq!((ended.progress.step, ended.outcome), (FlowStep::Ended, Some(outcome)));
     assert_eq!((ended.token, ended.access, ended.answer), (None, None, None));
@@ -262,7 +294,7 @@ pub async fn an_import_that_fails_keeps_its_secrets(place: &dyn Place) {
     brought(&world, &row).await;
     assert!(advance(&world, &row, &presented(&world, false)).await);
     let kept = answer(&world, &row).await;
-    world.keeper.end_import(world.tenant, row.id, failed("wrong-account"), ImportEnd::Failed).await.unwrap();
+    end(&world, &row, failed("wrong-account"), ImportEnd::Failed).await.unwrap();
     let ended = now(&world, &row).await;
     assert_eq!((ended.token, ended.access, ended.answer), (row.token, row.access, Some(kept)));
     assert_eq!(ended.outcome, Some(failed("wrong-account")));
@@ -282,23 +314,16 @@ pub async fn what_came_to_nothing_gives_way_to_another_registration(place: &dyn 
     }
     let untouched = import(&world, wrong, "hash-untouched");
     brought(&world, &untouched).await;
-    world
-        .keeper
-        .end_import(world.tenant, untouched.id, failed("wrong-account"), ImportEnd::Failed)
-        .await
-        .unwrap();
+    end(&world, &untouched, failed("wrong-account"), ImportEnd::Failed).await.unwrap();
     brought(&world, &import(&world, wrong, "hash-untouched")).await;
-    let end = |row: &Import| {
-        world.keeper.end_import(world.tenant, row.id, failed("invalid_grant"), ImportEnd::Refused)
-    };
-    end(&rows[2]).await.unwrap();
+    let refused = failed("invalid_grant");
+    end(&world, &rows[2], refused.clone(), ImportEnd::Refused).await.unwrap();
     // One was refused, and its provider's words say no more; one brought tokens that nobody could use yet.
     for row in [&rows[3], &rows[4]] {
         answer(&world, row).await;
     }
-    let kept = world.keeper.end_import(world.tenant, rows[3].id, failed("wrong-account"), ImportEnd::Failed);
-    kept.await.unwrap();
-    end(&rows[4]).await.unwrap();
+    end(&world, &rows[3], failed("wrong-account"), ImportEnd::Failed).await.unwrap();
+    end(&world, &rows[4], refused, ImportEnd::Refused).await.unwrap();
     assert_eq!(now(&world, &rows[4]).await.answer, None);
     let again: Vec<_> = (0..5).map(|number| import(&world, right, &format!("hash-{number}"))).collect();
     let same =
@@ -309,6 +334,29 @@ pub async fn what_came_to_nothing_gives_way_to_another_registration(place: &dyn 
     assert_eq!(told, [Brought::New, under_way, Brought::New, has_answer, Brought::New]);
     assert_eq!(world.keeper.import(world.tenant, rows[0].id).await, Ok(None));
     assert_eq!(now(&world, &again[0]).await, again[0]);
+}
+
+/// I2: what a log knows as presented, or may know, is not begun anew under another flow or registration, though its own row
+/// was never presented.
+pub async fn what_may_have_been_presented_does_not_give_way(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (client, other) = (world.registered().await.id, world.registered().await.id);
+    for reason in ["database-put-back", "presented-before", "concluded-before"] {
+        let row = import(&world, client, reason);
+        brought(&world, &row).await;
+        end(&world, &row, failed(reason), ImportEnd::Failed).await.unwrap();
+        let again = vec![import(&world, client, reason), import(&world, other, reason)];
+        let known = vec![Brought::Known(row.id); 2];
+        assert_eq!(world.keeper.put_imports(again).await, Ok(known), "{reason}");
+    }
+    // Nor does one that a kill met while its token was on its way: its answer is still to come.
+    let row = import(&world, client, "killed");
+    brought(&world, &row).await;
+    assert!(advance(&world, &row, &presented(&world, false)).await);
+    world.keeper.kill(Kill::Client { tenant: world.tenant, client }, later(4)).await.unwrap();
+    assert_eq!(world.keeper.clear_killed(later(5), 9).await, Ok(4), "and what failed before");
+    let again = vec![import(&world, other, "killed")];
+    assert_eq!(world.keeper.put_imports(again).await, Ok(vec![Brought::Known(row.id)]));
 }
 
 /// I5: each scope that covers it ends it, a later one is not covered, and what lives on at the provider is revoked.
@@ -337,8 +385,8 @@ pub async fn a_killed_import_is_not_presented_and_makes_nothing(place: &dyn Plac
     assert_eq!(world.keeper.due_imports(later(9), 9).await.unwrap(), [spared]);
     assert!(!advance(&world, &rows[0], &presented(&world, false)).await);
     let outcome = failed("never");
-    let end = world.keeper.end_import(tenant, rows[2].id, outcome, ImportEnd::Made(Box::new(made))).await;
-    assert_eq!(end, Err(StoreError::Missing("import")));
+    let made = end(&world, &rows[2], outcome, ImportEnd::Made(Box::new(made))).await;
+    assert_eq!(made, Err(StoreError::Missing("import")));
     assert!(world.control.connections(tenant).await.unwrap().is_empty());
 
     assert_eq!(world.keeper.clear_killed(later(5), 9).await, Ok(3));

@@ -178,6 +178,7 @@ macro_rules! conformance {
                 an_import_ends_once_with_what_it_makes
                 an_import_that_fails_keeps_its_secrets
                 what_came_to_nothing_gives_way_to_another_registration
+                what_may_have_been_presented_does_not_give_way
                 a_killed_import_is_not_presented_and_makes_nothing
             }
             killing {

@@ -7,7 +7,7 @@ use super::{
 use nightlatch_domain::{
     chain::{FlowOutcome, FlowStep},
     clock::Timestamp,
-    id::{ClientId, FlowId, TenantId},
+    id::{FlowId, TenantId},
     import::{Import, ImportProgress},
     ports::store::{Brought, ImportEnd, ImportSeen, Kill, StoreError},
 };
@@ -22,7 +22,7 @@ fn put_one(rows: &mut Rows, import: Import) -> Result<Brought, StoreError> {
     if all().any(|row| is_it(&row) && row.import.tenant != import.tenant) {
         return Ok(Brought::Elsewhere);
     }
-    let known = all().find(is_it).map(|row| (row.import.id, gives_way(&row.import, import.client)));
+    let known = all().find(is_it).map(|row| (row.import.id, row.import.gives_way_to(import.client)));
     match known {
         Some((known, false)) => return Ok(Brought::Known(known)),
         Some((known, true)) => drop(rows.tables.imports.take(&(import.tenant, known))),
@@ -34,14 +34,6 @@ fn put_one(rows: &mut Rows, import: Import) -> Result<Brought, StoreError> {
     let noted = rows.counter().mark.number;
     rows.tables.imports.put((import.tenant, import.id), ImportRow { import, noted });
     Ok(Brought::New)
-}
-
-/// It failed before it was presented; or, under another registration, it waits or was refused and nothing came of it.
-fn gives_way(known: &Import, client: ClientId) -> bool {
-    let is_open = known.progress.step == FlowStep::Begun;
-    let came_to_nothing = matches!(known.outcome, Some(FlowOutcome::Failed { .. })) && known.answer.is_none();
-    let is_untouched = came_to_nothing && known.progress.presented_at.is_none();
-    is_untouched || (known.client != client && (is_open || came_to_nothing))
 }
 
 pub(super) fn one(rows: &Rows, tenant: TenantId, id: FlowId) -> Option<&Import> {
@@ -108,10 +100,14 @@ fn may_be_presented(rows: &Rows, row: &ImportRow, again: bool) -> bool {
     is_there && !progress.again && token.is_some() && is_era && lives(rows, row)
 }
 
+fn may_be_ended(row: &ImportRow, seen: ImportSeen) -> bool {
+    row.import.progress.step != FlowStep::Ended && row.import.is_at(seen)
+}
+
 pub(super) fn end(
     rows: &mut Rows,
-    tenant: TenantId,
-    id: FlowId,
+    (tenant, id): (TenantId, FlowId),
+    seen: ImportSeen,
     outcome: FlowOutcome,
     end: &ImportEnd,
 ) -> Result<(), StoreError> {
@@ -124,10 +120,9 @@ pub(super) fn end(
     }
     let key = (tenant, id);
     match rows.tables.imports.get(&key) {
-        None => return Err(StoreError::Missing("import")),
-        Some(row) if row.import.progress.step == FlowStep::Ended => return Ok(()),
-        Some(row) if makes.is_some() && !lives(rows, row) => return Err(StoreError::Missing("import")),
-        Some(_) => {}
+        Some(row) if row.import.has_ended_with(&outcome) => return Ok(()),
+        Some(row) if may_be_ended(row, seen) && (makes.is_none() || lives(rows, row)) => {}
+        None | Some(_) => return Err(StoreError::Missing("import")),
     }
     if let Some(makes) = makes {
         connect::put_connection(rows, makes)?;

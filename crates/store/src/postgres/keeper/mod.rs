@@ -340,11 +340,12 @@ impl KeeperStore for PostgresStore {
         &self,
         tenant: TenantId,
         import: FlowId,
+        seen: ImportSeen,
         outcome: FlowOutcome,
         end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.write((tenant, import, outcome, end), |at, (tenant, import, outcome, end)| {
-            Box::pin(imports::end(at, *tenant, *import, outcome, end))
+        self.write((tenant, import, seen, outcome, end), |at, (tenant, import, seen, outcome, end)| {
+            Box::pin(imports::end(at, *tenant, *import, *seen, (outcome, end)))
         })
     }
 

@@ -153,13 +153,13 @@ fn may_be_presented(
     Ok(record::one(at, "import", sql, params![Word(&tenant), Word(&id)], |_| Ok(()))?.is_some())
 }
 
-/// Ends an import once.
+/// Ends an import once, from where it was seen.
 pub(super) fn end(
     at: &Database,
     tenant: TenantId,
     id: FlowId,
-    outcome: &FlowOutcome,
-    end: &ImportEnd,
+    seen: ImportSeen,
+    (outcome, end): (&FlowOutcome, &ImportEnd),
 ) -> Result<(), StoreError> {
     let makes = match end {
         ImportEnd::Made(makes) => Some(makes),
@@ -168,12 +168,12 @@ pub(super) fn end(
     if makes.is_some_and(|makes| makes.connection.tenant != tenant) {
         return Err(StoreError::Missing("import"));
     }
-    let sql = "SELECT step FROM import WHERE tenant_id = ?1 AND flow_id = ?2";
+    let sql = "SELECT * FROM import WHERE tenant_id = ?1 AND flow_id = ?2";
     let key = || [tenant.to_string(), id.to_string()];
-    match record::one(at, "import", sql, key(), |row| row.word("step"))? {
-        None => return Err(StoreError::Missing("import")),
-        Some(FlowStep::Ended) => return Ok(()),
-        Some(FlowStep::Begun | FlowStep::Redeeming | FlowStep::Answered) => {}
+    match record::one(at, "import", sql, key(), rows::import)? {
+        Some(import) if import.has_ended_with(outcome) => return Ok(()),
+        Some(import) if import.progress.step != FlowStep::Ended && import.is_at(seen) => {}
+        None | Some(_) => return Err(StoreError::Missing("import")),
     }
     if let Some(makes) = makes {
         // It takes the counter row: every kill that was before is seen from here on.
@@ -188,14 +188,13 @@ pub(super) fn end(
     let sql = "UPDATE import SET step = 'ended', outcome = ?3, reason = NULL,
              token = CASE WHEN ?4 THEN NULL ELSE token END, access = CASE WHEN ?4 THEN NULL ELSE access END,
              answer = CASE WHEN ?5 THEN NULL ELSE answer END
-         WHERE tenant_id = ?1 AND flow_id = ?2 AND step <> 'ended'";
-    record::write(
-        at,
-        "import",
-        sql,
-        params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere, is_void],
-    )?;
-    Ok(())
+         WHERE tenant_id = ?1 AND flow_id = ?2 AND step = ?6 AND attempt_id IS ?7 AND step <> 'ended'";
+    let (step, attempt) = (Word(&seen.step), seen.attempt.as_ref().map(Word));
+    let values = params![Word(&tenant), Word(&id), Doc(outcome), kept_elsewhere, is_void, step, attempt];
+    match record::write(at, "import", sql, values)? {
+        1 => Ok(()),
+        _ => Err(StoreError::Missing("import")),
+    }
 }
 
 /// Takes the secrets of at most `limit` imports that kills ended; answers how many there were. One whose token is on its

@@ -288,10 +288,11 @@ impl KeeperStore for SqliteStore {
         &self,
         tenant: TenantId,
         import: FlowId,
+        seen: ImportSeen,
         outcome: FlowOutcome,
         end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.engine.write(move |at| imports::end(at, tenant, import, &outcome, &end))
+        self.engine.write(move |at| imports::end(at, tenant, import, seen, (&outcome, &end)))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {

@@ -280,10 +280,11 @@ impl KeeperStore for Session {
         &self,
         tenant: TenantId,
         import: FlowId,
+        seen: ImportSeen,
         outcome: FlowOutcome,
         end: ImportEnd,
     ) -> Stored<'_, ()> {
-        self.write("end-import", move |rows| imports::end(rows, tenant, import, outcome, &end))
+        self.write("end-import", move |rows| imports::end(rows, (tenant, import), seen, outcome, &end))
     }
 
     fn put_connection(&self, makes: NewConnection) -> Stored<'_, ()> {
