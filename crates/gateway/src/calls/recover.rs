@@ -3,6 +3,7 @@
 //! A mark without an end is a crash: what may not be repeated ends as unknown. A queued call was never marked, if the
 //! database is the one that was written; a restored or edited one may say so of a call that was sent. The ledger
 //! knows: an intent of a call that counts as queued ends it as unknown too, unless its outcome says that nothing left.
+//! A call of a gateway that is gone stands in a ledger that is not here: none of those counts as queued.
 //! A row that cannot be read is given up: that is said once, the others go on, and it is forgotten in its time.
 
 use super::{Calls, Ending, worker::end};
@@ -68,11 +69,10 @@ pub(crate) async fn take_over(shared: &Shared, present: Vec<Name>) {
         }
         tracing::warn!(call = %place.call, %from, "a call is taken over from a gateway that is gone");
         match row(calls, place).await {
-            // Whether it was sent, only the other's ledger could tell.
+            // Whether it was sent, only the other's ledger could tell: the adoption marked it, so that it is judged as a
+            // crash here, and by the next start too where this one stops now.
             Ok(Some(row)) if !row.state.is_final() => {
-                if let Some(once) = look(calls, row).await {
-                    end(calls, once, &Ending::unknown(None)).await;
-                }
+                look(calls, CallRow { state: CallState::Attempting, ..row }).await;
             }
             Ok(row) => {
                 let hook = row.and_then(|row| row.delivery).map(|delivery| delivery.hook);

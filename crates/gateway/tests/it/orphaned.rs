@@ -26,6 +26,23 @@ async fn left_by_another(world: &mut World) -> (Answer, Answer) {
     (write, read)
 }
 
+/// A write that waits to be sent, as another gateway's; what `meanwhile` does is done while no gateway runs.
+async fn queued_by_another(world: &mut World, meanwhile: impl AsyncFnOnce(&World)) -> Answer {
+    let refusal = nightlatch_domain::ports::gateway_keeper::KeeperRefusal::Unavailable;
+    world.keeper.knobs.lock().unwrap().refuse.insert("lease", refusal);
+    let queued =
+        post(world, &world.alice, "q", "respond-async", &asked(&world.alice, "POST", "/queued")).await;
+    world
+        .crash(async |world| {
+            let sql = format!("UPDATE call SET owner = 'two' WHERE call_id = '{}'", id(&queued));
+            assert_eq!(edit(world, &sql), 1);
+            world.keeper.knobs.lock().unwrap().refuse.clear();
+            meanwhile(world).await;
+        })
+        .await;
+    queued
+}
+
 async fn state(world: &World, answer: &Answer) -> String {
     let shown = crate::calls::get(world, &world.alice, &location(answer)).await.json();
     shown["state"].as_str().unwrap().to_owned()
@@ -52,22 +69,7 @@ async fn what_a_gateway_left_that_is_gone_comes_to_an_end_and_no_write_is_sent_a
     let mut world = World::new().await;
     let (write, read) = left_by_another(&mut world).await;
     // One that was never marked, by its row: only its own gateway's ledger could tell.
-    world
-        .keeper
-        .knobs
-        .lock()
-        .unwrap()
-        .refuse
-        .insert("lease", nightlatch_domain::ports::gateway_keeper::KeeperRefusal::Unavailable);
-    let queued =
-        post(&world, &world.alice, "q", "respond-async", &asked(&world.alice, "POST", "/queued")).await;
-    world
-        .crash(async |world| {
-            let sql = format!("UPDATE call SET owner = 'two' WHERE call_id = '{}'", id(&queued));
-            assert_eq!(edit(world, &sql), 1);
-            world.keeper.knobs.lock().unwrap().refuse.clear();
-        })
-        .await;
+    let queued = queued_by_another(&mut world, async |_| {}).await;
     world.gateway.shared().take_over(vec![OWNER.parse().unwrap()]).await;
     for once in [&write, &queued] {
         let shown = ended(&world, &world.alice, &location(once)).await;
@@ -86,4 +88,18 @@ async fn what_a_gateway_left_that_is_gone_comes_to_an_end_and_no_write_is_sent_a
     assert_eq!(lines.iter().filter(|line| line.starts_with("GET")).count(), 2, "{lines:?}");
     let left = world.store.orphaned_calls(vec![OWNER.parse().unwrap()], 9).await.unwrap();
     assert_eq!(left, [], "they are this gateway's now");
+}
+
+#[tokio::test]
+async fn a_stop_right_after_a_call_was_adopted_sends_no_write() {
+    let mut world = World::new().await;
+    let queued = queued_by_another(&mut world, async |world| {
+        let orphaned = world.store.orphaned_calls(vec![OWNER.parse().unwrap()], 9).await.unwrap();
+        let (place, from) = orphaned.into_iter().next().unwrap();
+        assert_eq!(world.store.adopt_call(place, from, OWNER.parse().unwrap()).await, Ok(true));
+    })
+    .await;
+    let shown = ended(&world, &world.alice, &location(&queued)).await;
+    assert_eq!(shown["state"].as_str(), Some("outcome-unknown"));
+    assert_eq!(world.tool.count(), 0, "this gateway's ledger knows nothing of it");
 }

@@ -93,7 +93,8 @@ impl CallStore for PostgresStore {
     }
 
     fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
-        let sql = "UPDATE call SET owner = $5
+        let sql =
+            "UPDATE call SET owner = $5, state = CASE state WHEN 'queued' THEN 'attempting' ELSE state END
              WHERE tenant_id = $1 AND task_id = $2 AND call_id = $3 AND owner = $4";
         self.write((place, from, to), move |at, (place, from, to)| {
             Box::pin(async move {

@@ -81,7 +81,8 @@ pub trait CallStore: Send + Sync {
     /// The calls that are not final, or of whose end somebody waits to be told, of gateways that are none of these, with
     /// those, at most `limit`. What nobody is said to keep is none of them.
     fn orphaned_calls(&self, present: Vec<Name>, limit: u32) -> Stored<'_, Vec<(CallPlace, Name)>>;
-    /// Gives a call to another gateway; `false`, and nothing written, where it is no longer `from`'s.
+    /// Gives a call to another gateway; `false`, and nothing written, where it is no longer `from`'s. One that was `queued` is
+    /// `attempting` by the same write: only `from` could say that it was not sent.
     fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool>;
     /// Marks a queued call that was marked `attempts` times so far: it is `attempting` and has one more. `false`, and
     /// nothing written, where it is not that.

@@ -70,7 +70,12 @@ impl CallStore for Session {
     fn adopt_call(&self, place: CallPlace, from: Name, to: Name) -> Stored<'_, bool> {
         self.write("adopt-call", move |rows| {
             let fits = |call: &CallRow| call.owner.as_ref() == Some(&from);
-            Ok(calls::step(rows, place, fits, |call| call.owner = Some(to)))
+            Ok(calls::step(rows, place, fits, |call| {
+                call.owner = Some(to);
+                if call.state == CallState::Queued {
+                    call.state = CallState::Attempting;
+                }
+            }))
         })
     }
 
