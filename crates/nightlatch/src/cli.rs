@@ -206,6 +206,9 @@ keeper-1.toml (unknown keys are refused; files are named from `data`):
 Beside these it knows the keys of nightlatch.toml: [gateway], [redirect], [[map]], [[allow]],
 [[limit]], [[webhook]], [otel].
 
+A keeper lists every gateway and control, a gateway every keeper and control, control every
+gateway and every keeper; two of a kind need not list each other.
+
 Keepers share keys/keeper.key, gateways all of keys/gateway: copy them to the next of a kind
 before it starts. Each plane logs in as a member of its own database role (nightlatch_gateway,
 nightlatch_control, nightlatch_keeper) and of nightlatch_ledger.";

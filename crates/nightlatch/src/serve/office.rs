@@ -17,6 +17,7 @@ use nightlatch_domain::{
         mailbox::{Letter, Mailbox, Posted, Role},
         store::StoreError,
     },
+    tool::Name,
 };
 use std::{
     collections::HashMap,
@@ -144,6 +145,12 @@ impl Office {
     /// Everybody of a role who said within `span` that they live.
     pub(super) fn heard_within(&self, role: Role, span: Duration) -> Vec<Known> {
         held(&self.roll).heard_within(role, span)
+    }
+
+    /// The names of a role by which somebody said within `span` that they live; whose key signed their cards is not asked.
+    /// None where there are too many to know.
+    pub(super) fn names_within(&self, role: Role, span: Duration) -> Option<Vec<Name>> {
+        held(&self.roll).names_within(role, span)
     }
 
     /// Asks one process, and waits for its answer.
