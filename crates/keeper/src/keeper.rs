@@ -102,6 +102,12 @@ impl Keeper {
         move || core.late_sends.load(Ordering::Relaxed)
     }
 
+    /// Ends every wake, whenever it is called: every task proves itself anew.
+    pub fn end_wakes(&self) -> impl Fn() + Send + Sync + use<> {
+        let core = Arc::clone(&self.core);
+        move || wake::end_every(&core)
+    }
+
     /// The port for control, likewise.
     #[must_use]
     pub fn control_port(&self) -> Arc<dyn KeeperForControl> {

@@ -213,8 +213,8 @@ impl Wakes {
     }
 
     /// Ends every wake, and every proof that is under way.
-    pub(crate) fn end_all(&self) {
-        *self.inner() = Inner::default();
+    pub(crate) fn end_all(&self) -> Vec<Arc<Awake>> {
+        std::mem::take(&mut *self.inner()).awake.into_values().collect()
     }
 
     fn forget_challenges(&self, tenant: TenantId, task: TaskId) {
@@ -425,6 +425,12 @@ pub(crate) async fn sleep(core: &Core, tenant: TenantId, wake: WakeId) {
 pub(crate) async fn end_task(core: &Core, tenant: TenantId, task: TaskId) {
     core.wakes.forget_challenges(tenant, task);
     end(core, |awake| awake.tenant == tenant && awake.task == task).await;
+}
+
+/// Ends every wake, and every proof that is under way. What is noted of that is noted when the store answers.
+pub(crate) fn end_every(core: &Arc<Core>) {
+    let (over, own) = (core.wakes.end_all(), Arc::clone(core));
+    core.parts.work.spawn(Box::pin(async move { note_ends(&own, over).await }));
 }
 
 /// Gone from memory first: the note is for people.

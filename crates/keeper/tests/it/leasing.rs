@@ -172,6 +172,23 @@ async fn a_proof_under_way_does_not_outlive_its_tasks_sleep() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_wake_ends_at_once_and_so_does_a_proof_under_way() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    assert!(ready.lease(&running).await.is_ok());
+    let proof = proof(&world, &running).await;
+    running.keeper.end_wakes()();
+    assert_eq!(ready.lease(&running).await.unwrap_err(), KeeperRefusal::NotAwake);
+    assert_eq!(running.gateway.ask(GatewayRequest::Wake(proof)).await, Err(KeeperRefusal::ProofRejected));
+    let note = async || running.store.wakes(world.tenant, world.task, 1).await.unwrap().remove(0);
+    eventually(|| async { note().await.ended_at.is_some() }).await;
+    // Whoever proves itself anew goes on.
+    let woken = world.wake(&running).await.unwrap();
+    assert!(woken.lease(&running, ready.grant, ready.connection, 0).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ended_task_a_disabled_agent_and_a_revoked_grant_get_nothing() {
     let world = World::new();
     let running = world.start().await;
