@@ -35,9 +35,21 @@ pub(super) struct KeeperDesk {
     pub(super) installation: InstallationId,
     pub(super) for_gateways: Arc<dyn KeeperForGateway>,
     pub(super) for_control: Arc<dyn KeeperForControl>,
+    /// Ends every wake.
+    pub(super) end_wakes: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Desk for KeeperDesk {
+    /// Control does not ask a keeper that it takes for gone to end a wake.
+    fn must_be_heard_by(&self, from: &Known) -> bool {
+        from.role() == Role::Gateway
+    }
+
+    fn was_silent(&self) {
+        tracing::warn!("this keeper was not heard for long: every task proves itself anew");
+        (self.end_wakes)();
+    }
+
     fn answer(&self, from: &Known, says: &Secret) -> Boxed<'_, Option<Vec<u8>>> {
         match from.role() {
             Role::Gateway => {

@@ -2,7 +2,8 @@
 //!
 //! A gateway stays with the keeper that answers it, since a wake lives in the memory of the keeper that verified its
 //! proof. When that keeper is gone its wakes are: whoever asks for a lease is told so, proves anew, and another keeper
-//! verifies it. What must be done once is asked of another keeper only where it is certain that the first one saw nothing.
+//! verifies it. What must be done once is asked of another keeper only where it is certain that the first one did nothing;
+//! what changes nothing is asked of the next one soon.
 
 use super::{
     messages::{ControlAnswer, KeeperAnswer, OfGateway, read, written},
@@ -30,6 +31,8 @@ use tokio::{task::JoinSet, time::sleep};
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// What control asks may wait for a provider and a tool, one after the other.
 const CONTROL_WITHIN: Duration = Duration::from_secs(150);
+/// What changes nothing takes a keeper no longer, unless it is stuck: then another is asked, if there is one.
+const STUCK_AFTER: Duration = Duration::from_secs(4);
 /// Between two looks for a first keeper.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// No wake lasts longer, so nothing is asked for in an older one.
@@ -41,7 +44,24 @@ pub(super) struct Keepers {
     /// Whom it asked last, and who answered.
     current: Mutex<Option<PeerId>>,
     /// Which keeper began which wake, or handed out its challenge.
-    wakes: Mutex<BTreeMap<WakeId, PeerId>>,
+    wakes: Mutex<BTreeMap<WakeId, Wake>>,
+}
+
+/// A wake, as far as this process knows.
+#[derive(Clone, Copy)]
+struct Wake {
+    keeper: PeerId,
+    /// Nothing is asked for in it any more: its keeper does not answer, and may still hold it.
+    is_over: bool,
+}
+
+/// What may be asked of another keeper where one does not answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It changes nothing that outlives the answer.
+    None,
+    /// What may have been done is not asked again.
+    Once,
 }
 
 impl Keepers {
@@ -52,7 +72,8 @@ impl Keepers {
     /// Whose keepers they are, once one answers.
     pub(super) async fn installation(&self) -> InstallationId {
         loop {
-            let asked = self.of_any::<InstallationId>(&OfGateway::Installation, ANSWER_WITHIN).await;
+            let asked =
+                self.of_any::<InstallationId>(&OfGateway::Installation, (Effect::None, ANSWER_WITHIN)).await;
             if let Ok((_, installation)) = asked {
                 return installation;
             }
@@ -84,18 +105,24 @@ impl Keepers {
     async fn of_any<T: DeserializeOwned>(
         &self,
         request: &impl Serialize,
-        within: Duration,
+        (effect, within): (Effect, Duration),
     ) -> Result<(PeerId, T), Unheard> {
         let says = written(request);
-        for keeper in self.in_turn() {
+        let mut keepers = self.in_turn().into_iter().peekable();
+        while let Some(keeper) = keepers.next() {
+            let goes_on = effect == Effect::None && keepers.peek().is_some();
+            let within = if goes_on { within.min(STUCK_AFTER) } else { within };
             match self.office.ask(&keeper, &says, within).await {
                 Ok(answer) => {
                     *held(&self.current) = Some(keeper.peer());
                     let answer = read(answer.expose()).ok_or(Unheard::Unanswered)?;
                     return Ok((keeper.peer(), answer));
                 }
-                Err(Unheard::Untaken) => {
+                Err(Unheard::Untaken | Unheard::Busy) => {
                     tracing::warn!(keeper = %keeper.name(), "a keeper takes nothing in; another is asked");
+                }
+                Err(Unheard::Unanswered) if goes_on => {
+                    tracing::warn!(keeper = %keeper.name(), "a keeper does not answer; another is asked");
                 }
                 Err(Unheard::Unanswered) => return Err(Unheard::Unanswered),
             }
@@ -117,26 +144,22 @@ impl Keepers {
             GatewayRequest::Unauthorized { wake, .. } => {
                 self.of_its_keeper(wake, request).await.unwrap_or(Err(KeeperRefusal::NotAwake))
             }
-            GatewayRequest::Sleep { wake, .. } => {
-                let answer = self.of_its_keeper(wake, request).await;
-                held(&self.wakes).remove(&wake);
-                // A keeper that is gone has no wakes.
-                answer.unwrap_or(Ok(GatewayReply::Done))
-            }
+            GatewayRequest::Sleep { wake, .. } => self.ends(wake, request).await,
             GatewayRequest::Mandate(_) | GatewayRequest::Enrol { .. } => {
-                let asked =
-                    self.of_any::<KeeperAnswer>(&OfGateway::Ask(Box::new(request)), ANSWER_WITHIN).await;
+                let request = OfGateway::Ask(Box::new(request));
+                let asked = self.of_any::<KeeperAnswer>(&request, (Effect::Once, ANSWER_WITHIN)).await;
                 asked.map_or(Err(KeeperRefusal::Unavailable), |(_, answer)| answer)
             }
         }
     }
 
     async fn challenge(&self, request: GatewayRequest) -> KeeperAnswer {
-        let asked = self.of_any::<KeeperAnswer>(&OfGateway::Ask(Box::new(request)), ANSWER_WITHIN).await;
+        let request = OfGateway::Ask(Box::new(request));
+        let asked = self.of_any::<KeeperAnswer>(&request, (Effect::None, ANSWER_WITHIN)).await;
         let (keeper, answer) = asked.map_err(|_| KeeperRefusal::Unavailable)?;
         if let Ok(GatewayReply::Challenge(challenge)) = &answer {
             let mut wakes = held(&self.wakes);
-            wakes.insert(challenge.wake, keeper);
+            wakes.insert(challenge.wake, Wake { keeper, is_over: false });
             let oldest = challenge.wake.time().minus(WAKE_LASTS_MAX);
             while wakes.first_key_value().is_some_and(|(wake, _)| wake.time() < oldest) {
                 wakes.pop_first();
@@ -147,28 +170,53 @@ impl Keepers {
 
     /// Asks the keeper whose wake it is. None where that one is gone, or nobody's wake it is: it is to be proved anew.
     async fn of_its_keeper(&self, wake: WakeId, request: GatewayRequest) -> Option<KeeperAnswer> {
-        let keeper = *held(&self.wakes).get(&wake)?;
-        let known = self.office.living(Role::Keeper).into_iter().find(|known| known.peer() == keeper);
-        let asked = match known {
-            Some(known) => {
-                self.office.ask(&known, &written(&OfGateway::Ask(Box::new(request))), ANSWER_WITHIN).await
-            }
-            None => Err(Unheard::Untaken),
-        };
-        match asked {
-            Ok(answer) => Some(read(answer.expose()).unwrap_or(Err(KeeperRefusal::Unavailable))),
+        let keeper = held(&self.wakes).get(&wake).filter(|wake| !wake.is_over)?.keeper;
+        match self.ask_living(keeper, request).await {
+            Ok(answer) => Some(answer),
             // Slow, perhaps: then the wake is still there, and whoever asked may ask again.
-            Err(Unheard::Unanswered) if self.office.lives(keeper) => Some(Err(KeeperRefusal::Unavailable)),
+            Err(Unheard::Unanswered | Unheard::Busy) if self.office.lives(keeper) => {
+                Some(Err(KeeperRefusal::Unavailable))
+            }
             Err(_) => {
-                held(&self.wakes).remove(&wake);
+                if let Some(wake) = held(&self.wakes).get_mut(&wake) {
+                    wake.is_over = true;
+                }
                 held(&self.current).take_if(|current| *current == keeper);
                 None
             }
         }
     }
 
-    /// Every keeper ends the wakes of a task: where one cannot be told, it is not done.
+    /// Ends a wake. One that is nobody's is over, and so is one whose keeper is silent or gone: such a keeper ends its wakes
+    /// by itself. Nobody else says so for one that is slow.
+    async fn ends(&self, wake: WakeId, request: GatewayRequest) -> KeeperAnswer {
+        let known = held(&self.wakes).get(&wake).copied();
+        let Some(Wake { keeper, .. }) = known else { return Ok(GatewayReply::Done) };
+        let answer = match self.ask_living(keeper, request).await {
+            Ok(answer) => answer,
+            Err(_) if self.office.lives(keeper) => Err(KeeperRefusal::Unavailable),
+            Err(_) => Ok(GatewayReply::Done),
+        };
+        if answer.is_ok() {
+            held(&self.wakes).remove(&wake);
+        }
+        answer
+    }
+
+    async fn ask_living(&self, keeper: PeerId, request: GatewayRequest) -> Result<KeeperAnswer, Unheard> {
+        let mut living = self.office.living(Role::Keeper).into_iter();
+        let known = living.find(|known| known.peer() == keeper).ok_or(Unheard::Untaken)?;
+        let says = written(&OfGateway::Ask(Box::new(request)));
+        let answer = self.office.ask(&known, &says, ANSWER_WITHIN).await?;
+        Ok(read(answer.expose()).unwrap_or(Err(KeeperRefusal::Unavailable)))
+    }
+
+    /// Every keeper ends the wakes of a task: where one cannot be told, it is not done. One that is silent ends its own.
     async fn all_end_wakes(&self, request: ControlRequest) -> ControlAnswer {
+        // One may have come since, or have been slow and be back.
+        if !self.office.look().await {
+            return Err(ControlRefusal::Unavailable);
+        }
         let says = Arc::new(written(&request));
         let mut asked = JoinSet::new();
         for keeper in self.office.living(Role::Keeper) {
@@ -197,7 +245,11 @@ impl KeeperForControl for Keepers {
             if matches!(request, ControlRequest::EndWakes { .. }) {
                 return self.all_end_wakes(request).await;
             }
-            let asked = self.of_any::<ControlAnswer>(&request, CONTROL_WITHIN).await;
+            let effect = match &request {
+                ControlRequest::IntakeKey | ControlRequest::Attest(_) => Effect::None,
+                _ => Effect::Once,
+            };
+            let asked = self.of_any::<ControlAnswer>(&request, (effect, CONTROL_WITHIN)).await;
             asked.map_or(Err(ControlRefusal::Unavailable), |(_, answer)| answer)
         })
     }

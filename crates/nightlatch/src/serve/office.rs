@@ -2,9 +2,13 @@
 //!
 //! What comes is read by one loop, each letter once; what it asks for is answered in a task of its own. A letter that
 //! nobody takes out soon is taken back, and whoever asked may ask another: it is certain that nobody saw it. One that
-//! was taken out and not answered may have been acted on, and is told apart.
+//! was taken out and not answered may have been acted on, and is told apart. Whoever has no place for a request says so at
+//! once, and has not acted on it: the loop waits for nobody, since what it reads are answers too.
+//!
+//! A process that the others did not hear for long counts as gone, and is told nothing more. It notices that by itself,
+//! by the beats that did not go through, and sooner than they do.
 
-use super::roll::{BEATS_EVERY, Roll};
+use super::roll::{BEATS_EVERY, Roll, SILENT_MAX};
 use nightlatch_custody::{
     Secret,
     link::{End, Known, Seen},
@@ -28,7 +32,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
+    sync::{OnceCell, Semaphore, oneshot, watch},
     task::AbortHandle,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
@@ -45,8 +49,12 @@ const COLLECT_EVERY: Duration = Duration::from_secs(1);
 const COLLECT_AGAIN: Duration = Duration::from_millis(250);
 /// Letters that are taken out at once.
 const COLLECTED_MAX: u32 = 64;
-/// Requests that are answered at once; further ones wait in the mailbox.
+/// Requests that are answered at once.
 const ANSWERING_MAX: usize = 512;
+/// And so many of control's, which no others take the place of: by them a human takes things away.
+const ANSWERING_CONTROL_MAX: usize = 64;
+/// The answer of whoever did not act on a request, and will not. No desk answers nothing.
+const NOT_NOW: &[u8] = b"";
 /// What is remembered of a process that is gone is forgotten when no letter of its can be timely any more.
 const FORGET_AFTER: Duration = Duration::from_secs(900);
 /// How often old letters are thrown away.
@@ -56,6 +64,14 @@ const THROW_AWAY_EVERY: Duration = Duration::from_secs(30);
 pub(super) trait Desk: Send + Sync {
     /// The answer; none where there is nothing to answer to that sender.
     fn answer(&self, from: &Known, says: &Secret) -> Boxed<'_, Option<Vec<u8>>>;
+
+    /// Whether that sender is answered only by a process that the others hear.
+    fn must_be_heard_by(&self, _from: &Known) -> bool {
+        false
+    }
+
+    /// The others did not hear this process for so long that they may have taken it for gone.
+    fn was_silent(&self) {}
 }
 
 /// Why there is no answer.
@@ -63,6 +79,8 @@ pub(super) trait Desk: Send + Sync {
 pub(super) enum Unheard {
     /// It is certain that nobody saw the letter.
     Untaken,
+    /// It is certain that nobody acted on it; whom it was for lives, as far as can be seen.
+    Busy,
     /// Somebody may have acted on it.
     Unanswered,
 }
@@ -79,20 +97,21 @@ pub(super) struct Office {
     /// None until this plane is built.
     desk: watch::Sender<Option<Arc<dyn Desk>>>,
     answering: Arc<Semaphore>,
+    answering_control: Arc<Semaphore>,
+    /// Whether its card was shown, or never will be.
+    shown: OnceCell<()>,
+    /// When it began to say, the last time that it went through, that it lives.
+    heard: Mutex<Boot>,
+    /// How often it was silent for long.
+    silences: AtomicU64,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Office {
-    /// Shows this process's card and begins to read what comes.
-    ///
-    /// # Errors
-    /// The store's, where the card cannot be shown.
-    pub(super) async fn open(
-        mailbox: Arc<dyn Mailbox>,
-        end: End,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Arc<Self>, StoreError> {
+    /// Looks who is there and begins to read what comes. Nothing comes before this process [`arrives`](Self::arrive).
+    pub(super) async fn open(mailbox: Arc<dyn Mailbox>, end: End, clock: Arc<dyn Clock>) -> Arc<Self> {
         let office = Arc::new(Self {
+            heard: Mutex::new(clock.boot()),
             mailbox,
             end,
             clock,
@@ -102,16 +121,32 @@ impl Office {
             next: AtomicU64::new(1),
             desk: watch::Sender::new(None),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
+            answering_control: Arc::new(Semaphore::new(ANSWERING_CONTROL_MAX)),
+            shown: OnceCell::new(),
+            silences: AtomicU64::new(0),
             tasks: Mutex::default(),
         });
-        office.mailbox.arrive(office.end.card().clone()).await?;
         office.look().await;
         let tasks = [
             tokio::spawn(Arc::clone(&office).read_all()).abort_handle(),
             tokio::spawn(Arc::clone(&office).stay()).abort_handle(),
         ];
         held(&office.tasks).extend(tasks);
-        Ok(office)
+        office
+    }
+
+    /// Shows this process's card, once: from then on others ask it, and believe what it asks.
+    ///
+    /// # Errors
+    /// The store's, where the card cannot be shown.
+    pub(super) async fn arrive(&self) -> Result<(), StoreError> {
+        let shown = self.shown.get_or_try_init(|| async {
+            let asked_at = self.clock.boot();
+            self.mailbox.arrive(self.end.card().clone()).await?;
+            *held(&self.heard) = asked_at;
+            Ok(())
+        });
+        shown.await.copied()
     }
 
     /// From now on `desk` answers, also what came before.
@@ -119,9 +154,15 @@ impl Office {
         self.desk.send_replace(Some(desk));
     }
 
-    /// Reads nothing more and takes the card away.
+    /// Reads nothing more and takes the card away. Once is enough.
     pub(super) async fn close(&self) {
-        held(&self.tasks).drain(..).for_each(|task| task.abort());
+        let tasks = std::mem::take(&mut *held(&self.tasks));
+        if tasks.is_empty() {
+            return;
+        }
+        tasks.iter().for_each(AbortHandle::abort);
+        // What is still under way shows it no more.
+        let _ = self.shown.set(());
         if let Err(error) = self.mailbox.leave(self.end.card().peer).await {
             tracing::warn!(%error, "the others are not told that this process ends; they will find out");
         }
@@ -158,6 +199,8 @@ impl Office {
     /// # Errors
     /// [`Unheard`].
     pub(super) async fn ask(&self, to: &Known, says: &[u8], within: Duration) -> Result<Secret, Unheard> {
+        // Nobody believes a letter of a process that it does not see.
+        self.arrive().await.map_err(|_| Unheard::Busy)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let expires_at = self.clock.now().plus(LETTER_LIVES.min(within));
         let letter = self.end.write(to, (number, None), expires_at, says);
@@ -171,7 +214,8 @@ impl Office {
         let _forgets = Forgets(self, number);
         match self.mailbox.post(letter).await {
             Ok(Posted::Lies) | Err(StoreError::Unknown) => {}
-            Ok(Posted::Full | Posted::Absent) | Err(_) => return Err(Unheard::Untaken),
+            Ok(Posted::Absent) => return Err(Unheard::Untaken),
+            Ok(Posted::Full) | Err(_) => return Err(Unheard::Busy),
         }
         let answers = async {
             if let Ok(answer) = timeout(TAKEN_WITHIN, &mut told).await {
@@ -188,7 +232,8 @@ impl Office {
                 }
             }
         };
-        timeout(within, answers).await.unwrap_or(Err(Unheard::Unanswered))
+        let answer = timeout(within, answers).await.unwrap_or(Err(Unheard::Unanswered))?;
+        if answer.expose() == NOT_NOW { Err(Unheard::Busy) } else { Ok(answer) }
     }
 
     /// Says that this process lives, looks who else does, and throws away what is old.
@@ -199,7 +244,7 @@ impl Office {
         loop {
             ticks.tick().await;
             let now = self.clock.boot();
-            if now >= beats_at {
+            if self.shown.initialized() && now >= beats_at {
                 self.beat().await;
                 beats_at = now.plus(BEATS_EVERY);
             }
@@ -218,22 +263,49 @@ impl Office {
     }
 
     async fn beat(&self) {
+        let asked_at = self.clock.boot();
         let beaten = match self.mailbox.beat(self.own()).await {
-            // A database that was put back knows nothing of this process.
-            Ok(false) => self.mailbox.arrive(self.end.card().clone()).await,
+            // A database that was put back knows nothing of this process: whoever looked meanwhile did not see it.
+            Ok(false) => {
+                self.was_silent();
+                self.mailbox.arrive(self.end.card().clone()).await
+            }
             other => other.map(|_| ()),
         };
-        if let Err(error) = beaten {
-            tracing::warn!(%error, "the others cannot be told that this process lives");
+        // Also where it went through, but late: nothing is answered before that is made good.
+        if self.is_silent() {
+            self.was_silent();
+        }
+        match beaten {
+            Ok(()) => *held(&self.heard) = asked_at,
+            Err(error) => tracing::warn!(%error, "the others cannot be told that this process lives"),
         }
     }
 
-    /// Looks now who is there; it is looked once a second besides.
-    pub(super) async fn look(&self) {
+    /// Whether the others may have taken this process for gone. What they watched cannot be longer than what passed here.
+    fn is_silent(&self) -> bool {
+        self.clock.boot().since(*held(&self.heard)) >= SILENT_MAX
+    }
+
+    fn was_silent(&self) {
+        self.silences.fetch_add(1, Ordering::SeqCst);
+        if let Some(desk) = self.desk.borrow().as_ref() {
+            desk.was_silent();
+        }
+    }
+
+    /// Looks now who is there, and answers whether it could be seen; it is looked once a second besides.
+    pub(super) async fn look(&self) -> bool {
         let asked_at = self.clock.boot();
         match self.mailbox.present().await {
-            Ok(present) => held(&self.roll).look(present, |card| self.end.known(card), asked_at),
-            Err(error) => tracing::debug!(%error, "it cannot be seen who is there"),
+            Ok(present) => {
+                held(&self.roll).look(present, |card| self.end.known(card), asked_at);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "it cannot be seen who is there");
+                false
+            }
         }
     }
 
@@ -315,19 +387,36 @@ impl Office {
     }
 
     async fn begin_answer(self: &Arc<Self>, from: Known, number: u64, says: Secret) {
-        let mut desk = self.desk.subscribe();
-        let Ok(place) = Arc::clone(&self.answering).acquire_owned().await else { return };
+        let places = if from.role() == Role::Control { &self.answering_control } else { &self.answering };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+            tracing::warn!(from = %from.name(), role = %from.role(), "too much is asked at once");
+            self.send_answer(&from, number, NOT_NOW).await;
+            return;
+        };
         let office = Arc::clone(self);
         tokio::spawn(async move {
             let _place = place;
-            let built = timeout(LETTER_LIVES, desk.wait_for(Option::is_some)).await;
-            let Ok(Ok(desk)) = built.map(|built| built.map(|desk| desk.clone())) else { return };
-            if let Some(desk) = desk
-                && let Some(answer) = desk.answer(&from, &says).await
-            {
+            if let Some(answer) = office.answer(&from, &says).await {
                 office.send_answer(&from, number, &answer).await;
             }
         });
+    }
+
+    /// What the desk answers, once there is one; none that it came to while the others may not have heard this process.
+    async fn answer(&self, from: &Known, says: &Secret) -> Option<Vec<u8>> {
+        let mut desk = self.desk.subscribe();
+        let built = timeout(LETTER_LIVES, desk.wait_for(Option::is_some)).await.ok()?.ok()?.clone();
+        let desk = built?;
+        if !desk.must_be_heard_by(from) {
+            return desk.answer(from, says).await;
+        }
+        let silences = self.silences.load(Ordering::SeqCst);
+        if self.is_silent() {
+            return Some(NOT_NOW.to_vec());
+        }
+        let answer = desk.answer(from, says).await;
+        let was_heard = self.silences.load(Ordering::SeqCst) == silences && !self.is_silent();
+        was_heard.then_some(answer).flatten()
     }
 
     async fn send_answer(&self, to: &Known, answers: u64, says: &[u8]) {

@@ -298,7 +298,7 @@ impl<'a> Ground<'a> {
         Ok(Self { place, name: config.name.clone(), database, trusted, common })
     }
 
-    /// One plane's part of the store, and its post office.
+    /// One plane's part of the store, and its post office. The others do not see it yet.
     async fn plane(&self, plane: Plane, role: Role) -> Result<(Arc<PostgresStore>, Arc<Office>), Failure> {
         let store = store(self.place, &self.database, plane).await?;
         let (now, entropy) = (self.common.clock.now(), &*self.common.entropy);
@@ -306,7 +306,7 @@ impl<'a> Ground<'a> {
         let end = End::new((role, self.name.clone()), key, self.trusted.clone(), now, entropy);
         let mailbox: Arc<dyn Mailbox> = Arc::clone(&store) as _;
         let office = Office::open(mailbox, end.map_err(start)?, Arc::clone(&self.common.clock)).await;
-        Ok((store, office.map_err(start)?))
+        Ok((store, office))
     }
 }
 
@@ -345,7 +345,10 @@ impl KeeperPlane {
             installation: keeper.installation(),
             for_gateways: keeper.gateway_port(),
             for_control: keeper.control_port(),
+            end_wakes: Box::new(keeper.end_wakes()),
         }));
+        // Nobody asks a keeper that is still held up: by its log, or by what a process before left.
+        office.arrive().await.map_err(start)?;
         Ok(Self { keeper, office, meters })
     }
 }
@@ -358,6 +361,7 @@ impl GatewayPlane {
         let call_key = CallKey::load_or_create(&folder, false, Arc::clone(&common.entropy)).map_err(start)?;
         let webhooks = wiring::webhooks(place, house.webhooks, &*common.entropy)?;
         let (store, office) = ground.plane(Plane::Gateway, Role::Gateway).await?;
+        office.arrive().await.map_err(start)?;
         let keepers = Arc::new(Keepers::new(Arc::clone(&office)));
         let installation = keepers.installation().await;
         let (follower, traces) = traces::begin(house.otel, &common.clock, &common.entropy).unzip();
@@ -419,6 +423,7 @@ async fn present(office: &Office, own: &Name) -> Option<Vec<Name>> {
 impl ControlPlane {
     async fn build(ground: &Ground<'_>, sight: Arc<dyn Sight>, outside: Outside) -> Result<Self, Failure> {
         let (store, office) = ground.plane(Plane::Control, Role::Control).await?;
+        office.arrive().await.map_err(start)?;
         let keepers = Arc::new(Keepers::new(Arc::clone(&office)));
         keepers.wait().await;
         let settled = Arc::new(AllSettled(Arc::clone(&office)));

@@ -6,23 +6,30 @@ use crate::{
     serve::{
         desks::KeeperDesk,
         office::Office,
+        roll::SILENT_MAX,
         testing::{House, NOW},
     },
 };
 use nightlatch_domain::{
-    id::{InstallationId, TaskId, TenantId, WakeId},
+    clock::{Boot, Clock, Timestamp},
+    id::{InstallationId, PeerId, TaskId, TenantId, WakeId},
     ports::{
         Boxed,
         control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl},
         gateway_keeper::{Challenge, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal},
-        mailbox::Role,
+        mailbox::{Card, Letter, LetterPlace, Mailbox, Posted, Present, Role},
+        store::{StoreError, Stored},
     },
 };
 use nightlatch_store::SqliteStore;
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+use tokio::sync::watch;
 
 static DRAWN: AtomicU8 = AtomicU8::new(1);
 
@@ -31,8 +38,8 @@ static DRAWN: AtomicU8 = AtomicU8::new(1);
 struct Noting {
     asked: Mutex<Vec<&'static str>>,
     is_full: bool,
-    /// It takes an enrolment in and never answers.
-    hangs: bool,
+    /// It takes this in and never answers.
+    hangs: Option<&'static str>,
 }
 
 impl Noting {
@@ -50,6 +57,9 @@ impl KeeperForGateway for Noting {
         let reply = match request {
             GatewayRequest::Challenge { .. } => {
                 self.note("challenge");
+                if self.hangs == Some("challenge") {
+                    return Box::pin(std::future::pending());
+                }
                 let wake = wake(DRAWN.fetch_add(1, Ordering::SeqCst));
                 let (nonce, expires_at) = (String::new(), NOW);
                 Ok(GatewayReply::Challenge(Challenge { wake, nonce, expires_at }))
@@ -64,7 +74,7 @@ impl KeeperForGateway for Noting {
             }
             GatewayRequest::Enrol { .. } => {
                 self.note("enrol");
-                if self.hangs {
+                if self.hangs == Some("enrol") {
                     return Box::pin(std::future::pending());
                 }
                 Err(KeeperRefusal::CodeRejected)
@@ -90,7 +100,7 @@ impl KeeperForControl for Noting {
 }
 
 fn wake(n: u8) -> WakeId {
-    WakeId::new(nightlatch_domain::clock::Clock::now(&SystemClock), [n; 10])
+    WakeId::new(SystemClock.now(), [n; 10])
 }
 
 struct Place {
@@ -100,17 +110,31 @@ struct Place {
 impl Place {
     async fn office(&mut self, role: Role) -> Arc<Office> {
         let store = Arc::new(SqliteStore::open(&self.house.database(), NOW).unwrap());
-        Office::open(store, self.house.end(role), Arc::new(SystemClock)).await.unwrap()
+        let office = Office::open(store, self.house.end(role), Arc::new(SystemClock)).await;
+        office.arrive().await.unwrap();
+        office
     }
 
     async fn keeper(&mut self, noting: &Arc<Noting>) -> Arc<Office> {
-        let office = self.office(Role::Keeper).await;
-        let installation = InstallationId::new(NOW, [9; 10]);
+        let store = Arc::new(SqliteStore::open(&self.house.database(), NOW).unwrap());
+        self.keeper_over(noting, store, Arc::new(SystemClock)).await
+    }
+
+    async fn keeper_over(
+        &mut self,
+        noting: &Arc<Noting>,
+        mailbox: Arc<dyn Mailbox>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Office> {
+        let office = Office::open(mailbox, self.house.end(Role::Keeper), clock).await;
+        let ends = Arc::clone(noting);
         office.answer_by(Arc::new(KeeperDesk {
-            installation,
+            installation: InstallationId::new(NOW, [9; 10]),
             for_gateways: Arc::clone(noting) as _,
             for_control: Arc::clone(noting) as _,
+            end_wakes: Box::new(move || ends.note("all-end")),
         }));
+        office.arrive().await.unwrap();
         office
     }
 }
@@ -155,8 +179,19 @@ async fn a_wake_stays_with_its_keeper_and_is_proved_anew_when_that_one_is_gone()
     // It dies without a word: its card stays, and nobody takes its letters out.
     offices[of].die();
     assert_eq!(KeeperForGateway::ask(&keepers, unauthorized(wake)).await, Err(KeeperRefusal::NotAwake));
-    let sleep = GatewayRequest::Sleep { tenant: TenantId::new(NOW, [1; 10]), wake };
-    assert_eq!(KeeperForGateway::ask(&keepers, sleep).await, Ok(GatewayReply::Done), "it has no wakes");
+    let sleeps = async || {
+        let sleep = GatewayRequest::Sleep { tenant: TenantId::new(NOW, [1; 10]), wake };
+        KeeperForGateway::ask(&keepers, sleep).await
+    };
+    assert_eq!(sleeps().await, Err(KeeperRefusal::Unavailable), "it may be slow, and have the wake");
+    let is_silent = async {
+        while keepers.office.lives(offices[of].own()) {
+            // tidy: sleeps because it polls.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(2 * SILENT_MAX, is_silent).await.unwrap();
+    assert_eq!(sleeps().await, Ok(GatewayReply::Done), "who is silent has no wakes");
     let wake = begun(&keepers).await;
     assert_eq!(KeeperForGateway::ask(&keepers, unauthorized(wake)).await, Ok(GatewayReply::Done));
     assert_eq!(notes[other].asked(), ["challenge", "unauthorized"]);
@@ -186,7 +221,7 @@ async fn what_must_be_done_once_is_asked_of_one_keeper() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_keeper_may_have_done_is_asked_of_no_other() {
     let mut place = Place { house: House::new() };
-    let notes = [Arc::new(Noting { hangs: true, ..Noting::default() }), Arc::default()];
+    let notes = [Arc::new(Noting { hangs: Some("enrol"), ..Noting::default() }), Arc::default()];
     let offices = [place.keeper(&notes[0]).await, place.keeper(&notes[1]).await];
     let keepers = Keepers::new(place.office(Role::Gateway).await);
     // The one that hangs is asked first.
@@ -197,7 +232,7 @@ async fn what_a_keeper_may_have_done_is_asked_of_no_other() {
     let ends = async {
         while notes[0].asked.lock().unwrap().is_empty() {
             // tidy: sleeps because it polls.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         offices[0].close().await;
     };
@@ -216,7 +251,6 @@ async fn a_task_sleeps_only_when_every_keeper_says_so() {
     assert_eq!(notes.each_ref().map(|note| note.asked()), [["end-wakes"], ["end-wakes"]]);
     let full = Arc::new(Noting { is_full: true, ..Noting::default() });
     let _third = place.keeper(&full).await;
-    keepers.office.look().await;
     assert_eq!(KeeperForControl::ask(&keepers, end_wakes()).await, Err(ControlRefusal::Unavailable));
 }
 
@@ -228,7 +262,7 @@ async fn a_plane_is_answered_only_what_its_role_may_ask() {
     // Control asks what a gateway may ask, a gateway what control may.
     let control = Keepers::new(place.office(Role::Control).await);
     let gateway = Keepers::new(place.office(Role::Gateway).await);
-    let within = std::time::Duration::from_secs(3);
+    let within = Duration::from_secs(3);
     let keeper = control.in_turn().pop().unwrap();
     let as_gateway = super::written(&super::OfGateway::Ask(Box::new(challenge())));
     assert!(control.office.ask(&keeper, &as_gateway, within).await.is_err());
@@ -239,7 +273,7 @@ async fn a_plane_is_answered_only_what_its_role_may_ask() {
 }
 
 /// A gateway that decides on what was stored when the test says so.
-struct Slow(tokio::sync::watch::Receiver<bool>);
+struct Slow(watch::Receiver<bool>);
 
 impl nightlatch_control::Settled for Slow {
     fn settled(&self) -> Boxed<'_, ()> {
@@ -260,8 +294,8 @@ impl nightlatch_domain::ports::gateway_keeper::Drains for Slow {
 async fn what_is_stored_is_confirmed_when_every_gateway_says_so() {
     use crate::serve::desks::{AllSettled, GatewayDesk};
     let mut place = Place { house: House::new() };
-    let (say, said) = tokio::sync::watch::channel(true);
-    let (say_late, said_late) = tokio::sync::watch::channel(false);
+    let (say, said) = watch::channel(true);
+    let (say_late, said_late) = watch::channel(false);
     let mut gateways = Vec::new();
     for said in [said, said_late] {
         let (office, slow) = (place.office(Role::Gateway).await, Arc::new(Slow(said)));
@@ -269,11 +303,189 @@ async fn what_is_stored_is_confirmed_when_every_gateway_says_so() {
         gateways.push(office);
     }
     let all = AllSettled(place.office(Role::Control).await);
-    let waits = std::time::Duration::from_secs(5);
+    let waits = Duration::from_secs(5);
     let settled = nightlatch_control::Settled::settled(&all);
     assert!(tokio::time::timeout(waits, settled).await.is_err(), "one did not say so");
     say_late.send_replace(true);
     let settled = nightlatch_control::Settled::settled(&all);
     assert!(tokio::time::timeout(waits, settled).await.is_ok());
     assert!(*say.borrow());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_nothing_is_asked_of_another_keeper_where_one_is_stuck() {
+    let mut place = Place { house: House::new() };
+    let notes = [Arc::new(Noting { hangs: Some("challenge"), ..Noting::default() }), Arc::default()];
+    let offices = [place.keeper(&notes[0]).await, place.keeper(&notes[1]).await];
+    let keepers = Keepers::new(place.office(Role::Gateway).await);
+    *super::held(&keepers.current) = Some(offices[0].own());
+    // Well before the call that waits for it is given up.
+    let wake = tokio::time::timeout(Duration::from_secs(10), begun(&keepers)).await.unwrap();
+    assert_eq!(KeeperForGateway::ask(&keepers, unauthorized(wake)).await, Ok(GatewayReply::Done));
+    assert_eq!((notes[0].asked(), notes[1].asked()), (vec!["challenge"], vec!["challenge", "unauthorized"]));
+}
+
+/// What becomes of a word that a process lives.
+#[derive(Clone, Copy, PartialEq)]
+enum Word {
+    Passes,
+    IsLost,
+    IsHeldUp,
+}
+
+/// A database that is out of reach for a keeper's word that it lives, and for nothing else.
+struct Muffled {
+    rows: SqliteStore,
+    word: watch::Receiver<Word>,
+}
+
+impl Mailbox for Muffled {
+    fn arrive(&self, card: Card) -> Stored<'_, ()> {
+        self.rows.arrive(card)
+    }
+    fn beat(&self, peer: PeerId) -> Stored<'_, bool> {
+        let mut word = self.word.clone();
+        Box::pin(async move {
+            let word = *word.wait_for(|word| *word != Word::IsHeldUp).await.unwrap();
+            if word == Word::IsLost { Err(StoreError::Unavailable) } else { self.rows.beat(peer).await }
+        })
+    }
+    fn leave(&self, peer: PeerId) -> Stored<'_, ()> {
+        self.rows.leave(peer)
+    }
+    fn present(&self) -> Stored<'_, Vec<Present>> {
+        self.rows.present()
+    }
+    fn post(&self, letter: Letter) -> Stored<'_, Posted> {
+        self.rows.post(letter)
+    }
+    fn collect(&self, to: PeerId, limit: u32) -> Stored<'_, Vec<Letter>> {
+        self.rows.collect(to, limit)
+    }
+    fn withdraw(&self, letter: LetterPlace) -> Stored<'_, bool> {
+        self.rows.withdraw(letter)
+    }
+    fn throw_away(&self, expired_before: Timestamp) -> Stored<'_, u64> {
+        self.rows.throw_away(expired_before)
+    }
+    fn arrived(&self, to: PeerId, within_millis: u64) -> Boxed<'_, ()> {
+        self.rows.arrived(to, within_millis)
+    }
+}
+
+/// The machine's clocks, later by what the test says.
+#[derive(Default)]
+struct Later(AtomicU64);
+
+impl Later {
+    fn forward(&self, span: Duration) {
+        self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+    fn boot(&self) -> Boot {
+        SystemClock.boot().plus(Duration::from_millis(self.0.load(Ordering::SeqCst)))
+    }
+}
+
+/// A keeper whose word can be lost, and a gateway that has a wake of it.
+struct Muffling {
+    place: Place,
+    notes: Arc<Noting>,
+    word: watch::Sender<Word>,
+    clock: Arc<Later>,
+    keeper: Arc<Office>,
+    gateway: Keepers,
+    wake: WakeId,
+}
+
+impl Muffling {
+    async fn new() -> Self {
+        let mut place = Place { house: House::new() };
+        let notes = Arc::<Noting>::default();
+        let (word, told) = watch::channel(Word::Passes);
+        let rows = SqliteStore::open(&place.house.database(), NOW).unwrap();
+        let clock = Arc::<Later>::default();
+        let mailbox = Arc::new(Muffled { rows, word: told });
+        let keeper = place.keeper_over(&notes, mailbox, Arc::clone(&clock) as _).await;
+        let gateway = Keepers::new(place.office(Role::Gateway).await);
+        let wake = begun(&gateway).await;
+        assert_eq!(KeeperForGateway::ask(&gateway, unauthorized(wake)).await, Ok(GatewayReply::Done));
+        notes.asked();
+        Self { place, notes, word, clock, keeper, gateway, wake }
+    }
+
+    /// Waits until it has ended its wakes.
+    async fn ended(&self) {
+        let ended = async {
+            while !self.notes.asked.lock().unwrap().contains(&"all-end") {
+                // tidy: sleeps because it polls.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    }
+
+    async fn is_answered_again(&self) {
+        let answered = async {
+            while KeeperForGateway::ask(&self.gateway, challenge()).await.is_err() {
+                // tidy: sleeps because it polls.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), answered).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_nobody_hears_ends_its_wakes_and_answers_no_gateway() {
+    let mut world = Muffling::new().await;
+    let control = Keepers::new(world.place.office(Role::Control).await);
+    world.word.send_replace(Word::IsLost);
+    world.clock.forward(SILENT_MAX);
+    // Others may take it for gone: a sleep that it was not told of would be none.
+    let asked = KeeperForGateway::ask(&world.gateway, unauthorized(world.wake)).await;
+    assert_eq!(asked, Err(KeeperRefusal::Unavailable));
+    assert_eq!(
+        KeeperForGateway::ask(&world.gateway, challenge()).await,
+        Err(KeeperRefusal::Unavailable),
+        "nothing begins either"
+    );
+    world.ended().await;
+    assert!(world.notes.asked().iter().all(|word| *word == "all-end"), "its desk was asked nothing");
+    // What control takes away is taken away all the same.
+    assert_eq!(KeeperForControl::ask(&control, end_wakes()).await, Ok(ControlReply::Done));
+    world.word.send_replace(Word::Passes);
+    world.is_answered_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_word_that_comes_late_and_a_card_that_was_lost_end_wakes_too() {
+    let world = Muffling::new().await;
+    let just = Duration::from_millis(1);
+    // It begins to say so in time, and is heard when others may have taken it for gone.
+    world.word.send_replace(Word::IsHeldUp);
+    world.clock.forward(SILENT_MAX / 2);
+    let begins = async {
+        while world.word.receiver_count() < 2 {
+            // tidy: sleeps because it polls.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), begins).await.unwrap();
+    assert_eq!(world.notes.asked(), [""; 0]);
+    world.clock.forward(SILENT_MAX / 2 + just);
+    world.word.send_replace(Word::Passes);
+    world.ended().await;
+    world.is_answered_again().await;
+    world.notes.asked();
+    // Whoever looks while the card is gone does not see it.
+    let rows = SqliteStore::open(&world.place.house.database(), NOW).unwrap();
+    rows.leave(world.keeper.own()).await.unwrap();
+    world.ended().await;
+    world.is_answered_again().await;
 }

@@ -1,6 +1,6 @@
 //! Letters between two processes over one database, with whoever writes that database in between.
 
-use super::{Desk, Office, Unheard};
+use super::{ANSWERING_MAX, Desk, Office, Unheard};
 use crate::{
     adapters::SystemClock,
     serve::testing::{House, NOW},
@@ -60,9 +60,14 @@ impl World {
     }
 
     async fn keeper(&mut self) -> Arc<Office> {
+        let echo = Arc::clone(&self.echo);
+        self.keeper_with(echo).await
+    }
+
+    async fn keeper_with(&mut self, desk: Arc<dyn Desk>) -> Arc<Office> {
         let end = self.house.end(Role::Keeper);
         let keeper = open(&self.house, end).await;
-        keeper.answer_by(Arc::clone(&self.echo) as _);
+        keeper.answer_by(desk);
         self.gateway.look().await;
         keeper
     }
@@ -87,7 +92,9 @@ fn mailbox(house: &House) -> Arc<dyn Mailbox> {
 }
 
 async fn open(house: &House, end: End) -> Arc<Office> {
-    Office::open(mailbox(house), end, Arc::new(SystemClock)).await.unwrap()
+    let office = Office::open(mailbox(house), end, Arc::new(SystemClock)).await;
+    office.arrive().await.unwrap();
+    office
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -204,6 +211,82 @@ async fn who_ends_is_gone_at_once_and_a_lost_card_comes_back() {
     };
     tokio::time::timeout(WITHIN, is_back).await.unwrap();
     keeper.close().await;
+    world.gateway.look().await;
+    assert!(world.gateway.living(Role::Keeper).is_empty());
+}
+
+/// Never answers a gateway; anybody else at once.
+#[derive(Default)]
+struct Stuck {
+    told: AtomicUsize,
+}
+
+impl Desk for Stuck {
+    fn answer(&self, from: &Known, _: &Secret) -> Boxed<'_, Option<Vec<u8>>> {
+        self.told.fetch_add(1, Ordering::SeqCst);
+        match from.role() {
+            Role::Gateway => Box::pin(std::future::pending()),
+            _ => Box::pin(std::future::ready(Some(b"here".to_vec()))),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_finds_no_place_is_told_so_and_holds_up_nobody() {
+    let mut world = World::new().await;
+    let stuck = Arc::<Stuck>::default();
+    let keeper = world.keeper_with(Arc::clone(&stuck) as _).await;
+    let to = world.known(&keeper);
+    let expires_at = SystemClock.now().plus(Duration::from_secs(50));
+    for number in 1..=ANSWERING_MAX {
+        let number = 1000 + u64::try_from(number).unwrap();
+        let letter = world.gateway.end.write(&to, (number, None), expires_at, b"?").unwrap();
+        assert_eq!(world.rows.post(letter).await, Ok(Posted::Lies));
+    }
+    let all_wait = async {
+        while stuck.told.load(Ordering::SeqCst) < ANSWERING_MAX {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, all_wait).await.unwrap();
+    // One more was not acted on, and knows it: long before it is taken back or given up.
+    let one_more = world.gateway.ask(&to, b"?", WITHIN);
+    let one_more = tokio::time::timeout(Duration::from_secs(5), one_more).await.unwrap();
+    assert!(matches!(one_more, Err(Unheard::Busy)));
+    // What the keeper itself asks is answered, and so is control.
+    world.gateway.answer_by(Arc::clone(&world.echo) as _);
+    let gateway = keeper.living(Role::Gateway).pop().unwrap();
+    assert_eq!(keeper.ask(&gateway, b"!", WITHIN).await.unwrap().expose(), b"keeper: !");
+    let end = world.house.end(Role::Control);
+    let control = open(&world.house, end).await;
+    let to = control.living(Role::Keeper).pop().unwrap();
+    assert_eq!(control.ask(&to, b"?", WITHIN).await.unwrap().expose(), b"here");
+    assert_eq!(stuck.told.load(Ordering::SeqCst), ANSWERING_MAX + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_sees_a_process_before_it_arrives_and_whoever_asks_has_arrived() {
+    let mut world = World::new().await;
+    world.gateway.answer_by(Arc::clone(&world.echo) as _);
+    let end = world.house.end(Role::Keeper);
+    let keeper = Office::open(mailbox(&world.house), end, Arc::new(SystemClock)).await;
+    // Longer than it takes to say twice that it lives.
+    sleep(Duration::from_millis(2500)).await;
+    world.gateway.look().await;
+    assert!(world.gateway.living(Role::Keeper).is_empty());
+    let gateway = keeper.living(Role::Gateway).pop().unwrap();
+    assert_eq!(keeper.ask(&gateway, b"!", WITHIN).await.unwrap().expose(), b"keeper: !");
+    world.gateway.look().await;
+    assert_eq!(world.known(&keeper).peer(), keeper.own());
+    // What ended shows itself no more, whoever still asks.
+    keeper.close().await;
+    let _ = keeper.ask(&gateway, b"!", Duration::from_millis(10)).await;
+    world.gateway.look().await;
+    assert!(world.gateway.living(Role::Keeper).is_empty());
+    let end = world.house.end(Role::Keeper);
+    let unseen = Office::open(mailbox(&world.house), end, Arc::new(SystemClock)).await;
+    unseen.close().await;
+    let _ = unseen.ask(&gateway, b"!", Duration::from_millis(10)).await;
     world.gateway.look().await;
     assert!(world.gateway.living(Role::Keeper).is_empty());
 }
