@@ -43,7 +43,11 @@ use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Gateway, tls::server_config};
 use nightlatch_keeper::{Keeper, KeeperConfig};
 use nightlatch_store::{Plane, PostgresStore};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
@@ -59,6 +63,8 @@ struct Ground<'a> {
     database: super::Database,
     trusted: Trusted,
     common: Common,
+    /// Every post office of this process, built whole or not.
+    offices: Mutex<Vec<Arc<Office>>>,
 }
 
 /// A keeper and its post office.
@@ -123,21 +129,39 @@ impl Planes {
         let ground = Ground::lay(place, &mut config, roles, catalogue).await?;
         tokio::spawn(told.pass_on(stop.clone()));
         let built = tokio::select! {
-            built = Self::build(&ground, config, roles, &listeners, (gateways, own_profiles, stop)) => built?,
+            built = Self::build(&ground, config, roles, &listeners, (gateways, own_profiles, stop)) => built.map(Some),
             // Told to stop while it waited for a keeper.
-            () = told_to(stopped.clone()) => return Ok(()),
+            () = told_to(stopped.clone()) => Ok(None),
         };
-        let socket = match &built.control {
-            Some(_) => Some(up::api_socket(place)?),
-            None => None,
+        let served = match built {
+            Ok(Some(built)) => built.run_whole(&ground, roles, listeners, stopped).await,
+            early => early.map(|_| ()),
         };
-        hint(format!("nightlatch serves {} as {}", place.root().display(), named(roles)));
-        let served = built.run(listeners, socket, stopped).await;
-        if is(Role::Control) {
+        ground.close().await;
+        hint("nightlatch has stopped");
+        served
+    }
+
+    async fn run_whole(
+        self,
+        ground: &Ground<'_>,
+        roles: &[Role],
+        listeners: Listeners,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
+        let place = ground.place;
+        let socket = self.control.is_some().then(|| up::api_socket(place)).transpose();
+        let served = match socket {
+            Ok(socket) => {
+                hint(format!("nightlatch serves {} as {}", place.root().display(), named(roles)));
+                self.run(listeners, socket, stopped).await
+            }
+            Err(failure) => Err(failure),
+        };
+        if self.control.is_some() {
             let _ = std::fs::remove_file(place.path("run/api.sock"));
         }
-        built.close(&ground).await;
-        hint("nightlatch has stopped");
+        self.close().await;
         served
     }
 
@@ -151,6 +175,10 @@ impl Planes {
         let is = |role| roles.contains(&role);
         let ServeConfig { state, house, .. } = config;
         let refresh_timer = house.refresh_timer;
+        let gateway_address = listeners.gateway_address()?;
+        let own_user = is(Role::Gateway) && house.own_user && house.socket.is_some();
+        let warnings = wiring::warnings(gateway_address, refresh_timer || !is(Role::Keeper), own_user);
+        warnings.iter().for_each(hint);
         let mut planes = Self { keeper: None, gateway: None, control: None };
         if is(Role::Keeper) {
             let state = state.map_or_else(Place::state, Ok)?;
@@ -161,7 +189,7 @@ impl Planes {
         }
         if is(Role::Control) {
             let redirect = listeners.redirect_address()?;
-            let own = match (&planes.gateway, listeners.gateway_address()?) {
+            let own = match (&planes.gateway, gateway_address) {
                 (Some(gateway), Some(address)) => Some((format!("https://{address}"), gateway.pin.clone())),
                 _ => None,
             };
@@ -171,7 +199,7 @@ impl Planes {
                 gateway_url,
                 gateway_pin,
                 redirect_url: format!("http://{redirect}"),
-                warnings: Vec::new(),
+                warnings,
             };
             let meters = planes.meters(ground);
             let sight = planes.gateway.as_ref().map(|plane| plane.gateway.sight() as Arc<dyn Sight>);
@@ -239,8 +267,8 @@ impl Planes {
         served
     }
 
-    /// Ends what runs behind the listeners: who asks before who is asked, the ledger last.
-    async fn close(self, ground: &Ground<'_>) {
+    /// Ends what runs behind the listeners: who asks before who is asked.
+    async fn close(self) {
         if let Some(plane) = self.control {
             plane.office.close().await;
         }
@@ -254,9 +282,6 @@ impl Planes {
         if let Some(plane) = self.keeper {
             plane.keeper.stop().await;
             plane.office.close().await;
-        }
-        if let Err(error) = ground.common.ledger.close().await {
-            tracing::warn!(%error, "the ledger was not closed in order");
         }
     }
 }
@@ -295,7 +320,8 @@ impl<'a> Ground<'a> {
         let connector = Arc::new(Connector::new(egress, Arc::new(SystemResolver), Arc::clone(&clock)));
         let catalogue = Arc::new(catalogue);
         let common = Common { clock, entropy, ledger, catalogue, decider, connector };
-        Ok(Self { place, name: config.name.clone(), database, trusted, common })
+        let offices = Mutex::default();
+        Ok(Self { place, name: config.name.clone(), database, trusted, common, offices })
     }
 
     /// One plane's part of the store, and its post office. The others do not see it yet.
@@ -306,7 +332,19 @@ impl<'a> Ground<'a> {
         let end = End::new((role, self.name.clone()), key, self.trusted.clone(), now, entropy);
         let mailbox: Arc<dyn Mailbox> = Arc::clone(&store) as _;
         let office = Office::open(mailbox, end.map_err(start)?, Arc::clone(&self.common.clock)).await;
+        self.offices.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&office));
         Ok((store, office))
+    }
+
+    /// Takes the cards away of what was begun, and closes the ledger last.
+    async fn close(&self) {
+        let offices = std::mem::take(&mut *self.offices.lock().unwrap_or_else(PoisonError::into_inner));
+        for office in offices {
+            office.close().await;
+        }
+        if let Err(error) = self.common.ledger.close().await {
+            tracing::warn!(%error, "the ledger was not closed in order");
+        }
     }
 }
 

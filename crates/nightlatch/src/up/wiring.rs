@@ -144,7 +144,7 @@ impl House {
             keeper: Some(KeeperMeters { refreshes, late_sends: Box::new(keeper.late_sends()) }),
             ledger: common.ledger.clone(),
         };
-        let warnings = warnings(addresses.0, config.refresh_timer, own_user);
+        let warnings = warnings(Some(addresses.0), config.refresh_timer, own_user);
         let settled = Applied { store: store.clone() as _, directory: Arc::clone(gateway.directory()) };
         let control = control(
             &common,
@@ -388,10 +388,11 @@ pub(crate) fn pin(spki_sha256: &str) -> String {
     format!("sha256//{}", STANDARD.encode(bytes))
 }
 
-fn warnings(gateway: SocketAddr, refresh_timer: bool, own_user: bool) -> Vec<String> {
+/// What a human should know of a configuration. Where this process is no gateway, it has no address.
+pub(crate) fn warnings(gateway: Option<SocketAddr>, refresh_timer: bool, own_user: bool) -> Vec<String> {
     let cases = [
         (
-            !gateway.ip().is_loopback(),
+            gateway.is_some_and(|gateway| !gateway.ip().is_loopback()),
             "the gateway listens beyond this machine; agents are admitted by their enrolled keys only",
         ),
         (

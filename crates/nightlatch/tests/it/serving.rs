@@ -69,6 +69,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_of_each_plane_carries_a_call() {
     let mut world = World::new(1).await;
+    assert_eq!(world.served.install.json(&["health"])["warnings"].to_string(), "[]");
     let gateway = world.served.gateways().remove(0);
     world.passes(&gateway).await;
     world.is_refused(&gateway, "/served/repos/evil/site", "policy-denied").await;
@@ -84,10 +85,61 @@ async fn one_process_of_each_plane_carries_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_is_told_to_stop_while_it_waits_takes_its_card_away() {
+    let mut served = Served::prepared(1, "");
+    // Both wait for a keeper that does not come.
+    served.begin("gateway-1");
+    served.begin("control-1");
+    let cards = |served: &Served| sql(&served.database, "SELECT count(*) FROM peer");
+    eventually("they are there", Duration::from_secs(30), async || (cards(&served) == "2").then_some(()))
+        .await;
+    assert!(served.end().await.iter().all(|(_, ended_well)| *ended_well));
+    assert_eq!(cards(&served), "0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_sees_a_keeper_whose_start_is_held_up() {
+    let mut served = Served::prepared(1, "");
+    let database = served.database.clone();
+    sql(&database, "CREATE TABLE let_go (yes INT)");
+    let holds = std::thread::spawn(move || {
+        // Its start writes into this table.
+        let until_let_go = "DO $$ BEGIN LOCK TABLE keeper IN ACCESS EXCLUSIVE MODE;
+             WHILE NOT EXISTS (SELECT 1 FROM let_go) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$";
+        sql(&database, until_let_go)
+    });
+    let holding = "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+         WHERE relname = 'keeper' AND mode = 'AccessExclusiveLock' AND granted";
+    eventually("it is held", Duration::from_secs(30), async || {
+        (sql(&served.database, holding) == "1").then_some(())
+    })
+    .await;
+    served.begin("keeper-1");
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+         WHERE relname = 'keeper' AND NOT granted";
+    eventually("it waits", Duration::from_secs(30), async || {
+        (sql(&served.database, waiting) != "0").then_some(())
+    })
+    .await;
+    let cards = "SELECT count(*) FROM peer";
+    assert_eq!(sql(&served.database, cards), "0");
+    sql(&served.database, "INSERT INTO let_go VALUES (1)");
+    holds.join().expect("it lets go");
+    eventually("it is there", Duration::from_secs(30), async || {
+        (sql(&served.database, cards) == "1").then_some(())
+    })
+    .await;
+    assert!(served.end().await.iter().all(|(_, ended_well)| *ended_well));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_process_may_be_every_plane() {
     let recorder = Recorder::start("api.served.test");
-    let served = Served::in_one(&recorder.config()).await;
+    let served = Served::in_one(&format!("refresh_timer = \"off\"\n{}", recorder.config())).await;
     let mut world = World::over(served, recorder).await;
+    let health = world.served.install.json(&["health"]);
+    let warned = health["warnings"].to_string();
+    assert!(warned.contains("timer is off") && !warned.contains("beyond this machine"), "{warned}");
     let gateway = world.served.gateways().remove(0);
     world.passes(&gateway).await;
     world.is_refused(&gateway, "/served/repos/evil/site", "policy-denied").await;

@@ -53,7 +53,7 @@ impl Served {
     }
 
     /// The same, not started: folders, keys, database. Of each none: one process is all.
-    fn prepared(of_each: usize, operator: &str) -> Self {
+    pub(crate) fn prepared(of_each: usize, operator: &str) -> Self {
         let install = Install::prepared("");
         let server = &parts().postgres.address;
         let name = format!("served_{}_{}", std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed));
@@ -235,6 +235,11 @@ impl Served {
 
     fn index(&self, name: &str) -> usize {
         self.processes.iter().position(|process| process.name == name).expect("such a process")
+    }
+
+    /// Starts a process and does not wait until it serves.
+    pub(crate) fn begin(&mut self, name: &str) {
+        self.start(self.index(name));
     }
 
     /// Ends a process as a crash would.
