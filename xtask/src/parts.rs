@@ -13,7 +13,7 @@
 //!     "resource": "http://127.0.0.1:3",         resource server that introspects every call: rs.mjs
 //!     "resource_admin": "http://127.0.0.1:4"    what it has seen: rs.mjs
 //!   },
-//!   "dot0": {"base": "http://127.0.0.1:5"},     second server, no grace: tests/parts/django-oauth-toolkit/control.py
+//!   "dot0": {"base": "http://127.0.0.1:5"},     second server, no grace, over the PostgreSQL below: tests/parts/django-oauth-toolkit/control.py
 //!   "dot30": {"base": "http://127.0.0.1:6"},    the same with 30 s of grace for a replayed refresh token
 //!   "git": {
 //!     "base": "http://127.0.0.1:7",             `git http-backend`, a credential for each repository: tests/parts/git/serve.py
@@ -179,13 +179,13 @@ fn start_all(places: Places) -> Outcome<Running> {
     sweep(&places)?;
     machine::make_folder(&places.run)?;
     let mut running = Running { places, servers: Vec::new(), addresses: json!({}) };
+    running.postgres()?;
     running.django("dot0", 0)?;
     running.django("dot30", 30)?;
     running.oidc()?;
     running.emulate()?;
     running.git()?;
     running.websockets()?;
-    running.postgres()?;
     running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
@@ -277,13 +277,17 @@ impl Running {
         Ok(())
     }
 
-    /// Starts the second authorization server; it takes seconds to make its database, so it is awaited later.
+    /// Starts the second authorization server; it takes seconds to fill its database, so it is awaited later.
     fn django(&mut self, name: &str, grace_secs: u32) -> Outcome {
+        let server = self.address("postgres", "address");
+        let database = format!("{server}/{name}");
+        let mut psql = Command::new(install::postgres(&self.places.installed)?.join("psql"));
+        machine::output(psql.args([server, "-c", &format!("CREATE DATABASE {name} TEMPLATE template0")]))?;
         let mut command = Command::new(self.places.installed.join("venv/bin/gunicorn"));
         command.arg("--config").arg(self.places.django().join("gunicorn_conf.py"));
         command.arg("--chdir").arg(self.places.django()).current_dir(&self.places.run);
         command.env("DJANGO_SETTINGS_MODULE", "settings").env("PYTHONDONTWRITEBYTECODE", "1");
-        command.env("PART_DATABASE", self.places.run.join(format!("{name}.sqlite")));
+        command.env("PART_DATABASE", database);
         command.env("PART_GRACE", grace_secs.to_string());
         self.servers.push(Server::start(name, &mut command, &self.places.run)?);
         Ok(())

@@ -7,6 +7,7 @@ refresh token is rotated, which is this server's own habit.
 
 import os
 import secrets
+from urllib.parse import urlsplit
 
 DEBUG = False
 SECRET_KEY = secrets.token_hex(32)
@@ -37,17 +38,15 @@ TEMPLATES = [
         "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
     }
 ]
+_database = urlsplit(os.environ["PART_DATABASE"])
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ["PART_DATABASE"],
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": _database.hostname,
+        "PORT": _database.port,
+        "USER": _database.username,
+        "NAME": _database.path.lstrip("/"),
         "CONN_MAX_AGE": None,
-        # Threads share one file: a transaction takes the write lock when it begins, or waits for it.
-        "OPTIONS": {
-            "timeout": 20,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF",
-        },
     }
 }
 # Accounts and clients live for one test: a slow hash would only burn the machine at every token request.

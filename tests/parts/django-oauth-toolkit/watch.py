@@ -94,15 +94,17 @@ def note_call(client_id, path, ok, presented):
     """Notes one call to the protected resource; of what was presented, only its hash."""
     with _lock:
         # The newest stands last, so that a sum over several paths ends with the newest hash.
-        calls = _seen.pop((client_id, path), {"ok": 0, "unauthorized": 0})
+        calls = _seen.pop((client_id, path), {"ok": 0, "unauthorized": 0, "all": set()})
         calls["ok" if ok else "unauthorized"] += 1
         calls["last"] = hashlib.sha256(presented.encode()).hexdigest() if presented is not None else None
+        calls["all"].add(calls["last"])
         _seen[(client_id, path)] = calls
 
 
 def seen(client_id, prefix):
     """The calls of a client, or under a path, or all."""
     total = {"calls": 0, "ok": 0, "unauthorized": 0, "last_authorization_sha256": None}
+    every = set()
     with _lock:
         for (client, path), calls in _seen.items():
             if (client_id and client != client_id) or not path.startswith(prefix or ""):
@@ -110,7 +112,9 @@ def seen(client_id, prefix):
             total["ok"] += calls["ok"]
             total["unauthorized"] += calls["unauthorized"]
             total["last_authorization_sha256"] = calls["last"]
+            every |= calls["all"]
     total["calls"] = total["ok"] + total["unauthorized"]
+    total["authorizations_sha256"] = list(every)
     return total
 
 

@@ -11,8 +11,8 @@
 //   GET /seen?client_id=…  calls of that client
 //   GET /seen?path=…       calls of any client, also refused ones, whose path begins so
 //   GET /seen              all calls
-// each as {"calls", "ok", "unauthorized", "last_authorization_sha256"}: the hash of the last `Authorization` value, in
-// hexadecimal, never the value.
+// each as {"calls", "ok", "unauthorized", "last_authorization_sha256", "authorizations_sha256"}: the hash of the last
+// `Authorization` value and of every different one, in hexadecimal, never the value.
 
 import { createHash } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -58,9 +58,10 @@ async function introspect(token) {
 /** Notes one call under its client and path. */
 function note(client, path, ok, presented) {
   const key = `${client} ${path}`;
-  const calls = seen.get(key) ?? { client, path, ok: 0, unauthorized: 0 };
+  const calls = seen.get(key) ?? { client, path, ok: 0, unauthorized: 0, all: new Set() };
   calls[ok ? 'ok' : 'unauthorized'] += 1;
   calls.last = presented === undefined ? null : digest(presented);
+  calls.all.add(calls.last);
   // The newest stands last, so that a sum over several paths ends with the newest hash.
   seen.delete(key);
   seen.set(key, calls);
@@ -68,14 +69,17 @@ function note(client, path, ok, presented) {
 
 function sum(query) {
   const total = { calls: 0, ok: 0, unauthorized: 0, last_authorization_sha256: null };
+  const all = new Set();
   for (const calls of seen.values()) {
     if (query.has('client_id') && calls.client !== query.get('client_id')) continue;
     if (query.has('path') && !calls.path.startsWith(query.get('path'))) continue;
     total.ok += calls.ok;
     total.unauthorized += calls.unauthorized;
     total.last_authorization_sha256 = calls.last;
+    for (const one of calls.all) all.add(one);
   }
   total.calls = total.ok + total.unauthorized;
+  total.authorizations_sha256 = [...all];
   return total;
 }
 

@@ -124,7 +124,7 @@ async function theResourceServerBelievesNobody() {
   assert.match(refused.headers.get('www-authenticate'), /invalid_token/);
   const { body } = await json(`${oidc.resource_admin}/seen?path=${path}`);
   const last = createHash('sha256').update('Bearer nobody').digest('hex');
-  assert.deepEqual(body, { calls: 1, ok: 0, unauthorized: 1, last_authorization_sha256: last });
+  assert.deepEqual(body, { calls: 1, ok: 0, unauthorized: 1, last_authorization_sha256: last, authorizations_sha256: [last] });
 }
 
 await Promise.all([reuseEndsTheFamily(), aRaceIsCountedExactly(), lifetimesBehavioursAndRevocationHold(), theResourceServerBelievesNobody()]);

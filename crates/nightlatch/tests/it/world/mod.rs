@@ -7,6 +7,8 @@
 //! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
 //! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
 //! - [`served::Served`]: an installation of several processes over PostgreSQL;
+//! - [`relay`]: a path that a test cuts, holds up or looks into;
+//! - [`rotating::Rotating`]: such an installation with an account at a real provider;
 //! - [`canary`]: what must never be seen, and everywhere it is looked for.
 
 pub(crate) mod agent;
@@ -22,6 +24,8 @@ pub(crate) mod parts;
 pub(crate) mod ports;
 pub(crate) mod provider;
 pub(crate) mod recorder;
+pub(crate) mod relay;
+pub(crate) mod rotating;
 pub(crate) mod served;
 pub(crate) mod tools;
 pub(crate) mod unchanged;

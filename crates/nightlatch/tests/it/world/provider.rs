@@ -53,6 +53,17 @@ impl Kind {
         if self == Self::Oidc { parts().oidc.issuer.clone() } else { format!("{}/o", self.dot_base()) }
     }
 
+    /// Where it listens, without a scheme.
+    pub(crate) fn authority(self) -> String {
+        let base = if self == Self::Oidc { &parts().oidc.issuer } else { self.dot_base() };
+        base.trim_start_matches("http://").to_owned()
+    }
+
+    /// Whether a token that comes twice within a while is answered as before.
+    pub(crate) const fn has_grace(self) -> bool {
+        matches!(self, Self::Dot30)
+    }
+
     /// (authorization, token, revocation) endpoints.
     pub(crate) fn endpoints(self) -> (String, String, String) {
         match self {
@@ -93,6 +104,17 @@ pub(crate) struct Counters {
     pub(crate) token_requests: u64,
     /// Requests with a refresh token that was presented before, consumed or not.
     pub(crate) presented_twice: u64,
+    /// Those of them that were answered as before, inside a grace. They are among `refreshes_ok`.
+    pub(crate) replays_in_grace: u64,
+}
+
+/// The calls that the resource server saw below one path.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub(crate) struct SeenCalls {
+    pub(crate) calls: u64,
+    pub(crate) ok: u64,
+    /// Of each different `Authorization` that came, its SHA-256 in hexadecimal.
+    pub(crate) authorizations_sha256: Vec<String>,
 }
 
 impl Registration {
@@ -156,6 +178,17 @@ impl Registration {
         let answer = http::get(&self.issued_url()).await;
         assert!(answer.status.is_success(), "issued: {}", answer.text());
         answer.json::<Vec<String>>()
+    }
+
+    /// What came to the resource server below a path, whoever called.
+    pub(crate) async fn seen(&self, path: &str) -> SeenCalls {
+        let base = match self.kind {
+            Kind::Oidc => parts().oidc.resource_admin.clone(),
+            Kind::Dot0 | Kind::Dot30 => format!("{}/test", self.kind.dot_base()),
+        };
+        let answer = http::get(&format!("{base}/seen?path={path}")).await;
+        assert!(answer.status.is_success(), "seen: {}", answer.text());
+        answer.json()
     }
 
     /// Where the provider lists them.

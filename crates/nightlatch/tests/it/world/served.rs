@@ -15,13 +15,40 @@ use std::{
 const PASSWORD: &str = "canary-database-5d0c7a1e9b3f4826";
 static DRAWN: AtomicU32 = AtomicU32::new(0);
 
+/// What the operator of an installation says.
+pub(crate) struct Told {
+    /// To each process, besides its own place. Begins in the table `[keeper]`.
+    pub(crate) operator: String,
+    /// To a keeper of this number besides.
+    pub(crate) keepers: Box<dyn Fn(usize) -> String + Send + Sync>,
+    /// Files of each data folder.
+    pub(crate) files: Vec<(&'static str, String)>,
+    /// Where the database's server is reached, if not where it is.
+    pub(crate) database_at: Option<String>,
+    /// The level of the processes' logs.
+    pub(crate) log_level: &'static str,
+}
+
+impl Told {
+    /// The same to each.
+    pub(crate) fn all(operator: &str) -> Self {
+        Self {
+            operator: operator.to_owned(),
+            keepers: Box::new(|_| String::new()),
+            files: Vec::new(),
+            database_at: None,
+            log_level: "trace",
+        }
+    }
+}
+
 /// The installation. Its processes end with it.
 pub(crate) struct Served {
     pub(crate) install: Install,
     /// The address of its database, as whoever owns it.
     pub(crate) database: String,
     peers: String,
-    operator: String,
+    told: Told,
     processes: Vec<Process>,
 }
 
@@ -36,7 +63,12 @@ struct Process {
 impl Served {
     /// So many processes of each plane, with what the operator says besides.
     pub(crate) async fn started(of_each: usize, operator: &str) -> Self {
-        let mut served = Self::prepared(of_each, operator);
+        Self::told(of_each, Told::all(operator)).await
+    }
+
+    /// The same, with more to say.
+    pub(crate) async fn told(of_each: usize, told: Told) -> Self {
+        let mut served = Self::laid_out(of_each, told);
         for index in 0..served.processes.len() {
             served.start(index);
         }
@@ -54,19 +86,18 @@ impl Served {
 
     /// The same, not started: folders, keys, database. Of each none: one process is all.
     pub(crate) fn prepared(of_each: usize, operator: &str) -> Self {
-        let install = Install::prepared("");
+        Self::laid_out(of_each, Told::all(operator))
+    }
+
+    fn laid_out(of_each: usize, told: Told) -> Self {
+        let mut install = Install::prepared("");
+        install.log_level = told.log_level;
         let server = &parts().postgres.address;
         let name = format!("served_{}_{}", std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed));
         sql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
         let database = format!("{server}/{name}");
         install.oracle.guard(PASSWORD);
-        let mut served = Self {
-            install,
-            database,
-            peers: String::new(),
-            operator: operator.to_owned(),
-            processes: Vec::new(),
-        };
+        let mut served = Self { install, database, peers: String::new(), told, processes: Vec::new() };
         // The database's owner brings it up to the version, and gives each plane a login of its own.
         let owner = served.install.root().join("owner.toml");
         let address = served.database.clone();
@@ -112,16 +143,28 @@ impl Served {
             std::os::unix::fs::PermissionsExt::from_mode(0o600),
         )
         .expect("its mode");
+        for (name, text) in &self.told.files {
+            let path = data.join(name);
+            let folder = path.parent().expect("a parent");
+            fs::create_dir_all(folder).expect("a folder");
+            private(folder);
+            fs::write(path, text).expect("a file");
+        }
         let first_gateway = ["gateway", "all"].contains(&role) && number == 1;
         let gateway =
             if first_gateway { self.install.gateway() } else { format!("127.0.0.1:{}", free_port()) };
         let state = self.install.root().join("state").join(&name);
+        let redirect = if is_cli {
+            self.install.redirect_base().trim_start_matches("http://").to_owned()
+        } else {
+            format!("127.0.0.1:{}", free_port())
+        };
         let more = format!(
-            "[gateway]\nlisten = \"{gateway}\"\n[redirect]\nlisten = \"127.0.0.1:{}\"\n[keeper]\nstate = \"{}\"\n{}\n",
-            free_port(),
+            "[gateway]\nlisten = \"{gateway}\"\n[redirect]\nlisten = \"{redirect}\"\n[keeper]\nstate = \"{}\"\n{}\n",
             state.display(),
-            self.operator
+            self.told.operator
         );
+        let more = if role == "keeper" { more + &(self.told.keepers)(number) } else { more };
         // One that is all knows its gateway's key by itself.
         let told = format!(
             "[control]\ngateway_url = \"https://{}\"\ngateway_pin = \"sha256//{}=\"\n",
@@ -129,8 +172,10 @@ impl Served {
             "A".repeat(43)
         );
         let more = if role == "control" { more + &told } else { more };
-        let (_, host) = self.database.split_once('@').expect("an address");
-        let address = format!("postgres://{role}_{database}@{host}");
+        let (_, own) = self.database.split_once('@').expect("an address");
+        let (own, _) = own.split_once('/').expect("a database");
+        let server = self.told.database_at.as_deref().unwrap_or(own);
+        let address = format!("postgres://{role}_{database}@{server}/{database}");
         let file = format!("password_file = \"database.password\"\n{more}");
         self.processes.push(Process { role, name: name.clone(), data: data.clone(), gateway, child: None });
         let path = self.config_path(self.processes.len() - 1);
@@ -219,13 +264,14 @@ impl Served {
 
     /// The names of processes whose ledger has `word` in it.
     pub(crate) fn whose_ledger_says(&self, word: &str) -> Vec<String> {
-        let says = |process: &&Process| {
-            let files = fs::read_dir(process.data.join("ledger")).into_iter().flatten().flatten();
-            files
-                .map(|file| fs::read_to_string(file.path()).unwrap_or_default())
-                .any(|text| text.contains(word))
-        };
+        let says = |process: &&Process| self.ledger_of(&process.name).contains(word);
         self.processes.iter().filter(says).map(|process| process.name.clone()).collect()
+    }
+
+    /// The names of a role's processes.
+    pub(crate) fn named(&self, role: &str) -> Vec<String> {
+        let of = self.processes.iter().filter(|process| process.role == role);
+        of.map(|process| process.name.clone()).collect()
     }
 
     /// Whether a process was not killed.
@@ -248,6 +294,38 @@ impl Served {
         let mut child = self.processes[index].child.take().expect("it runs");
         child.kill().expect("it is ours");
         child.wait().expect("it ends");
+    }
+
+    /// What a running process is told by a signal.
+    pub(crate) fn signal(&self, name: &str, signal: Signal) {
+        let child = self.processes[self.index(name)].child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), signal).expect("it is ours");
+    }
+
+    /// The log of a process since its last start.
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    /// The text of what a process wrote into its ledger.
+    pub(crate) fn ledger_of(&self, name: &str) -> String {
+        let folder = self.processes[self.index(name)].data.join("ledger");
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect()
+    }
+
+    /// Starts a process again, and waits until it serves.
+    pub(crate) async fn start_again(&mut self, name: &str) {
+        let index = self.index(name);
+        let _ = fs::remove_file(self.log_path(name));
+        self.start(index);
+        eventually("it serves again", Duration::from_secs(60), async || {
+            let ended =
+                self.processes[index].child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "{name} ended: {ended:?}\n{}", self.logs());
+            self.log_of(name).contains("nightlatch serves").then_some(())
+        })
+        .await;
     }
 
     /// Starts a process again.

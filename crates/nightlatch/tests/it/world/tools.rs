@@ -91,3 +91,23 @@ checked_at = "2026-11-29"
         tool = kind.tool(),
     )
 }
+
+/// The same, with the token endpoint reached by another name of this machine, so that an operator can say for each process
+/// where that leads. Of the one with a grace it is verified what a second presentation yields: the part's own proof
+/// (`smoke.py`) shows it before every run.
+pub(crate) fn profile_by_way_of(kind: Kind, host: &str) -> String {
+    let (_, token, _) = kind.endpoints();
+    let text = profile(kind).replace(&token, &token.replace("127.0.0.1", host));
+    if kind != Kind::Dot30 {
+        return text;
+    }
+    let second = "rotation = \"always\"\nsecond_presentation = \"same\"";
+    text.replace("rotation = \"always\"", second)
+        + r#"
+[[fact]]
+covers = ["reuse.grace_secs", "second_presentation"]
+source = "its own settings, and what its own proof saw it do"
+confidence = "verified"
+checked_at = "2026-11-29"
+"#
+}

@@ -1,0 +1,153 @@
+//! Several processes of each plane over PostgreSQL, with an account at a real provider whose refresh tokens rotate, and
+//! an agent that may use it at every gateway.
+
+use super::{
+    agent::Agent,
+    connect::{Granted, text},
+    eventually,
+    http::Answer,
+    human::Browser,
+    provider::{Kind, Registration},
+    relay::Paths,
+    served::{Served, Told, sql},
+    tools::{manifest, profile, profile_by_way_of},
+};
+use http::Method;
+use std::time::Duration;
+
+/// What each process is told: the tools are on this machine, and nothing is refreshed ahead of its expiry.
+pub(crate) const TIMER_OFF: &str =
+    "refresh_timer = \"off\"\n[[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n";
+
+/// The same, and what is due is refreshed.
+pub(crate) const TIMER_ON: &str =
+    "refresh_timer = \"on\"\n[[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n";
+
+/// The installation.
+pub(crate) struct Rotating {
+    pub(crate) served: Served,
+    pub(crate) registration: Registration,
+    pub(crate) browser: Browser,
+    pub(crate) granted: Granted,
+    pub(crate) kind: Kind,
+}
+
+impl Rotating {
+    /// So many processes of each plane, and an account connected.
+    pub(crate) async fn started(
+        (of_each, kind): (usize, Kind),
+        (username, access_secs): (&str, u32),
+        mut told: Told,
+    ) -> Self {
+        if told.files.is_empty() {
+            told.files = vec![("profiles/test.toml", profile(kind))];
+        }
+        let served = Served::told(of_each, told).await;
+        let install = &served.install;
+        install.write("tool.toml", &manifest(kind));
+        install.json(&["tool", "add", install.data().join("tool.toml").to_str().expect("a path")]);
+        let registration = install.register(kind, username, access_secs).await;
+        let mut browser = registration.browser();
+        let connected = install.connect(&registration, &mut browser, &[]).await.json();
+        assert_eq!(text(&connected["connection"], "label"), registration.username);
+        let granted = install.granted("worker", &format!("{}:read", kind.tool())).await;
+        Self { served, registration, browser, granted, kind }
+    }
+
+    /// The same, where each keeper has a path of its own to the provider's token endpoint.
+    pub(crate) async fn on_paths(
+        (of_each, kind): (usize, Kind),
+        (username, access_secs): (&str, u32),
+        told: Told,
+    ) -> (Self, Paths) {
+        const NAME: &str = "localhost";
+        let paths = Paths::to(&kind.authority(), of_each);
+        let (own, more) = (paths.clone(), told.keepers);
+        let keepers = move |number: usize| {
+            let to = own.address(number - 1);
+            format!("[[map]]\nhost = \"{NAME}\"\nto = \"{to}\"\n{}", more(number))
+        };
+        let files = vec![("profiles/test.toml", profile_by_way_of(kind, NAME))];
+        let told = Told { keepers: Box::new(keepers), files, ..told };
+        (Self::started((of_each, kind), (username, access_secs), told).await, paths)
+    }
+
+    /// Has every gateway woken by a keeper of its own: one that came to a keeper which another has already begins anew.
+    pub(crate) async fn spread(&mut self) {
+        let mut taken: Vec<String> = Vec::new();
+        let gateways: Vec<(String, Agent)> = self
+            .agents()
+            .into_iter()
+            .enumerate()
+            .map(|(at, agent)| (format!("gateway-{}", at + 1), agent))
+            .collect();
+        for (name, agent) in gateways {
+            let keeper =
+                eventually("a gateway comes to a keeper of its own", Duration::from_secs(60), async || {
+                    let before = self.wakes();
+                    // One that just began has nothing to decide on yet.
+                    let answer = self.call(&agent, self.kind.me()).await;
+                    if !answer.status.is_success() {
+                        return None;
+                    }
+                    let after = self.wakes();
+                    let began = after.iter().zip(&before).find(|(after, before)| after.1 > before.1);
+                    let keeper =
+                        began.map(|(after, _)| after.0.clone()).filter(|keeper| !taken.contains(keeper));
+                    if keeper.is_none() {
+                        self.served.kill(&name);
+                        self.served.start_again(&name).await;
+                    }
+                    keeper
+                })
+                .await;
+            taken.push(keeper);
+        }
+    }
+
+    /// How many wakes each keeper began.
+    fn wakes(&self) -> Vec<(String, usize)> {
+        let count = |name: String| {
+            let wakes = self.served.ledger_of(&name).matches("task-woke").count();
+            (name, wakes)
+        };
+        self.served.named("keeper").into_iter().map(count).collect()
+    }
+
+    /// The agent, at each gateway.
+    pub(crate) fn agents(&self) -> Vec<Agent> {
+        self.served.gateways().iter().map(|gateway| self.granted.agent.at(gateway)).collect()
+    }
+
+    /// Whose account it is, asked below a path of the resource server.
+    pub(crate) fn me(&self, below: &str) -> String {
+        let prefix = if self.kind == Kind::Oidc { "" } else { "/api" };
+        format!("{prefix}{below}/me")
+    }
+
+    /// One call of the agent.
+    pub(crate) async fn call(&self, agent: &Agent, path: &str) -> Answer {
+        let path = format!("/{}{path}", self.kind.tool());
+        let bearer = format!("Bearer {}", self.granted.reference);
+        agent.call(Method::GET, &path, &[("authorization", &bearer)], "").await
+    }
+
+    /// Waits until the provider itself refuses every access token that it gave out.
+    pub(crate) async fn until_the_token_died(&self) {
+        let issued = self.registration.issued().await;
+        eventually("every token that was given out is dead", Duration::from_secs(90), async || {
+            for token in &issued {
+                if self.registration.ask_resource(token).await.status.is_success() {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    /// One value of the installation's database, asked by its owner.
+    pub(crate) fn sql(&self, text: &str) -> String {
+        sql(&self.served.database, text)
+    }
+}
