@@ -111,6 +111,8 @@ struct Held {
     leases: Quick<GrantId, Arc<Kept>>,
     /// Every grant that a lease was asked for under, for closing what ran.
     grants: QuickSet<GrantId>,
+    /// Whether it is over because the keeper does not know it any more.
+    forgotten: bool,
 }
 
 impl Awake {
@@ -177,6 +179,13 @@ impl Awake {
         if held.grants.contains(&grant) {
             held.leases.insert(grant, Arc::clone(kept));
         }
+    }
+
+    /// Notes that the keeper does not know it any more, where it was not ended here. Whether that is why it ends.
+    fn note_forgotten(&self) -> bool {
+        let mut held = self.held();
+        held.forgotten |= held.key.is_some();
+        held.forgotten
     }
 
     /// Wipes key and leases; gives the grants that it acted under, once.
@@ -364,7 +373,12 @@ impl Wakes {
         let ends = End::new(granted.ends_at, asked);
         let is_brief = granted.ends_at.since(asked.wall) <= self.limits.wake_margin;
         let renews = if is_brief { ends } else { ends.minus(self.limits.wake_margin) };
-        let held = Held { key: Some(replica), leases: Quick::default(), grants: QuickSet::default() };
+        let held = Held {
+            key: Some(replica),
+            leases: Quick::default(),
+            grants: QuickSet::default(),
+            forgotten: false,
+        };
         let (wake, assurance, held) = (granted.wake, granted.assurance, Mutex::new(held));
         Ok(Awake { caller, wake, assurance, ends, renews, began_after: applied, for_request: None, held })
     }
@@ -465,6 +479,13 @@ impl Wakes {
             tokio::time::sleep(wakes.limits.cut_after).await;
             wakes.pool.close_wake(tenant, wake);
         });
+    }
+
+    /// Ends a wake that the keeper does not know any more. False where it was ended here, before the keeper said so.
+    pub(crate) fn end_forgotten(self: &Arc<Self>, awake: &Awake) -> bool {
+        let is_forgotten = awake.note_forgotten();
+        self.end(awake);
+        is_forgotten
     }
 
     /// How many run.

@@ -54,12 +54,9 @@ pub(crate) async fn hold(
         };
         let kept = match wakes.lease(&awake, exchange).await {
             Ok(kept) => kept,
-            // The keeper forgot it. Where we ended it ourselves, the call came before the sleep and wakes
-            // nobody after it.
-            Err(KeeperRefusal::NotAwake) if !awake.is_over() => {
-                wakes.end(&awake);
-                continue;
-            }
+            // The keeper forgot it, and all who wait here for one lease hear so. Where we ended it ourselves, the
+            // call came before the sleep and wakes nobody after it.
+            Err(KeeperRefusal::NotAwake) if wakes.end_forgotten(&awake) => continue,
             Err(KeeperRefusal::NotAwake) => break,
             Err(refusal) => return Err(problem(&refusal)),
         };

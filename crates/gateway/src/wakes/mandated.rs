@@ -45,7 +45,8 @@ impl Wakes {
         };
         let ends = End::new(wake.ends_at, asked);
         let grants = QuickSet::from_iter([exchange.grant]);
-        let held = Mutex::new(Held { key: Some(replica), leases: Quick::default(), grants });
+        let held =
+            Mutex::new(Held { key: Some(replica), leases: Quick::default(), grants, forgotten: false });
         let awake = Arc::new(Awake {
             caller: exchange.caller.clone(),
             wake: wake.wake,

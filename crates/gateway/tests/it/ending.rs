@@ -8,6 +8,7 @@ use nightlatch_domain::{
     id::FamilyId,
     ports::{
         gateway_keeper::DrainNotice,
+        sight::Sight as _,
         store::{ControlStore, KeeperStore},
     },
     principal::AgentStatus,
@@ -111,6 +112,30 @@ pub(crate) async fn a_keeper_that_restarted_is_shown_a_new_proof() {
     world.keeper.forget();
     world.still_serves(&world.alice).await;
     assert_eq!(world.keeper.count("wake"), 2);
+}
+
+#[tokio::test]
+async fn a_keeper_that_restarted_is_shown_a_new_proof_by_all_who_wait_for_one_lease() {
+    let world = World::twisted(Twist::default()).await;
+    world.keeper.knobs.lock().unwrap().fresh_for = Some(Duration::ZERO);
+    world.still_serves(&world.alice).await;
+    world.keeper.leases.forget_permits(Semaphore::MAX_PERMITS);
+    let request = world.request("GET /acme/things", &[&World::bearer(&world.alice)]);
+    let mut wires = Vec::new();
+    for _ in 0..8 {
+        let mut wire = world.connect(&world.alice).await;
+        wire.write(&request).await;
+        wires.push(wire);
+    }
+    let sight = world.gateway.sight();
+    let held = || sight.live(world.tenant).iter().filter(|call| call.phase == "hold").count();
+    world.eventually("all wait for one lease", || async { held() == 8 }).await;
+    world.keeper.forget();
+    world.keeper.leases.add_permits(1);
+    for wire in &mut wires {
+        assert_eq!(wire.answer().await.status, 200);
+    }
+    assert_eq!(world.keeper.count("wake"), 2, "one new proof is enough for them");
 }
 
 #[tokio::test]
