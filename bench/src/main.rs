@@ -1,5 +1,6 @@
 //! What `cargo xtask bench` measures with: upstreams, a provider whose tokens rotate, a load, a crowd. Of our rooms it
-//! imports the simulator, which knows nothing of Nightlatch, so what is measured measures nothing of itself.
+//! imports the simulator, which knows nothing of Nightlatch, so what is measured measures nothing of itself. The keeper that
+//! `bench keeper` measures is the other program of this crate.
 //!
 //! ```text
 //! nightlatch-bench identity FOLDER HOST   an authority, a server's certificate and an agent's, as PEM files
@@ -8,6 +9,7 @@
 //! nightlatch-bench load                   one command a line of JSON in, one line of JSON out
 //! nightlatch-bench witness FOLDER FIELD   an upstream that knows the one credential; commands likewise
 //! nightlatch-bench crowd                  many agents, each with a key of its own; commands likewise
+//! nightlatch-bench issuer ORIGINS         a token endpoint at so many addresses; commands likewise
 //! ```
 //!
 //! Each ends with its standard input, so that nothing is left behind by a run that was cut off.
@@ -21,6 +23,7 @@
 mod api;
 mod crowd;
 mod identity;
+mod issuer;
 mod line;
 mod load;
 mod provider;
@@ -35,7 +38,7 @@ use std::{error::Error, io::Read as _, process::ExitCode};
 type Fault = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: nightlatch-bench identity FOLDER HOST | upstream FOLDER | provider | load | \
-    witness FOLDER FIELD | crowd";
+    witness FOLDER FIELD | crowd | issuer ORIGINS";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         ["load"] => load::obey(),
         ["witness", folder, bearer] => witness::serve(folder.as_ref(), bearer),
         ["crowd"] => crowd::obey(),
+        ["issuer", origins] => issuer::serve(origins),
         _ => Err(USAGE.into()),
     };
     match done {

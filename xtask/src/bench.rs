@@ -1,5 +1,6 @@
 //! What a call costs: beside the other proxies (`bench corridor`), and by itself, in instructions (`bench icount`). And
-//! what half an hour of calls leaves behind (`bench soak`), and what the first call of many agents costs (`bench cold`).
+//! what half an hour of calls leaves behind (`bench soak`), what the first call of many agents costs (`bench cold`), and what
+//! a keeper can do (`bench keeper`).
 //!
 //! | module | what it does |
 //! |---|---|
@@ -8,9 +9,10 @@
 //! | `ours` | Nightlatch as it is measured beside them |
 //! | `soak` | calls while the credential rotates, and what must hold meanwhile |
 //! | `cold` | many agents, each of which calls once with nothing remembered, and once more |
+//! | `keeper` | refreshes, kills, looks for due work and waiting calls, on each engine; a keeper of a million chains |
 //! | `installation` | Nightlatch as an operator sets it up, through its own command line |
 //! | `child` | a program that is measured: its processor time and memory |
-//! | `load` | the load, the upstreams, the provider and the crowd, programs of `nightlatch-bench` |
+//! | `load` | the load, the upstreams, the provider, the crowd, the issuer and the keeper, programs of `nightlatch-bench` |
 //! | `programs` | what is built first, the folder of a run, the file of its results |
 //! | `figures` | medians, quartiles, tables |
 //! | `icount` | instructions of each phase under callgrind |
@@ -21,6 +23,7 @@ mod corridor;
 mod figures;
 mod icount;
 mod installation;
+mod keeper;
 mod load;
 mod ours;
 mod programs;
@@ -78,5 +81,14 @@ pub(crate) fn cold(words: &[&str]) -> Outcome {
             _ => Err(Fault::one(format!("`{number}` is no number of agents from 1 to {}", cold::AGENTS_MAX))),
         },
         _ => Err(Fault::one("usage: cargo xtask bench cold [--agents N]")),
+    }
+}
+
+/// Measures the keeper.
+pub(crate) fn keeper(words: &[&str]) -> Outcome {
+    match words {
+        [] => keeper::run(keeper::WHOLE),
+        ["--quick"] => keeper::run(keeper::QUICK),
+        _ => Err(Fault::one("usage: cargo xtask bench keeper [--quick]")),
     }
 }

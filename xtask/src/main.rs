@@ -36,6 +36,7 @@ usage: cargo xtask <what>
   bench corridor    what a call costs beside nginx, HAProxy, Envoy and mitmproxy [--rounds N | --quick]
   bench soak        half an hour of calls while credentials rotate; writes `bench/results/soak.json` [--minutes N] [--rate N]
   bench cold        what the first call of each of 10 000 agents costs, and the second; writes `bench/results/cold.json` [--agents N]
+  bench keeper      refreshes a second, kills, due work and memory of a keeper, on SQLite and PostgreSQL; writes `bench/results/keeper.json` [--quick]
   bench icount      instructions of each phase of a call under callgrind, and what changed
   peers install     install the proxies that ours is held against; prints where each lies
   peers framing     what nginx, HAProxy and Envoy make of our corpus of framing; writes `docs/framing.md`
@@ -66,6 +67,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["bench", "corridor", rest @ ..] => bench::corridor(rest),
         ["bench", "soak", rest @ ..] => bench::soak(rest),
         ["bench", "cold", rest @ ..] => bench::cold(rest),
+        ["bench", "keeper", rest @ ..] => bench::keeper(rest),
         ["bench", "icount"] => bench::icount(),
         ["peers", "install"] => peers::show(),
         ["peers", "framing"] => machine::stage("peers: framing", peers::framing),

@@ -146,6 +146,39 @@ impl Drop for Running {
     }
 }
 
+/// A PostgreSQL server of its own, for whoever measures one. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct OwnPostgres {
+    _server: Server,
+    /// Where it answers, without a database's name.
+    pub(crate) address: String,
+    pub(crate) psql: PathBuf,
+}
+
+impl OwnPostgres {
+    /// Starts one with these settings, under a library that is loaded before its own where one is named.
+    pub(crate) fn start(run: &Path, settings: &[&str], preload: Option<&Path>) -> Outcome<Self> {
+        let places = Places::find()?;
+        {
+            let _alone = install::alone(&places.installed)?;
+            install::python(&places, "venv", "requirements.txt")?;
+        }
+        let mut serve = Command::new(places.python());
+        let programs = install::postgres(&places.installed)?;
+        serve.arg("-B").arg(places.scripts.join("postgres/serve.py")).arg(&programs).current_dir(run);
+        for setting in settings {
+            serve.args(["--set", setting]);
+        }
+        if let Some(library) = preload {
+            serve.env("LD_PRELOAD", library);
+        }
+        let mut server = Server::start("postgres", &mut serve, run)?;
+        let addresses = server.addresses()?;
+        let address = addresses.get("address").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Self { _server: server, address, psql: programs.join("psql") })
+    }
+}
+
 /// Installs what is missing.
 pub(crate) fn install() -> Outcome {
     install::everything(&Places::find()?)

@@ -1,4 +1,5 @@
-//! The load, the upstreams, the provider and the crowd: programs of `nightlatch-bench`, which end when we close their standard input.
+//! The load, the upstreams, the provider and the crowd, the issuer and the keeper: programs of `nightlatch-bench`, which end
+//! when we close their standard input.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -15,7 +16,7 @@ use crate::machine::{self, Fault, Outcome};
 #[derive(Debug)]
 struct Talker {
     process: Process,
-    told: ChildStdin,
+    told: Option<ChildStdin>,
     says: BufReader<ChildStdout>,
 }
 
@@ -27,7 +28,7 @@ impl Talker {
         let mut process = command.spawn().map_err(|error| failed(&error.to_string()))?;
         let (told, says) = (process.stdin.take(), process.stdout.take());
         let (Some(told), Some(says)) = (told, says) else { return Err(failed("it has no pipes")) };
-        Ok(Self { process, told, says: BufReader::new(says) })
+        Ok(Self { process, told: Some(told), says: BufReader::new(says) })
     }
 
     fn line(&mut self) -> Outcome<Value> {
@@ -42,12 +43,24 @@ impl Talker {
 
     /// Says a command, and what came of it; `about` is what a fault is about.
     fn carry_out(&mut self, about: &str, command: &Value) -> Outcome<Value> {
-        writeln!(self.told, "{command}")
+        let told = self.told.as_mut().ok_or_else(|| Fault::one("bench: the load was told to end"))?;
+        writeln!(told, "{command}")
             .map_err(|error| Fault::one(format!("bench: the load is gone: {error}")))?;
         let said = self.line()?;
         match said.get("fault").and_then(Value::as_str) {
             Some(fault) => Err(Fault::one(format!("bench: `{about}`: {fault}"))),
             None => Ok(said),
+        }
+    }
+}
+
+impl Talker {
+    /// Tells it to end, and waits until it has done so in its own way.
+    fn close(mut self) -> Outcome {
+        drop(self.told.take());
+        match self.process.wait() {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(Fault::one("bench: a program did not end well")),
         }
     }
 }
@@ -173,6 +186,67 @@ impl Provider {
     pub(super) fn tally(&mut self, client_id: &str) -> Outcome<Value> {
         self.process.carry_out("tally", &json!({ "tally": { "client_id": client_id } }))
     }
+}
+
+/// A token endpoint at several addresses.
+#[derive(Debug)]
+pub(super) struct Issuer {
+    process: Talker,
+    pub(super) ports: Vec<String>,
+}
+
+impl Issuer {
+    pub(super) fn start(bench: Command, origins: usize) -> Outcome<Self> {
+        let mut process = Talker::start(bench, &["issuer", &origins.to_string()])?;
+        let said = process.line()?;
+        let ports = said.get("ports").and_then(Value::as_array).into_iter().flatten();
+        Ok(Self { ports: ports.map(ToString::to_string).collect(), process })
+    }
+
+    /// How long its access tokens live, and how long it takes over them, from now on.
+    pub(super) fn answers(&mut self, access_secs: u64, delay: Duration) -> Outcome {
+        let how = json!({ "access_secs": access_secs, "delay_micros": delay.as_micros() });
+        self.process.carry_out("issuer", &json!({ "answer": how })).map(drop)
+    }
+
+    /// Refreshes since it began, and tokens that it refused.
+    pub(super) fn tally(&mut self) -> Outcome<(u64, u64)> {
+        let tally = self.process.carry_out("issuer", &json!({ "tally": {} }))?;
+        Ok((number(&tally, "refreshes"), number(&tally, "refused")))
+    }
+}
+
+/// The keeper, as a program of its own.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    process: Talker,
+    /// How long the issuer's tokens are to live.
+    pub(super) access_secs: u64,
+}
+
+impl Keeper {
+    /// Over a store, with what it keeps beside it in a folder.
+    pub(super) fn open(program: Command, store: &str, folder: &Path, ports: &[String]) -> Outcome<Self> {
+        let folder = folder.display().to_string();
+        let words: Vec<&str> = [store, &folder].into_iter().chain(ports.iter().map(String::as_str)).collect();
+        let mut process = Talker::start(program, &words)?;
+        let access_secs = number(&process.line()?, "access_secs");
+        Ok(Self { process, access_secs })
+    }
+
+    pub(super) fn ask(&mut self, what: &str, facts: &Value) -> Outcome<Value> {
+        self.process.carry_out(what, &json!({ what: facts }))
+    }
+
+    /// Ends it as an operator does.
+    pub(super) fn close(self) -> Outcome {
+        self.process.close()
+    }
+}
+
+/// A number that is a member of an object; none is 0.
+pub(super) fn number(value: &Value, name: &str) -> u64 {
+    value.get(name).and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// A string member of an object.

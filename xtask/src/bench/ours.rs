@@ -52,7 +52,7 @@ impl Runs {
 }
 
 /// What makes every sync slow, compiled anew: a disk that is slow by itself is not to be had everywhere.
-fn slow_sync(folder: &Path) -> Outcome<PathBuf> {
+pub(super) fn slow_sync(folder: &Path) -> Outcome<PathBuf> {
     let library = folder.join("slow_sync.so");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library);

@@ -17,17 +17,38 @@ pub(super) struct Programs {
     pub(super) bench: PathBuf,
 }
 
+/// What `bench keeper` runs, built.
+#[derive(Debug)]
+pub(super) struct KeeperPrograms {
+    pub(super) keeper: PathBuf,
+    pub(super) bench: PathBuf,
+}
+
 /// Builds them.
 pub(super) fn build(profile: &str) -> Outcome<Programs> {
+    let packages =
+        ["-p", "nightlatch", "-p", "nightlatch-bench", "--bin", "nightlatch", "--bin", "nightlatch-bench"];
+    let built = built(profile, &packages)?;
+    Ok(Programs { nightlatch: built.join("nightlatch"), bench: built.join("nightlatch-bench") })
+}
+
+/// Builds what `bench keeper` runs.
+pub(super) fn build_keeper(profile: &str) -> Outcome<KeeperPrograms> {
+    let built = built(profile, &["-p", "nightlatch-bench"])?;
+    Ok(KeeperPrograms {
+        keeper: built.join("nightlatch-bench-keeper"),
+        bench: built.join("nightlatch-bench"),
+    })
+}
+
+/// The folder of the programs of these packages.
+fn built(profile: &str, packages: &[&str]) -> Outcome<PathBuf> {
     let root = machine::root()?;
     let mut cargo = machine::cargo();
-    cargo.args(["build", "--locked", "--profile", profile, "-p", "nightlatch", "-p", "nightlatch-bench"]);
+    cargo.args(["build", "--locked", "--profile", profile]).args(packages);
     machine::run(cargo.current_dir(&root))?;
     let target = machine::variable("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(Programs {
-        nightlatch: target.join(profile).join("nightlatch"),
-        bench: target.join(profile).join("nightlatch-bench"),
-    })
+    Ok(target.join(profile))
 }
 
 /// Waits for the end of its input, whatever a terminal says, and removes a folder; again, while those who are being
