@@ -67,6 +67,7 @@ pub(crate) fn judge(known: Known, standing: &Standing, recalled: Recalled) -> Ve
     let own = standing.keepers.iter().find(|row| row.keeper == known.keeper);
     let alone = standing.keepers.len() == 1;
     let is_other = match recalled {
+        _ if standing.took_over => true,
         Recalled::Held => false,
         Recalled::Other => true,
         // Its own log knows all that a lone keeper did.

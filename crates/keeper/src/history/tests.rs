@@ -16,7 +16,12 @@ fn row(number: u8, compared: u64, vouched: bool) -> Registered {
 }
 
 fn standing(keepers: &[Registered]) -> Standing {
-    Standing { era: 3, mark: FeedMark { number: 9, random: [1; 16] }, keepers: keepers.to_vec() }
+    Standing {
+        era: 3,
+        took_over: false,
+        mark: FeedMark { number: 9, random: [1; 16] },
+        keepers: keepers.to_vec(),
+    }
 }
 
 fn known(number: u8) -> Known {
@@ -38,6 +43,9 @@ fn another_history_than_the_one_that_was_seen_raises_the_era() {
     assert_eq!(judge(known(1), &standing(&all), Recalled::Other), Verdict::Raise);
     // The log acted in a later era than the database knows.
     assert_eq!(judge(Known { era: 4, ..known(1) }, &standing(&all), Recalled::Held), Verdict::Raise);
+    // A standby took over, which may lack what nobody saw a move after.
+    let other = Standing { took_over: true, ..standing(&all) };
+    assert_eq!(judge(known(1), &other, Recalled::Held), Verdict::Raise);
     // It does not know this keeper any more.
     assert_eq!(judge(known(3), &standing(&all), Recalled::Held), Verdict::Raise);
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use nightlatch_domain::{
     clock::{Boot, Clock as _},
+    id::AttemptId,
     ports::{
         Boxed,
         gateway_keeper::{DrainNotice, Drains},
@@ -15,17 +16,18 @@ use nightlatch_keeper::{
     Notes, Watch,
     machine::{Action, Verdict},
 };
-use nightlatch_ledger::{LedgerError, facts::EventFacts};
+use nightlatch_ledger::{LedgerError, facts::EventFacts, record::EventName};
 use nightlatch_simulator::world::{
     Dice, Process,
     message::{Ask, Reply},
     net::{Link, Net},
+    store::Database,
 };
 use std::{
     io::ErrorKind,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -108,12 +110,22 @@ fn answered(reply: Reply) -> Option<RawAnswer> {
     Some(RawAnswer { status, headers, body: reply.body, late_by: None })
 }
 
+/// What a ledger said of refresh tokens that left after their send deadline.
+pub(crate) type LateSends = Arc<Mutex<Vec<AttemptId>>>;
+
 /// A ledger that is the world's log.
-pub(crate) struct Told(pub(crate) Process);
+pub(crate) struct Told {
+    pub(crate) process: Process,
+    pub(crate) late_sends: LateSends,
+}
 
 impl Notes for Told {
     fn note(&self, facts: EventFacts) -> Boxed<'_, Result<(), LedgerError>> {
-        self.0.world().note(format_args!("{} tells of {:?}", self.0.node().name(), facts.event));
+        let process = &self.process;
+        process.world().note(format_args!("{} tells of {:?}", process.node().name(), facts.event));
+        if facts.event == EventName::LateSend {
+            self.late_sends.lock().expect("nobody panics with it").extend(facts.attempt);
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -130,10 +142,16 @@ impl Drains for NothingRuns {
 /// How often a keeper is killed right before a step of a refresh, in a million.
 pub(crate) type KilledAtStep = Arc<AtomicU32>;
 
+/// How many transactions the standby lacks that takes over when the next head has moved, as the keeper that moved it dies;
+/// none where none does.
+pub(crate) type TakesOver = Arc<AtomicU64>;
+
 /// Writes each step down, and kills the keeper before some.
 pub(crate) struct Steps {
     pub(crate) process: Process,
     pub(crate) killed: KilledAtStep,
+    pub(crate) takes_over: TakesOver,
+    pub(crate) database: Database,
     pub(crate) dice: Mutex<Dice>,
 }
 
@@ -141,6 +159,14 @@ impl Watch for Steps {
     fn before(&self, action: &Action) -> Boxed<'_, ()> {
         let world = self.process.world();
         world.note(format_args!("{} steps to {}", self.process.node().name(), word(action)));
+        if *action == Action::AnchorHead {
+            let lacking = self.takes_over.swap(0, Ordering::Relaxed);
+            if lacking > 0 {
+                self.database.fail_over(lacking);
+                self.process.node().kill();
+                return Box::pin(std::future::pending());
+            }
+        }
         let odds = self.killed.load(Ordering::Relaxed);
         if self.dice.lock().expect("nobody panics with it").strikes(odds) {
             self.process.node().kill();

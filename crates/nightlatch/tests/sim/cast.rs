@@ -1,6 +1,9 @@
 //! Who lives in the house: an agent for each account, and a human who answers tickets late.
 
-use crate::house::{Account, House, Post, binding};
+use crate::{
+    house::{Account, House, Post, binding},
+    losses::Losses,
+};
 use nightlatch_custody::ReplicaKey;
 use nightlatch_domain::{
     clock::Clock as _,
@@ -28,6 +31,8 @@ use std::{
 pub(crate) struct Met {
     pub(crate) leases: AtomicU64,
     pub(crate) reconnected: AtomicU64,
+    /// What was lost of whoever humans were asked about.
+    pub(crate) losses: Losses,
     /// Why there was no lease, and what humans were asked for, each with how often.
     refused: Counts,
     tickets: Counts,
@@ -47,12 +52,13 @@ impl Met {
         self.tickets.lock().expect("nobody panics with it").clone()
     }
 
-    /// Counts each ticket once.
-    pub(crate) fn see(&self, tickets: &[Ticket]) {
-        let mut seen = self.seen.lock().expect("nobody panics with it");
-        for ticket in tickets.iter().filter(|ticket| seen.insert(ticket.id)) {
+    /// Counts each ticket once; the answer says whether it is the first time.
+    pub(crate) fn see(&self, ticket: &Ticket) -> bool {
+        let is_new = self.seen.lock().expect("nobody panics with it").insert(ticket.id);
+        if is_new {
             count(&self.tickets, ticket.reason.clone());
         }
+        is_new
     }
 }
 
@@ -167,14 +173,18 @@ async fn wake(house: &House, post: &Post) -> Option<Awake> {
 pub(crate) fn human(house: &Arc<House>, accounts: Vec<Account>, met: &Arc<Met>, mut dice: Dice) {
     let (house, met, office) = (Arc::clone(house), Arc::clone(met), house.office.clone());
     office.clone().spawn(Box::pin(async move {
+        let keys = house.keys();
         loop {
             office.sleep(Duration::from_secs(dice.within(300..40_000))).await;
             let tickets = house.at_hand().tickets(house.tenant).await.expect("at hand");
-            met.see(&tickets);
             for ticket in tickets {
+                let is_new = met.see(&ticket);
                 let Some(account) = accounts.iter().find(|one| one.connection == ticket.connection) else {
                     continue;
                 };
+                if is_new {
+                    met.losses.ask(&house, &keys, account).await;
+                }
                 let post = &house.posts[dice.place(house.posts.len())];
                 let again = Some(account.connection);
                 let done = house.connect(post, account.tool, account.client, &account.login, again).await;

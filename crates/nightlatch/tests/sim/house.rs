@@ -2,7 +2,7 @@
 //! people. The rows are made as the program makes them, over the keeper's own ports.
 
 use crate::{
-    adapters::{KilledAtStep, NothingRuns, OverNet, Steps, Told},
+    adapters::{KilledAtStep, LateSends, NothingRuns, OverNet, Steps, TakesOver, Told},
     oracle::{Judge, Judged},
 };
 use nightlatch_catalog::{builtin::Catalogue, manifest::Manifest, profile::Profile};
@@ -82,6 +82,8 @@ pub(crate) struct House {
     pub(crate) office: Process,
     pub(crate) judge: Arc<Judge>,
     pub(crate) killed_at_step: KilledAtStep,
+    pub(crate) late_sends: LateSends,
+    pub(crate) takes_over: TakesOver,
     pub(crate) tenant: TenantId,
     pub(crate) agent: PrincipalId,
     pub(crate) task: TaskId,
@@ -125,6 +127,8 @@ impl House {
             agent: PrincipalId::new(began, ten()),
             task: TaskId::new(began, ten()),
             killed_at_step: Arc::new(AtomicU32::new(0)),
+            late_sends: LateSends::default(),
+            takes_over: TakesOver::default(),
             keys: tempfile::tempdir().expect("a folder for the key"),
             world,
             net,
@@ -198,6 +202,8 @@ impl House {
         let steps = Steps {
             process: process.clone(),
             killed: Arc::clone(&self.killed_at_step),
+            takes_over: Arc::clone(&self.takes_over),
+            database: self.database.clone(),
             dice: Mutex::new(self.world.dice()),
         };
         KeeperParts {
@@ -205,7 +211,7 @@ impl House {
             keys: Arc::new(keys),
             wire: Arc::new(OverNet { net: self.net.clone(), process: process.clone() }),
             catalogue: Arc::new(catalogue(&self.tools)),
-            notes: Arc::new(Told(process.clone())),
+            notes: Arc::new(Told { process: process.clone(), late_sends: Arc::clone(&self.late_sends) }),
             clock: Arc::new(process.clone()),
             entropy,
             work: Arc::new(process.clone()),

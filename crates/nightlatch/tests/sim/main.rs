@@ -13,6 +13,7 @@
 mod adapters;
 mod cast;
 mod house;
+mod losses;
 mod oracle;
 mod run;
 mod scripts;

@@ -65,7 +65,7 @@ impl Server for Judged {
         let after = self.issuer.tally();
         // I1 and I2: what was consumed comes again only where that was declared before it left.
         if after.consumed_again > before.consumed_again
-            && after.consumed_again > self.database.declared(&self.name)
+            && after.consumed_again > self.database.declared(&self.name).len() as u64
         {
             self.judge.finds(format!("I1: a consumed refresh token came to `{}` again", self.name));
         }

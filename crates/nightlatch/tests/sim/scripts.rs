@@ -10,7 +10,11 @@ use nightlatch_domain::{
     id::{ConnectionId, FamilyId},
     ports::{control_keeper::ControlRequest, store::KeeperStore as _},
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 const HOURS: Duration = Duration::from_secs(3 * 3600);
 
@@ -62,6 +66,25 @@ fn a_standby_without_the_last_transactions_presents_nothing_that_was_consumed() 
         let report = play.end();
         report.expect_sound();
         assert_eq!(report.reuse_detected, 0, "{report:?}");
+    }
+}
+
+#[test]
+fn a_standby_that_lacks_what_one_of_several_keepers_did_last_presents_nothing_that_was_consumed() {
+    for (seed, keepers) in [(61, 2), (62, 3)] {
+        let play = quiet_with(seed, keepers);
+        for lacking in [4, 5] {
+            // What its keeper claimed, intended, was answered and committed: no other one saw a move after it.
+            play.house.takes_over.store(lacking, Ordering::Relaxed);
+            play.rest(HOURS);
+            for (number, post) in play.house.posts.iter().enumerate() {
+                if !post.node.is_up() {
+                    play.house.start(number);
+                }
+            }
+            play.rest(HOURS);
+        }
+        asks_and_presents_nothing(play);
     }
 }
 

@@ -22,6 +22,7 @@ mod table;
 
 use super::{engine::World, process::Process};
 use nightlatch_domain::{
+    id::AttemptId,
     ports::{
         store::{StoreError, Stored},
         work::Work,
@@ -105,10 +106,10 @@ impl Database {
         self.tell();
     }
 
-    /// How many second presentations to a provider were ever declared before they left, whatever was lost since.
+    /// Each second presentation to a provider that was ever declared before it left, whatever was lost since.
     #[must_use]
-    pub fn declared(&self, provider: &Name) -> u64 {
-        held(&self.rows).declared.get(provider).copied().unwrap_or_default()
+    pub fn declared(&self, provider: &Name) -> Vec<AttemptId> {
+        held(&self.rows).declared.get(provider).cloned().unwrap_or_default()
     }
 
     /// A copy, as a backup makes it.

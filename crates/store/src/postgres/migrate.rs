@@ -12,9 +12,9 @@ use tokio_postgres::{
     Client, Connection, IsolationLevel, Socket, Transaction, error::SqlState, tls::TlsStream,
 };
 
-/// What this version knows. Two of them only add, and yet an older version must not run beside what writes them: its gateway
+/// What this version knows. Three of them only add, and yet an older version must not run beside what writes them: its gateway
 /// takes calls that another one keeps, and its keeper neither knows which mandates were acted on nor asks, before it claims in a
-/// new era, whether every log was compared.
+/// new era, whether every log was compared, or whether the server is still the one that the era began at.
 pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/postgres/0001_first.sql")),
     expand(include_str!("../../migrations/postgres/0002_mailbox.sql")),
@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/postgres/0004_writers.sql")),
     contract(include_str!("../../migrations/postgres/0005_owners.sql")),
     contract(include_str!("../../migrations/postgres/0006_standing.sql")),
+    contract(include_str!("../../migrations/postgres/0007_incarnation.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.

@@ -20,6 +20,9 @@ pub struct Registered {
 pub struct Standing {
     /// Its era. Nothing is claimed in an era before the log of every registered keeper was compared in it.
     pub era: u64,
+    /// Whether another server of the database took over since the era began, which may lack the last transactions. Nothing is
+    /// claimed then before the next era. A store in a file never says so.
+    pub took_over: bool,
     /// Its last move.
     pub mark: FeedMark,
     /// Every keeper that was registered, oldest first.

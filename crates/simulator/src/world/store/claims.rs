@@ -66,7 +66,8 @@ pub(super) fn generations(rows: &Rows, tenant: TenantId, chain: ChainId, limit: 
 }
 
 fn is_era(rows: &Rows, era: u64) -> bool {
-    rows.tables.installation.get(&()).is_some_and(|installation| installation.era == era)
+    let is_era = rows.tables.installation.get(&()).is_some_and(|installation| installation.era == era);
+    is_era && standing::is_incarnation(rows)
 }
 
 fn head_of(rows: &Rows, tenant: TenantId, family: FamilyId) -> Option<u64> {
@@ -129,7 +130,7 @@ pub(super) fn intend(
     }
     rows.go_on();
     if of.is_some() {
-        *rows.declared.entry(chain_provider).or_default() += 1;
+        rows.declared.entry(chain_provider).or_default().push(attempt.id);
     }
     let row = Attempt {
         tenant: claim.tenant,

@@ -97,6 +97,7 @@ fn may_be_presented(rows: &Rows, row: &ImportRow, again: bool) -> bool {
         FlowStep::Ended => false,
     };
     let is_era = rows.tables.installation.get(&()).is_some_and(|known| known.era == *era);
+    let is_era = is_era && super::standing::is_incarnation(rows);
     is_there && !progress.again && token.is_some() && is_era && lives(rows, row)
 }
 

@@ -87,6 +87,7 @@ macro_rules! tables {
 
 tables! {
     installation: () => Installation;
+    incarnation: () => u64;
     keepers: KeeperId => Registered;
     counter: () => Counter;
     feed: u64 => Change;
@@ -129,13 +130,15 @@ pub(super) struct Rows {
     /// Not part of what is taken back: a history that lost a transaction draws other values after it.
     pub(super) dice: Dice,
     /// Second presentations that were declared, by provider. Likewise.
-    pub(super) declared: BTreeMap<Name, u64>,
+    pub(super) declared: BTreeMap<Name, Vec<AttemptId>>,
+    /// How often a standby took over.
+    pub(super) incarnation: u64,
     transaction: u64,
 }
 
 impl Rows {
     pub(super) fn new(dice: Dice) -> Self {
-        Self { tables: Tables::default(), dice, declared: BTreeMap::new(), transaction: 0 }
+        Self { tables: Tables::default(), dice, declared: BTreeMap::new(), incarnation: 0, transaction: 0 }
     }
 
     /// All of it, or nothing where it fails.
@@ -157,6 +160,7 @@ impl Rows {
     pub(super) fn drop_last(&mut self, transactions: u64) {
         let from = self.transaction.saturating_sub(transactions.min(TAKEN_BACK_MAX)) + 1;
         self.tables.each(|table| table.take_back(from));
+        self.incarnation += 1;
     }
 
     pub(super) fn counter(&self) -> Counter {

@@ -9,7 +9,8 @@ use nightlatch_domain::{
 pub(super) fn standing(rows: &Rows) -> Result<Standing, StoreError> {
     let installation = rows.tables.installation.get(&()).ok_or(StoreError::Missing("installation"))?;
     let keepers = rows.tables.keepers.values().copied().collect();
-    Ok(Standing { era: installation.era, mark: rows.counter().mark, keepers })
+    let took_over = !is_incarnation(rows);
+    Ok(Standing { era: installation.era, took_over, mark: rows.counter().mark, keepers })
 }
 
 pub(super) fn register(
@@ -45,6 +46,11 @@ pub(super) fn compared(rows: &mut Rows, keeper: KeeperId, era: u64) -> Result<bo
         rows.go_on();
     }
     Ok(done)
+}
+
+/// Whether the server is still the one that the era began at.
+pub(super) fn is_incarnation(rows: &Rows) -> bool {
+    rows.tables.incarnation.get(&()).copied().unwrap_or_default() == rows.incarnation
 }
 
 /// Whether every registered log was compared in this era.

@@ -125,7 +125,7 @@ pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState)
          WHERE tenant_id = $1 AND chain_id = $2 AND fence = $5 AND state = $6 AND family_id = $7
            AND EXISTS (SELECT 1 FROM family WHERE family.tenant_id = chain.tenant_id
                AND family.family_id = chain.family_id AND family.head = $8)
-           AND EXISTS (SELECT 1 FROM installation WHERE era = $9)
+           AND EXISTS (SELECT 1 FROM era_in_force WHERE era = $9)
            AND NOT EXISTS (SELECT 1 FROM keeper WHERE compared < $9)
            AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
                AND living.chain_id = chain.chain_id)";
@@ -161,7 +161,7 @@ const INTENT: &str = "INSERT INTO attempt
          ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
      WHERE chain.tenant_id = $1 AND chain.chain_id = $2 AND chain.fence = $3 AND chain.owner_id = $4
        AND chain.state = 'refreshing' AND family.family_id = $6 AND family.head = $7
-       AND EXISTS (SELECT 1 FROM installation WHERE era = $8)
+       AND EXISTS (SELECT 1 FROM era_in_force WHERE era = $8)
        AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = chain.tenant_id
            AND living.chain_id = chain.chain_id)
        AND NOT EXISTS (SELECT 1 FROM attempt AS other
@@ -213,7 +213,7 @@ async fn write_intent(
     }
     feed::go_on(at).await?;
     // A kill or a new era that took the counter row before is seen only now.
-    let sql = "SELECT 1 FROM installation WHERE era = $3 AND EXISTS (SELECT 1 FROM living_connection
+    let sql = "SELECT 1 FROM era_in_force WHERE era = $3 AND EXISTS (SELECT 1 FROM living_connection
              WHERE tenant_id = $1 AND chain_id = $2)";
     let key = params![Word(&claim.tenant), Word(&claim.chain), number(attempt.era)];
     let stands = record::holds(at, "attempt", sql, key).await?;

@@ -180,7 +180,7 @@ async fn may_be_presented(
         return Ok(false);
     }
     feed::go_on(at).await?;
-    let sql = "SELECT 1 FROM living_import AS living JOIN installation ON installation.era = living.era
+    let sql = "SELECT 1 FROM living_import AS living JOIN era_in_force ON era_in_force.era = living.era
          WHERE living.tenant_id = $1 AND living.flow_id = $2";
     let stands = record::holds(at, "import", sql, params![Word(&tenant), Word(&id)]).await?;
     at.undo.store(!stands, Ordering::SeqCst);

@@ -75,7 +75,8 @@ impl KeeperStore for PostgresStore {
         self.write(from, |at, from| {
             Box::pin(async move {
                 let from = *from;
-                let sql = "UPDATE installation SET era = era + 1 WHERE one = 1 AND era = $1";
+                let sql = "UPDATE installation SET era = era + 1, incarnation = incarnation()
+                     WHERE one = 1 AND era = $1";
                 if record::write(at, "installation", sql, params![record::number(from)]).await? == 0 {
                     return Ok(false);
                 }
@@ -589,7 +590,8 @@ impl KeeperStore for PostgresStore {
 
 async fn installation(at: &Link, fresh: InstallationId) -> Result<Installation, StoreError> {
     let sql =
-        "INSERT INTO installation (one, installation_id, era) VALUES (1, $1, 1) ON CONFLICT (one) DO NOTHING";
+        "INSERT INTO installation (one, installation_id, era, incarnation) VALUES (1, $1, 1, incarnation())
+             ON CONFLICT (one) DO NOTHING";
     record::write(at, "installation", sql, params![Word(&fresh)]).await?;
     record::one(at, "installation", "SELECT * FROM installation WHERE one = 1", &[], |row| {
         Ok(Installation { id: row.word("installation_id")?, era: row.count("era")? })

@@ -16,12 +16,13 @@ use nightlatch_domain::{
 };
 
 pub(super) async fn standing(at: &Link) -> Result<Standing, StoreError> {
-    let sql = "SELECT era FROM installation";
-    let era = record::one(at, "installation", sql, &[], |row| row.count("era")).await?;
+    let sql = "SELECT era, (incarnation <> incarnation())::int::bigint AS is_other FROM installation";
+    let known =
+        record::one(at, "installation", sql, &[], |row| Ok((row.count("era")?, row.count("is_other")? != 0)));
+    let (era, took_over) = known.await?.ok_or(StoreError::Missing("installation"))?;
     let sql = "SELECT * FROM keeper ORDER BY keeper_id";
     let keepers = record::all(at, "keeper", sql, &[], rows::registered).await?;
-    let era = era.ok_or(StoreError::Missing("installation"))?;
-    Ok(Standing { era, mark: feed::last(at).await?, keepers })
+    Ok(Standing { era, took_over, mark: feed::last(at).await?, keepers })
 }
 
 pub(super) async fn register(
@@ -47,7 +48,7 @@ pub(super) async fn register(
 
 pub(super) async fn compared(at: &Link, keeper: KeeperId, era: u64) -> Result<bool, StoreError> {
     let sql = "UPDATE keeper SET compared = $2
-         WHERE keeper_id = $1 AND EXISTS (SELECT 1 FROM installation WHERE era = $2)";
+         WHERE keeper_id = $1 AND EXISTS (SELECT 1 FROM era_in_force WHERE era = $2)";
     let done = record::write(at, "keeper", sql, params![Word(&keeper), number(era)]).await? == 1;
     if done {
         feed::go_on(at).await?;

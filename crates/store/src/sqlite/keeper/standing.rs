@@ -20,7 +20,7 @@ pub(super) fn standing(at: &Database) -> Result<Standing, StoreError> {
     let sql = "SELECT * FROM keeper ORDER BY keeper_id";
     let keepers = record::all(at, "keeper", sql, [], rows::registered)?;
     let era = era.ok_or(StoreError::Missing("installation"))?;
-    Ok(Standing { era, mark: feed::last(at)?, keepers })
+    Ok(Standing { era, took_over: false, mark: feed::last(at)?, keepers })
 }
 
 pub(super) fn register(at: &Database, keeper: KeeperId, fresh: bool, alone: bool) -> Result<(), StoreError> {

@@ -7,14 +7,18 @@ use super::{
     server::{Server, client},
     tool, tools, world,
 };
-use crate::conformance::world::later;
-use nightlatch_domain::ports::store::{Committed, ControlStore as _, Kill, StoreError};
+use crate::conformance::world::{CLAIMABLE, World, later};
+use nightlatch_domain::{
+    id::OwnerId,
+    ports::store::{Committed, ControlStore as _, Kill, Seen, StoreError},
+};
 use nightlatch_store::{Plane, Weakness};
 
 on_each! {
     what_is_written_waits_for_the_disk_whatever_the_default
     a_server_that_forgets_at_a_crash_is_named
     standbys_that_follow_at_their_own_pace_are_named_and_a_wait_that_was_given_up_is_unknown
+    of_a_standby_that_took_over_nothing_is_presented_before_the_next_era
 }
 
 /// The tests' databases have `synchronous_commit = off`. What holds while a row is written holds at its commit too.
@@ -104,4 +108,43 @@ async fn standbys_that_follow_at_their_own_pace_are_named_and_a_wait_that_was_gi
     until(&operator, cancel, 1).await;
     assert_eq!(waits.await, Err(StoreError::Unknown));
     assert_eq!(tools(&database).await, 2, "it is written here, and may be forgotten at a failover");
+}
+
+/// It may lack what its primary answered last, and what nobody else saw a move after.
+async fn of_a_standby_that_took_over_nothing_is_presented_before_the_next_era(server: &Server) {
+    let primary = server.another(&[]);
+    let database = primary.migrated().await;
+    let world = World::new(&database).await;
+    let (on, other) = (world.connected("a", "1").await, world.connected("b", "2").await);
+    let claim = world.claimed(on.chain).await;
+    assert!(!world.keeper.standing().await.unwrap().took_over);
+    let standby = server.another(&["--follow", primary.port()]);
+    let follows = "SELECT count(*) FROM pg_stat_replication, pg_sleep(0.005)
+         WHERE state = 'streaming' AND replay_lsn = pg_current_wal_lsn()";
+    until(&client(&database.text).await, follows, 1).await;
+    let copy = Database { text: database.text.replace(primary.port(), standby.port()) };
+    drop(primary);
+    let operator = client(&copy.text).await;
+    operator.batch_execute("SET default_transaction_isolation = 'read committed'").await.unwrap();
+    operator.batch_execute("SELECT pg_promote()").await.unwrap();
+    let world = world.reopened(&copy);
+    let standing = world.keeper.standing().await.unwrap();
+    assert!(standing.took_over && standing.era == 1, "{standing:?}");
+    let attempt = world.attempt(claim, on.family, 1);
+    assert_eq!(world.keeper.intend(claim, attempt).await, Ok(false));
+    let claims = async |era| {
+        let seen = Seen { era, ..world.seen(other.chain).await };
+        let owner = world.id(OwnerId::new);
+        world
+            .keeper
+            .claim(world.tenant, other.chain, seen, owner, CLAIMABLE.to_vec())
+            .await
+            .unwrap()
+            .is_some()
+    };
+    assert!(!claims(1).await);
+    assert_eq!(world.keeper.raise_era(1).await, Ok(true));
+    let standing = world.keeper.standing().await.unwrap();
+    assert!(!standing.took_over && standing.era == 2, "{standing:?}");
+    assert!(claims(2).await);
 }

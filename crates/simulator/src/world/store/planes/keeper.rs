@@ -62,6 +62,7 @@ impl KeeperStore for Session {
             let is_from = rows.tables.installation.get(&()).is_some_and(|known| known.era == from);
             let raised = is_from && rows.tables.installation.change(&(), |known| known.era += 1);
             if raised {
+                rows.tables.incarnation.put((), rows.incarnation);
                 rows.go_on();
             }
             Ok(raised)

@@ -1,0 +1,95 @@
+//! What became of each family for which a human was asked, and whether anybody could have helped it.
+
+use crate::{
+    house::{Account, House},
+    oracle::{self, End},
+};
+use nightlatch_custody::KeeperKeys;
+use nightlatch_domain::{
+    chain::{AttemptState, ChainState},
+    connection::Source,
+    id::{AttemptId, FamilyId},
+    ports::store::KeeperStore as _,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
+
+/// What was lost.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Lost {
+    /// Families whose answers all came, each as it was found: a fault.
+    pub(crate) without_answer_lost: Vec<String>,
+    /// Families at a provider with a grace, of whose head one answer alone was lost: a fault.
+    pub(crate) with_grace: Vec<String>,
+    /// The last presentation of each other one: no grace, or the answer of its one retry was lost as well.
+    pub(crate) unavoidable: BTreeSet<AttemptId>,
+    /// How often a human was asked about one generation.
+    tickets: BTreeMap<(FamilyId, u64), u64>,
+}
+
+impl Lost {
+    /// The most tickets about one lost answer.
+    pub(crate) fn tickets_at_most(&self) -> u64 {
+        self.tickets.values().copied().max().unwrap_or_default()
+    }
+}
+
+/// Whoever is asked about, judged once.
+#[derive(Default)]
+pub(crate) struct Losses(Mutex<Lost>);
+
+impl Losses {
+    pub(crate) fn lost(&self) -> Lost {
+        self.0.lock().expect("nobody panics with it").clone()
+    }
+
+    /// A ticket is looked at for the first time.
+    pub(crate) async fn ask(&self, house: &House, keys: &KeeperKeys, account: &Account) {
+        let Some(head) = self.judge(house, keys, account).await else { return };
+        *self.0.lock().expect("nobody panics with it").tickets.entry(head).or_default() += 1;
+    }
+
+    /// Takes in what became of an account's family; its head, where a human is asked for it.
+    pub(crate) async fn judge(
+        &self,
+        house: &House,
+        keys: &KeeperKeys,
+        account: &Account,
+    ) -> Option<(FamilyId, u64)> {
+        let (end, shown) = oracle::end_of(house, keys, account).await;
+        let (head, state, presented) = presented(house, account).await?;
+        let mut lost = self.0.lock().expect("nobody panics with it");
+        match end {
+            End::Lives | End::Removed => return None,
+            End::Lost => lost.without_answer_lost.push(shown),
+            End::Asked => {
+                let has_grace = house.tools[account.tool].issuer.books().temper().grace > Duration::ZERO;
+                // What a database that was put back lost is in quarantine.
+                if has_grace && state == ChainState::Uncertain && presented.len() < 2 {
+                    lost.with_grace.push(format!("{shown}: {presented:?}"));
+                }
+                lost.unavoidable.extend(presented.last());
+            }
+        }
+        Some(head)
+    }
+}
+
+/// The head of an account's chain, and what was presented of it.
+async fn presented(
+    house: &House,
+    account: &Account,
+) -> Option<((FamilyId, u64), ChainState, Vec<AttemptId>)> {
+    let store = house.at_hand();
+    let connection = store.connection(house.tenant, account.connection).await.expect("at hand")?;
+    let Source::Chain { chain } = connection.source else { return None };
+    let view = store.chain(house.tenant, chain).await.expect("at hand")?;
+    let (family, head) = (view.family.id, view.head.number);
+    let attempts = store.attempts(house.tenant, family, head).await.expect("at hand");
+    let left = |state| !matches!(state, AttemptState::NotPresented | AttemptState::Intended);
+    let presented = attempts.iter().filter(|one| one.generation == head && left(one.state));
+    Some(((family, head), view.chain.state, presented.map(|one| one.id).collect()))
+}
