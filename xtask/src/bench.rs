@@ -34,6 +34,7 @@ use crate::machine::{Fault, Outcome};
 
 pub(crate) use child::Child;
 pub(crate) use icount::check as icount;
+pub(crate) use programs::write;
 
 /// Rounds of a whole run, and of one that only shows that everything works: built in a third of the time, without
 /// optimisation over all crates, and nothing of it is written down.

@@ -16,6 +16,7 @@ mod peers;
 mod sim;
 mod suite;
 mod tidy;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -28,7 +29,8 @@ usage: cargo xtask <what>
   bans              nothing banned, too old or badly licensed is compiled
   tidy              every file keeps the house style's countable rules
   test [-- FILTER]  install and start the real servers, run the tests, end the servers
-  torture           the same for what is slow by nature: tests named `torture_…`
+  torture           what is slow by nature: a million expiries in the simulated world, rounds of kills at real
+                    providers (writes `bench/results/torture.json`), tests named `torture_…` [--quick | tests FILTER]
   sim               the keeper in a world of one seed [--seed S] [--expiries N] [--years Y] [--keepers K] [--accounts A]
   parts install     install the real servers into the parts folder
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
@@ -60,7 +62,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["bans"] => machine::stage("bans", bans::check),
         ["tidy"] => machine::stage("tidy", tidy::check),
         ["test", rest @ ..] => suite::all(rest),
-        ["torture", rest @ ..] => suite::torture(rest),
+        ["torture", rest @ ..] => torture::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),

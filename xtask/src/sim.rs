@@ -13,7 +13,7 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let asked = values(words)?;
     let mut cargo = machine::cargo();
     // The whole workspace, so that every room has the features that the tests have and nothing is built twice.
-    cargo.args(["test", "--locked", "--workspace", "--test", "sim", "--"]);
+    cargo.args(["test", "--release", "--locked", "--workspace", "--test", "sim", "--"]);
     cargo.args(["--exact", "a_run_that_is_asked_for", "--nocapture"]);
     cargo.current_dir(machine::root()?).env("NIGHTLATCH_SIM", asked);
     machine::stage("sim", || machine::run(&mut cargo))

@@ -88,7 +88,7 @@ impl Drop for Folder {
 }
 
 /// Writes `bench/results/NAME.json`.
-pub(super) fn write(name: &str, results: &Value) -> Outcome {
+pub(crate) fn write(name: &str, results: &Value) -> Outcome {
     let path = machine::root()?.join("bench/results").join(format!("{name}.json"));
     machine::make_folder(path.parent().unwrap_or(&path))?;
     let text = serde_json::to_string_pretty(results).unwrap_or_default() + "\n";
