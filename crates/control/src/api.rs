@@ -6,6 +6,7 @@
 
 mod connections;
 mod imports;
+mod keepers;
 mod ledger;
 mod policy;
 pub(crate) mod schema;
@@ -21,6 +22,7 @@ pub use connections::{
 pub use imports::{
     ImportAnswer, ImportAnswers, ImportItem, ImportRequest, ImportView, ImportViews, ImportsAsked,
 };
+pub use keepers::{KeeperAdopted, KeeperForgotten, KeeperView, KeepersReport};
 pub use ledger::{CallStory, LedgerRecord, LedgerVerdict};
 pub use policy::{Explain, Explanation, PolicyView};
 pub use server::{AlarmView, ApiProblem, HealthReport, IntakeKey, Ping, Stopping, TicketView};

@@ -162,6 +162,11 @@ const fn refused(refusal: &ControlRefusal) -> (u16, &'static str, &'static str) 
         ControlRefusal::Host => (422, "cannot-connect", "the tool cannot be connected so"),
         ControlRefusal::Elsewhere => (409, "owned-elsewhere", "another tenant's token"),
         ControlRefusal::NameTaken { .. } => (409, "name-taken", "the name is taken"),
+        ControlRefusal::KeeperAtWork => (409, "keeper-at-work", "the keeper is at work"),
+        ControlRefusal::NoneVouched => {
+            (409, "none-vouched", "nobody would be left who knows what was presented")
+        }
+        ControlRefusal::KeepersChanged => (409, "keepers-changed", "the keepers changed meanwhile"),
         ControlRefusal::Unavailable => (503, "keeper-unavailable", "the keeper cannot answer"),
     }
 }

@@ -6,6 +6,7 @@ mod flows;
 mod grants;
 mod imports;
 mod input;
+mod keepers;
 mod ledger;
 mod policy;
 mod server;
@@ -18,9 +19,10 @@ use crate::{
         AddAgent, AddClientRequest, AddConnection, AddGrant, AddTool, AgentView, BeginFlowRequest, CallStory,
         ClientView, Connected, ConnectionView, EnrolmentIssued, Explain, Explanation, FlowStarted, FlowView,
         GrantView, HealthReport, ImportAnswers, ImportRequest, ImportViews, ImportsAsked, IntakeKey,
-        IssueEnrolment, LedgerRecord, LedgerVerdict, LiveReport, Metrics, OpenTask, PastedAnswer, Ping,
-        PolicyView, ProfileSummary, ProfileView, RedirectView, Removed, Stopping, TaskView, TestResult,
-        ToolDifference, ToolSummary, ToolView, schema::Described,
+        IssueEnrolment, KeeperAdopted, KeeperForgotten, KeepersReport, LedgerRecord, LedgerVerdict,
+        LiveReport, Metrics, OpenTask, PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView,
+        RedirectView, Removed, Stopping, TaskView, TestResult, ToolDifference, ToolSummary, ToolView,
+        schema::Described,
     },
     control::Control,
 };
@@ -86,6 +88,7 @@ pub(crate) fn table() -> Vec<Route> {
     routes.extend(of_connections());
     routes.extend(of_flows());
     routes.extend(of_imports());
+    routes.extend(of_keepers());
     routes.extend(of_tools());
     routes.extend(of_agents());
     routes.extend(of_tasks());
@@ -201,6 +204,32 @@ fn of_imports() -> Vec<Route> {
             post(imports::show),
         )
         .takes::<ImportsAsked>(),
+    ]
+}
+
+fn of_keepers() -> Vec<Route> {
+    vec![
+        entry::<KeepersReport>(
+            "get",
+            "/v1/keepers",
+            "listKeepers",
+            "The registered keepers",
+            get(keepers::list),
+        ),
+        entry::<KeeperAdopted>(
+            "post",
+            "/v1/keepers/{keeper}/adopt",
+            "adoptKeeper",
+            "Vouch for a keeper whose log is empty or was copied",
+            post(keepers::adopt),
+        ),
+        entry::<KeeperForgotten>(
+            "delete",
+            "/v1/keepers/{keeper}",
+            "forgetKeeper",
+            "Forget a keeper that never comes back",
+            delete(keepers::forget),
+        ),
     ]
 }
 

@@ -208,6 +208,18 @@ impl AnchorLog {
         inner.compact_if_worth_it()
     }
 
+    /// Anchors heads that another's word stands for: a human's, or that of the logs beside this one. What this log knew of
+    /// these heads gives way; what it knows to be presented stays.
+    ///
+    /// # Errors
+    /// As [`AnchorLog::set_head`].
+    pub fn take_over(&self, heads: &[(ChainId, Head)]) -> Result<(), KeeperError> {
+        let mut inner = self.inner();
+        let records = heads.iter().map(|(chain, head)| Record::Head { chain: *chain, head: *head }).collect();
+        inner.append_all(records)?;
+        inner.compact_if_worth_it()
+    }
+
     /// Anchors that a flow's code is about to be redeemed for a family.
     ///
     /// # Errors
@@ -432,20 +444,26 @@ impl Inner {
     /// Durable when this returns; otherwise the record is not in the log, or nothing is written to it
     /// any more.
     fn append(&mut self, record: Record) -> Result<(), KeeperError> {
+        self.append_all(vec![record])
+    }
+
+    /// The same for several, by one write.
+    fn append_all(&mut self, records: Vec<Record>) -> Result<(), KeeperError> {
         if self.poisoned {
             return Err(KeeperError::AnchorPoisoned);
         }
         let path = self.place.folder.join(LOG);
         let unwritable = || KeeperError::file(&path)(io::ErrorKind::InvalidData.into());
-        let line = record.line().ok_or_else(unwritable)?;
-        let written = self.file.append(line.as_bytes()).and_then(|()| self.file.sync_data());
+        let lines = records.iter().map(Record::line).collect::<Option<String>>().ok_or_else(unwritable)?;
+        let written = self.file.append(lines.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // A half-written line, or a whole one that was never synced, must not speak later.
             self.poisoned = cut(&*self.file, self.bytes).is_err();
             return Err(KeeperError::file(&path)(error));
         }
-        self.bytes += line.len() as u64;
-        self.facts_mut().apply(record);
+        self.bytes += lines.len() as u64;
+        let mut facts = self.facts_mut();
+        records.into_iter().for_each(|record| facts.apply(record));
         Ok(())
     }
 

@@ -5,7 +5,9 @@
 //! feed's counter row that it saw, and looks for it before each claim and each lease. Where it is not to be found the
 //! **era** is raised, and nothing is claimed and nothing leased until every registered keeper has held its log against
 //! the database in that era. A log that begins beside a database that is not new knows nothing: its keeper waits until
-//! one that knows the history vouches for it.
+//! one that knows the history vouches for it, or a human does ([`humans`]).
+
+pub(crate) mod humans;
 
 use crate::{
     core::Core,

@@ -6,7 +6,8 @@ use crate::{
     enrol,
     error::KeeperError,
     flights::outcome,
-    history, imports, lease,
+    history::{self, humans},
+    imports, lease,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
     mandate,
     probe::{self, ProbeError, Probed},
@@ -206,6 +207,9 @@ async fn answer_control(core: &Arc<Core>, request: ControlRequest) -> Result<Con
             wake::end_task(core, tenant, task).await;
             Ok(ControlReply::Done)
         }
+        ControlRequest::Keepers => humans::list(core).await,
+        ControlRequest::Adopt { keeper, human } => humans::adopt(core, keeper, human).await,
+        ControlRequest::Forget { keeper, human } => humans::forget(core, keeper, human).await,
     }
 }
 

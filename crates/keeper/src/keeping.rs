@@ -123,7 +123,26 @@ pub enum LogSays {
     },
     /// It cannot vouch for this head.
     Silent,
+    /// It knows nothing of this chain: it began later, or was copied.
+    Blank,
 }
+
+impl LogSays {
+    /// Why a chain is left to a human where the log does not vouch for it. What no log contradicts a human may let out
+    /// again by vouching for the log.
+    #[must_use]
+    pub const fn doubt(self) -> &'static str {
+        match self {
+            Self::Blank => UNVOUCHED,
+            Self::Fits | Self::Behind { .. } | Self::Silent => "anchor-mismatch",
+        }
+    }
+}
+
+/// The reason of a quarantine that begins because nobody knows what was presented.
+pub(crate) const UNVOUCHED: &str = "unvouched";
+/// That of one that begins because the log which knew of the chain is lost. Only its human ends it.
+pub(crate) const LOG_LOST: &str = "log-lost";
 
 /// Whether what is stored can be presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +198,7 @@ pub fn next(known: &Known, wanted: Wanted) -> Next {
     match known.state {
         ChainState::Latched if known.sibling => known.tried_last(),
         ChainState::Latched | ChainState::Quarantined => Next::Nothing(Outcome::NeedsHuman),
-        _ if known.log != LogSays::Fits => known.condemned(ChainState::Quarantined, "anchor-mismatch"),
+        _ if known.log != LogSays::Fits => known.condemned(ChainState::Quarantined, known.log.doubt()),
         state => match known.unfinished() {
             Some(next) => next,
             None if state == ChainState::Uncertain => known.uncertain(wanted),
@@ -197,7 +216,7 @@ impl Known {
         let closes = match self.log {
             LogSays::Fits => true,
             LogSays::Behind { anchored } => anchored == self.generation.saturating_add(1),
-            LogSays::Silent => false,
+            LogSays::Silent | LogSays::Blank => false,
         };
         let unread = |one: &&Seen| match one.state {
             AttemptState::Answered => true,

@@ -130,32 +130,38 @@ async fn closes(core: &Core, view: &ChainView, says: LogSays) -> Result<bool, Ke
     Ok(attempts.iter().any(|one| one.generation == head && one.state == AttemptState::Answered))
 }
 
-/// Leaves a chain that the log contradicts to a human, whoever holds it.
-async fn quarantine(core: &Arc<Core>, view: &ChainView) -> Result<(), KeeperError> {
-    const REASON: &str = "anchor-mismatch";
-    let Some(connection) = view.connections.first().copied() else { return Ok(()) };
+/// Leaves a chain to a human, whoever holds it; `false` where somebody was there since it was looked at.
+pub(crate) async fn quarantine(
+    core: &Arc<Core>,
+    view: &ChainView,
+    reason: &'static str,
+) -> Result<bool, KeeperError> {
+    // Nobody lives on it: then nobody can claim it either.
+    let Some(connection) = view.connections.first().copied() else { return Ok(true) };
     let (tenant, chain, now) = (view.chain.tenant, view.chain.id, core.now().wall);
     let ticket = Ticket {
         tenant,
         id: TicketId::new(now, core.ten()?),
         kind: TicketKind::Reauthorize,
         connection,
-        reason: REASON.to_owned(),
+        reason: reason.to_owned(),
         raised_at: now,
         settled_at: None,
     };
     let id = ticket.id;
-    if core.store().quarantine((tenant, chain, view.chain.fence), REASON.to_owned(), ticket).await? {
+    let is_done =
+        core.store().quarantine((tenant, chain, view.chain.fence), reason.to_owned(), ticket).await?;
+    if is_done {
         let facts = EventFacts {
             tenant: Some(tenant),
             connection: Some(connection),
             ticket: Some(id),
-            reason: Some(REASON),
+            reason: Some(reason),
             ..EventFacts::new(EventName::ChainQuarantined)
         };
         core.note(facts).await;
     }
-    Ok(())
+    Ok(is_done)
 }
 
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
@@ -188,7 +194,7 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> 
                 core.store().hasten(tenant, chain, now).await?;
             }
         } else if ends.may_end(view.chain.state) && !closes(core, &view, says).await? {
-            quarantine(core, &view).await?;
+            quarantine(core, &view, says.doubt()).await?;
         }
     }
     Ok(())

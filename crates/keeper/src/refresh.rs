@@ -18,7 +18,7 @@ use crate::{
     anchor::{AnchorLog, Head},
     core::Core,
     flights::{Boarded, Landing, Waiting},
-    keeping::{Begin, Fit, Holder, Known, LogSays, Next, Own, Seen, next},
+    keeping::{Begin, Fit, Holder, Known, LOG_LOST, LogSays, Next, Own, Seen, next},
     machine::{Entry, Outcome, Plan},
     schedule,
     second::Second,
@@ -29,7 +29,7 @@ use nightlatch_catalog::profile::{Endpoint, OldAccess};
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     clock::Timestamp,
-    id::{ChainId, TenantId},
+    id::{ChainId, FamilyId, TenantId},
     ports::store::{ChainView, StoreError},
 };
 use std::{
@@ -287,25 +287,40 @@ fn plan(core: &Core, view: &ChainView, begin: Begin) -> Plan {
     }
 }
 
-/// What the log says of a chain's head. Beside other keepers it need not know the head: it may be behind where another
-/// one went on, within the family or in a later one.
+/// What the log says of a chain's head. Beside other keepers it need not know the head.
 pub(crate) async fn log_says(core: &Core, view: &ChainView) -> Result<LogSays, StoreError> {
-    let (tenant, chain, family, head) = (view.chain.tenant, view.chain.id, view.family.id, view.head.number);
-    Ok(match core.anchor.head(chain) {
+    // What a lost log knew, no other says: nor is an answer read that came before it was lost.
+    if view.chain.state == ChainState::Quarantined && view.chain.reason.as_deref() == Some(LOG_LOST) {
+        return Ok(LogSays::Silent);
+    }
+    Ok(match says_by_order(core, view).await? {
+        LogSays::Fits if core.history.has_others() || is_anchored(&core.anchor, view) => LogSays::Fits,
+        LogSays::Fits if core.anchor.head(view.chain.id).is_none() => LogSays::Blank,
+        LogSays::Fits => LogSays::Silent,
+        other => other,
+    })
+}
+
+/// The same of a log that may be behind where another keeper went on, within the family or in a later one.
+pub(crate) async fn says_by_order(core: &Core, view: &ChainView) -> Result<LogSays, StoreError> {
+    let (family, head) = (view.family.id, view.head.number);
+    Ok(match core.anchor.head(view.chain.id) {
         _ if is_anchored(&core.anchor, view) => LogSays::Fits,
         Some(anchored) if anchored.family == family && anchored.generation > head => {
             LogSays::Behind { anchored: anchored.generation }
         }
-        _ if !core.history.has_others() => LogSays::Silent,
         None => LogSays::Fits,
         Some(anchored) if anchored.family == family => LogSays::Fits,
         // A family that the database does not know came after what it knows.
-        Some(anchored) => {
-            let known = core.store().generations(tenant, chain, GENERATIONS_BACK).await?;
-            let is_known = known.iter().any(|one| one.family == anchored.family);
-            if is_known { LogSays::Fits } else { LogSays::Silent }
-        }
+        Some(anchored) if has_family(core, view, anchored.family).await? => LogSays::Fits,
+        Some(_) => LogSays::Silent,
     })
+}
+
+/// Whether the database knows a family of a chain.
+pub(crate) async fn has_family(core: &Core, view: &ChainView, family: FamilyId) -> Result<bool, StoreError> {
+    let known = core.store().generations(view.chain.tenant, view.chain.id, GENERATIONS_BACK).await?;
+    Ok(known.iter().any(|one| one.family == family))
 }
 
 /// Whether the log vouches for a chain's head. Two differences are what a crash leaves between a commit and

@@ -156,6 +156,7 @@ impl Event {
             wake: facts.wake,
             assurance: facts.assurance,
             attempt: facts.attempt,
+            keeper: facts.keeper,
             ticket: facts.ticket,
             reason: facts.reason.map(str::to_owned),
             host: facts.host.map(HostName::into_text),

@@ -8,7 +8,9 @@ use crate::{
     record::{EventName, FindingKind},
 };
 use nightlatch_domain::{
-    id::{AttemptId, CallId, ConnectionId, GrantId, PrincipalId, TaskId, TenantId, TicketId, WakeId},
+    id::{
+        AttemptId, CallId, ConnectionId, GrantId, KeeperId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
+    },
     problem::ProblemKind,
     task::Assurance,
     tool::{Effect, Name, OperationId, Scheme},
@@ -196,6 +198,8 @@ pub struct EventFacts {
     pub assurance: Option<Assurance>,
     /// The presentation of a refresh token.
     pub attempt: Option<AttemptId>,
+    /// The keeper that it is about.
+    pub keeper: Option<KeeperId>,
     /// The ticket that asks a human.
     pub ticket: Option<TicketId>,
     /// Why, in one of our words.
@@ -227,6 +231,7 @@ impl EventFacts {
             wake: None,
             assurance: None,
             attempt: None,
+            keeper: None,
             ticket: None,
             reason: None,
             host: None,

@@ -6,7 +6,9 @@
 use crate::{hash::Digest, words::words};
 use nightlatch_domain::{
     clock::Timestamp,
-    id::{AttemptId, CallId, ConnectionId, GrantId, PrincipalId, TaskId, TenantId, TicketId, WakeId},
+    id::{
+        AttemptId, CallId, ConnectionId, GrantId, KeeperId, PrincipalId, TaskId, TenantId, TicketId, WakeId,
+    },
     task::Assurance,
     tool::{Effect, Name, OperationId, Scheme, Sensitivity},
 };
@@ -410,6 +412,10 @@ words! {
         ChainQuarantined = "chain-quarantined",
         /// A provider's answer showed something else than its profile says.
         ProfileContradicted = "profile-contradicted",
+        /// A human vouched for a keeper whose log is empty or was copied.
+        KeeperAdopted = "keeper-adopted",
+        /// A human said that a keeper never comes back.
+        KeeperForgotten = "keeper-forgotten",
     }
 }
 
@@ -495,6 +501,9 @@ pub struct Event {
     /// The presentation of a refresh token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempt: Option<AttemptId>,
+    /// The keeper that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keeper: Option<KeeperId>,
     /// The ticket that asks a human.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ticket: Option<TicketId>,

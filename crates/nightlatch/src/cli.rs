@@ -5,9 +5,11 @@
 
 mod companion;
 mod import;
+mod keeper;
 
 pub(crate) use companion::Companion;
 pub(crate) use import::ImportTokens;
+pub(crate) use keeper::{AdoptKeeper, KeeperCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{budget::Budget, grant::GrantText, task::Egress, tool::Name};
@@ -106,6 +108,9 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// List, show, test, remove or import connections
     #[command(subcommand)]
     Connection(ConnectionCommand),
+    /// List keepers, vouch for one, forget one
+    #[command(subcommand)]
+    Keeper(KeeperCommand),
     /// List, show, add or check tools
     #[command(subcommand)]
     Tool(ToolCommand),

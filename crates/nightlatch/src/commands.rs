@@ -9,6 +9,7 @@ mod demo;
 mod grants;
 mod health;
 mod import;
+mod keepers;
 mod ledger;
 mod policy;
 mod run;
@@ -76,6 +77,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::RunWatch { act, task } => run::watch(&seat, &act, &task).await,
         Command::Companion(asked) => companion::run(&seat, asked).await,
         Command::Connection(command) => connections::run(&seat, command).await,
+        Command::Keeper(command) => keepers::run(&seat, command).await,
         Command::Tool(command) => tools::run(&seat, command).await,
         Command::Profile(command) => tools::run_profile(&seat, command).await,
         Command::Agent(command) => agents::run(&seat, command).await,

@@ -9,8 +9,8 @@ use nightlatch_domain::{
     clock::Timestamp,
     grant::GrantText,
     id::{
-        CallId, ClientId, ConnectionId, EnrolmentId, FlowId, GrantId, PrincipalId, TaskId, TenantId,
-        TicketId, WakeId,
+        CallId, ClientId, ConnectionId, EnrolmentId, FlowId, GrantId, KeeperId, PrincipalId, TaskId,
+        TenantId, TicketId, WakeId,
     },
     sealed::{ClientAuth, Sealed, SealingKey},
     task::Egress,
@@ -140,7 +140,7 @@ macro_rules! ids {
     )*};
 }
 
-ids! { CallId ClientId ConnectionId EnrolmentId FlowId GrantId PrincipalId TaskId TenantId TicketId WakeId }
+ids! { CallId ClientId ConnectionId EnrolmentId FlowId GrantId KeeperId PrincipalId TaskId TenantId TicketId WakeId }
 
 impl<T: Described> Described for Option<T> {
     const REQUIRED: bool = false;

@@ -155,6 +155,9 @@ impl KeeperForControl for TestKeeper {
                     Ok(ControlReply::Done)
                 }
                 ControlRequest::EndWakes { .. } => Ok(ControlReply::Done),
+                ControlRequest::Keepers | ControlRequest::Adopt { .. } | ControlRequest::Forget { .. } => {
+                    Err(ControlRefusal::Unavailable)
+                }
                 ControlRequest::FinishFlow(_) => {
                     let outcome = self.flow_ends.lock().unwrap().clone()?;
                     Ok(ControlReply::FlowEnded {

@@ -4,10 +4,10 @@
 //! carries it and cannot open it. Only the keeper makes `state`, nonce and PKCE verifiers, redeems
 //! codes and writes credential rows.
 
-use super::Boxed;
+use super::{Boxed, store::Registered};
 use crate::{chain::FlowOutcome, clock::Timestamp, grant::Grant};
 use crate::{
-    id::{ClientId, ConnectionId, ContextId, FlowId, TenantId},
+    id::{ClientId, ConnectionId, ContextId, FlowId, KeeperId, PrincipalId, TenantId},
     principal::{Agent, EnrolmentCode},
     sealed::{Attestation, ClientAuth, Sealed, SealingKey},
     task::Task,
@@ -60,6 +60,44 @@ pub enum ControlRequest {
         /// The task.
         task: crate::id::TaskId,
     },
+    /// Which keepers are registered. → [`ControlReply::Keepers`]
+    Keepers,
+    /// A human vouches for a keeper whose log is empty or was copied. → [`ControlReply::Adopted`]
+    Adopt {
+        /// Which.
+        keeper: KeeperId,
+        /// Who says so.
+        human: (TenantId, PrincipalId),
+    },
+    /// A human says that a keeper never comes back. → [`ControlReply::Forgotten`]
+    Forget {
+        /// Which.
+        keeper: KeeperId,
+        /// Who says so.
+        human: (TenantId, PrincipalId),
+    },
+}
+
+/// The registered keepers, as one of them sees them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperRoll {
+    /// Who answers.
+    pub own: KeeperId,
+    /// The era of the database.
+    pub era: u64,
+    /// Every registered keeper, oldest first.
+    pub keepers: Vec<KeeperSeen>,
+}
+
+/// A registered keeper.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeeperSeen {
+    /// Its row.
+    pub row: Registered,
+    /// Whether it answers.
+    pub at_work: bool,
+    /// What its operator calls it, where it answers by letters.
+    pub name: Option<Name>,
 }
 
 /// A row that decides who may do what. The keeper's MAC covers all of it but its own attestation.
@@ -301,6 +339,22 @@ pub enum ControlReply {
         /// It.
         rows: Vec<Imported>,
     },
+    /// The registered keepers.
+    Keepers(KeeperRoll),
+    /// A human vouched for a keeper.
+    Adopted {
+        /// So many connections' chains were let out of quarantine.
+        released: u64,
+        /// So many are left to a human: the log knows of something that the database does not.
+        contradicted: u64,
+    },
+    /// A keeper is forgotten.
+    Forgotten {
+        /// Whether its log had not been held against the database as it is now.
+        behind: bool,
+        /// So many chains are left to a human for it.
+        quarantined: u64,
+    },
     /// The tool answered a probe.
     Probed {
         /// The account's id and label; none where the tool has no probe.
@@ -372,6 +426,17 @@ pub enum ControlRefusal {
         /// The name.
         name: String,
     },
+    /// A keeper that is at work is not forgotten.
+    #[error("this keeper is at work: it would register again. Stop its process first")]
+    KeeperAtWork,
+    /// Without it nobody is left who knows what was presented.
+    #[error(
+        "no keeper would be left that knows this history; start another one and vouch for it with `nightlatch keeper adopt`, then forget this one"
+    )]
+    NoneVouched,
+    /// What was asked about changed meanwhile.
+    #[error("the keepers changed meanwhile; look at `nightlatch keeper list` and run the command again")]
+    KeepersChanged,
     /// The keeper cannot answer now.
     #[error("the keeper cannot answer now; is the disk full?")]
     Unavailable,

@@ -318,8 +318,20 @@ pub trait KeeperStore: Send + Sync {
     /// Leaves a chain that a keeper's log contradicts to a human, whoever holds it, also while nothing is claimed; `false`,
     /// and nothing written, where its fence is no longer as it was seen. Whoever held it writes nothing more.
     fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool>;
-    /// Notes that a keeper that knows this history vouched for another.
+    /// Ends a quarantine that was begun for this reason: the chain is healthy, its timer is due then, and its tickets are
+    /// settled; `false`, and nothing written, where its fence is no longer as it was seen, or it is there for another reason.
+    fn release(
+        &self,
+        seen: (TenantId, ChainId, u64),
+        reason: String,
+        due_at: Timestamp,
+        now: Timestamp,
+    ) -> Stored<'_, bool>;
+    /// Notes that a keeper that knows this history, or a human, vouched for another.
     fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()>;
+    /// Forgets a keeper that never comes back; `false`, and nothing written, where its row is no longer as it was `seen`, or
+    /// the era is another.
+    fn forget(&self, seen: Registered, era: u64) -> Stored<'_, bool>;
     /// Raises the era by one; `false`, and nothing written, where it is no longer `from`.
     fn raise_era(&self, from: u64) -> Stored<'_, bool>;
     /// The last move of the feed's counter row: what a plane remembers, to know this history again.
@@ -333,6 +345,8 @@ pub trait KeeperStore: Send + Sync {
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>>;
     /// The soonest timer.
     fn next_due(&self) -> Stored<'_, Option<Timestamp>>;
+    /// Every chain that stands behind that one by tenant and id, in that order, at most `limit`, of whatever state.
+    fn chains(&self, after: Option<(TenantId, ChainId)>, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId)>>;
     /// One chain with all that a refresh needs.
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>>;
     /// The generations that are stored of a chain, of every family that it had, newest first, at most `limit`.

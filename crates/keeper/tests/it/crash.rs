@@ -18,21 +18,21 @@ use nightlatch_keeper::{KeeperError, Watch};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-struct Before {
-    world: World,
-    ready: Ready,
+pub(crate) struct Before {
+    pub(crate) world: World,
+    pub(crate) ready: Ready,
 }
 
 /// A connected world whose keeper ended in order.
-fn before() -> Before {
+pub(crate) fn before() -> Before {
     before_in(World::new())
 }
 
-fn before_in(world: World) -> Before {
+pub(crate) fn before_in(world: World) -> Before {
     let runtime = runtime();
     let ready = runtime.block_on(async {
         let running = world.start().await;
@@ -46,7 +46,7 @@ fn before_in(world: World) -> Before {
 }
 
 /// Runs a refresh up to a step, and ends everything there without a word.
-fn crash(before: &Before, step: &'static str) {
+pub(crate) fn crash(before: &Before, step: &'static str) {
     let runtime = runtime();
     let hold = HoldAt::step(step);
     let running = runtime.block_on(async {
@@ -65,7 +65,7 @@ fn crash(before: &Before, step: &'static str) {
 }
 
 /// A lease from the next process; nothing was presented twice.
-fn after(before: &Before) -> Result<(), KeeperRefusal> {
+pub(crate) fn after(before: &Before) -> Result<(), KeeperRefusal> {
     let result = after_whatever(before);
     assert_eq!(before.world.provider.reuses(), 0);
     assert!(before.world.provider.most_presented() <= 1, "presented twice");
@@ -208,7 +208,7 @@ fn a_cloned_machine_presents_nothing() {
 }
 
 /// Puts a copy of the database back. The ledger would notice; here only the keeper is asked.
-fn restore(before: &Before, copy: &std::path::Path) {
+pub(crate) fn restore(before: &Before, copy: &std::path::Path) {
     for side in ["db.sqlite-wal", "db.sqlite-shm"] {
         let _ = std::fs::remove_file(before.world.path(side));
     }
@@ -217,7 +217,7 @@ fn restore(before: &Before, copy: &std::path::Path) {
     before.world.forge("DELETE FROM ledger_head");
 }
 
-fn back_up(before: &Before) -> std::path::PathBuf {
+pub(crate) fn back_up(before: &Before) -> std::path::PathBuf {
     let copy = before.world.path("backup.sqlite");
     std::fs::copy(before.world.path("db.sqlite"), &copy).unwrap();
     copy

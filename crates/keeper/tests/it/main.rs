@@ -9,6 +9,7 @@
     reason = "what a test sets up must succeed"
 )]
 
+mod adopting;
 mod crash;
 mod dialect;
 mod enrolling;

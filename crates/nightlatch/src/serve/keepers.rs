@@ -11,13 +11,14 @@ use super::{
 };
 use nightlatch_custody::link::Known;
 use nightlatch_domain::{
-    id::{InstallationId, PeerId, WakeId},
+    id::{InstallationId, KeeperId, PeerId, WakeId},
     ports::{
         Boxed,
-        control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl},
+        control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl, KeeperRoll},
         gateway_keeper::{GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal},
         mailbox::Role,
     },
+    tool::Name,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -33,6 +34,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const CONTROL_WITHIN: Duration = Duration::from_secs(150);
 /// What changes nothing takes a keeper no longer, unless it is stuck: then another is asked, if there is one.
 const STUCK_AFTER: Duration = Duration::from_secs(4);
+/// Who does not say within that who it is, is shown as not at work.
+const ROLL_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks for a first keeper.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// No wake lasts longer, so nothing is asked for in an older one.
@@ -211,6 +214,46 @@ impl Keepers {
         Ok(read(answer.expose()).unwrap_or(Err(KeeperRefusal::Unavailable)))
     }
 
+    /// Every registered keeper, and which of them answer by what name.
+    async fn roll(&self) -> ControlAnswer {
+        // One may have come since.
+        if !self.office.look().await {
+            return Err(ControlRefusal::Unavailable);
+        }
+        let says = Arc::new(written(&ControlRequest::Keepers));
+        let mut asked = JoinSet::new();
+        for keeper in self.office.living(Role::Keeper) {
+            let (office, says) = (Arc::clone(&self.office), Arc::clone(&says));
+            asked.spawn(async move { (office.ask(&keeper, &says, ROLL_WITHIN).await, keeper) });
+        }
+        let mut roll: Option<KeeperRoll> = None;
+        let mut at_work: BTreeMap<KeeperId, Name> = BTreeMap::new();
+        for (answer, keeper) in asked.join_all().await {
+            let answer = answer.ok().and_then(|answer| read::<ControlAnswer>(answer.expose()));
+            if let Some(Ok(ControlReply::Keepers(seen))) = answer {
+                at_work.insert(seen.own, keeper.name().clone());
+                // One of them may know of an era that another has yet to hear of.
+                roll = roll.filter(|known| known.era >= seen.era).or(Some(seen));
+            }
+        }
+        let mut roll = roll.ok_or(ControlRefusal::Unavailable)?;
+        for one in &mut roll.keepers {
+            one.name = at_work.get(&one.row.keeper).cloned();
+            one.at_work = one.name.is_some();
+        }
+        Ok(ControlReply::Keepers(roll))
+    }
+
+    /// One that answers would register again, and nobody would be at rest.
+    async fn forget(&self, keeper: KeeperId, request: ControlRequest) -> ControlAnswer {
+        let ControlReply::Keepers(roll) = self.roll().await? else { return Err(ControlRefusal::Unavailable) };
+        if roll.keepers.iter().any(|one| one.row.keeper == keeper && one.at_work) {
+            return Err(ControlRefusal::KeeperAtWork);
+        }
+        let asked = self.of_any::<ControlAnswer>(&request, (Effect::Once, CONTROL_WITHIN)).await;
+        asked.map_or(Err(ControlRefusal::Unavailable), |(_, answer)| answer)
+    }
+
     /// Every keeper ends the wakes of a task: where one cannot be told, it is not done. One that is silent ends its own.
     async fn all_end_wakes(&self, request: ControlRequest) -> ControlAnswer {
         // One may have come since, or have been slow and be back.
@@ -244,6 +287,11 @@ impl KeeperForControl for Keepers {
         Box::pin(async move {
             if matches!(request, ControlRequest::EndWakes { .. }) {
                 return self.all_end_wakes(request).await;
+            }
+            match request {
+                ControlRequest::Keepers => return self.roll().await,
+                ControlRequest::Forget { keeper, .. } => return self.forget(keeper, request).await,
+                _ => {}
             }
             let effect = match &request {
                 ControlRequest::IntakeKey | ControlRequest::Attest(_) => Effect::None,

@@ -23,6 +23,7 @@ mod graphql;
 mod hostile;
 mod imported;
 mod importing;
+mod keepers;
 mod killed;
 mod oauth;
 mod proxy;

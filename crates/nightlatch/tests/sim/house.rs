@@ -87,7 +87,7 @@ pub(crate) struct House {
     pub(crate) tenant: TenantId,
     pub(crate) agent: PrincipalId,
     pub(crate) task: TaskId,
-    human: PrincipalId,
+    pub(crate) human: PrincipalId,
     began: Timestamp,
     keys: TempDir,
 }

@@ -7,8 +7,11 @@ use crate::{
 };
 use nightlatch_domain::{
     connection::Source,
-    id::{ConnectionId, FamilyId},
-    ports::{control_keeper::ControlRequest, store::KeeperStore as _},
+    id::{ConnectionId, FamilyId, KeeperId, PrincipalId, TenantId},
+    ports::{
+        control_keeper::{ControlReply, ControlRequest},
+        store::KeeperStore as _,
+    },
 };
 use std::{
     path::Path,
@@ -35,6 +38,14 @@ fn asks_and_presents_nothing(play: Play) -> Report {
     assert_eq!(report.reuse_detected, 0, "{report:?}");
     assert!(report.tickets.contains_key("anchor-mismatch"), "{report:?}");
     report
+}
+
+/// The same where no log contradicts the database, and none vouches for it.
+fn asks_unvouched_and_presents_nothing(play: Play) {
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!(report.reuse_detected, 0, "{report:?}");
+    assert!(report.tickets.contains_key("unvouched"), "{report:?}");
 }
 
 #[test]
@@ -147,12 +158,74 @@ fn a_keeper_with_an_empty_log_presents_nothing_of_a_database_that_is_not_new() {
     play.house.posts[0].node.kill();
     play.house.posts[0].disk.lose_folder(Path::new("/state"));
     play.house.start(0);
-    asks_and_presents_nothing(play);
+    asks_unvouched_and_presents_nothing(play);
 }
 
 #[test]
 fn a_log_that_came_along_with_a_copy_vouches_for_nothing() {
     let play = quiet(27);
+    copy_state(&play);
+    asks_unvouched_and_presents_nothing(play);
+}
+
+#[test]
+fn where_a_human_vouches_for_a_copied_log_everything_goes_on_and_nobody_is_asked_again() {
+    let play = quiet(54);
+    copy_state(&play);
+    play.rest(HOURS);
+    let own = own_keeper(&play, 0);
+    let (play, said) = says(play, |human| ControlRequest::Adopt { keeper: own, human });
+    assert!(matches!(said, ControlReply::Adopted { released: 1.., contradicted: 0 }), "{said:?}");
+    let before = play.expiries();
+    play.rest(HOURS);
+    assert!(play.expiries() > before, "it is refreshed again");
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!(report.reuse_detected, 0, "{report:?}");
+}
+
+#[test]
+fn where_a_keeper_is_forgotten_whose_log_was_not_compared_nothing_is_presented_without_a_login() {
+    let play = quiet_with(55, 2);
+    let copy = play.house.database.copy();
+    // The first keeper sees the history go on. What is refreshed afterwards, the second one's log alone knows.
+    play.rest(HOURS);
+    play.house.posts[0].node.kill();
+    play.rest(HOURS);
+    let gone = own_keeper(&play, 1);
+    play.house.posts[1].node.kill();
+    play.house.database.put_back(&copy);
+    play.house.start(0);
+    play.rest(Duration::from_secs(600));
+    let before = play.leases();
+    let (play, said) = says(play, |human| ControlRequest::Forget { keeper: gone, human });
+    assert!(matches!(said, ControlReply::Forgotten { behind: true, quarantined: 1.. }), "{said:?}");
+    play.rest(HOURS * 8);
+    assert!(play.leases() > before, "humans logged in again");
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!(report.reuse_detected, 0, "{report:?}");
+    assert!(report.tickets.contains_key("log-lost"), "{report:?}");
+}
+
+#[test]
+fn where_a_keeper_is_forgotten_whose_log_was_compared_everything_goes_on_and_nobody_is_asked() {
+    let play = quiet_with(56, 2);
+    play.rest(HOURS);
+    let gone = own_keeper(&play, 1);
+    play.house.posts[1].node.kill();
+    let (play, said) = says(play, |human| ControlRequest::Forget { keeper: gone, human });
+    assert!(matches!(said, ControlReply::Forgotten { behind: false, quarantined: 0 }), "{said:?}");
+    let before = play.expiries();
+    play.rest(HOURS);
+    assert!(play.expiries() > before, "it is refreshed by the other one");
+    let report = play.end();
+    report.expect_sound();
+    assert_eq!((report.reuse_detected, report.tickets.get("unvouched")), (0, None), "{report:?}");
+}
+
+/// The keeper's folder becomes a copy of what it was.
+fn copy_state(play: &Play) {
     let post = &play.house.posts[0];
     post.node.kill();
     let state = Path::new("/state");
@@ -161,7 +234,6 @@ fn a_log_that_came_along_with_a_copy_vouches_for_nothing() {
     post.disk.lose_folder(state);
     post.disk.copy_folder(elsewhere, &post.disk, state);
     play.house.start(0);
-    asks_and_presents_nothing(play);
 }
 
 #[test]
@@ -192,6 +264,32 @@ fn what_is_removed_in_flight_gets_no_head_and_no_lease() {
         assert_eq!(head_of(&play, family), before, "a head moved after its removal was confirmed");
         play.end().expect_sound();
     }
+}
+
+/// What the first keeper answers, asked until it does.
+fn asked(play: &Play, post: usize, request: ControlRequest) -> ControlReply {
+    let house = Arc::clone(&play.house);
+    let answered = play.house.world.finish(&play.house.office.clone(), async move {
+        loop {
+            if let Some(Ok(reply)) = house.posts[post].control(request.clone()).await {
+                return reply;
+            }
+            house.pause(Duration::from_secs(7)).await;
+        }
+    });
+    answered.expect("the office never ends")
+}
+
+/// What a human says to the first keeper, and what comes of it.
+fn says(play: Play, what: impl Fn((TenantId, PrincipalId)) -> ControlRequest) -> (Play, ControlReply) {
+    let human = (play.house.tenant, play.house.human);
+    let reply = asked(&play, 0, what(human));
+    (play, reply)
+}
+
+fn own_keeper(play: &Play, post: usize) -> KeeperId {
+    let ControlReply::Keepers(roll) = asked(play, post, ControlRequest::Keepers) else { panic!("no roll") };
+    roll.own
 }
 
 /// Removes a connection, and asks until that is confirmed, whatever the weather; answers its family.

@@ -142,6 +142,9 @@ macro_rules! conformance {
                 a_quarantine_needs_no_claim_and_ends_one
                 nothing_is_claimed_before_every_log_was_compared
                 an_era_that_is_raised_moves_the_feeds_row
+                a_keeper_is_forgotten_as_it_was_seen
+                a_quarantine_ends_for_its_own_reason_alone
+                chains_are_listed_in_pages
             }
             presenting {
                 a_retry_is_intended_once_and_only_over_a_lost_answer

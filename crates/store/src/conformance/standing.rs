@@ -1,6 +1,9 @@
 //! Proves that nothing is claimed in an era before every registered keeper's log was held against the database.
 
-use super::{Place, world::World};
+use super::{
+    Place,
+    world::{World, later},
+};
 use nightlatch_domain::{
     chain::ChainState,
     id::{KeeperId, OwnerId},
@@ -84,4 +87,79 @@ pub async fn an_era_that_is_raised_moves_the_feeds_row(place: &dyn Place) {
     let after = world.keeper.last_change().await.unwrap();
     assert_eq!(after.number, before.mark.number + 1);
     assert_ne!(after.random, before.mark.random);
+}
+
+/// A keeper that changed since it was looked at is not forgotten, and one that is gone holds nothing up.
+pub async fn a_keeper_is_forgotten_as_it_was_seen(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let (first, gone) = (world.id(KeeperId::new), world.id(KeeperId::new));
+    world.keeper.register(first, false, false).await.unwrap();
+    world.keeper.register(gone, false, false).await.unwrap();
+    let era = world.keeper.standing().await.unwrap().era;
+    assert_eq!(world.keeper.compared(first, era).await, Ok(true));
+    let claimed = async || {
+        let (seen, owner) = (world.seen(on.chain).await, world.id(OwnerId::new));
+        world.keeper.claim(world.tenant, on.chain, seen, owner, vec![ChainState::Healthy]).await.unwrap()
+    };
+    assert_eq!(claimed().await, None, "one was not compared");
+    let before = world.keeper.standing().await.unwrap();
+    let seen = Registered { keeper: gone, compared: 0, vouched: true };
+    for (other, era) in [
+        (Registered { compared: 1, ..seen }, era),
+        (Registered { vouched: false, ..seen }, era),
+        (seen, era + 1),
+        (Registered { keeper: world.id(KeeperId::new), ..seen }, era),
+    ] {
+        assert_eq!(world.keeper.forget(other, era).await, Ok(false), "{other:?}");
+    }
+    assert_eq!(world.keeper.standing().await.unwrap(), before);
+    assert_eq!(world.keeper.forget(seen, era).await, Ok(true));
+    let after = world.keeper.standing().await.unwrap();
+    assert_eq!(after.keepers, [Registered { keeper: first, compared: era, vouched: true }]);
+    assert_ne!(after.mark, before.mark, "a history that lost this is another");
+    assert!(claimed().await.is_some());
+}
+
+/// What was left to a human for another reason, or was touched since, stays there.
+pub async fn a_quarantine_ends_for_its_own_reason_alone(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let view = async || world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    let release = async |fence, reason: &str| {
+        let seen = (world.tenant, on.chain, fence);
+        world.keeper.release(seen, reason.to_owned(), later(7), later(1)).await
+    };
+    let fence = view().await.chain.fence;
+    assert_eq!(release(fence, "unvouched").await, Ok(false), "it is in no quarantine");
+    let seen = (world.tenant, on.chain, fence);
+    let ticket = world.ticket(on.connection);
+    assert_eq!(world.keeper.quarantine(seen, "unvouched".to_owned(), ticket).await, Ok(true));
+    let fence = view().await.chain.fence;
+    assert_eq!(release(fence, "anchor-mismatch").await, Ok(false));
+    assert_eq!(release(fence - 1, "unvouched").await, Ok(false));
+    assert_eq!(view().await.chain.state, ChainState::Quarantined);
+    assert_eq!(release(fence, "unvouched").await, Ok(true));
+    let chain = view().await.chain;
+    assert_eq!((chain.state, chain.due_at, chain.fence), (ChainState::Healthy, Some(later(7)), fence + 1));
+    assert_eq!((chain.reason, chain.ticket, chain.failures), (None, None, 0));
+    assert_eq!(world.control.tickets(world.tenant).await.unwrap(), []);
+    assert_eq!(release(fence, "unvouched").await, Ok(false), "once");
+}
+
+/// Each chain comes once, whatever its state.
+pub async fn chains_are_listed_in_pages(place: &dyn Place) {
+    let world = World::new(place).await;
+    let mut all = Vec::new();
+    for name in ["dana", "erin", "finn"] {
+        all.push((world.tenant, world.connected(name, name).await.chain));
+    }
+    all.sort_unstable();
+    let fence = world.keeper.chain(world.tenant, all[1].1).await.unwrap().unwrap();
+    let ticket = world.ticket(fence.connections[0]);
+    let seen = (world.tenant, all[1].1, fence.chain.fence);
+    world.keeper.quarantine(seen, "unvouched".to_owned(), ticket).await.unwrap();
+    assert_eq!(world.keeper.chains(None, 2).await.unwrap(), all[..2]);
+    assert_eq!(world.keeper.chains(Some(all[1]), 2).await.unwrap(), all[2..]);
+    assert_eq!(world.keeper.chains(Some(all[2]), 2).await.unwrap(), []);
 }

@@ -346,6 +346,39 @@ pub(super) fn quarantine(
     Ok(true)
 }
 
+pub(super) fn release(
+    rows: &mut Rows,
+    (tenant, chain, fence): (TenantId, ChainId, u64),
+    reason: &str,
+    due_at: Timestamp,
+    now: Timestamp,
+) -> bool {
+    let is_it = |row: &Chain| {
+        row.fence == fence && row.state == ChainState::Quarantined && row.reason.as_deref() == Some(reason)
+    };
+    if !rows.tables.chains.get(&(tenant, chain)).is_some_and(is_it) {
+        return false;
+    }
+    rows.tables.chains.change(&(tenant, chain), |row| {
+        row.fence += 1;
+        row.state = ChainState::Healthy;
+        row.due_at = Some(due_at);
+        row.failures = 0;
+        (row.failed_at, row.reason, row.ticket) = (None, None, None);
+    });
+    settle_for_chain(rows, tenant, chain, now);
+    true
+}
+
+pub(super) fn chains(
+    rows: &Rows,
+    after: Option<(TenantId, ChainId)>,
+    limit: u32,
+) -> Vec<(TenantId, ChainId)> {
+    let keys = rows.tables.chains.iter().map(|(key, _)| *key);
+    first(keys.filter(|key| after.is_none_or(|after| *key > after)), limit)
+}
+
 pub(super) fn hasten(rows: &mut Rows, tenant: TenantId, chain: ChainId, now: Timestamp) {
     rows.tables.chains.change(&(tenant, chain), |chain| {
         let is_later = match chain.due_at {

@@ -57,3 +57,13 @@ pub(super) fn is_incarnation(rows: &Rows) -> bool {
 pub(super) fn is_settled(rows: &Rows, era: u64) -> bool {
     rows.tables.keepers.values().all(|row| row.compared >= era)
 }
+
+pub(super) fn forget(rows: &mut Rows, seen: Registered, era: u64) -> Result<bool, StoreError> {
+    let is_as_seen = rows.tables.keepers.get(&seen.keeper) == Some(&seen);
+    if !is_as_seen || standing(rows)?.era != era {
+        return Ok(false);
+    }
+    rows.tables.keepers.take(&seen.keeper);
+    rows.go_on();
+    Ok(true)
+}

@@ -57,6 +57,22 @@ pub(super) async fn next_due(at: &Link) -> Result<Option<Timestamp>, StoreError>
     record::one(at, "chain", sql, &[], |row| row.time("due_at")).await
 }
 
+/// Every chain behind that one, by tenant and id.
+pub(super) async fn chains(
+    at: &Link,
+    after: Option<(TenantId, ChainId)>,
+    limit: u32,
+) -> Result<Vec<(TenantId, ChainId)>, StoreError> {
+    let (tenant, chain) =
+        after.map(|(tenant, chain)| (tenant.to_string(), chain.to_string())).unwrap_or_default();
+    let sql = "SELECT tenant_id, chain_id FROM chain WHERE (tenant_id, chain_id) > ($1, $2)
+         ORDER BY tenant_id, chain_id LIMIT $3";
+    record::all(at, "chain", sql, params![tenant, chain, i64::from(limit)], |row| {
+        Ok((row.word("tenant_id")?, row.word("chain_id")?))
+    })
+    .await
+}
+
 /// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it.
 pub(super) async fn view(at: &Link, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {
     let Some(chain) = chain(at, tenant, id).await? else { return Ok(None) };

@@ -33,8 +33,8 @@ use nightlatch_domain::{
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, StoreError,
-        Stored, ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
+        StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -71,6 +71,22 @@ impl KeeperStore for PostgresStore {
         self.write(keeper, |at, keeper| Box::pin(standing::vouch(at, *keeper)))
     }
 
+    fn release(
+        &self,
+        seen: (TenantId, ChainId, u64),
+        reason: String,
+        due_at: Timestamp,
+        now: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.write((seen, reason, due_at, now), |at, (seen, reason, due_at, now)| {
+            Box::pin(standing::release(at, *seen, reason, *due_at, *now))
+        })
+    }
+
+    fn forget(&self, seen: Registered, era: u64) -> Stored<'_, bool> {
+        self.write((seen, era), |at, (seen, era)| Box::pin(standing::forget(at, *seen, *era)))
+    }
+
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {
         self.write(from, |at, from| {
             Box::pin(async move {
@@ -100,6 +116,10 @@ impl KeeperStore for PostgresStore {
 
     fn next_due(&self) -> Stored<'_, Option<Timestamp>> {
         self.read((), |at, ()| Box::pin(async move { claims::next_due(at).await }))
+    }
+
+    fn chains(&self, after: Option<(TenantId, ChainId)>, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId)>> {
+        self.read((after, limit), |at, (after, limit)| Box::pin(claims::chains(at, *after, *limit)))
     }
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {

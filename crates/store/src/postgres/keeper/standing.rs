@@ -10,8 +10,9 @@ use super::{
 };
 use crate::rows;
 use nightlatch_domain::{
+    clock::Timestamp,
     id::{ChainId, KeeperId, TenantId},
-    ports::store::{Standing, StoreError},
+    ports::store::{Registered, Standing, StoreError},
     ticket::Ticket,
 };
 
@@ -78,4 +79,35 @@ pub(super) async fn quarantine(
     }
     tickets::raise_for_chain(at, tenant, chain, ticket).await?;
     Ok(true)
+}
+
+pub(super) async fn release(
+    at: &Link,
+    (tenant, chain, fence): (TenantId, ChainId, u64),
+    reason: &str,
+    due_at: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql =
+        "UPDATE chain SET fence = fence + 1, state = 'healthy', due_at = $5, failures = 0, failed_at = NULL,
+             reason = NULL, ticket_id = NULL
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3 AND state = 'quarantined' AND reason = $4";
+    let values = params![Word(&tenant), Word(&chain), number(fence), reason, due_at.millis()];
+    if record::write(at, "chain", sql, values).await? == 0 {
+        return Ok(false);
+    }
+    tickets::settle_for_chain(at, tenant, chain, now).await?;
+    Ok(true)
+}
+
+pub(super) async fn forget(at: &Link, seen: Registered, era: u64) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM keeper WHERE keeper_id = $1 AND compared = $2 AND vouched = $3
+             AND EXISTS (SELECT 1 FROM installation WHERE era = $4)";
+    let vouched = i64::from(seen.vouched);
+    let values = params![Word(&seen.keeper), number(seen.compared), vouched, number(era)];
+    let done = record::write(at, "keeper", sql, values).await? == 1;
+    if done {
+        feed::go_on(at).await?;
+    }
+    Ok(done)
 }

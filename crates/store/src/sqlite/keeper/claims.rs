@@ -54,6 +54,21 @@ pub(super) fn next_due(at: &Database) -> Result<Option<Timestamp>, StoreError> {
     record::one(at, "chain", sql, [], |row| row.time("due_at"))
 }
 
+/// Every chain behind that one, by tenant and id.
+pub(super) fn chains(
+    at: &Database,
+    after: Option<(TenantId, ChainId)>,
+    limit: u32,
+) -> Result<Vec<(TenantId, ChainId)>, StoreError> {
+    let (tenant, chain) =
+        after.map(|(tenant, chain)| (tenant.to_string(), chain.to_string())).unwrap_or_default();
+    let sql = "SELECT tenant_id, chain_id FROM chain WHERE (tenant_id, chain_id) > (?1, ?2)
+         ORDER BY tenant_id, chain_id LIMIT ?3";
+    record::all(at, "chain", sql, params![tenant, chain, limit], |row| {
+        Ok((row.word("tenant_id")?, row.word("chain_id")?))
+    })
+}
+
 /// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it.
 pub(super) fn view(at: &Database, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {
     let Some(chain) = chain(at, tenant, id)? else { return Ok(None) };

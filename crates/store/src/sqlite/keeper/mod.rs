@@ -32,8 +32,8 @@ use nightlatch_domain::{
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, StoreError,
-        Stored, ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
+        StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -67,6 +67,20 @@ impl KeeperStore for SqliteStore {
         self.engine.write(move |at| standing::vouch(at, keeper))
     }
 
+    fn release(
+        &self,
+        seen: (TenantId, ChainId, u64),
+        reason: String,
+        due_at: Timestamp,
+        now: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.engine.write(move |at| standing::release(at, seen, &reason, due_at, now))
+    }
+
+    fn forget(&self, seen: Registered, era: u64) -> Stored<'_, bool> {
+        self.engine.write(move |at| standing::forget(at, seen, era))
+    }
+
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {
         self.engine.write(move |at| {
             let sql = "UPDATE installation SET era = era + 1 WHERE one = 1 AND era = ?1";
@@ -96,6 +110,10 @@ impl KeeperStore for SqliteStore {
 
     fn next_due(&self) -> Stored<'_, Option<Timestamp>> {
         self.engine.read(claims::next_due)
+    }
+
+    fn chains(&self, after: Option<(TenantId, ChainId)>, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId)>> {
+        self.engine.read(move |at| claims::chains(at, after, limit))
     }
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {

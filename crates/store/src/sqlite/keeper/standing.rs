@@ -9,8 +9,9 @@ use super::{
 };
 use crate::rows;
 use nightlatch_domain::{
+    clock::Timestamp,
     id::{ChainId, KeeperId, TenantId},
-    ports::store::{Standing, StoreError},
+    ports::store::{Registered, Standing, StoreError},
     ticket::Ticket,
 };
 use rusqlite::{Connection as Database, params};
@@ -68,4 +69,34 @@ pub(super) fn quarantine(
     }
     tickets::raise_for_chain(at, tenant, chain, ticket)?;
     Ok(true)
+}
+
+pub(super) fn release(
+    at: &Database,
+    (tenant, chain, fence): (TenantId, ChainId, u64),
+    reason: &str,
+    due_at: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql =
+        "UPDATE chain SET fence = fence + 1, state = 'healthy', due_at = ?5, failures = 0, failed_at = NULL,
+             reason = NULL, ticket_id = NULL
+         WHERE tenant_id = ?1 AND chain_id = ?2 AND fence = ?3 AND state = 'quarantined' AND reason = ?4";
+    let values = params![Word(&tenant), Word(&chain), number(fence), reason, due_at.millis()];
+    if record::write(at, "chain", sql, values)? == 0 {
+        return Ok(false);
+    }
+    tickets::settle_for_chain(at, tenant, chain, now)?;
+    Ok(true)
+}
+
+pub(super) fn forget(at: &Database, seen: Registered, era: u64) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM keeper WHERE keeper_id = ?1 AND compared = ?2 AND vouched = ?3
+             AND EXISTS (SELECT 1 FROM installation WHERE era = ?4)";
+    let values = params![Word(&seen.keeper), number(seen.compared), seen.vouched, number(era)];
+    let done = record::write(at, "keeper", sql, values)? == 1;
+    if done {
+        feed::go_on(at)?;
+    }
+    Ok(done)
 }

@@ -13,8 +13,8 @@ use nightlatch_domain::{
     import::{Import, ImportProgress},
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Revocation, Seen, Settlement, Standing, Stored,
-        ToolRow,
+        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
+        Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -57,6 +57,20 @@ impl KeeperStore for Session {
         })
     }
 
+    fn release(
+        &self,
+        seen: (TenantId, ChainId, u64),
+        reason: String,
+        due_at: Timestamp,
+        now: Timestamp,
+    ) -> Stored<'_, bool> {
+        self.write("release", move |rows| Ok(claims::release(rows, seen, &reason, due_at, now)))
+    }
+
+    fn forget(&self, seen: Registered, era: u64) -> Stored<'_, bool> {
+        self.write("forget", move |rows| standing::forget(rows, seen, era))
+    }
+
     fn raise_era(&self, from: u64) -> Stored<'_, bool> {
         self.write("raise-era", move |rows| {
             let is_from = rows.tables.installation.get(&()).is_some_and(|known| known.era == from);
@@ -87,6 +101,10 @@ impl KeeperStore for Session {
 
     fn next_due(&self) -> Stored<'_, Option<Timestamp>> {
         self.read(|rows| Ok(claims::next_due(rows)))
+    }
+
+    fn chains(&self, after: Option<(TenantId, ChainId)>, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId)>> {
+        self.read(move |rows| Ok(claims::chains(rows, after, limit)))
     }
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {

@@ -1,0 +1,209 @@
+//! What a human says about keepers: that a log is to be believed, or that a keeper never comes back.
+//!
+//! Neither is found out by any program. Who vouches for a log that knows nothing says that nobody presented anything which
+//! the database does not know; whatever the log itself knows against that still counts. Who gives a keeper up says that its
+//! log is lost. Where that log was not held against the database as it is now, what its keeper presented is known to nobody:
+//! then no chain is presented again before its human logged in anew.
+
+use super::{Verdict, look, settle};
+use crate::{
+    anchor::Head,
+    core::Core,
+    enrol::{refusal, store_refusal, unknown},
+    error::KeeperError,
+    keeping::{LOG_LOST, LogSays, UNVOUCHED},
+    recover,
+    refresh::{has_family, says_by_order},
+};
+use nightlatch_domain::{
+    chain::ChainState,
+    id::{ChainId, KeeperId, PrincipalId, TenantId},
+    ports::{
+        control_keeper::{ControlRefusal, ControlReply, KeeperRoll, KeeperSeen},
+        store::{ChainView, Registered, Standing, StoreError},
+    },
+};
+use nightlatch_ledger::{facts::EventFacts, record::EventName};
+use std::sync::Arc;
+
+/// Chains that are looked at between two writes to the log.
+const PAGE: u32 = 256;
+/// So often a chain that somebody else touched is looked at again.
+const TRIES: u32 = 4;
+
+/// Who said it.
+type Said = (TenantId, PrincipalId);
+
+/// Every registered keeper, as this one sees them.
+pub(crate) async fn list(core: &Arc<Core>) -> Result<ControlReply, ControlRefusal> {
+    let standing = core.store().standing().await.map_err(store_refusal)?;
+    let own = core.anchor.keeper();
+    let seen = |row: Registered| KeeperSeen { at_work: row.keeper == own, name: None, row };
+    let keepers = standing.keepers.into_iter().map(seen).collect();
+    Ok(ControlReply::Keepers(KeeperRoll { own, era: standing.era, keepers }))
+}
+
+/// Vouches for a keeper. Where it is this one, its log takes the database's heads for its own, and what was in quarantine
+/// for want of a log comes out, but for what the log knows to be otherwise.
+pub(crate) async fn adopt(
+    core: &Arc<Core>,
+    keeper: KeeperId,
+    human: Said,
+) -> Result<ControlReply, ControlRefusal> {
+    let _turn = core.history.turn.lock().await;
+    let standing = core.store().standing().await.map_err(store_refusal)?;
+    row_of(&standing, keeper)?;
+    let mut taken = Taken::default();
+    if keeper == core.anchor.keeper() {
+        // Beside others a quarantine may be what another log knows.
+        let ends = standing.keepers.len() == 1;
+        taken = take_heads_over(core, ends).await.map_err(refusal)?;
+        core.on_disk(|core| core.anchor.vouch()).await.map_err(refusal)?;
+    }
+    core.store().vouch(keeper).await.map_err(store_refusal)?;
+    note(core, EventName::KeeperAdopted, (keeper, human), None).await;
+    core.timers.notify_one();
+    Ok(ControlReply::Adopted { released: taken.released, contradicted: taken.contradicted })
+}
+
+/// Forgets a keeper. This one's log knows from then on what that one's knew of the heads.
+pub(crate) async fn forget(
+    core: &Arc<Core>,
+    keeper: KeeperId,
+    human: Said,
+) -> Result<ControlReply, ControlRefusal> {
+    if keeper == core.anchor.keeper() {
+        return Err(ControlRefusal::KeeperAtWork);
+    }
+    settle(core).await.map_err(refusal)?;
+    let _turn = core.history.turn.lock().await;
+    let (standing, verdict) = look(core).await.map_err(refusal)?;
+    let row = row_of(&standing, keeper)?;
+    if matches!(verdict, Verdict::Raise | Verdict::Compare) {
+        return Err(ControlRefusal::KeepersChanged);
+    }
+    if !standing.keepers.iter().any(|other| other.keeper != keeper && other.vouched) {
+        return Err(ControlRefusal::NoneVouched);
+    }
+    let behind = row.compared < standing.era;
+    let quarantined = match behind {
+        true => leave_all_to_humans(core).await?,
+        // Each of its presentations is an intent of this database, and taken for sent.
+        false => 0,
+    };
+    // Who is left alone is held to the very heads.
+    take_heads_over(core, false).await.map_err(refusal)?;
+    if !core.store().forget(row, standing.era).await.map_err(store_refusal)? {
+        return Err(ControlRefusal::KeepersChanged);
+    }
+    note(core, EventName::KeeperForgotten, (keeper, human), behind.then_some(LOG_LOST)).await;
+    core.timers.notify_one();
+    Ok(ControlReply::Forgotten { behind, quarantined })
+}
+
+fn row_of(standing: &Standing, keeper: KeeperId) -> Result<Registered, ControlRefusal> {
+    let row = standing.keepers.iter().find(|row| row.keeper == keeper);
+    row.copied().ok_or_else(|| unknown("keeper"))
+}
+
+async fn note(
+    core: &Core,
+    event: EventName,
+    (keeper, (tenant, human)): (KeeperId, Said),
+    reason: Option<&'static str>,
+) {
+    let about = EventFacts { tenant: Some(tenant), human: Some(human), ..EventFacts::new(event) };
+    core.note(EventFacts { keeper: Some(keeper), reason, ..about }).await;
+}
+
+/// What became of the chains.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    released: u64,
+    contradicted: u64,
+}
+
+/// Takes the database's heads for this log's, where the log knows nothing against it.
+async fn take_heads_over(core: &Arc<Core>, and_release: bool) -> Result<Taken, KeeperError> {
+    let (mut taken, mut after) = (Taken::default(), None);
+    loop {
+        let page = core.store().chains(after, PAGE).await?;
+        let Some(last) = page.last().copied() else { return Ok(taken) };
+        after = Some(last);
+        let mut vouched: Vec<ChainView> = Vec::with_capacity(page.len());
+        for (tenant, chain) in page {
+            let Some(view) = readable(core, tenant, chain).await? else { continue };
+            if contradicts(core, &view).await? {
+                taken.contradicted += 1;
+            } else {
+                vouched.push(view);
+            }
+        }
+        let head = |view: &ChainView| Head { family: view.family.id, generation: view.head.number };
+        let heads: Vec<_> = vouched.iter().map(|view| (view.chain.id, head(view))).collect();
+        core.on_disk(move |core| core.anchor.take_over(&heads)).await?;
+        for view in vouched.iter().filter(|view| and_release && waits_for_a_log(view)) {
+            let now = core.now().wall;
+            let due_at = view.head.access_until.filter(|until| *until > now).unwrap_or(now);
+            let seen = (view.chain.tenant, view.chain.id, view.chain.fence);
+            let is_released = core.store().release(seen, UNVOUCHED.to_owned(), due_at, now).await?;
+            taken.released += u64::from(is_released);
+        }
+    }
+}
+
+fn waits_for_a_log(view: &ChainView) -> bool {
+    view.chain.state == ChainState::Quarantined && view.chain.reason.as_deref() == Some(UNVOUCHED)
+}
+
+/// Whether this log knows of anything that the database lacks.
+async fn contradicts(core: &Core, view: &ChainView) -> Result<bool, StoreError> {
+    if says_by_order(core, view).await? != LogSays::Fits {
+        return Ok(true);
+    }
+    let Some(newest) = core.anchor.newest_of(view.chain.id) else { return Ok(false) };
+    if newest.family != view.family.id {
+        return Ok(!has_family(core, view, newest.family).await?);
+    }
+    let is_known = core.store().attempt(newest.tenant, newest.attempt).await?.is_some();
+    Ok(newest.generation >= view.head.number && !is_known)
+}
+
+/// Leaves every chain that could be presented to its human: what was presented since the database's copy was made, only
+/// the lost log knew.
+async fn leave_all_to_humans(core: &Arc<Core>) -> Result<u64, ControlRefusal> {
+    let (mut left, mut after) = (0, None);
+    loop {
+        let page = core.store().chains(after, PAGE).await.map_err(store_refusal)?;
+        let Some(last) = page.last().copied() else { return Ok(left) };
+        after = Some(last);
+        for (tenant, chain) in page {
+            left += u64::from(leave_to_human(core, tenant, chain).await?);
+        }
+    }
+}
+
+/// `false` where it is left to its human already. A latched one is not: an unused answer may come to be tried.
+async fn leave_to_human(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -> Result<bool, ControlRefusal> {
+    for _ in 0..TRIES {
+        let Some(view) = readable(core, tenant, chain).await.map_err(refusal)? else { return Ok(false) };
+        if view.chain.state == ChainState::Quarantined && !waits_for_a_log(&view) {
+            return Ok(false);
+        }
+        if recover::quarantine(core, &view, LOG_LOST).await.map_err(refusal)? {
+            return Ok(true);
+        }
+    }
+    Err(ControlRefusal::KeepersChanged)
+}
+
+/// A chain that somebody lives on. One whose row cannot be read nobody can claim or lease of.
+async fn readable(core: &Core, tenant: TenantId, chain: ChainId) -> Result<Option<ChainView>, KeeperError> {
+    match core.store().chain(tenant, chain).await {
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(%error, %chain, "a chain cannot be read, and is left alone");
+            Ok(None)
+        }
+        other => Ok(other?),
+    }
+}
