@@ -3,14 +3,14 @@
 use crate::world::{
     connect::{Granted, text},
     eventually,
-    install::Install,
+    install::{Install, fill, on_a_small_disk},
     provider::{Kind, Registration},
     recorder::Recorder,
     tools::{manifest, profile},
 };
 use http::StatusCode;
 use serde_json::json;
-use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 const KEY: &str = "canary-faults-2d4f6a8c0e1b3957";
 
@@ -123,7 +123,7 @@ async fn a_full_ledger_refuses_every_call_and_works_again_once_there_is_room() {
     let mut install = Install::prepared(&recorder.config());
     fs::create_dir_all(install.data().join("ledger")).expect("a folder");
     fs::set_permissions(install.data().join("ledger"), fs::Permissions::from_mode(0o700)).expect("its mode");
-    let mut command = in_a_small_ledger(&install);
+    let mut command = on_a_small_disk(&install.up_command(), &install.data().join("ledger"), "256k");
     install.spawn(&mut command);
     install.wait_until_up().await;
     install.write("tool.toml", &recorder.manifest("full"));
@@ -160,28 +160,6 @@ async fn a_full_ledger_refuses_every_call_and_works_again_once_there_is_room() {
     assert_eq!(install.json(&["ledger", "verify"])["whole"], true);
     // This ledger lies where only `up` sees it, and ends with it.
     assert_eq!(install.oracle.findings(&ledger).await, Vec::<String>::new());
-}
-
-/// `up` in a mount namespace where the ledger's folder is a small filesystem of its own.
-fn in_a_small_ledger(install: &Install) -> Command {
-    let up = install.up_command();
-    let script = "mount -t tmpfs -o size=256k,mode=700 none \"$1\" && shift && exec \"$@\"";
-    let mut command = Command::new("unshare");
-    command.env_clear().envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    // A namespace of users as well, where we are not root.
-    if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    command.args(["--mount", "--", "sh", "-c", script, "sh"]).arg(install.data().join("ledger"));
-    command.arg(up.get_program()).args(up.get_args());
-    command
-}
-
-fn fill(path: &std::path::Path) {
-    let mut filler = fs::File::create(path).expect("a filler");
-    for size in [4096, 1] {
-        while filler.write_all(&vec![0; size]).is_ok() {}
-    }
 }
 
 /// What `up` says on standard error when it refuses to start.

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on says so and ends; it lives in real time and has an environment"
 )]
 
+mod apart;
 mod budgets;
 mod calls;
 mod cli;
@@ -27,6 +28,7 @@ mod keepers;
 mod killed;
 mod oauth;
 mod proxy;
+mod put_back;
 mod references;
 mod refresh;
 mod replicas;

@@ -297,3 +297,25 @@ impl Drop for Install {
         }
     }
 }
+
+/// A command in a mount namespace where a folder is a small filesystem of its own.
+pub(crate) fn on_a_small_disk(command: &Command, folder: &Path, size: &str) -> Command {
+    let script = format!("mount -t tmpfs -o size={size},mode=700 none \"$1\" && shift && exec \"$@\"");
+    let mut small = Command::new("unshare");
+    small.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // A namespace of users as well, where we are not root.
+    if !rustix::process::geteuid().is_root() {
+        small.arg("--map-root-user");
+    }
+    small.args(["--mount", "--", "sh", "-c", &script, "sh"]).arg(folder);
+    small.arg(command.get_program()).args(command.get_args());
+    small
+}
+
+/// Fills a disk to its last byte.
+pub(crate) fn fill(path: &Path) {
+    let mut filler = fs::File::create(path).expect("a filler");
+    for size in [4096, 1] {
+        while filler.write_all(&vec![0; size]).is_ok() {}
+    }
+}

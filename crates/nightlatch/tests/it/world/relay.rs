@@ -1,4 +1,5 @@
-//! A path between a keeper and its provider, on which a test sees what passes and decides what happens to it.
+//! A path between a keeper and its provider, on which a test sees what passes and decides what happens to it; and a way to
+//! any server that can fall silent.
 //!
 //! An exchange has four places at which it can be stopped ([`Place`]). What was stopped goes on when the test
 //! says so, also if its sender is dead by then: so bytes outlive who sent them, and answers wait for who asked.
@@ -183,6 +184,60 @@ fn is_whole(bytes: &[u8]) -> bool {
         (None, Some(_)) => body.ends_with(b"0\r\n\r\n"),
         (None, None) => false,
     }
+}
+
+/// How a way behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Open,
+    /// Nothing passes, and nobody is told.
+    Silent,
+}
+
+/// A way to a server of any kind that can fall silent. It serves as long as the test's process lives.
+pub(crate) struct Silencing {
+    pub(crate) address: SocketAddr,
+    way: watch::Sender<Way>,
+}
+
+impl Silencing {
+    /// A way to `server`, an address and a port.
+    pub(crate) fn to(server: &str) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (way, seen) = watch::channel(Way::Open);
+        let server = server.to_owned();
+        on_a_thread(listener, move |client| {
+            let (server, mut seen) = (server.clone(), seen.clone());
+            async move {
+                // Who comes while it is silent is let in and hears nothing.
+                until(&mut seen, Way::Open).await;
+                let (Ok(mut to), mut client) = (TcpStream::connect(&server).await, client) else { return };
+                let is_over = tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut to) => true,
+                    () = until(&mut seen, Way::Silent) => false,
+                };
+                if !is_over {
+                    // What was under way is lost with its connections, which both ends hear when it is over.
+                    until(&mut seen, Way::Open).await;
+                }
+            }
+        });
+        Self { address, way }
+    }
+
+    pub(crate) fn fall_silent(&self) {
+        self.way.send_replace(Way::Silent);
+    }
+
+    pub(crate) fn open(&self) {
+        self.way.send_replace(Way::Open);
+    }
+}
+
+async fn until(seen: &mut watch::Receiver<Way>, wanted: Way) {
+    // It never ends before the test does.
+    let _ = seen.wait_for(|way| *way == wanted).await;
 }
 
 /// Serves each connection that comes, on a thread of its own: the test's waits for programs and would not answer meanwhile.

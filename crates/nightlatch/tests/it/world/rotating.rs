@@ -114,6 +114,13 @@ impl Rotating {
         self.served.named("keeper").into_iter().map(count).collect()
     }
 
+    /// A human connects the account again.
+    pub(crate) async fn reconnect(&mut self) {
+        let install = &self.served.install;
+        let id = text(&install.only_connection(), "id");
+        install.connect(&self.registration, &mut self.browser, &["--reconnect", &id]).await.json();
+    }
+
     /// The agent, at each gateway.
     pub(crate) fn agents(&self) -> Vec<Agent> {
         self.served.gateways().iter().map(|gateway| self.granted.agent.at(gateway)).collect()

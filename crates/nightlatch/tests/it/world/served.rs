@@ -1,7 +1,12 @@
 //! An installation as its operator runs it over PostgreSQL: processes of each plane, each with a folder, a configuration
 //! and a database login of its own. The command line speaks to the first control process.
 
-use super::{eventually, install::Install, parts::parts, ports::free_port};
+use super::{
+    eventually,
+    install::{Install, on_a_small_disk},
+    parts::parts,
+    ports::free_port,
+};
 use nightlatch_domain::ports::mailbox::Role;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -27,6 +32,8 @@ pub(crate) struct Told {
     pub(crate) database_at: Option<String>,
     /// The level of the processes' logs.
     pub(crate) log_level: &'static str,
+    /// Of each keeper's data folder, one that is a small disk of its own, and its size.
+    pub(crate) small: Option<(&'static str, &'static str)>,
 }
 
 impl Told {
@@ -38,6 +45,7 @@ impl Told {
             files: Vec::new(),
             database_at: None,
             log_level: "trace",
+            small: None,
         }
     }
 }
@@ -217,6 +225,12 @@ impl Served {
         let log = log.expect("a log");
         let mut command = self.install.command();
         command.args(["serve", "--role", process.role, "--config"]).arg(path);
+        if let (Some((folder, size)), "keeper") = (self.told.small, process.role) {
+            let folder = process.data.join(folder);
+            fs::create_dir_all(&folder).expect("a folder");
+            private(&folder);
+            command = on_a_small_disk(&command, &folder, size);
+        }
         let errors = log.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("`serve` starts");
         self.processes[index].child = Some(child);
@@ -300,6 +314,13 @@ impl Served {
     pub(crate) fn signal(&self, name: &str, signal: Signal) {
         let child = self.processes[self.index(name)].child.as_ref().expect("it runs");
         kill_process(Pid::from_child(child), signal).expect("it is ours");
+    }
+
+    /// A folder of a process's data, as that process sees it.
+    pub(crate) fn folder_of(&self, name: &str, folder: &str) -> PathBuf {
+        let process = &self.processes[self.index(name)];
+        let pid = process.child.as_ref().expect("it runs").id();
+        PathBuf::from(format!("/proc/{pid}/root{}", process.data.join(folder).display()))
     }
 
     /// The log of a process since its last start.
