@@ -115,6 +115,10 @@ impl OpenFile for UnsyncedFile {
         self.0.read_all()
     }
 
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(bytes, offset)
+    }
+
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.0.append(bytes)
     }

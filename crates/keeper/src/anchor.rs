@@ -38,6 +38,8 @@ use std::{
 
 /// The log is written anew when it has grown past this and mostly says what no longer matters.
 const COMPACT_ABOVE_BYTES: u64 = 1 << 20;
+/// So much is read or written of the log at once: it is never in memory as a whole.
+const BUNDLE_BYTES: usize = 64 << 10;
 /// A damaged or foreign file is not read into memory without bound.
 const LOG_MAX_BYTES: u64 = 1 << 30;
 
@@ -392,7 +394,7 @@ impl AnchorLog {
     /// The newest presentation of each chain.
     #[must_use]
     pub fn newest(&self) -> Vec<Presentation> {
-        self.facts().newest.values().copied().collect()
+        self.facts().newest().copied().collect()
     }
 
     /// The flow that a family was redeemed for.
@@ -416,7 +418,7 @@ impl AnchorLog {
     /// The newest presentation of a chain.
     #[must_use]
     pub fn newest_of(&self, chain: ChainId) -> Option<Presentation> {
-        self.facts().newest.get(&chain).copied()
+        self.facts().newest_of(chain).copied()
     }
 
     fn facts(&self) -> RwLockReadGuard<'_, Facts> {
@@ -472,35 +474,34 @@ impl Inner {
         if self.bytes < self.compact_above {
             return Ok(());
         }
-        let records = self.facts().compact();
-        let live: u64 = records.iter().filter_map(Record::line).map(|line| line.len() as u64).sum();
+        // What is forgotten decides nothing any more, whether the log is written anew or not.
+        self.facts_mut().forget_the_past();
+        let lengths = |facts: &Facts| {
+            facts.lines().filter_map(|record| record.line()).map(|line| line.len() as u64).sum()
+        };
+        let live: u64 = lengths(&self.facts());
         self.compact_above = live.saturating_mul(2).max(COMPACT_ABOVE_BYTES);
         if self.bytes < self.compact_above {
             return Ok(());
         }
-        self.rewrite(&records)
+        self.rewrite()
     }
 
-    fn rewrite(&mut self, records: &[Record]) -> Result<(), KeeperError> {
+    fn rewrite(&mut self) -> Result<(), KeeperError> {
         let path = self.place.folder.join(LOG);
         let beside = self.place.folder.join("anchors.new");
         let failed = |error| KeeperError::file(&beside)(error);
         let _ = self.files.remove(&beside);
         let fresh = open_file(&*self.files, &beside)?;
         let inode = fresh.identity().map_err(failed)?.inode;
-        let mut bytes = 0;
-        let mut facts = Facts::default();
-        for record in records.iter().cloned().map(|record| at_inode(record, inode)) {
-            let Some(line) = record.line() else { continue };
-            fresh.append(line.as_bytes()).map_err(failed)?;
-            bytes += line.len() as u64;
-            facts.apply(record);
-        }
+        let bytes = write_all(&*fresh, &self.facts(), inode).map_err(failed)?;
         fresh.sync_all().map_err(failed)?;
         self.files.rename(&beside, &path).map_err(failed)?;
         // From here on the old file has no name: what were written to it would be lost.
         (self.file, self.bytes) = (fresh, bytes);
-        *self.facts_mut() = facts;
+        if let Some(identity) = &mut self.facts_mut().identity {
+            identity.inode = inode;
+        }
         let synced = self.sync_directory();
         self.poisoned |= synced.is_err();
         synced
@@ -510,6 +511,22 @@ impl Inner {
         let folder = &self.place.folder;
         self.files.sync_folder(folder).map_err(KeeperError::file(folder))
     }
+}
+
+/// Writes every line that says what `facts` say, a bundle at a time; how many bytes they are.
+fn write_all(file: &dyn OpenFile, facts: &Facts, inode: u64) -> io::Result<u64> {
+    let (mut bundle, mut bytes) = (String::new(), 0);
+    for record in facts.lines().map(|record| at_inode(record, inode)) {
+        let line = record.line().ok_or(io::ErrorKind::InvalidData)?;
+        bytes += line.len() as u64;
+        bundle.push_str(&line);
+        if bundle.len() >= BUNDLE_BYTES {
+            file.append(bundle.as_bytes())?;
+            bundle.clear();
+        }
+    }
+    file.append(bundle.as_bytes())?;
+    Ok(bytes)
 }
 
 fn at_inode(record: Record, inode: u64) -> Record {
@@ -530,19 +547,30 @@ fn read(file: &dyn OpenFile, path: &Path) -> Result<(Facts, u64), KeeperError> {
     if size > LOG_MAX_BYTES {
         return Err(damaged(0));
     }
-    let bytes = file.read_all().map_err(KeeperError::file(path))?;
-    let (mut facts, mut whole_bytes) = (Facts::default(), 0);
-    let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
-    for (index, line) in lines.iter().enumerate() {
-        let text = line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok());
-        match text.and_then(Record::read) {
-            Some(record) => facts.apply(record),
-            None if index + 1 == lines.len() => break,
-            None => return Err(damaged(index + 1)),
+    let (mut facts, mut whole_bytes, mut number) = (Facts::default(), 0, 0);
+    let (mut bundle, mut unread, mut offset) = (vec![0; BUNDLE_BYTES], Vec::new(), 0);
+    loop {
+        let read = file.read_at(&mut bundle, offset).map_err(KeeperError::file(path))?;
+        offset += read as u64;
+        unread.extend_from_slice(bundle.get(..read).unwrap_or_default());
+        let mut taken = 0;
+        for line in unread.split_inclusive(|byte| *byte == b'\n') {
+            // The rest of it is yet to be read, or was never written.
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            number += 1;
+            match std::str::from_utf8(text).ok().and_then(Record::read) {
+                Some(record) => facts.apply(record),
+                None if whole_bytes + line.len() as u64 == size => return Ok((facts.packed(), whole_bytes)),
+                None => return Err(damaged(number)),
+            }
+            whole_bytes += line.len() as u64;
+            taken += line.len();
         }
-        whole_bytes += line.len() as u64;
+        unread.drain(..taken);
+        if read == 0 {
+            return Ok((facts.packed(), whole_bytes));
+        }
     }
-    Ok((facts, whole_bytes))
 }
 
 fn cut(file: &dyn OpenFile, bytes: u64) -> io::Result<()> {

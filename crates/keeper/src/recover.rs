@@ -187,7 +187,9 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> 
         if says == LogSays::Fits && knows_every_attempt(core, &view).await? {
             if is_anchored(&core.anchor, &view) {
                 let head = Head { family: view.family.id, generation: view.head.number };
-                core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+                if core.anchor.head(chain) != Some(head) {
+                    core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+                }
             }
             let now = core.now().wall;
             if core.is_of_the_future(view.head.created_at).await {

@@ -86,6 +86,12 @@ pub trait OpenFile: fmt::Debug + Send + Sync {
     /// What the system says; likewise below. What a failed write left behind is not known.
     fn read_all(&self) -> io::Result<Vec<u8>>;
 
+    /// Fills `bytes` from `offset` on; how many there were, fewer than asked for only at its end.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_all`].
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
     /// Writes all of `bytes` behind what is there.
     ///
     /// # Errors

@@ -64,6 +64,31 @@ pub struct Head {
     pub generation: u64,
 }
 
+/// Which presentation it is: of a generation, the first or the one retry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Named {
+    family: FamilyId,
+    generation: u64,
+    is_retry: bool,
+}
+
+impl Named {
+    const fn of(one: &Presentation, is_retry: bool) -> Self {
+        Self { family: one.family, generation: one.generation, is_retry }
+    }
+
+    fn found_in<'a>(
+        self,
+        presented: &'a Presentations,
+        again: &'a Presentations,
+    ) -> Option<&'a Presentation> {
+        let of = if self.is_retry { again } else { presented };
+        of.get(&(self.family, self.generation))
+    }
+}
+
+type Presentations = BTreeMap<(FamilyId, u64), Presentation>;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
@@ -141,14 +166,14 @@ fn checksum(bytes: &[u8]) -> String {
     text
 }
 
-/// What the log says, all lines taken together.
+/// What the log says, all lines taken together. There may be a million chains: what stands once is not held twice.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) identity: Option<Identity>,
     pub(super) heads: BTreeMap<ChainId, Head>,
-    pub(super) presented: BTreeMap<(FamilyId, u64), Presentation>,
-    pub(super) again: BTreeMap<(FamilyId, u64), Presentation>,
-    pub(super) newest: BTreeMap<ChainId, Presentation>,
+    pub(super) presented: Presentations,
+    pub(super) again: Presentations,
+    newest: BTreeMap<ChainId, Named>,
     /// Ids grow with time: the oldest come first.
     pub(super) owners: BTreeSet<OwnerId>,
     pub(super) redeems: BTreeMap<FamilyId, FlowId>,
@@ -170,11 +195,11 @@ impl Facts {
             Record::Identity(identity) => self.identity = Some(identity),
             Record::Present(one) => {
                 self.presented.insert((one.family, one.generation), one);
-                self.newest.insert(one.chain, one);
+                self.newest.insert(one.chain, Named::of(&one, false));
             }
             Record::Again(one) => {
                 self.again.insert((one.family, one.generation), one);
-                self.newest.insert(one.chain, one);
+                self.newest.insert(one.chain, Named::of(&one, true));
             }
             Record::Owners { owners } => {
                 self.owners.extend(owners);
@@ -183,9 +208,12 @@ impl Facts {
                 }
             }
             Record::Void { attempt } => {
-                self.presented.retain(|_, one| one.attempt != attempt);
-                self.again.retain(|_, one| one.attempt != attempt);
-                self.newest.retain(|_, one| one.attempt != attempt);
+                let Self { presented, again, newest, .. } = self;
+                newest.retain(|_, named| {
+                    named.found_in(presented, again).is_some_and(|one| one.attempt != attempt)
+                });
+                presented.retain(|_, one| one.attempt != attempt);
+                again.retain(|_, one| one.attempt != attempt);
             }
             Record::Head { chain, head } => {
                 // A family's redemption vouches once: later it would let an older family back in.
@@ -219,41 +247,77 @@ impl Facts {
         }
     }
 
-    /// The fewest lines that say the same about everything that can still matter.
-    pub(super) fn compact(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.identity.clone().map(Record::Identity).into_iter().collect();
-        records.extend(self.heads.iter().map(|(chain, head)| Record::Head { chain: *chain, head: *head }));
-        records.extend(self.presented.values().filter(|one| self.matters(one)).copied().map(Record::Present));
-        records.extend(self.again.values().filter(|one| self.matters(one)).copied().map(Record::Again));
-        let owners: Vec<OwnerId> = self.owners.iter().copied().collect();
-        records.extend((!owners.is_empty()).then_some(Record::Owners { owners }));
-        // Ids grow with time: the newest flows come first.
-        let newest = self.redeems.iter().rev().take(REDEEMS_KEPT);
-        records.extend(newest.map(|(family, flow)| Record::Redeem { flow: *flow, family: *family }));
-        let statics = self.statics.iter();
-        records.extend(
-            statics.map(|(id, generation)| Record::Static { connection: *id, generation: *generation }),
-        );
-        let ended = self.ended.iter();
-        records.extend(ended.map(|(id, tenant)| Record::Ended { connection: *id, tenant: *tenant }));
-        records.extend((self.era > 0).then_some(Record::Era { era: self.era }));
-        records.extend(self.mark.map(|mark| Record::Mark { mark }));
-        records.extend(self.vouched.then_some(Record::Vouched));
-        let keepers = self.keepers.clone();
-        records.extend((!keepers.is_empty()).then_some(Record::Keepers { keepers }));
-        records.extend(self.mandates_since.map(|at| Record::MandatesSince { at }));
-        // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
-        let over = self.mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));
-        let kept = self.mandates.iter().filter(|(_, until)| over.is_none_or(|over| **until >= over));
-        records.extend(kept.map(|(call, until)| Record::Mandate { call: *call, until: *until }));
-        records
+    /// The newest presentation of a chain.
+    pub(super) fn newest_of(&self, chain: ChainId) -> Option<&Presentation> {
+        self.newest.get(&chain)?.found_in(&self.presented, &self.again)
     }
 
-    /// A presentation below its chain's head is history, but for the newest one: a database that does
-    /// not know it was rolled back.
-    fn matters(&self, one: &Presentation) -> bool {
-        let newest = self.newest.get(&one.chain).is_some_and(|newest| newest.attempt == one.attempt);
-        let below = |head: &Head| head.family != one.family || one.generation < head.generation;
-        newest || !self.heads.get(&one.chain).is_some_and(below)
+    /// The newest presentation of each chain.
+    pub(super) fn newest(&self) -> impl Iterator<Item = &Presentation> {
+        self.newest.values().filter_map(|named| named.found_in(&self.presented, &self.again))
     }
+
+    /// Forgets what can no longer matter.
+    pub(super) fn forget_the_past(&mut self) {
+        let Self { heads, presented, again, newest, redeems, mandates, .. } = self;
+        presented.retain(|_, one| matters(heads, newest, one, false));
+        again.retain(|_, one| matters(heads, newest, one, true));
+        while redeems.len() > REDEEMS_KEPT {
+            redeems.pop_first();
+        }
+        // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
+        let over = mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));
+        mandates.retain(|_, until| over.is_none_or(|over| *until >= over));
+    }
+
+    /// The same, in as little room as it takes: what was inserted in order of its keys takes almost twice that.
+    pub(super) fn packed(self) -> Self {
+        Self {
+            heads: self.heads.into_iter().collect(),
+            presented: self.presented.into_iter().collect(),
+            newest: self.newest.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// The fewest lines that say all this, where nothing is of the past.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Record> {
+        let head = |(chain, head): (&ChainId, &Head)| Record::Head { chain: *chain, head: *head };
+        let owners: Vec<OwnerId> = self.owners.iter().copied().collect();
+        let keepers = self.keepers.clone();
+        let redeemed = |(family, flow): (&FamilyId, &FlowId)| Record::Redeem { flow: *flow, family: *family };
+        let statics = self.statics.iter();
+        let statics =
+            statics.map(|(id, generation)| Record::Static { connection: *id, generation: *generation });
+        let ended = self.ended.iter();
+        let mandate = |(call, until): (&CallId, &Timestamp)| Record::Mandate { call: *call, until: *until };
+        let identity = self.identity.clone().map(Record::Identity).into_iter();
+        identity
+            .chain(self.heads.iter().map(head))
+            .chain(self.presented.values().copied().map(Record::Present))
+            .chain(self.again.values().copied().map(Record::Again))
+            .chain((!owners.is_empty()).then_some(Record::Owners { owners }))
+            .chain(self.redeems.iter().map(redeemed))
+            .chain(statics)
+            .chain(ended.map(|(id, tenant)| Record::Ended { connection: *id, tenant: *tenant }))
+            .chain((self.era > 0).then_some(Record::Era { era: self.era }))
+            .chain(self.mark.map(|mark| Record::Mark { mark }))
+            .chain(self.vouched.then_some(Record::Vouched))
+            .chain((!keepers.is_empty()).then_some(Record::Keepers { keepers }))
+            .chain(self.mandates_since.map(|at| Record::MandatesSince { at }))
+            .chain(self.mandates.iter().map(mandate))
+    }
+}
+
+/// A presentation below its chain's head is history, but for the newest one: a database that does
+/// not know it was rolled back.
+fn matters(
+    heads: &BTreeMap<ChainId, Head>,
+    newest: &BTreeMap<ChainId, Named>,
+    one: &Presentation,
+    is_retry: bool,
+) -> bool {
+    let is_newest = newest.get(&one.chain) == Some(&Named::of(one, is_retry));
+    let below = |head: &Head| head.family != one.family || one.generation < head.generation;
+    is_newest || !heads.get(&one.chain).is_some_and(below)
 }

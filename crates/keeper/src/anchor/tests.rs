@@ -210,8 +210,8 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
             log.set_head(id!(ChainId, 1), head(generation + 1)).unwrap();
         }
         let mut inner = log.inner();
-        let records = inner.facts().compact();
-        inner.rewrite(&records).unwrap();
+        inner.facts_mut().forget_the_past();
+        inner.rewrite().unwrap();
         assert!(inner.bytes < 4096);
     }
     let (log, found) = open(folder.path());
@@ -220,6 +220,43 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
     assert_eq!(log.static_generation(id!(ConnectionId, 1)), Some(2));
     assert!(log.has_ended(id!(ConnectionId, 2)));
     assert_eq!(log.flow_of(id!(FamilyId, 9)), Some(id!(FlowId, 1)));
+}
+
+#[test]
+fn a_log_that_was_written_anew_says_what_it_said_and_no_line_is_lost_between_two_bundles() {
+    let folder = tempfile::tempdir().unwrap();
+    let chains = || (1..=900u64).map(|number| ChainId::new(Timestamp::from_millis(number as i64), [7; 10]));
+    let one = |chain: ChainId, generation| {
+        let noise = u8::try_from(chain.time().millis() % 250).unwrap();
+        let family = FamilyId::new(chain.time(), [8; 10]);
+        let attempt = AttemptId::new(chain.time(), [noise + u8::try_from(generation).unwrap(); 10]);
+        Presentation { chain, family, attempt, ..presentation(generation, 1) }
+    };
+    let says = |log: &AnchorLog| -> Vec<_> {
+        let all = chains().map(|chain| (log.head(chain), log.newest_of(chain)));
+        all.chain([(None, log.retry(one(chains().next().unwrap(), 3).family, 3))]).collect()
+    };
+    let (log, _) = open(folder.path());
+    for chain in chains() {
+        for generation in [1, 2] {
+            log.present(one(chain, generation), 1).unwrap();
+            let family = one(chain, generation).family;
+            log.set_head(chain, Head { family, generation: generation + 1 }).unwrap();
+        }
+    }
+    let first = chains().next().unwrap();
+    log.present(one(first, 3), 1).unwrap();
+    log.present_again(one(first, 3), 1).unwrap();
+    let before = says(&log);
+    log.inner().facts_mut().forget_the_past();
+    assert_eq!(says(&log), before);
+    let bytes = log.inner().bytes;
+    log.inner().rewrite().unwrap();
+    assert!(log.inner().bytes < bytes && log.inner().bytes > 2 * super::BUNDLE_BYTES as u64);
+    assert_eq!(says(&log), before);
+    drop(log);
+    let (log, found) = open(folder.path());
+    assert_eq!((found, says(&log)), (Found::Own, before));
 }
 
 #[test]
@@ -249,8 +286,9 @@ fn owners_and_a_retry_that_stands_outlive_a_compaction() {
         facts.apply(Record::Present(presentation(generation, attempt)));
         facts.apply(Record::Again(presentation(generation, attempt + 1)));
     }
+    facts.forget_the_past();
     let mut again = Facts::default();
-    facts.compact().into_iter().for_each(|record| again.apply(record));
+    facts.lines().for_each(|record| again.apply(record));
     assert_eq!(again.owners.into_iter().collect::<Vec<_>>(), owners);
     assert_eq!(again.again.into_iter().collect::<Vec<_>>(), [((family, 2), presentation(2, 21))]);
 }
@@ -275,8 +313,9 @@ fn mandates_that_may_still_be_good_outlive_a_compaction() {
     facts.apply(Record::Mandate { call: call(1), until: at });
     facts.apply(Record::Mandate { call: call(2), until: at.plus(day) });
     facts.apply(Record::Mandate { call: call(3), until: at.plus(day + Duration::from_millis(1)) });
+    facts.forget_the_past();
     let mut again = Facts::default();
-    facts.compact().into_iter().for_each(|record| again.apply(record));
+    facts.lines().for_each(|record| again.apply(record));
     assert_eq!(again.mandates_since, Some(at));
     assert_eq!(again.mandates.into_keys().collect::<Vec<_>>(), [call(2), call(3)]);
 }
@@ -378,8 +417,7 @@ fn nothing_of_an_older_era_is_presented_and_what_was_seen_of_the_history_is_reme
     }
     assert_eq!(log.presentation(one.family, one.generation), None);
     log.present(one, 3).unwrap();
-    let records = log.inner().facts().compact();
-    log.inner().rewrite(&records).unwrap();
+    log.inner().rewrite().unwrap();
     drop(log);
     let (log, _) = open(folder.path());
     assert_eq!((log.era(), log.mark(), log.is_vouched()), (3, Some(mark), true));

@@ -77,6 +77,13 @@ impl OpenFile for SystemFile {
         Ok(bytes)
     }
 
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.size_bytes()?.saturating_sub(offset)).map_err(io::Error::other)?;
+        let there = bytes.len().min(left);
+        self.0.read_exact_at(bytes.get_mut(..there).unwrap_or_default(), offset)?;
+        Ok(there)
+    }
+
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.0).write_all(bytes)
     }

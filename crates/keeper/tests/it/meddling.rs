@@ -185,6 +185,10 @@ impl OpenFile for MeddledFile {
         self.file.read_all()
     }
 
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(bytes, offset)
+    }
+
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         refused(&self.meddling.log_is_full, io::ErrorKind::StorageFull)?;
         self.file.append(bytes)

@@ -74,7 +74,7 @@ pub(super) async fn settle_for_chain(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE ticket SET settled_at = $3
          WHERE tenant_id = $1 AND settled_at IS NULL AND connection_id IN
-             (SELECT connection_id FROM connection WHERE tenant_id = $1 AND chain_id = $2)";
+             (SELECT connection_id FROM connection WHERE tenant_id = $1 AND chain_id = $2 AND removed_at IS NULL)";
     record::write(at, "ticket", sql, params![Word(&tenant), Word(&chain), now.millis()]).await?;
     Ok(())
 }

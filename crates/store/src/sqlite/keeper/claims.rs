@@ -108,15 +108,19 @@ pub(super) fn generations(
     record::all(at, "generation", sql, params![Word(&tenant), Word(&chain), limit], rows::generation)
 }
 
+/// What lives on a chain. The sign keeps SQLite from going through all connections of the tenant because they are in that
+/// order: it is to find the few of the chain, and sort those.
+pub(super) const LIVING_OF_CHAIN: &str = "SELECT connection_id FROM living_connection
+     WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY +connection_id";
+
 /// The connections of a chain that were neither removed nor killed, oldest first.
 pub(super) fn living_connections(
     at: &Database,
     tenant: TenantId,
     chain: ChainId,
 ) -> Result<Vec<ConnectionId>, StoreError> {
-    let sql = "SELECT connection_id FROM living_connection
-         WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY connection_id";
-    record::all(at, "connection", sql, params![Word(&tenant), Word(&chain)], |row| row.word("connection_id"))
+    let key = params![Word(&tenant), Word(&chain)];
+    record::all(at, "connection", LIVING_OF_CHAIN, key, |row| row.word("connection_id"))
 }
 
 /// Takes the chain out of one state, if everything is still as it was seen.
@@ -440,4 +444,29 @@ pub(super) fn put_generation(at: &Database, generation: &Generation) -> Result<(
         ],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Proves that what lives on one chain is found by that chain, among however many of a tenant.
+
+    use super::{super::tickets::SETTLE_FOR_CHAIN, LIVING_OF_CHAIN};
+    use crate::sqlite::migrate::{self, MIGRATIONS};
+    use nightlatch_domain::clock::Timestamp;
+    use rusqlite::{Connection, params_from_iter};
+
+    #[test]
+    fn a_chain_among_many_is_found_by_an_index_of_chains() {
+        let mut database = Connection::open_in_memory().unwrap();
+        migrate::apply(&mut database, MIGRATIONS, Timestamp::from_millis(1)).unwrap();
+        for sql in [LIVING_OF_CHAIN, SETTLE_FOR_CHAIN] {
+            let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let values = params_from_iter(vec!["x"; plan.parameter_count()]);
+            let steps = plan.query_map(values, |row| row.get::<_, String>("detail")).unwrap();
+            let steps: Vec<String> =
+                steps.map(Result::unwrap).filter(|step| step.contains(" connection ")).collect();
+            assert!(steps.iter().any(|step| step.ends_with("(tenant_id=? AND chain_id=?)")), "{steps:?}");
+            assert!(steps.iter().all(|step| !step.ends_with("(tenant_id=?)")), "{steps:?}");
+        }
+    }
 }

@@ -57,6 +57,11 @@ pub(super) fn raise_for_chain(
     Ok(())
 }
 
+/// Those of a connection that was removed are settled; so only the others are looked for, by an index that has no more.
+pub(super) const SETTLE_FOR_CHAIN: &str = "UPDATE ticket SET settled_at = ?3
+     WHERE tenant_id = ?1 AND settled_at IS NULL AND connection_id IN
+         (SELECT connection_id FROM connection WHERE tenant_id = ?1 AND chain_id = ?2 AND removed_at IS NULL)";
+
 /// Settles every open ticket of a chain's connections.
 pub(super) fn settle_for_chain(
     at: &Database,
@@ -64,10 +69,7 @@ pub(super) fn settle_for_chain(
     chain: ChainId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE ticket SET settled_at = ?3
-         WHERE tenant_id = ?1 AND settled_at IS NULL AND connection_id IN
-             (SELECT connection_id FROM connection WHERE tenant_id = ?1 AND chain_id = ?2)";
-    record::write(at, "ticket", sql, params![Word(&tenant), Word(&chain), now.millis()])?;
+    record::write(at, "ticket", SETTLE_FOR_CHAIN, params![Word(&tenant), Word(&chain), now.millis()])?;
     Ok(())
 }
 
