@@ -11,6 +11,7 @@ mod bench;
 mod fuzz;
 mod licence;
 mod machine;
+mod mutants;
 mod parts;
 mod peers;
 mod sim;
@@ -32,6 +33,7 @@ usage: cargo xtask <what>
   torture           what is slow by nature: a million expiries in the simulated world, rounds of kills at real
                     providers (writes `bench/results/torture.json`), tests named `torture_…` [--quick | tests FILTER]
   sim               the keeper in a world of one seed [--seed S] [--expiries N] [--years Y] [--keepers K] [--accounts A]
+  sim --mutants     the keeper broken on purpose, patch by patch: the tests named by `mutants/NN-name.patch` must notice [NN,NN] [--json]
   parts install     install the real servers into the parts folder
   parts up          start them and keep them up until Ctrl-C; prints the path of `parts.json`
   parts check       start them, prove that they are what the tests take them for, end them
@@ -63,6 +65,7 @@ fn dispatch(words: &[String]) -> Outcome {
         ["tidy"] => machine::stage("tidy", tidy::check),
         ["test", rest @ ..] => suite::all(rest),
         ["torture", rest @ ..] => torture::run(rest),
+        ["sim", "--mutants", rest @ ..] => mutants::run(rest),
         ["sim", rest @ ..] => sim::run(rest),
         ["parts", "install"] => machine::stage("parts: install", parts::install),
         ["parts", "up"] => parts::up(),
