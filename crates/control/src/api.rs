@@ -5,6 +5,7 @@
 //! once to a human and must not lie in a log is [`OneTime`].
 
 mod connections;
+mod doctor;
 mod imports;
 mod keepers;
 mod ledger;
@@ -19,6 +20,7 @@ pub use connections::{
     AddClientRequest, AddConnection, BeginFlowRequest, ClientView, Connected, ConnectionView, FlowStarted,
     FlowView, PastedAnswer, RedirectView, Removed, TestResult,
 };
+pub use doctor::{DoctorReport, Finding};
 pub use imports::{
     ImportAnswer, ImportAnswers, ImportItem, ImportRequest, ImportView, ImportViews, ImportsAsked,
 };

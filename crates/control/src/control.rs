@@ -1,7 +1,7 @@
 //! What every route works with: the tenant of this socket, the ports, the catalogue, the clocks.
 
 use crate::{
-    api::{ConnectionView, Ping},
+    api::{ConnectionView, Finding, Ping},
     auth::{ApiKey, Gatekeeper},
     error::ControlError,
     oauth::StartLinks,
@@ -51,6 +51,12 @@ pub trait Exposition: Send + Sync {
     fn openmetrics(&self, standing: &Standing) -> Result<String, std::fmt::Error>;
 }
 
+/// What only the program knows of how it stands: its database's settings, its folders, its bounds.
+pub trait Checkup: Send + Sync {
+    /// All of it, as it is now.
+    fn findings(&self) -> Boxed<'_, Vec<Finding>>;
+}
+
 /// Where the other listeners are, as they were bound.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -82,6 +88,8 @@ pub struct Parts {
     pub sight: Arc<dyn Sight>,
     /// What is counted.
     pub exposition: Arc<dyn Exposition>,
+    /// How the program stands.
+    pub checkup: Arc<dyn Checkup>,
     /// Policy.
     pub decider: Arc<Decider>,
     /// The ledger.
@@ -111,6 +119,7 @@ pub struct Control {
     settled: Arc<dyn Settled>,
     pub(crate) sight: Arc<dyn Sight>,
     pub(crate) exposition: Arc<dyn Exposition>,
+    pub(crate) checkup: Arc<dyn Checkup>,
     pub(crate) decider: Arc<Decider>,
     pub(crate) ledger: Arc<Ledger>,
     catalogue: Catalogue,
@@ -135,6 +144,7 @@ impl Control {
             settled: parts.settled,
             sight: parts.sight,
             exposition: parts.exposition,
+            checkup: parts.checkup,
             decider: parts.decider,
             ledger: parts.ledger,
             catalogue: parts.catalogue,

@@ -34,6 +34,6 @@ mod views;
 
 pub use auth::ApiKey;
 pub use client::{Client, ClientError};
-pub use control::{Control, Exposition, Facts, Parts, Settled, Standing};
+pub use control::{Checkup, Control, Exposition, Facts, Parts, Settled, Standing};
 pub use error::ControlError;
 pub use openapi::openapi;

@@ -2,6 +2,7 @@
 
 mod agents;
 mod connections;
+mod doctor;
 mod flows;
 mod grants;
 mod imports;
@@ -17,12 +18,12 @@ pub(crate) mod watch;
 use crate::{
     api::{
         AddAgent, AddClientRequest, AddConnection, AddGrant, AddTool, AgentView, BeginFlowRequest, CallStory,
-        ClientView, Connected, ConnectionView, EnrolmentIssued, Explain, Explanation, FlowStarted, FlowView,
-        GrantView, HealthReport, ImportAnswers, ImportRequest, ImportViews, ImportsAsked, IntakeKey,
-        IssueEnrolment, KeeperAdopted, KeeperForgotten, KeepersReport, LedgerRecord, LedgerVerdict,
-        LiveReport, Metrics, OpenTask, PastedAnswer, Ping, PolicyView, ProfileSummary, ProfileView,
-        RedirectView, Removed, Stopping, TaskView, TestResult, ToolDifference, ToolSummary, ToolView,
-        schema::Described,
+        ClientView, Connected, ConnectionView, DoctorReport, EnrolmentIssued, Explain, Explanation,
+        FlowStarted, FlowView, GrantView, HealthReport, ImportAnswers, ImportRequest, ImportViews,
+        ImportsAsked, IntakeKey, IssueEnrolment, KeeperAdopted, KeeperForgotten, KeepersReport, LedgerRecord,
+        LedgerVerdict, LiveReport, Metrics, OpenTask, PastedAnswer, Ping, PolicyView, ProfileSummary,
+        ProfileView, RedirectView, Removed, Stopping, TaskView, TestResult, ToolDifference, ToolSummary,
+        ToolView, schema::Described,
     },
     control::Control,
 };
@@ -108,6 +109,13 @@ fn of_server() -> Vec<Route> {
             get(server::intake),
         ),
         entry::<HealthReport>("get", "/v1/health", "health", "How everything is", get(server::health)),
+        entry::<DoctorReport>(
+            "get",
+            "/v1/doctor",
+            "doctor",
+            "What is wrong, or holds so far and no further, where no call shows it",
+            get(doctor::look),
+        ),
         entry::<LiveReport>("get", "/v1/live", "live", "What runs now, and what there was", get(watch::live)),
         entry::<Metrics>("get", "/v1/metrics", "metrics", "The metrics", get(watch::metrics)),
     ]

@@ -4,10 +4,13 @@
 //! prompt, come on standard input, or are named by the variable that holds them (`--from-env`).
 
 mod companion;
+mod demo;
+mod doctor;
 mod import;
 mod keeper;
 
 pub(crate) use companion::Companion;
+pub(crate) use demo::{ACTOR, DemoAgent, DemoNaive, DemoPart};
 pub(crate) use import::ImportTokens;
 pub(crate) use keeper::{AdoptKeeper, KeeperCommand};
 
@@ -135,6 +138,9 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// How every connection is, what waits for you, what went wrong
     #[command(after_help = "Examples:\n  nightlatch health\n  nightlatch health --json")]
     Health,
+    /// What is wrong, or holds so far and no further, where no call shows it
+    #[command(after_help = doctor::HELP)]
+    Doctor,
     /// What runs now, and how much: calls, rates, limits that were met
     #[command(after_help = "\
 Examples:
@@ -292,44 +298,6 @@ impl Switch {
 
 /// The hidden command with which `run` starts its watcher.
 pub(crate) const WATCH: &str = "run-watch";
-
-/// The hidden command that the demo's actors are.
-pub(crate) const ACTOR: &str = "demo-part";
-
-/// The programs that the demo starts; each finds its token in `SIM_TOKEN`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum DemoPart {
-    /// A client that holds its tokens itself
-    Naive(DemoNaive),
-    /// An agent that holds a reference
-    Agent(DemoAgent),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DemoNaive {
-    /// The provider's address
-    #[arg(long)]
-    pub(crate) issuer: String,
-    /// Its registration there
-    #[arg(long)]
-    pub(crate) client_id: String,
-    /// Its token file
-    #[arg(long)]
-    pub(crate) file: PathBuf,
-    /// Where it writes every byte that it receives
-    #[arg(long)]
-    pub(crate) transcript: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DemoAgent {
-    /// The API's address
-    #[arg(long)]
-    pub(crate) url: String,
-    /// Where it writes every byte that it receives
-    #[arg(long)]
-    pub(crate) transcript: PathBuf,
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct Connect {

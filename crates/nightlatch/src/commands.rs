@@ -6,6 +6,7 @@ mod companion;
 mod connect;
 mod connections;
 mod demo;
+mod doctor;
 mod grants;
 mod health;
 mod import;
@@ -85,6 +86,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Grant(command) => grants::run(&seat, command).await,
         Command::Policy(command) => policy::run(&seat, command).await,
         Command::Ledger(command) => ledger::run(&seat, command).await,
+        Command::Doctor => doctor::run(&seat).await,
         Command::Health => health::run(&seat).await,
         Command::Top { once } => top::run(&seat, once).await,
         Command::Metrics => top::metrics(&seat).await,

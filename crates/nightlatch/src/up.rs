@@ -4,6 +4,7 @@
 //! the configuration, the ports, the keys beside the database. Then the rooms are wired (`wiring`), and the
 //! listeners serve until they are told to stop, each letting what runs finish.
 
+pub(crate) mod checkup;
 mod first;
 pub(crate) mod listen;
 pub(crate) mod log;

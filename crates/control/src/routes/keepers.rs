@@ -20,15 +20,7 @@ use std::sync::Arc;
 const UNVOUCHED: &str = "unvouched";
 
 pub(super) async fn list(State(control): State<Arc<Control>>) -> Result<Json<KeepersReport>, ControlError> {
-    let roll = match control.keeper.ask(ControlRequest::Keepers).await? {
-        ControlReply::Keepers(roll) => roll,
-        _ => return Err(ControlError::Internal),
-    };
-    let waiting = control.connections().await?;
-    let waiting = waiting.iter().filter(|view| view.reason.as_deref() == Some(UNVOUCHED)).count();
-    let unvouched = u64::try_from(waiting).unwrap_or(u64::MAX);
-    let keepers = roll.keepers.iter().map(|seen| view(&roll, seen, unvouched)).collect();
-    Ok(Json(KeepersReport { era: roll.era, keepers, unvouched }))
+    Ok(Json(control.keepers().await?))
 }
 
 pub(super) async fn adopt(
@@ -60,6 +52,19 @@ pub(super) async fn forget(
 }
 
 impl Control {
+    /// The registered keepers, and what waits for which.
+    pub(super) async fn keepers(&self) -> Result<KeepersReport, ControlError> {
+        let roll = match self.keeper.ask(ControlRequest::Keepers).await? {
+            ControlReply::Keepers(roll) => roll,
+            _ => return Err(ControlError::Internal),
+        };
+        let waiting = self.connections().await?;
+        let waiting = waiting.iter().filter(|view| view.reason.as_deref() == Some(UNVOUCHED)).count();
+        let unvouched = u64::try_from(waiting).unwrap_or(u64::MAX);
+        let keepers = roll.keepers.iter().map(|seen| view(&roll, seen, unvouched)).collect();
+        Ok(KeepersReport { era: roll.era, keepers, unvouched })
+    }
+
     fn who(&self) -> (TenantId, PrincipalId) {
         (self.tenant.id, self.human.id)
     }

@@ -2,7 +2,9 @@
 //! gateway: the keeper vouches and opens with real keys, and writes down what it is asked.
 
 use nightlatch_catalog::builtin::Catalogue;
-use nightlatch_control::{ApiKey, Client, Control, Exposition, Facts, Parts, Settled, Standing, server};
+use nightlatch_control::{
+    ApiKey, Checkup, Client, Control, Exposition, Facts, Parts, Settled, Standing, api::Finding, server,
+};
 use nightlatch_custody::{KeeperKeys, entropy::SystemEntropy, seal};
 use nightlatch_domain::{
     chain::FlowOutcome,
@@ -245,6 +247,7 @@ impl World {
             settled: gateway.clone(),
             sight: gateway.clone(),
             exposition: gateway.clone(),
+            checkup: gateway.clone(),
             decider: Arc::new(Decider::new(&[]).unwrap()),
             ledger: ledger.clone(),
             catalogue: Catalogue::builtin().unwrap(),
@@ -328,6 +331,12 @@ impl Sight for TestGateway {
 
     fn limits_met(&self) -> Vec<(&'static str, u64)> {
         vec![("agent.at_once", 0), ("tool.at_once", 2)]
+    }
+}
+
+impl Checkup for TestGateway {
+    fn findings(&self) -> Boxed<'_, Vec<Finding>> {
+        Box::pin(std::future::ready(vec![Finding::limit("test", "it is a test")]))
     }
 }
 

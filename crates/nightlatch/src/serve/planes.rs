@@ -17,7 +17,9 @@ use crate::{
     output::hint,
     place::Place,
     up::{
-        self, listen,
+        self,
+        checkup::Database,
+        listen,
         metrics::{GatewayMeters, KeeperMeters, Meters, Refreshes},
         operator, traces,
         traces::Exporter,
@@ -180,8 +182,10 @@ impl Planes {
         let warnings = wiring::warnings(gateway_address, refresh_timer || !is(Role::Keeper), own_user);
         warnings.iter().for_each(hint);
         let mut planes = Self { keeper: None, gateway: None, control: None };
+        let mut folders = None;
         if is(Role::Keeper) {
             let state = state.map_or_else(Place::state, Ok)?;
+            folders = Some((state.clone(), ground.place.root().to_owned()));
             planes.keeper = Some(KeeperPlane::build(ground, state, refresh_timer).await?);
         }
         if is(Role::Gateway) {
@@ -209,6 +213,7 @@ impl Planes {
                 stop,
                 facts,
                 meters,
+                folders,
             };
             let sight = sight.unwrap_or_else(|| Arc::new(NoSight));
             planes.control = Some(ControlPlane::build(ground, sight, outside).await?);
@@ -465,8 +470,9 @@ impl ControlPlane {
         let keepers = Arc::new(Keepers::new(Arc::clone(&office)));
         keepers.wait().await;
         let settled = Arc::new(AllSettled(Arc::clone(&office)));
+        let store = Database::Postgres(store);
         let control =
-            wiring::control(&ground.common, store as _, keepers as _, (settled as _, sight), outside).await?;
+            wiring::control(&ground.common, store, keepers as _, (settled as _, sight), outside).await?;
         Ok(Self { control, office })
     }
 }

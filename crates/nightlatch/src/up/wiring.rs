@@ -5,6 +5,7 @@
 //! the gateway that asks it. One circle is closed late: the keeper asks the gateway to let calls finish.
 
 use super::{
+    checkup::{Database, Program},
     first,
     metrics::{Exposed, GatewayMeters, KeeperMeters, Meters, Refreshes},
     operator,
@@ -43,6 +44,7 @@ use nightlatch_store::SqliteStore;
 use std::{
     fs,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -146,9 +148,10 @@ impl House {
         };
         let warnings = warnings(Some(addresses.0), config.refresh_timer, own_user);
         let settled = Applied { store: store.clone() as _, directory: Arc::clone(gateway.directory()) };
+        let folders = Some((Place::state()?, place.root().to_owned()));
         let control = control(
             &common,
-            store as _,
+            Database::Sqlite(store),
             keeper.control_port(),
             (Arc::new(settled) as _, gateway.sight() as _),
             Outside {
@@ -157,6 +160,7 @@ impl House {
                 stop,
                 facts: facts(addresses, gateway_keys.tls(), warnings),
                 meters,
+                folders,
             },
         );
         let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
@@ -333,16 +337,19 @@ pub(crate) struct Outside {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) facts: Facts,
     pub(crate) meters: Meters,
+    /// Where the keeper of this process has its log, and the data folder.
+    pub(crate) folders: Option<(PathBuf, PathBuf)>,
 }
 
 /// Control, which asks `keeper` and waits for what stands behind `settled`.
 pub(crate) async fn control(
     common: &Common,
-    store: Arc<dyn ControlStore>,
+    database: Database,
     keeper: Arc<dyn KeeperForControl>,
     (settled, sight): (Arc<dyn Settled>, Arc<dyn Sight>),
     outside: Outside,
 ) -> Result<Arc<Control>, Failure> {
+    let store: Arc<dyn ControlStore> = database.control();
     let (tenant, human) = first::tenant(&first::Ports {
         store: &*store,
         keeper: &*keeper,
@@ -358,6 +365,7 @@ pub(crate) async fn control(
         settled,
         sight,
         exposition: Arc::new(Exposed(Arc::new(outside.meters))),
+        checkup: Arc::new(Program { database, folders: outside.folders }),
         decider: Arc::clone(&common.decider),
         ledger: Arc::new(common.ledger.clone()),
         catalogue: Catalogue::clone(&common.catalogue),

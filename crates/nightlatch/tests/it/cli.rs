@@ -58,6 +58,7 @@ const COMMANDS: &[&str] = &[
     "ledger show",
     "ledger verify",
     "health",
+    "doctor",
     "top",
     "metrics",
     "webhook",

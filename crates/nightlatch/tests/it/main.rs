@@ -17,6 +17,7 @@ mod companion;
 mod config;
 mod crash;
 mod demo;
+mod doctor;
 mod faults;
 mod first_call;
 mod forged;
