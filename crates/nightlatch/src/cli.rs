@@ -8,11 +8,13 @@ mod demo;
 mod doctor;
 mod import;
 mod keeper;
+mod store;
 
 pub(crate) use companion::Companion;
 pub(crate) use demo::{ACTOR, DemoAgent, DemoNaive, DemoPart};
 pub(crate) use import::ImportTokens;
 pub(crate) use keeper::{AdoptKeeper, KeeperCommand};
+pub(crate) use store::{CheckStore, RestoreStore, StoreCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nightlatch_domain::{budget::Budget, grant::GrantText, task::Egress, tool::Name};
@@ -114,6 +116,9 @@ Starts Nightlatch in the background where it does not run, and says so.")]
     /// List keepers, vouch for one, forget one
     #[command(subcommand)]
     Keeper(KeeperCommand),
+    /// Check the database, copy it, put a copy back
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// List, show, add or check tools
     #[command(subcommand)]
     Tool(ToolCommand),

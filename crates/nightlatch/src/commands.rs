@@ -17,6 +17,7 @@ mod run;
 mod secrets;
 mod session;
 mod stop;
+mod store;
 mod tasks;
 mod tools;
 mod top;
@@ -79,6 +80,7 @@ async fn ask(cli: Cli, output: Output, umask: Mode) -> Result<(), Failure> {
         Command::Companion(asked) => companion::run(&seat, asked).await,
         Command::Connection(command) => connections::run(&seat, command).await,
         Command::Keeper(command) => keepers::run(&seat, command).await,
+        Command::Store(command) => store::run(&seat, command).await,
         Command::Tool(command) => tools::run(&seat, command).await,
         Command::Profile(command) => tools::run_profile(&seat, command).await,
         Command::Agent(command) => agents::run(&seat, command).await,

@@ -41,6 +41,9 @@ pub(crate) enum Failure {
         /// What to do instead.
         instead: &'static str,
     },
+    /// The database, or a copy of it, cannot be used.
+    #[error("{0}")]
+    Store(String),
     /// What was asked about is not well; the result was printed.
     #[error("{0}")]
     Finding(String),
@@ -100,6 +103,7 @@ impl Failure {
             Self::Listen(_) => ("listen", "a listener cannot be opened"),
             Self::Usage(_) => ("usage", "the command cannot be carried out so"),
             Self::NotSupported { .. } => ("not-supported", "this is not supported yet"),
+            Self::Store(_) => ("store", "the database cannot be used"),
             Self::Finding(_) => ("finding", "not well"),
             Self::Interrupted => ("interrupted", "stopped"),
             Self::BrokenOff(_) => ("broken-off", "the import broke off"),

@@ -142,7 +142,7 @@ fn link_key(place: &Place, role: Role, fresh_allowed: bool) -> Result<LinkKey, F
 }
 
 /// How to get to the database.
-fn address(place: &Place, database: &Database) -> Result<Address, Failure> {
+pub(crate) fn address(place: &Place, database: &Database) -> Result<Address, Failure> {
     let trust = database.ca_file.as_ref().map(|path| {
         let path = place.root().join(path);
         let read = fs::read(&path).map_err(|source| PlaceError::File { path: path.clone(), source })?;

@@ -33,6 +33,7 @@ pub mod conformance;
 mod durability;
 mod health;
 mod imports;
+mod invariants;
 mod letters;
 mod migration;
 mod postgres;
@@ -41,5 +42,6 @@ mod rows;
 mod sqlite;
 
 pub use durability::Weakness;
+pub use invariants::Fault;
 pub use postgres::{Address, Plane, PostgresError, PostgresHeads, PostgresStore};
-pub use sqlite::{OpenError, SqliteStore};
+pub use sqlite::{OpenError, SqliteFile, SqliteStore};

@@ -33,6 +33,7 @@ mod put_back;
 mod references;
 mod refresh;
 mod replicas;
+mod restored;
 mod run;
 mod serving;
 mod streams;

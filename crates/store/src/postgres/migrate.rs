@@ -6,7 +6,10 @@ use super::{
     PostgresError,
     address::{Address, Drive},
 };
-use crate::migration::{Migration, checksum, contract, expand};
+use crate::{
+    invariants::{Fault, INVARIANTS},
+    migration::{Migration, checksum, contract, expand},
+};
 use nightlatch_domain::clock::Timestamp;
 use tokio_postgres::{
     Client, Connection, IsolationLevel, Socket, Transaction, error::SqlState, tls::TlsStream,
@@ -69,6 +72,19 @@ pub(super) async fn check(address: &Address, migrations: &[Migration]) -> Result
         }
         _ => Ok(()),
     }
+}
+
+/// What does not hold between rows, all of it at one moment.
+pub(super) async fn look_through(address: &Address) -> Result<Vec<Fault>, PostgresError> {
+    let mut client = address.connect(Alone).await?;
+    let moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+    let moment = moment.start().await?;
+    let mut faults = Vec::new();
+    for (name, sql) in INVARIANTS {
+        let found: i64 = moment.query_one(sql, &[]).await?.try_get(0)?;
+        faults.extend(Fault::counted(name, found, None));
+    }
+    Ok(faults)
 }
 
 async fn apply_with(

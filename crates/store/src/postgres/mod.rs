@@ -20,6 +20,7 @@ mod mailbox;
 mod migrate;
 mod record;
 
+use crate::invariants::Fault;
 pub use address::Address;
 use engine::Engine;
 pub use ledger::PostgresHeads;
@@ -153,6 +154,15 @@ impl PostgresStore {
     /// [`PostgresError::NotMigrated`], [`PostgresError::NewerVersion`], [`PostgresError::Unusable`].
     pub async fn check(&self) -> Result<(), PostgresError> {
         migrate::check(&self.engine.address, migrate::MIGRATIONS).await
+    }
+
+    /// What does not hold between rows, asked as whoever owns the database.
+    ///
+    /// # Errors
+    /// As [`PostgresStore::check`].
+    pub async fn look_through(address: &Address) -> Result<Vec<Fault>, PostgresError> {
+        migrate::check(address, migrate::MIGRATIONS).await?;
+        migrate::look_through(address).await
     }
 
     fn write<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>

@@ -37,6 +37,28 @@ pub(super) fn refuse_foreign(connection: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Refuses what this version cannot read. Whether the schema is this version's: an older one is read, and not understood
+/// in all of it.
+pub(super) fn is_current(connection: &Connection, migrations: &[Migration]) -> Result<bool, OpenError> {
+    if !has_notes(connection)? {
+        return Err(OpenError::Foreign);
+    }
+    if !has_kinds(connection)? {
+        return Ok(false);
+    }
+    refuse_newer(connection, migrations)?;
+    for (number, migration) in (1u32..).zip(migrations) {
+        let sql = "SELECT checksum FROM schema_migration WHERE number = ?1";
+        let noted: Option<String> = connection.query_row(sql, [number], |row| row.get(0)).optional()?;
+        match noted {
+            Some(sum) if sum == checksum(migration.sql) => {}
+            Some(_) => return Err(OpenError::OtherHistory { number }),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
 /// Applies what is missing of `migrations`.
 pub(super) fn apply(
     connection: &mut Connection,
@@ -70,18 +92,22 @@ fn has_notes(connection: &Connection) -> Result<bool, OpenError> {
 
 /// The column came with the seventh migration; what stood before it has no mark.
 fn note_kinds(transaction: &Transaction<'_>) -> Result<(), OpenError> {
-    let sql = "SELECT 1 FROM pragma_table_info('schema_migration') WHERE name = 'kind'";
-    if transaction.query_row(sql, [], |_| Ok(())).optional()?.is_none() {
+    if !has_kinds(transaction)? {
         let sql = "ALTER TABLE schema_migration ADD COLUMN kind TEXT NOT NULL DEFAULT 'contract'";
         transaction.execute_batch(sql)?;
     }
     Ok(())
 }
 
-fn refuse_newer(transaction: &Transaction<'_>, migrations: &[Migration]) -> Result<(), OpenError> {
+fn has_kinds(connection: &Connection) -> Result<bool, OpenError> {
+    let sql = "SELECT 1 FROM pragma_table_info('schema_migration') WHERE name = 'kind'";
+    Ok(connection.query_row(sql, [], |_| Ok(())).optional()?.is_some())
+}
+
+fn refuse_newer(connection: &Connection, migrations: &[Migration]) -> Result<(), OpenError> {
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     let sql = "SELECT max(number) FROM schema_migration WHERE number > ?1 AND kind <> 'expand'";
-    let found: Option<u32> = transaction.query_row(sql, [known], |row| row.get(0))?;
+    let found: Option<u32> = connection.query_row(sql, [known], |row| row.get(0))?;
     found.map_or(Ok(()), |found| Err(OpenError::NewerVersion { found, known }))
 }
 

@@ -11,6 +11,7 @@ mod ledger;
 mod mailbox;
 mod migrate;
 mod record;
+mod upkeep;
 
 use crate::durability::Weakness;
 use engine::Engine;
@@ -24,6 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+pub use upkeep::SqliteFile;
 
 /// How long one connection waits for another's lock before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

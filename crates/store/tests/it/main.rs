@@ -8,6 +8,7 @@ mod damaged;
 mod file;
 mod postgres;
 mod shredding;
+mod upkeep;
 
 /// The suite that every store runs, over SQLite.
 mod sqlite {

@@ -3,6 +3,7 @@
 //! and how durable it is. On the newest version, and on Debian's where that is found.
 
 mod durable;
+mod looked;
 mod order;
 mod rights;
 mod server;

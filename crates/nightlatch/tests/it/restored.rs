@@ -1,0 +1,140 @@
+//! `store check|backup|restore`: a copy is made while calls pass and holds no key; what is put back presents nothing that was
+//! consumed since, lets every task sleep, and asks its human once; and what is no copy of this installation changes nothing.
+
+use crate::world::{connect::text, eventually, install::Install, provider::Kind};
+use http::StatusCode;
+use serde_json::Value;
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path")
+}
+
+/// A command that must be refused, with what it says.
+fn refused(install: &Install, arguments: &[&str]) -> String {
+    let output = install.run(arguments);
+    assert!(!output.status.success(), "`{}` was done", arguments.join(" "));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Everything in the data folder that is a database, or was made to become one.
+fn databases(install: &Install) -> Vec<String> {
+    let files =
+        fs::read_dir(install.data()).expect("a folder").map(|file| file.expect("an entry").file_name());
+    let mut names: Vec<String> = files.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.retain(|name| name.starts_with("db.") && !name.ends_with("-wal") && !name.ends_with("-shm"));
+    names.sort();
+    names
+}
+
+async fn stopped(install: &mut Install) {
+    install.run(&["stop"]);
+    assert!(install.ends_within(Duration::from_secs(20)).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_back_presents_nothing_that_was_consumed_and_all_tasks_sleep() {
+    let kind = Kind::Dot0;
+    let mut install = Install::with_provider(kind, "refresh_timer = \"off\"").await;
+    let registration = install.register(kind, "restored-dot0", 20).await;
+    let mut browser = registration.browser();
+    install.connect(&registration, &mut browser, &[]).await.json();
+    let granted = install.granted("worker", &format!("{}:read", kind.tool())).await;
+    let me = format!("/{}{}", kind.tool(), kind.me());
+    let call = async || granted.agent.get(&me, &granted.reference).await;
+    assert_eq!(call().await.status, StatusCode::OK);
+
+    // A copy while it runs: for us alone, whole, without a key.
+    let copy = install.root().join("copy.sqlite");
+    let made = install.json(&["store", "backup", path(&copy)]);
+    assert_eq!(made["bytes"].as_u64(), Some(fs::metadata(&copy).expect("a file").len()));
+    assert_eq!(fs::metadata(&copy).expect("a file").permissions().mode() & 0o777, 0o600);
+    let bytes = fs::read(&copy).expect("bytes");
+    let key = fs::read(install.data().join("keys/keeper.key")).expect("a key");
+    assert!(!bytes.windows(key.len()).any(|part| part == key.as_slice()));
+    let said = refused(&install, &["store", "backup", path(&copy)]);
+    assert!(said.contains("is there already"), "{said}");
+    assert_eq!(install.json(&["store", "check"])["faults"], Value::Array(Vec::new()));
+    let said = refused(&install, &["store", "restore", path(&copy), "--yes"]);
+    assert!(said.contains("in use") && said.contains("nightlatch stop"), "{said}");
+
+    // The provider takes the token that lies in the copy, and gives another.
+    let before = registration.counters().await;
+    eventually("it was refreshed", Duration::from_secs(60), async || {
+        assert_eq!(call().await.status, StatusCode::OK);
+        (registration.counters().await.refreshes_ok > before.refreshes_ok).then_some(())
+    })
+    .await;
+    stopped(&mut install).await;
+    let said = refused(&install, &["store", "restore", path(&copy)]);
+    assert!(said.contains("nothing was changed") && said.contains("--yes"), "{said}");
+    assert_eq!(databases(&install), ["db.sqlite"], "nothing was changed");
+    let restored = install.json(&["store", "restore", path(&copy), "--yes"]);
+    assert_eq!(restored["era"].as_u64(), Some(2));
+    let kept = text(&restored, "kept");
+    assert_eq!(databases(&install).len(), 2);
+    assert!(Path::new(&kept).exists());
+
+    let calls = registration.counters().await.token_requests;
+    install.up().await;
+    let tasks = install.json(&["task", "list"]);
+    let task = tasks.as_array().expect("tasks").iter().find(|task| text(task, "id") == granted.task);
+    assert_ne!(text(task.expect("the task"), "state"), "awake", "{tasks}");
+    let answer = call().await;
+    assert!(!answer.status.is_success(), "{}", answer.text());
+    let health = install.json(&["health"]);
+    let tickets = health["tickets"].as_array().expect("tickets");
+    assert_eq!(tickets.len(), 1, "{health}");
+    let after = registration.counters().await;
+    assert_eq!((after.reuse_detected, after.presented_twice, after.families_revoked), (0, 0, 0), "{after:?}");
+    assert_eq!(after.token_requests, calls, "nothing was presented");
+    // And a login mends it.
+    let id = text(&install.only_connection(), "id");
+    install.connect(&registration, &mut browser, &["--reconnect", &id]).await.json();
+    let answer = call().await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_damaged_or_anothers_is_not_put_back_and_nothing_is_changed() {
+    let mut install = Install::started("").await;
+    let mut other = Install::started("").await;
+    let (copy, foreign) = (install.root().join("copy.sqlite"), other.root().join("copy.sqlite"));
+    install.json(&["store", "backup", path(&copy)]);
+    other.json(&["store", "backup", path(&foreign)]);
+    stopped(&mut install).await;
+    stopped(&mut other).await;
+    let database = install.data().join("db.sqlite");
+    let before = fs::read(&database).expect("a database");
+
+    let said = refused(&install, &["store", "restore", path(&foreign), "--yes"]);
+    assert!(said.contains("another installation"), "{said}");
+    let mut bytes = fs::read(&copy).expect("bytes");
+    // Past the first pages, in which the schema lies, every page is turned over.
+    let from = bytes.len() / 2;
+    bytes[from..].iter_mut().for_each(|byte| *byte = !*byte);
+    let damaged = install.root().join("damaged.sqlite");
+    fs::write(&damaged, &bytes).expect("a file");
+    let said = refused(&install, &["store", "restore", path(&damaged), "--yes"]);
+    assert!(said.contains("damaged"), "{said}");
+    let text_file = install.root().join("text.sqlite");
+    fs::write(
+        &text_file,
+        "this is no database, whatever it is called, and was never one; it is only long enough",
+    )
+    .expect("a file");
+    let said = refused(&install, &["store", "restore", path(&text_file), "--yes"]);
+    assert!(said.contains("not a database"), "{said}");
+    assert_eq!(databases(&install), ["db.sqlite"]);
+    assert_eq!(fs::read(&database).expect("a database"), before);
+
+    // The same damage in the database itself is found, and no copy is made of it.
+    fs::write(&database, &bytes).expect("a file");
+    let output = install.run(&["store", "check", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    refused(&install, &["store", "backup", path(&install.root().join("another.sqlite"))]);
+    assert!(!install.root().join("another.sqlite").exists());
+    // The copy mends it.
+    install.json(&["store", "restore", path(&copy), "--yes"]);
+    install.up().await;
+}
