@@ -31,9 +31,9 @@ const RUNS: [Run; 8] = [
 /// What is run to see that all of it works.
 const FEW: [Run; 2] = [[101, 2_000, 0, 1, 1], [102, 2_000, 0, 2, 1]];
 
-/// Rounds of kills at each provider, and the seed of the first.
-const KILLS: &str = "100,1";
-const FEW_KILLS: &str = "2,1";
+/// Rounds of kills over all providers, and the seed that draws them.
+const KILLS: &str = "201,1";
+const FEW_KILLS: &str = "6,1";
 
 /// Runs all of it, or little with `--quick`, which writes nothing.
 pub(crate) fn run(words: &[&str]) -> Outcome {
@@ -117,9 +117,6 @@ fn lines(command: &mut Command) -> Outcome<Vec<Value>> {
 fn results(simulated: &[Value], killed: &[Value]) -> Outcome<Value> {
     let all = || simulated.iter().chain(killed);
     let days = sum(simulated.iter(), "days")?;
-    let unavoidable = attempts(simulated.iter(), "families_lost_unavoidable")?;
-    let killed_unavoidable = attempts(killed.iter(), "families_lost_unavoidable")?;
-    let (declared, late) = (attempts(all(), "reuse_declared")?, attempts(all(), "late_send")?);
     let most = simulated.iter().map(|run| number(run, "tickets_per_lost_answer_max"));
     let most = most.collect::<Outcome<Vec<u64>>>()?.into_iter().max().unwrap_or_default();
     let seeds = simulated.iter().map(|run| number(run, "seed")).collect::<Outcome<Vec<u64>>>()?;
@@ -130,32 +127,28 @@ fn results(simulated: &[Value], killed: &[Value]) -> Outcome<Value> {
         "answers_lost": sum(simulated.iter(), "answers_lost")?,
         "families_lost_with_grace": sum(simulated.iter(), "families_lost_with_grace")?,
         "families_lost_without_answer_lost": sum(simulated.iter(), "families_lost_without_answer_lost")?,
-        "families_lost_unavoidable": unavoidable.len(),
+        "families_lost_unavoidable": sum(simulated.iter(), "families_lost_unavoidable")?,
         "tickets_per_lost_answer_max": most,
         "kill_rounds": sum(killed.iter(), "rounds")?,
         "kill_families_lost": sum(killed.iter(), "families_lost")?,
-        "kill_families_lost_unavoidable": killed_unavoidable.len(),
-        "reuse_declared": declared.len(),
+        "kill_families_lost_unavoidable": sum(killed.iter(), "families_lost_unavoidable")?,
+        "reuse_declared": sum(all(), "reuse_declared")?,
         "provider_reuse_detected": sum(all(), "provider_reuse_detected")?,
-        "late_send": late.len(),
+        "late_send": sum(all(), "late_send")?,
         "attempts": {
-            "families_lost_unavoidable": unavoidable,
-            "kill_families_lost_unavoidable": killed_unavoidable,
-            "reuse_declared": declared,
-            "late_send": late,
+            "families_lost_unavoidable": attempts(simulated.iter(), "families_lost_unavoidable")?,
+            "kill_families_lost_unavoidable": attempts(killed.iter(), "families_lost_unavoidable")?,
+            "reuse_declared": attempts(all(), "reuse_declared")?,
+            "late_send": attempts(all(), "late_send")?,
         },
         "runs": simulated.iter().chain(killed).map(bare).collect::<Vec<_>>(),
     }))
 }
 
-/// A run without its lists.
+/// A run without its attempts.
 fn bare(run: &Value) -> Value {
-    let shortened = |value: &Value| match value {
-        Value::Array(list) => json!(list.len()),
-        other => other.clone(),
-    };
-    let fields = run.as_object().into_iter().flatten();
-    Value::Object(fields.map(|(name, value)| (name.clone(), shortened(value))).collect::<Map<_, _>>())
+    let fields = run.as_object().into_iter().flatten().filter(|(name, _)| *name != "attempts");
+    Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>())
 }
 
 fn number(run: &Value, name: &str) -> Outcome<u64> {
@@ -167,14 +160,14 @@ fn sum<'a>(runs: impl Iterator<Item = &'a Value>, name: &str) -> Outcome<u64> {
     runs.map(|run| number(run, name)).sum()
 }
 
-/// The attempts that stand under a name, of all runs.
+/// The attempts that stand under a name, of all runs: as many as each run counts.
 fn attempts<'a>(runs: impl Iterator<Item = &'a Value>, name: &str) -> Outcome<Vec<Value>> {
     let mut all = Vec::new();
     for run in runs {
-        let list = run.get(name).and_then(Value::as_array);
-        let list =
-            list.ok_or_else(|| Fault::one(format!("torture: a run lists no `{name}`: {}", bare(run))))?;
-        all.extend(list.iter().cloned());
+        let list = run.get("attempts").and_then(|lists| lists.get(name)).and_then(Value::as_array);
+        let list = list.filter(|list| run.get(name) == Some(&json!(list.len())));
+        let missing = || Fault::one(format!("torture: a run does not list its `{name}`: {}", bare(run)));
+        all.extend(list.ok_or_else(missing)?.iter().cloned());
     }
     Ok(all)
 }
@@ -206,13 +199,15 @@ mod tests {
 
     fn simulated(seed: u64) -> Value {
         json!({"seed": seed, "expiries": 600_000, "days": 600, "answers_lost": 7, "families_lost_with_grace": 0,
-            "families_lost_without_answer_lost": 0, "families_lost_unavoidable": ["att_1"], "late_send": [],
-            "tickets_per_lost_answer_max": 1, "reuse_declared": ["att_2", "att_3"], "provider_reuse_detected": 0})
+            "families_lost_without_answer_lost": 0, "families_lost_unavoidable": 1, "late_send": 0,
+            "tickets_per_lost_answer_max": 1, "reuse_declared": 2, "provider_reuse_detected": 0, "attempts": {
+                "families_lost_unavoidable": ["att_1"], "late_send": [], "reuse_declared": ["att_2", "att_3"]}})
     }
 
     fn killed() -> Value {
-        json!({"rounds": 100, "families_lost": 0, "families_lost_unavoidable": ["att_4"], "late_send": ["att_5"],
-            "reuse_declared": [], "provider_reuse_detected": 0})
+        json!({"rounds": 100, "families_lost": 0, "families_lost_unavoidable": 1, "late_send": 1,
+            "reuse_declared": 0, "provider_reuse_detected": 0, "attempts": {
+                "families_lost_unavoidable": ["att_4"], "late_send": ["att_5"], "reuse_declared": []}})
     }
 
     #[test]
@@ -245,6 +240,9 @@ mod tests {
             silent.as_object_mut().unwrap().remove(name);
             assert!(results(&[silent], &[killed()]).is_err(), "{name}");
         }
+        let mut unlisted = killed();
+        unlisted["late_send"] = json!(2);
+        assert!(results(&[simulated(1)], &[unlisted]).is_err());
         let mut lost = killed();
         lost["families_lost"] = json!(1);
         assert_eq!(wrong(&results(&[simulated(1)], &[lost]).unwrap()).len(), 1);

@@ -122,16 +122,21 @@ impl Report {
             "reconnected": self.reconnected,
             "leases": self.leases,
             "leases_refused": self.refused,
-            "reuse_declared": self.declared,
+            "reuse_declared": self.declared.len(),
             "provider_reuse_detected": self.reuse_detected,
-            "late_send": self.late_sends,
+            "late_send": self.late_sends.len(),
             "families_lost_without_answer_lost": self.lost.without_answer_lost.len(),
             "families_lost_with_grace": self.lost.with_grace.len(),
-            "families_lost_unavoidable": self.lost.unavoidable,
+            "families_lost_unavoidable": self.lost.unavoidable.len(),
             "tickets_per_lost_answer_max": self.lost.tickets_at_most(),
             "violations": self.violations,
             "log_lines": self.digest.0,
             "log_digest": format!("{:016x}", self.digest.1),
+            "attempts": {
+                "families_lost_unavoidable": self.lost.unavoidable,
+                "reuse_declared": self.declared,
+                "late_send": self.late_sends,
+            },
         })
     }
 }
