@@ -10,7 +10,7 @@ use crate::{
     enrol,
     error::KeeperError,
     keeping::LogSays,
-    refresh::{finish, is_anchored, log_says},
+    refresh::{finish, heal, is_anchored, log_says},
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
@@ -196,7 +196,10 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> 
                 core.store().hasten(tenant, chain, now).await?;
             }
         } else if ends.may_end(view.chain.state) && !closes(core, &view, says).await? {
-            quarantine(core, &view, says.doubt()).await?;
+            let is_healed = ends == Ends::Whoever && heal(core, &view).await?;
+            if !is_healed {
+                quarantine(core, &view, says.doubt()).await?;
+            }
         }
     }
     Ok(())

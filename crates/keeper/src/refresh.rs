@@ -6,12 +6,14 @@
 //! only gathers what it decides by.
 
 pub(crate) mod brought;
+mod heal;
 mod late;
 pub(crate) mod material;
 mod run;
 pub(crate) mod sealer;
 mod siblings;
 
+pub(crate) use heal::heal;
 pub(crate) use run::{Found, Run};
 
 use crate::{

@@ -114,11 +114,7 @@ impl Spool {
     /// # Errors
     /// [`KeeperError::File`] where it cannot be read.
     pub fn answer(&self, asked: Asked) -> Result<Option<SpooledAnswer>, KeeperError> {
-        let path = self.path(asked);
-        match self.files.open(&path, Opening::Read).and_then(|file| file.read_all()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => Ok(whole(&other.map_err(KeeperError::file(&path))?)),
-        }
+        self.find(&self.path(asked))
     }
 
     /// Keeps a slot as its family's newest answer, in place of the one before.
@@ -133,6 +129,14 @@ impl Spool {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeeperError::file(&kept)(error)),
             _ => Ok(()),
         }
+    }
+
+    /// A family's newest answer, where one was put away.
+    ///
+    /// # Errors
+    /// [`KeeperError::File`] where it cannot be read.
+    pub fn kept(&self, family: FamilyId) -> Result<Option<SpooledAnswer>, KeeperError> {
+        self.find(&self.directory.join(format!("{family}.kept")))
     }
 
     /// Forgets a slot that holds nothing worth keeping.
@@ -162,6 +166,13 @@ impl Spool {
         let paths = self.files.list(&self.directory).map_err(KeeperError::file(&self.directory))?;
         let is_slot = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "slot");
         Ok(paths.into_iter().filter(is_slot).collect())
+    }
+
+    fn find(&self, path: &Path) -> Result<Option<SpooledAnswer>, KeeperError> {
+        match self.files.open(path, Opening::Read).and_then(|file| file.read_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => Ok(whole(&other.map_err(KeeperError::file(path))?)),
+        }
     }
 
     fn path(&self, asked: Asked) -> PathBuf {
@@ -274,7 +285,9 @@ mod tests {
         let family = FamilyId::new(Timestamp::from_millis(1), [3; 10]);
         spool.keep(asked(), family).unwrap();
         assert_eq!(spool.waiting().unwrap(), []);
-        assert!(spool.directory.join(format!("{family}.kept")).exists());
+        assert_eq!(spool.kept(family).unwrap(), Some(answer(90 * 1024)));
+        spool.forget_family(family);
+        assert_eq!(spool.kept(family).unwrap(), None);
     }
 
     #[test]

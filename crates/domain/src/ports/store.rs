@@ -281,6 +281,21 @@ pub struct NewHead {
     pub refreshed_at: Timestamp,
 }
 
+/// A head that the database lost, as an answer that was kept elsewhere brings it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Healed {
+    /// The fence as it was seen.
+    pub fence: u64,
+    /// The presentation that was answered; the newest of its family.
+    pub attempt: Attempt,
+    /// What it brought: one above the generation that was presented.
+    pub generation: Generation,
+    /// When the timer next acts.
+    pub due_at: Option<Timestamp>,
+    /// When the refresh was.
+    pub refreshed_at: Timestamp,
+}
+
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Committed {
@@ -318,6 +333,10 @@ pub trait KeeperStore: Send + Sync {
     /// Leaves a chain that a keeper's log contradicts to a human, whoever holds it, also while nothing is claimed; `false`,
     /// and nothing written, where its fence is no longer as it was seen. Whoever held it writes nothing more.
     fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool>;
+    /// Moves a head that the database lost, upwards and within the chain's family, whoever holds the chain, also while nothing
+    /// is claimed. `false`, and nothing moved, where the fence, the family or the attempt's era is no longer that one, the head
+    /// is above what was presented, or nobody lives on the chain. Whoever held it writes nothing more.
+    fn heal(&self, healed: Healed) -> Stored<'_, bool>;
     /// Ends a quarantine that was begun for this reason: the chain is healthy, its timer is due then, and its tickets are
     /// settled; `false`, and nothing written, where its fence is no longer as it was seen, or it is there for another reason.
     fn release(

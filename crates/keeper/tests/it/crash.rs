@@ -235,6 +235,46 @@ fn a_database_from_a_backup_presents_nothing() {
     assert_eq!(before.world.provider.refreshes(), 1);
 }
 
+/// A copy that is known for one: its moves are another history's.
+fn restore_another(before: &Before, copy: &std::path::Path) {
+    restore(before, copy);
+    for statement in crate::history::ANOTHER_HISTORY {
+        before.world.forge(statement);
+    }
+}
+
+#[test]
+fn a_database_from_a_backup_is_healed_by_the_answer_that_was_kept() {
+    let before = before();
+    let copy = back_up(&before);
+    after(&before).unwrap();
+    restore_another(&before, &copy);
+    after(&before).unwrap();
+    assert_eq!((before.world.provider.refreshes(), before.world.provider.reuses()), (1, 0));
+    assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "healthy 2");
+    before.world.clock.forward(Duration::from_secs(3600));
+    after(&before).unwrap();
+    assert_eq!((before.world.provider.refreshes(), before.world.provider.reuses()), (2, 0));
+}
+
+#[test]
+fn an_answer_that_is_not_the_newest_heals_nothing() {
+    let before = before();
+    let copy = back_up(&before);
+    after(&before).unwrap();
+    let kept = std::fs::read_dir(before.world.path("spool")).unwrap().map(|file| file.unwrap().path());
+    let kept: Vec<_> = kept.filter(|path| path.extension().is_some_and(|ending| ending == "kept")).collect();
+    let older = std::fs::read(&kept[0]).unwrap();
+    before.world.clock.forward(Duration::from_secs(3600));
+    after(&before).unwrap();
+    restore_another(&before, &copy);
+    std::fs::write(&kept[0], older).unwrap();
+    let refusal = after(&before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "quarantined 1");
+    assert_eq!(before.world.provider.refreshes(), 2);
+}
+
 #[test]
 fn a_presentation_that_the_database_forgot_is_noticed_at_the_start() {
     let before = before();

@@ -13,7 +13,7 @@ use nightlatch_keeper::{Watch, machine::Action};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 /// Every move is another history's.
-const ANOTHER_HISTORY: [&str; 2] = [
+pub(crate) const ANOTHER_HISTORY: [&str; 2] = [
     "UPDATE feed_mark SET random = randomblob(16)",
     "UPDATE feed_counter SET random = (SELECT random FROM feed_mark WHERE number = moved)",
 ];

@@ -13,7 +13,7 @@ use crate::world::{
 };
 use http::StatusCode;
 use serde_json::json;
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 const KEY: &str = "canary-put-back-7b1d5e9042c8a63f";
 const ACCESS_SECS: u32 = 6;
@@ -50,11 +50,60 @@ impl Databases {
         Self::run(&format!("ALTER DATABASE {live} WITH ALLOW_CONNECTIONS true"));
     }
 
-    fn put_back(&self) {
+    /// Nothing is refreshed `meanwhile`.
+    fn put_back(&self, meanwhile: impl FnOnce()) {
         let Self { live, yesterday } = self;
-        self.alone(|| Self::run(&format!("ALTER DATABASE {live} RENAME TO {live}_lost")));
+        self.alone(|| {
+            Self::run(&format!("ALTER DATABASE {live} RENAME TO {live}_lost"));
+            meanwhile();
+        });
         Self::run(&format!("ALTER DATABASE {yesterday} RENAME TO {live}"));
     }
+}
+
+/// Removes every answer that a keeper kept; how many there were.
+fn forget_kept(folder: &Path) -> usize {
+    let inside = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let forgotten = inside.map(|path| match path.extension() {
+        _ if path.is_dir() && !path.is_symlink() => forget_kept(&path),
+        Some(ending) if ending == "kept" => fs::remove_file(&path).map_or(0, |()| 1),
+        _ => 0,
+    });
+    forgotten.sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn yesterdays_database_is_healed_by_what_its_keepers_kept() {
+    let told = Told { log_level: "info", ..Told::all(TIMER_ON) };
+    let world = Rotating::started((3, Kind::Oidc), ("healed", ACCESS_SECS), told).await;
+    let databases = Databases::of(&world);
+    databases.copy();
+    let goes_on = async |by: u64| {
+        let from = world.registration.counters().await.refreshes_ok;
+        eventually("it goes on rotating", Duration::from_secs(120), async || {
+            (world.registration.counters().await.refreshes_ok >= from + by).then_some(())
+        })
+        .await;
+    };
+    goes_on(3).await;
+    databases.put_back(|| ());
+    eventually("each log is held against it", Duration::from_secs(90), async || {
+        let compared =
+            "SELECT count(*) FROM keeper, installation WHERE keeper.compared = installation.era AND era > 1";
+        (world.sql(compared) == "3").then_some(())
+    })
+    .await;
+    goes_on(2).await;
+    for agent in world.agents() {
+        eventually("it works", Duration::from_secs(30), async || {
+            (world.call(&agent, world.kind.me()).await.status == StatusCode::OK).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
+    let after = world.registration.counters().await;
+    let bad = [after.presented_twice, after.reuse_detected, after.families_revoked, after.refreshes_failed];
+    assert_eq!(bad, [0; 4], "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +136,8 @@ async fn yesterdays_database_presents_nothing_that_was_consumed_and_brings_nothi
     .await;
     let (era, arrived) = (world.sql("SELECT era FROM installation"), recorder.count());
 
-    databases.put_back();
+    // Nor does any answer lie here any more that was brought since.
+    databases.put_back(|| assert_ne!(forget_kept(world.served.install.root()), 0));
     eventually("a human is asked", Duration::from_secs(90), async || {
         (world.sql("SELECT count(*) FROM ticket WHERE settled_at IS NULL") != "0").then_some(())
     })

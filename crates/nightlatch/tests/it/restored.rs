@@ -1,5 +1,5 @@
 //! `store check|backup|restore`: a copy is made while calls pass and holds no key; what is put back presents nothing that was
-//! consumed since, lets every task sleep, and asks its human once; and what is no copy of this installation changes nothing.
+//! consumed since, lets every task sleep, and goes on by the kept answer or asks its human once; and what is no copy of this installation changes nothing.
 
 use crate::world::{connect::text, eventually, install::Install, provider::Kind};
 use http::StatusCode;
@@ -75,6 +75,9 @@ async fn what_is_put_back_presents_nothing_that_was_consumed_and_all_tasks_sleep
     assert_eq!(databases(&install).len(), 2);
     assert!(Path::new(&kept).exists());
 
+    // Nor does the answer lie here any more that brought the newest token.
+    fs::remove_dir_all(install.data().join("spool")).expect("a spool");
+
     let calls = registration.counters().await.token_requests;
     install.up().await;
     let tasks = install.json(&["task", "list"]);
@@ -93,6 +96,37 @@ async fn what_is_put_back_presents_nothing_that_was_consumed_and_all_tasks_sleep
     install.connect(&registration, &mut browser, &["--reconnect", &id]).await.json();
     let answer = call().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_back_goes_on_by_the_answer_that_its_keeper_kept() {
+    let kind = Kind::Dot0;
+    let mut install = Install::with_provider(kind, "refresh_timer = \"off\"").await;
+    let registration = install.register(kind, "healed-dot0", 20).await;
+    let mut browser = registration.browser();
+    install.connect(&registration, &mut browser, &[]).await.json();
+    let granted = install.granted("worker", &format!("{}:read", kind.tool())).await;
+    let me = format!("/{}{}", kind.tool(), kind.me());
+    let call = async || granted.agent.get(&me, &granted.reference).await.status == StatusCode::OK;
+    assert!(call().await);
+    let copy = install.root().join("copy.sqlite");
+    install.json(&["store", "backup", path(&copy)]);
+    let rotated = async |before: u64| {
+        eventually("it was refreshed", Duration::from_secs(60), async || {
+            (call().await && registration.counters().await.refreshes_ok > before).then_some(())
+        })
+        .await;
+    };
+    let before = registration.counters().await.refreshes_ok;
+    rotated(before).await;
+    stopped(&mut install).await;
+    install.json(&["store", "restore", path(&copy), "--yes"]);
+    install.up().await;
+    rotated(before + 1).await;
+    let health = install.json(&["health"]);
+    assert!(health["tickets"].as_array().expect("tickets").is_empty(), "{health}");
+    let after = registration.counters().await;
+    assert_eq!((after.reuse_detected, after.presented_twice, after.families_revoked), (0, 0, 0), "{after:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -54,7 +54,9 @@ fn a_database_that_was_put_back_presents_nothing_that_was_consumed() {
     let copy = play.house.database.copy();
     play.rest(HOURS);
     play.house.database.put_back(&copy);
-    asks_and_presents_nothing(play);
+    let report = asks_and_presents_nothing(play);
+    // Whoever was given a refresh token last has it again from the kept answer: two classes do not give one each time.
+    assert!(report.tickets["anchor-mismatch"] <= 4, "{report:?}");
 }
 
 #[test]
@@ -95,7 +97,9 @@ fn a_standby_that_lacks_what_one_of_several_keepers_did_last_presents_nothing_th
             }
             play.rest(HOURS);
         }
-        asks_and_presents_nothing(play);
+        let report = play.end();
+        report.expect_sound();
+        assert_eq!((report.reuse_detected, report.tickets.len()), (0, 0), "healed: {report:?}");
     }
 }
 

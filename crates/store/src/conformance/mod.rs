@@ -140,6 +140,7 @@ macro_rules! conformance {
             standing {
                 a_keeper_is_registered_once
                 a_quarantine_needs_no_claim_and_ends_one
+                a_head_that_was_lost_is_healed_upwards
                 nothing_is_claimed_before_every_log_was_compared
                 an_era_that_is_raised_moves_the_feeds_row
                 a_keeper_is_forgotten_as_it_was_seen

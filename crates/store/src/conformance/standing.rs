@@ -5,9 +5,9 @@ use super::{
     world::{World, later},
 };
 use nightlatch_domain::{
-    chain::ChainState,
+    chain::{Attempt, AttemptState, ChainState},
     id::{KeeperId, OwnerId},
-    ports::store::{Recalled, Registered},
+    ports::store::{Healed, Kill, Recalled, Registered},
 };
 
 /// A keeper with an empty log has nothing to compare, and knows a history that is empty as well; any other must compare.
@@ -46,6 +46,45 @@ pub async fn a_quarantine_needs_no_claim_and_ends_one(place: &dyn Place) {
     assert_eq!((state, reason, view.chain.due_at), (ChainState::Quarantined, Some("anchor-mismatch"), None));
     assert!(view.chain.ticket.is_some());
     assert_eq!(world.keeper.settle(claim, world.settlement(ChainState::Healthy)).await, Ok(false));
+}
+
+/// A head that was lost moves upwards alone, as it was seen, in its own era and family, while somebody lives on it.
+pub async fn a_head_that_was_lost_is_healed_upwards(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (on, other) = (world.connected("dana", "583231").await, world.connected("erin", "583232").await);
+    let claim = world.claimed(on.chain).await;
+    world.keeper.register(world.id(KeeperId::new), false, false).await.unwrap();
+    let healed = |presented| Healed {
+        fence: claim.fence,
+        attempt: world.attempt(claim, on.family, presented),
+        generation: world.generation(on.family, presented + 1),
+        due_at: Some(later(60)),
+        refreshed_at: later(5),
+    };
+    let refused = [
+        Healed { fence: claim.fence - 1, ..healed(4) },
+        Healed { attempt: Attempt { era: 2, ..healed(4).attempt }, ..healed(4) },
+        Healed { attempt: Attempt { family: other.family, ..healed(4).attempt }, ..healed(4) },
+        healed(0),
+    ];
+    for one in refused {
+        assert_eq!(world.keeper.heal(one.clone()).await, Ok(false), "{one:?}");
+    }
+    let before = world.keeper.last_change().await.unwrap();
+    let lost = healed(4);
+    assert_eq!(world.keeper.heal(lost.clone()).await, Ok(true));
+    assert_ne!(world.keeper.last_change().await.unwrap(), before, "it is a move of its own");
+    let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    assert_eq!((view.head.number, view.chain.state), (5, ChainState::Healthy));
+    assert_eq!((view.chain.due_at, view.chain.fence), (Some(later(60)), claim.fence + 1));
+    let attempt = world.keeper.attempt(world.tenant, lost.attempt.id).await.unwrap().unwrap();
+    assert_eq!((attempt.state, attempt.generation), (AttemptState::Committed, 4));
+    assert_eq!(world.keeper.settle(claim, world.settlement(ChainState::Healthy)).await, Ok(false));
+    let again = Healed { fence: claim.fence + 1, ..healed(3) };
+    assert_eq!(world.keeper.heal(again).await, Ok(false), "it is above that");
+    let killed = Healed { fence: claim.fence + 1, ..healed(7) };
+    world.keeper.kill(Kill::Chain { tenant: world.tenant, chain: on.chain }, later(9)).await.unwrap();
+    assert_eq!(world.keeper.heal(killed).await, Ok(false));
 }
 
 /// In a new era, and beside a log that was not compared yet, nothing is claimed.

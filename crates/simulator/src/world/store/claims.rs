@@ -10,7 +10,7 @@ use nightlatch_domain::{
     chain::{Attempt, AttemptState, Chain, ChainState, Generation},
     clock::Timestamp,
     id::{AttemptId, ChainId, FamilyId, TenantId},
-    ports::store::{ChainView, Claim, Committed, NewHead, Seen, Settlement, StoreError},
+    ports::store::{ChainView, Claim, Committed, Healed, NewHead, Seen, Settlement, StoreError},
     ticket::Ticket,
 };
 
@@ -377,6 +377,38 @@ pub(super) fn chains(
 ) -> Vec<(TenantId, ChainId)> {
     let keys = rows.tables.chains.iter().map(|(key, _)| *key);
     first(keys.filter(|key| after.is_none_or(|after| *key > after)), limit)
+}
+
+/// A head that was lost moves to where it was.
+pub(super) fn heal(rows: &mut Rows, healed: &Healed) -> Result<bool, StoreError> {
+    let Healed { fence, attempt, generation, due_at, refreshed_at } = healed;
+    let (tenant, chain) = (attempt.tenant, attempt.chain);
+    let row = rows.tables.chains.get(&(tenant, chain));
+    let is_seen = row.is_some_and(|row| row.fence == *fence && row.family == attempt.family);
+    let is_above = head_of(rows, tenant, attempt.family).is_some_and(|head| head < generation.number);
+    let lives = !kills::living_on(rows, tenant, chain).is_empty();
+    if !is_seen || !is_above || !lives || !is_era(rows, attempt.era) {
+        return Ok(false);
+    }
+    put_generation(rows, generation)?;
+    rows.go_on();
+    rows.tables.presented.put((tenant, attempt.family, attempt.generation, attempt.id), ());
+    let row = Attempt { state: AttemptState::Committed, answer: None, ..attempt.clone() };
+    rows.tables.attempts.put((tenant, attempt.id), row);
+    rows.tables.families.change(&(tenant, attempt.family), |family| family.head = generation.number);
+    rows.tables.chains.change(&(tenant, chain), |chain| {
+        chain.fence += 1;
+        chain.owner = None;
+        chain.state = ChainState::Healthy;
+        chain.access_until = generation.access_until;
+        chain.due_at = *due_at;
+        chain.refreshed_at = Some(*refreshed_at);
+        chain.failures = 0;
+        chain.reason = None;
+        chain.ticket = None;
+    });
+    settle_for_chain(rows, tenant, chain, *refreshed_at);
+    Ok(true)
 }
 
 pub(super) fn hasten(rows: &mut Rows, tenant: TenantId, chain: ChainId, now: Timestamp) {

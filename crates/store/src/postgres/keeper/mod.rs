@@ -9,6 +9,7 @@
 
 mod claims;
 mod connect;
+mod healing;
 mod imports;
 mod kills;
 mod standing;
@@ -32,9 +33,9 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
-        StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
+        KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
+        Settlement, Standing, StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -65,6 +66,10 @@ impl KeeperStore for PostgresStore {
         self.write((seen, reason, ticket), |at, (seen, reason, ticket)| {
             Box::pin(standing::quarantine(at, *seen, reason, ticket))
         })
+    }
+
+    fn heal(&self, healed: Healed) -> Stored<'_, bool> {
+        self.write(healed, |at, healed| Box::pin(healing::heal(at, healed)))
     }
 
     fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {

@@ -9,6 +9,7 @@
 
 mod claims;
 mod connect;
+mod healing;
 mod imports;
 mod kills;
 mod standing;
@@ -31,9 +32,9 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
-        StoreError, Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
+        KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
+        Settlement, Standing, StoreError, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -61,6 +62,10 @@ impl KeeperStore for SqliteStore {
 
     fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool> {
         self.engine.write(move |at| standing::quarantine(at, seen, &reason, &ticket))
+    }
+
+    fn heal(&self, healed: Healed) -> Stored<'_, bool> {
+        self.engine.write(move |at| healing::heal(at, &healed))
     }
 
     fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {

@@ -12,9 +12,9 @@ use nightlatch_domain::{
     },
     import::{Import, ImportProgress},
     ports::store::{
-        Brought, ChainView, Claim, Committed, FeedMark, ImportEnd, ImportSeen, Installation, KeeperStore,
-        Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen, Settlement, Standing,
-        Stored, ToolRow,
+        Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
+        KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
+        Settlement, Standing, Stored, ToolRow,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -48,6 +48,10 @@ impl KeeperStore for Session {
 
     fn quarantine(&self, seen: (TenantId, ChainId, u64), reason: String, ticket: Ticket) -> Stored<'_, bool> {
         self.write("quarantine", move |rows| claims::quarantine(rows, seen, &reason, &ticket))
+    }
+
+    fn heal(&self, healed: Healed) -> Stored<'_, bool> {
+        self.write("heal", move |rows| claims::heal(rows, &healed))
     }
 
     fn vouch(&self, keeper: KeeperId) -> Stored<'_, ()> {
