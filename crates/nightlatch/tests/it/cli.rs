@@ -2,9 +2,9 @@
 //! ones, results are all that standard output holds, and `connect` starts what it needs.
 //! `UPDATE_GOLDEN=1` writes the golden files anew.
 
-use crate::world::{install::Install, recorder::Recorder};
+use crate::world::{eventually, install::Install, recorder::Recorder};
 use serde_json::Value;
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path, process::Output, time::Duration};
 
 const COMMANDS: &[&str] = &[
     "",
@@ -194,7 +194,11 @@ async fn connect_starts_it_in_the_background_says_so_and_stop_ends_it() {
     let free = rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive);
     assert!(free.is_ok(), "`stop` came back while the folder was held");
     assert_eq!(stopped["pid"], pid);
-    assert!(!Path::new(&format!("/proc/{pid}/fd/0")).exists(), "it still runs");
+    // It lets go of the folder last, and then ends.
+    eventually("it ends", Duration::from_secs(10), async || {
+        (!Path::new(&format!("/proc/{pid}/fd/0")).exists()).then_some(())
+    })
+    .await;
     assert_eq!(install.run(&["health"]).status.code(), Some(1));
 }
 
