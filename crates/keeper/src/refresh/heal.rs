@@ -15,9 +15,10 @@ use crate::{
     spool::{Asked, SpooledAnswer},
     token::{self, Parsed},
 };
+use nightlatch_custody::CustodyError;
 use nightlatch_domain::{
     chain::{Attempt, AttemptState},
-    ports::store::{ChainView, Healed},
+    ports::store::{ChainView, Healed, StoreError},
     sealed::SecretKind,
 };
 use std::sync::Arc;
@@ -28,8 +29,13 @@ pub(crate) async fn heal(core: &Arc<Core>, view: &ChainView) -> Result<bool, Kee
     let Some(kept) = core.on_disk(move |core| kept(core, newest)).await? else { return Ok(false) };
     let Some(healed) = healed(core, view, newest, kept).await? else { return Ok(false) };
     let number = healed.generation.number;
-    if !core.store().heal(healed).await? {
-        return Ok(false);
+    match core.store().heal(healed).await {
+        // A row that stands where none may be holds up its own chain alone.
+        Ok(false) | Err(StoreError::Exists(_) | StoreError::Missing(_) | StoreError::Corrupt(_)) => {
+            return Ok(false);
+        }
+        Ok(true) => {}
+        Err(error) => return Err(error.into()),
     }
     let (chain, head) = (view.chain.id, Head { family: newest.family, generation: number });
     core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
@@ -61,7 +67,10 @@ async fn healed(
 ) -> Result<Option<Healed>, KeeperError> {
     let is_its = belongs_at(&kept.context, view, SecretKind::Answer, newest.generation);
     let Some(material) = is_its.then(|| Material::open(core, view).ok()).flatten() else { return Ok(None) };
-    let raw = core.open(&(kept.answer, kept.context))?;
+    let raw = match core.open(&(kept.answer, kept.context)) {
+        Err(KeeperError::Custody(CustodyError::Refused)) => return Ok(None),
+        other => other?,
+    };
     let Parsed::Tokens(tokens) = token::parse(&raw, &material.profile) else { return Ok(None) };
     // Which refresh token lives on, where the answer brings none, nobody knows.
     if tokens.refresh.is_none() {

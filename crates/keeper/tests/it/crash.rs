@@ -14,7 +14,7 @@ use nightlatch_domain::{
         store::ControlStore as _,
     },
 };
-use nightlatch_keeper::{KeeperError, Watch};
+use nightlatch_keeper::{KeeperError, SystemFiles, Watch, spool::Spool};
 use std::{sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 
@@ -257,22 +257,60 @@ fn a_database_from_a_backup_is_healed_by_the_answer_that_was_kept() {
     assert_eq!((before.world.provider.refreshes(), before.world.provider.reuses()), (2, 0));
 }
 
+fn kept(before: &Before) -> std::path::PathBuf {
+    let mut files = std::fs::read_dir(before.world.path("spool")).unwrap().map(|file| file.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|ending| ending == "kept")).unwrap()
+}
+
+/// A human is asked, and nothing more is presented.
+fn heals_nothing(before: &Before, presented: u32) {
+    let refusal = after(before).unwrap_err();
+    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "quarantined 1");
+    assert_eq!(before.world.provider.refreshes(), presented);
+}
+
 #[test]
 fn an_answer_that_is_not_the_newest_heals_nothing() {
     let before = before();
     let copy = back_up(&before);
     after(&before).unwrap();
-    let kept = std::fs::read_dir(before.world.path("spool")).unwrap().map(|file| file.unwrap().path());
-    let kept: Vec<_> = kept.filter(|path| path.extension().is_some_and(|ending| ending == "kept")).collect();
-    let older = std::fs::read(&kept[0]).unwrap();
+    let older = std::fs::read(kept(&before)).unwrap();
     before.world.clock.forward(Duration::from_secs(3600));
     after(&before).unwrap();
     restore_another(&before, &copy);
-    std::fs::write(&kept[0], older).unwrap();
-    let refusal = after(&before).unwrap_err();
-    assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
-    assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "quarantined 1");
-    assert_eq!(before.world.provider.refreshes(), 2);
+    std::fs::write(kept(&before), older).unwrap();
+    heals_nothing(&before, 2);
+}
+
+#[test]
+fn an_answer_that_does_not_open_heals_nothing_and_holds_nobody_up() {
+    let before = before();
+    let copy = back_up(&before);
+    after(&before).unwrap();
+    let spool = Spool::open(&(Arc::new(SystemFiles) as _), &before.world.path("spool")).unwrap();
+    let family = kept(&before).file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    let mut answer = spool.kept(family).unwrap().unwrap();
+    let other = if answer.answer.ciphertext.starts_with('A') { "B" } else { "A" };
+    answer.answer.ciphertext.replace_range(..1, other);
+    spool.reserve(answer.asked).unwrap().write(&answer).unwrap();
+    restore_another(&before, &copy);
+    heals_nothing(&before, 1);
+    assert_eq!(before.world.look("SELECT era || ' ' || compared FROM installation, keeper"), "2 2");
+}
+
+#[test]
+fn a_generation_that_stands_where_none_may_be_heals_nothing_and_holds_nobody_up() {
+    let before = before();
+    let copy = back_up(&before);
+    after(&before).unwrap();
+    restore_another(&before, &copy);
+    before.world.forge(
+        "INSERT INTO generation SELECT tenant_id, family_id, 2, refresh, access, access_until, refresh_until,
+             attempt_id, created_at FROM generation WHERE number = 1",
+    );
+    heals_nothing(&before, 1);
+    assert_eq!(before.world.look("SELECT era || ' ' || compared FROM installation, keeper"), "2 2");
 }
 
 #[test]
