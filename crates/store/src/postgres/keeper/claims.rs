@@ -257,11 +257,12 @@ pub(super) async fn open_attempts(at: &Link) -> Result<Vec<Attempt>, StoreError>
     let sql = "SELECT attempt.*, answer.sealed FROM attempt JOIN family
              ON family.tenant_id = attempt.tenant_id AND family.family_id = attempt.family_id
                  AND family.head IN (attempt.generation, attempt.generation + 1)
-         JOIN chain ON chain.tenant_id = family.tenant_id AND chain.family_id = family.family_id
+         JOIN chain ON chain.tenant_id = attempt.tenant_id AND chain.chain_id = attempt.chain_id
+             AND chain.family_id = attempt.family_id
          LEFT JOIN answer
              ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
-         WHERE attempt.state IN ('intended', 'answered') AND family.head = attempt.generation
-            OR attempt.state = 'answered' AND chain.state = 'latched'
+         WHERE attempt.state IN ('intended', 'answered')
+             AND (family.head = attempt.generation OR attempt.state = 'answered' AND chain.state = 'latched')
          ORDER BY attempt.intended_at, attempt.attempt_id";
     record::all(at, "attempt", sql, &[], rows::attempt).await
 }

@@ -101,15 +101,25 @@ pub(super) fn generations(
     chain: ChainId,
     limit: u32,
 ) -> Result<Vec<Generation>, StoreError> {
-    let sql = "SELECT generation.* FROM generation JOIN family
-             ON family.tenant_id = generation.tenant_id AND family.family_id = generation.family_id
-         WHERE family.tenant_id = ?1 AND family.chain_id = ?2
-         ORDER BY generation.created_at DESC, generation.number DESC LIMIT ?3";
-    record::all(at, "generation", sql, params![Word(&tenant), Word(&chain), limit], rows::generation)
+    record::all(
+        at,
+        "generation",
+        GENERATIONS_OF_CHAIN,
+        params![Word(&tenant), Word(&chain), limit],
+        rows::generation,
+    )
 }
 
-/// What lives on a chain. The sign keeps SQLite from going through all connections of the tenant because they are in that
-/// order: it is to find the few of the chain, and sort those.
+// The sign in these, and the order of the joins, keep SQLite from going through all that the tenant has because it is in that
+// order: it is to find the few of the chain, and sort those.
+const GENERATIONS_OF_CHAIN: &str = "SELECT generation.* FROM family CROSS JOIN generation
+         ON generation.tenant_id = family.tenant_id AND generation.family_id = family.family_id
+     WHERE family.tenant_id = ?1 AND family.chain_id = ?2
+     ORDER BY generation.created_at DESC, generation.number DESC LIMIT ?3";
+const ANSWERS_OF_CHAIN: &str = "SELECT attempt_id, sealed FROM answer
+     WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY +attempt_id";
+
+/// What lives on a chain.
 pub(super) const LIVING_OF_CHAIN: &str = "SELECT connection_id FROM living_connection
      WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY +connection_id";
 
@@ -223,18 +233,20 @@ pub(super) fn attempts(
     record::all(at, "attempt", sql, params![Word(&tenant), Word(&family), number(from)], rows::attempt)
 }
 
+/// Looked for every few seconds: found among what is open, however many chains and attempts there are.
+const OPEN_ATTEMPTS: &str = "SELECT attempt.*, answer.sealed FROM attempt INDEXED BY attempt_open
+     CROSS JOIN family ON family.tenant_id = attempt.tenant_id AND family.family_id = attempt.family_id
+         AND family.head IN (attempt.generation, attempt.generation + 1)
+     CROSS JOIN chain ON chain.tenant_id = attempt.tenant_id AND chain.chain_id = attempt.chain_id
+         AND chain.family_id = attempt.family_id
+     LEFT JOIN answer ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
+     WHERE attempt.state IN ('intended', 'answered')
+         AND (family.head = attempt.generation OR attempt.state = 'answered' AND chain.state = 'latched')
+     ORDER BY attempt.intended_at, attempt.attempt_id";
+
 /// Every attempt at a head that nobody finished, and answers that nobody read beside a head that was refused.
 pub(super) fn open_attempts(at: &Database) -> Result<Vec<Attempt>, StoreError> {
-    let sql = "SELECT attempt.*, answer.sealed FROM attempt JOIN family
-             ON family.tenant_id = attempt.tenant_id AND family.family_id = attempt.family_id
-                 AND family.head IN (attempt.generation, attempt.generation + 1)
-         JOIN chain ON chain.tenant_id = family.tenant_id AND chain.family_id = family.family_id
-         LEFT JOIN answer
-             ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
-         WHERE attempt.state IN ('intended', 'answered') AND family.head = attempt.generation
-            OR attempt.state = 'answered' AND chain.state = 'latched'
-         ORDER BY attempt.intended_at, attempt.attempt_id";
-    record::all(at, "attempt", sql, [], rows::attempt)
+    record::all(at, "attempt", OPEN_ATTEMPTS, [], rows::attempt)
 }
 
 /// Takes an attempt back, while nothing else was presented of its generation.
@@ -270,9 +282,7 @@ pub(super) fn answer(
 
 /// The answers that are kept of a chain.
 pub(super) fn answers(at: &Database, tenant: TenantId, chain: ChainId) -> Result<Answers, StoreError> {
-    let sql =
-        "SELECT attempt_id, sealed FROM answer WHERE tenant_id = ?1 AND chain_id = ?2 ORDER BY attempt_id";
-    record::all(at, "answer", sql, params![Word(&tenant), Word(&chain)], |row| {
+    record::all(at, "answer", ANSWERS_OF_CHAIN, params![Word(&tenant), Word(&chain)], |row| {
         Ok((row.word("attempt_id")?, row.doc("sealed")?))
     })
 }
@@ -448,25 +458,33 @@ pub(super) fn put_generation(at: &Database, generation: &Generation) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    //! Proves that what lives on one chain is found by that chain, among however many of a tenant.
+    //! Proves that what belongs to one chain is found by that chain, and what is open by that, among however many.
 
-    use super::{super::tickets::SETTLE_FOR_CHAIN, LIVING_OF_CHAIN};
+    use super::{
+        super::tickets::SETTLE_FOR_CHAIN, ANSWERS_OF_CHAIN, GENERATIONS_OF_CHAIN, LIVING_OF_CHAIN,
+        OPEN_ATTEMPTS,
+    };
     use crate::sqlite::migrate::{self, MIGRATIONS};
     use nightlatch_domain::clock::Timestamp;
     use rusqlite::{Connection, params_from_iter};
 
     #[test]
-    fn a_chain_among_many_is_found_by_an_index_of_chains() {
+    fn a_chain_among_many_is_found_by_an_index() {
         let mut database = Connection::open_in_memory().unwrap();
         migrate::apply(&mut database, MIGRATIONS, Timestamp::from_millis(1)).unwrap();
-        for sql in [LIVING_OF_CHAIN, SETTLE_FOR_CHAIN] {
+        let grows = ["connection", "attempt", "generation", "answer", "family", "chain"];
+        for sql in [LIVING_OF_CHAIN, SETTLE_FOR_CHAIN, GENERATIONS_OF_CHAIN, ANSWERS_OF_CHAIN, OPEN_ATTEMPTS]
+        {
             let mut plan = database.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
             let values = params_from_iter(vec!["x"; plan.parameter_count()]);
             let steps = plan.query_map(values, |row| row.get::<_, String>("detail")).unwrap();
-            let steps: Vec<String> =
-                steps.map(Result::unwrap).filter(|step| step.contains(" connection ")).collect();
-            assert!(steps.iter().any(|step| step.ends_with("(tenant_id=? AND chain_id=?)")), "{steps:?}");
-            assert!(steps.iter().all(|step| !step.ends_with("(tenant_id=?)")), "{steps:?}");
+            let steps: Vec<String> = steps.map(Result::unwrap).collect();
+            let of = |step: &str, table: &str| step.split_whitespace().nth(1) == Some(table);
+            let steps: Vec<_> =
+                steps.iter().filter(|step| grows.iter().any(|table| of(step, table))).collect();
+            assert!(!steps.is_empty(), "{sql}");
+            let all = |step: &str| step.starts_with("SCAN") || step.ends_with("(tenant_id=?)");
+            assert!(!steps.iter().any(|step| all(step)), "{sql}: {steps:#?}");
         }
     }
 }
