@@ -3,6 +3,7 @@
 
 use std::{
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
@@ -47,32 +48,37 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     let killed = machine::stage("torture: kills", || killed(if is_quick { FEW_KILLS } else { KILLS }))?;
     let results = results(&simulated, &killed)?;
     machine::print(&serde_json::to_string(&results).unwrap_or_default())?;
-    if !is_quick {
-        bench::write("torture", &results)?;
-    }
     Fault::unless_empty("torture", wrong(&results))?;
-    if is_quick { Ok(()) } else { suite::torture(&[]) }
+    if is_quick {
+        return Ok(());
+    }
+    bench::write("torture", &results)?;
+    suite::torture(&[])
 }
 
-/// The runs of the simulated world, two at once.
+/// The runs of the simulated world, two at once. Where one fails no other begins, and the one beside it is waited for.
 fn simulated(runs: &[Run]) -> Outcome<Vec<Value>> {
     machine::run(&mut sim(&["--no-run"])?)?;
-    let (mut left, mut found) = (runs.iter(), Vec::new());
-    let mut under_way = std::collections::VecDeque::new();
-    loop {
-        while under_way.len() < 2 {
-            let Some(run) = left.next() else { break };
+    let (left, found) = (Mutex::new(runs.iter()), Mutex::new(Vec::new()));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Outcome {
+        while let Some(run) = next() {
             let mut one = sim(&["--", "--exact", "a_run_that_is_asked_for", "--nocapture"])?;
             one.env("NIGHTLATCH_SIM", run.map(|number| number.to_string()).join(","));
-            under_way.push_back(thread::spawn(move || lines(&mut one)));
+            let ended = lines(&mut one).inspect_err(|_| while next().is_some() {})?;
+            for line in ended {
+                machine::say(&format!("xtask: torture: {}", bare(&line)));
+                found.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
         }
-        let Some(first) = under_way.pop_front() else { return Ok(found) };
-        let ended = first.join().map_err(|_| Fault::one("torture: a run ended in a panic of its own"))?;
-        for line in ended? {
-            machine::say(&format!("xtask: torture: {line}"));
-            found.push(line);
-        }
-    }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let both = [scope.spawn(work), scope.spawn(work)];
+        let panicked = |_| Err(Fault::one("torture: a run ended in a panic of its own"));
+        both.map(|one| one.join().unwrap_or_else(panicked)).into_iter().collect::<Outcome<()>>()
+    })?;
+    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn sim(words: &[&str]) -> Outcome<Command> {

@@ -79,13 +79,16 @@ impl Tally {
         json!({
             "rounds": self.rounds, "seed": seed,
             "families_lost": self.lost.len(),
+            "families_lost_unavoidable": self.unavoidable.len(),
+            "asked_with_the_family_alive": self.asked.len(),
+            "reuse_declared": self.declared.len(),
             "provider_reuse_detected": self.reuse,
-            // Each by its attempts.
-            "families_lost_at": self.lost,
-            "families_lost_unavoidable": self.unavoidable,
-            "asked_with_the_family_alive": self.asked,
-            "reuse_declared": self.declared,
-            "late_send": self.late,
+            "late_send": self.late.len(),
+            "attempts": {
+                "families_lost": self.lost, "families_lost_unavoidable": self.unavoidable,
+                "asked_with_the_family_alive": self.asked,
+                "reuse_declared": self.declared, "late_send": self.late,
+            },
         })
     }
 
@@ -215,11 +218,15 @@ impl Rounds {
 
     /// No token came twice but for a declared retry, and the provider ended no family.
     fn judge(&mut self, counters: &Counters, about: &str) {
-        let again = self.world.sql(
-            "SELECT attempt_id FROM (SELECT attempt_id, row_number() OVER
-                (PARTITION BY family_id, generation ORDER BY intended_at, attempt_id) AS nth
-             FROM attempt WHERE state <> 'not-presented') AS one WHERE nth > 1",
-        );
+        let nth = |which: &str| {
+            self.world.sql(&format!(
+                "SELECT attempt_id FROM (SELECT attempt_id, row_number() OVER
+                    (PARTITION BY family_id, generation ORDER BY intended_at, attempt_id) AS nth
+                 FROM attempt WHERE state <> 'not-presented') AS one WHERE nth {which}"
+            ))
+        };
+        let again = nth("= 2");
+        assert_eq!(nth("> 2"), "", "{about}: a generation was presented a third time");
         self.tally.declared.extend(again.lines().map(str::to_owned));
         for keeper in self.world.served.named("keeper") {
             let ledger = self.world.served.ledger_of(&keeper);

@@ -21,9 +21,9 @@ use std::{
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Lost {
     /// Families whose answers all came, each as it was found: a fault.
-    pub(crate) without_answer_lost: Vec<String>,
+    pub(crate) without_answer_lost: BTreeSet<String>,
     /// Families at a provider with a grace, of whose head one answer alone was lost: a fault.
-    pub(crate) with_grace: Vec<String>,
+    pub(crate) with_grace: BTreeSet<String>,
     /// The last presentation of each other one: no grace, or the answer of its one retry was lost as well.
     pub(crate) unavoidable: BTreeSet<AttemptId>,
     /// How often a human was asked about one generation.
@@ -37,7 +37,7 @@ impl Lost {
     }
 }
 
-/// Whoever is asked about, judged once.
+/// Whoever is asked about, counted once.
 #[derive(Default)]
 pub(crate) struct Losses(Mutex<Lost>);
 
@@ -64,14 +64,15 @@ impl Losses {
         let mut lost = self.0.lock().expect("nobody panics with it");
         match end {
             End::Lives | End::Removed => return None,
-            End::Lost => lost.without_answer_lost.push(shown),
+            End::Lost => drop(lost.without_answer_lost.insert(shown)),
             End::Asked => {
                 let has_grace = house.tools[account.tool].issuer.books().temper().grace > Duration::ZERO;
                 // What a database that was put back lost is in quarantine.
-                if has_grace && state == ChainState::Uncertain && presented.len() < 2 {
-                    lost.with_grace.push(format!("{shown}: {presented:?}"));
+                if has_grace && state != ChainState::Quarantined && presented.len() < 2 {
+                    lost.with_grace.insert(format!("{shown}: {presented:?}"));
+                } else {
+                    lost.unavoidable.extend(presented.last());
                 }
-                lost.unavoidable.extend(presented.last());
             }
         }
         Some(head)

@@ -188,15 +188,16 @@ pub(super) fn attempt(rows: &Rows, tenant: TenantId, id: AttemptId) -> Option<At
 }
 
 pub(super) fn open_attempts(rows: &Rows) -> Vec<Attempt> {
-    let is_open_here = |row: &&Attempt| {
-        let chain =
-            rows.tables.chains.get(&(row.tenant, row.chain)).filter(|chain| chain.family == row.family);
-        let Some((chain, head)) = chain.zip(head_of(rows, row.tenant, row.family)) else { return false };
-        let is_beside = row.state == AttemptState::Answered && chain.state == ChainState::Latched;
-        head == row.generation || head == row.generation + 1 && is_beside
+    let at_the_head = |chain: &Chain| {
+        let (tenant, family, state) = (chain.tenant, chain.family, chain.state);
+        let Some(head) = head_of(rows, tenant, family) else { return Vec::new() };
+        let newest = attempts(rows, tenant, family, head.saturating_sub(1)).into_iter().filter(move |row| {
+            let is_beside = row.state == AttemptState::Answered && state == ChainState::Latched;
+            OPEN.contains(&row.state) && (head == row.generation || head == row.generation + 1 && is_beside)
+        });
+        newest.collect()
     };
-    let open = rows.tables.attempts.values().filter(|row| OPEN.contains(&row.state)).filter(is_open_here);
-    in_order(open.filter_map(|row| attempt(rows, row.tenant, row.id)).collect())
+    in_order(rows.tables.chains.values().flat_map(at_the_head).collect())
 }
 
 pub(super) fn attempts(rows: &Rows, tenant: TenantId, family: FamilyId, from: u64) -> Vec<Attempt> {
