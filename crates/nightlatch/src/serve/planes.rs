@@ -130,22 +130,29 @@ impl Planes {
         let (catalogue, own_profiles) = operator::catalogue(place)?;
         let ground = Ground::lay(place, &mut config, roles, catalogue).await?;
         tokio::spawn(told.pass_on(stop.clone()));
+        let mut planes = Self::none();
         let built = tokio::select! {
-            built = Self::build(&ground, config, roles, &listeners, (gateways, own_profiles, stop)) => built.map(Some),
+            built = planes.build(&ground, config, roles, &listeners, (gateways, own_profiles, stop)) => built.map(|()| true),
             // Told to stop while it waited for a keeper.
-            () = told_to(stopped.clone()) => Ok(None),
+            () = told_to(stopped.clone()) => Ok(false),
         };
         let served = match built {
-            Ok(Some(built)) => built.run_whole(&ground, roles, listeners, stopped).await,
+            Ok(true) => planes.run_whole(&ground, roles, listeners, stopped).await,
             early => early.map(|_| ()),
         };
+        // Also what was built of a start that ended early: a keeper that began a refresh waits for its answer.
+        planes.close().await;
         ground.close().await;
         hint("nightlatch has stopped");
         served
     }
 
+    fn none() -> Self {
+        Self { keeper: None, gateway: None, control: None }
+    }
+
     async fn run_whole(
-        self,
+        &self,
         ground: &Ground<'_>,
         roles: &[Role],
         listeners: Listeners,
@@ -163,17 +170,18 @@ impl Planes {
         if self.control.is_some() {
             let _ = std::fs::remove_file(place.path("run/api.sock"));
         }
-        self.close().await;
         served
     }
 
+    /// Builds one plane after the other. What is built is there to be closed, however this ends.
     async fn build(
+        &mut self,
         ground: &Ground<'_>,
         config: ServeConfig,
         roles: &[Role],
         listeners: &Listeners,
         (gateways, own_profiles, stop): ForControl,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(), Failure> {
         let is = |role| roles.contains(&role);
         let ServeConfig { state, house, .. } = config;
         let refresh_timer = house.refresh_timer;
@@ -181,19 +189,20 @@ impl Planes {
         let own_user = is(Role::Gateway) && house.own_user && house.socket.is_some();
         let warnings = wiring::warnings(gateway_address, refresh_timer || !is(Role::Keeper), own_user);
         warnings.iter().for_each(hint);
-        let mut planes = Self { keeper: None, gateway: None, control: None };
         let mut folders = None;
         if is(Role::Keeper) {
             let state = state.map_or_else(Place::state, Ok)?;
             folders = Some((state.clone(), ground.place.root().to_owned()));
-            planes.keeper = Some(KeeperPlane::build(ground, state, refresh_timer).await?);
+            let plane = self.keeper.insert(KeeperPlane::build(ground, state, refresh_timer).await?);
+            // Nobody asks a keeper that is still held up: by its log, or by what a process before left.
+            plane.office.arrive().await.map_err(start)?;
         }
         if is(Role::Gateway) {
-            planes.gateway = Some(GatewayPlane::build(ground, house).await?);
+            self.gateway = Some(GatewayPlane::build(ground, house).await?);
         }
         if is(Role::Control) {
             let redirect = listeners.redirect_address()?;
-            let own = match (&planes.gateway, gateway_address) {
+            let own = match (&self.gateway, gateway_address) {
                 (Some(gateway), Some(address)) => Some((format!("https://{address}"), gateway.pin.clone())),
                 _ => None,
             };
@@ -205,8 +214,8 @@ impl Planes {
                 redirect_url: format!("http://{redirect}"),
                 warnings,
             };
-            let meters = planes.meters(ground);
-            let sight = planes.gateway.as_ref().map(|plane| plane.gateway.sight() as Arc<dyn Sight>);
+            let meters = self.meters(ground);
+            let sight = self.gateway.as_ref().map(|plane| plane.gateway.sight() as Arc<dyn Sight>);
             let outside = Outside {
                 own_profiles,
                 token: ground.place.make_token(&*ground.common.entropy)?,
@@ -216,9 +225,9 @@ impl Planes {
                 folders,
             };
             let sight = sight.unwrap_or_else(|| Arc::new(NoSight));
-            planes.control = Some(ControlPlane::build(ground, sight, outside).await?);
+            self.control = Some(ControlPlane::build(ground, sight, outside).await?);
         }
-        Ok(planes)
+        Ok(())
     }
 
     fn meters(&self, ground: &Ground<'_>) -> Meters {
@@ -364,6 +373,8 @@ async fn store(
 }
 
 impl KeeperPlane {
+    /// One at work that the others do not see yet. Nothing is waited for any more once it has started: whoever stops
+    /// waiting here leaves none behind that nobody stops.
     async fn build(
         ground: &Ground<'_>,
         state_folder: std::path::PathBuf,
@@ -390,8 +401,6 @@ impl KeeperPlane {
             for_control: keeper.control_port(),
             end_wakes: Box::new(keeper.end_wakes()),
         }));
-        // Nobody asks a keeper that is still held up: by its log, or by what a process before left.
-        office.arrive().await.map_err(start)?;
         Ok(Self { keeper, office, meters })
     }
 }

@@ -115,8 +115,11 @@ impl House {
         let drains = Arc::new(LateDrains::default());
         let refreshes = Arc::new(Refreshes::default());
         let pool = Pool::new(Arc::clone(&common.connector), PoolLimits::default());
+        let state_folder = Place::state()?;
+        let folders = Some((state_folder.clone(), place.root().to_owned()));
+        let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
         let keeper_config = KeeperConfig {
-            state_folder: Place::state()?,
+            state_folder,
             spool_folder: place.path("spool"),
             machine: machine(),
             alone: true,
@@ -148,7 +151,6 @@ impl House {
         };
         let warnings = warnings(Some(addresses.0), config.refresh_timer, own_user);
         let settled = Applied { store: store.clone() as _, directory: Arc::clone(gateway.directory()) };
-        let folders = Some((Place::state()?, place.root().to_owned()));
         let control = control(
             &common,
             Database::Sqlite(store),
@@ -163,8 +165,12 @@ impl House {
                 folders,
             },
         );
-        let tls = server_config(gateway_keys.tls().chain(), gateway_keys.tls().key()).map_err(start)?;
-        Ok(Self { control: control.await?, gateway, keeper, ledger: common.ledger, traces, tls, own_uid })
+        let control = control.await;
+        if control.is_err() {
+            // A keeper that began a refresh waits for its answer, also where the start ends here.
+            keeper.stop().await;
+        }
+        Ok(Self { control: control?, gateway, keeper, ledger: common.ledger, traces, tls, own_uid })
     }
 
     /// Where traces of calls go, for people.

@@ -18,6 +18,7 @@ mod config;
 mod crash;
 mod demo;
 mod doctor;
+mod early;
 mod faults;
 mod first_call;
 mod forged;

@@ -357,6 +357,15 @@ impl Served {
         self.until_healthy().await;
     }
 
+    /// Waits until a process ended by itself, and says whether it did well.
+    pub(crate) async fn ends(&mut self, name: &str) -> bool {
+        let index = self.index(name);
+        let mut child = self.processes[index].child.take().expect("it runs");
+        let ended =
+            eventually("it ends", Duration::from_secs(60), async || child.try_wait().expect("a child"));
+        ended.await.success()
+    }
+
     /// Asks every process to end, and says how each did.
     pub(crate) async fn end(&mut self) -> Vec<(String, bool)> {
         for child in self.processes.iter().filter_map(|process| process.child.as_ref()) {
