@@ -3,6 +3,7 @@
 
 use crate::world::{connect::text, eventually, install::Install, provider::Kind};
 use http::StatusCode;
+use nightlatch_store::SqliteFile;
 use serde_json::Value;
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -171,4 +172,32 @@ async fn what_is_damaged_or_anothers_is_not_put_back_and_nothing_is_changed() {
     // The copy mends it.
     install.json(&["store", "restore", path(&copy), "--yes"]);
     install.up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_there_is_kept_whole_in_one_file_also_after_a_crash() {
+    let mut install = Install::started("").await;
+    let copy = install.root().join("copy.sqlite");
+    install.json(&["store", "backup", path(&copy)]);
+    let agent = text(&install.json(&["agent", "add", "latest"]), "name");
+    install.kill();
+    let side = |path: &Path, side: &str| Path::new(&format!("{}{side}", path.display())).to_owned();
+    let database = install.data().join("db.sqlite");
+    let last = fs::metadata(side(&database, "-wal")).expect("a write-ahead file").len();
+    assert_ne!(last, 0, "what was written last is in no other file");
+    let restored = install.json(&["store", "restore", path(&copy), "--yes"]);
+    let kept = Path::new(&text(&restored, "kept")).to_owned();
+    for path in [&kept, &database] {
+        for ending in ["-wal", "-shm"] {
+            assert!(!side(path, ending).exists(), "{}{ending}", path.display());
+        }
+        assert_eq!(SqliteFile::open(path).expect("a database").check().expect("a look"), Vec::new());
+    }
+    let agents = |path: &Path| -> Vec<String> {
+        let database = rusqlite::Connection::open(path).expect("a database");
+        let mut asked = database.prepare("SELECT name FROM agent").expect("a question");
+        let names = asked.query_map([], |row| row.get(0)).expect("an answer");
+        names.collect::<Result<_, _>>().expect("names")
+    };
+    assert!(agents(&kept).contains(&agent) && !agents(&database).contains(&agent));
 }

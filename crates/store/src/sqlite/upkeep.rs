@@ -1,14 +1,18 @@
-//! What an operator does with the file as a whole: look it through, copy it, ask whose it is. All of it on a connection of
+//! What an operator does with the file as a whole: look it through, copy it, fold it, ask whose it is. All of it on a connection of
 //! its own, beside a program that may be at work on the file.
 
 use super::{OpenError, connect, migrate};
 use crate::invariants::{Fault, INVARIANTS};
 use nightlatch_domain::id::InstallationId;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
-use std::{collections::BTreeMap, path::Path};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
 /// What is wrong with pages and indexes is said a hundred times, and no oftener.
 const INTEGRITY: &str = "PRAGMA integrity_check(100)";
+
+/// How each database begins, and the smallest page that there is (fileformat2, section 1.3).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const PAGE_BYTES_MIN: u64 = 512;
 
 /// The database file as an operator sees it.
 pub struct SqliteFile {
@@ -17,16 +21,44 @@ pub struct SqliteFile {
     is_current: bool,
 }
 
+impl OpenError {
+    /// Whether the file may be sound, and another process, or a full disk, is in the way now.
+    #[must_use]
+    pub const fn is_of_the_moment(&self) -> bool {
+        matches!(
+            self,
+            Self::Unusable(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull)
+        )
+    }
+}
+
 impl SqliteFile {
     /// Opens the file to read it.
     ///
     /// # Errors
     /// [`OpenError`]: it is no database of this program, or from a newer version.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        look_like_one(path)?;
         // A file that is not there is not made.
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         let is_current = migrate::is_current(&connection, migrate::MIGRATIONS)?;
         Ok(Self { connection, is_current })
+    }
+
+    /// Brings what its write-ahead file holds into the file itself, so that it is whole without one. Of a newer version it
+    /// may be.
+    ///
+    /// # Errors
+    /// [`OpenError`]: it cannot be opened, or another process is at work on it.
+    pub fn fold(path: &Path) -> Result<(), OpenError> {
+        look_like_one(path)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        migrate::refuse_foreign(&connection)?;
+        let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        match busy {
+            0 => Ok(()),
+            _ => Err(OpenError::Unusable(ErrorCode::DatabaseBusy)),
+        }
     }
 
     /// Whose database it is; none where nobody has lived there yet.
@@ -88,4 +120,13 @@ impl SqliteFile {
         self.connection.execute("VACUUM INTO ?1", [to])?;
         Ok(())
     }
+}
+
+/// SQLite takes a file that is cut short for a new one, and deletes the write-ahead file that lies beside it, whoever only
+/// reads: so it is not shown such a file.
+fn look_like_one(path: &Path) -> Result<(), OpenError> {
+    let mut begins = Vec::new();
+    File::open(path)?.take(PAGE_BYTES_MIN).read_to_end(&mut begins)?;
+    let is_whole = u64::try_from(begins.len()).is_ok_and(|read| read == PAGE_BYTES_MIN);
+    if is_whole && begins.starts_with(MAGIC) { Ok(()) } else { Err(OpenError::NotADatabase) }
 }

@@ -97,3 +97,17 @@ fn what_is_not_there_is_not_made() {
     assert!(SqliteFile::open(&path).is_err());
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn a_file_that_is_cut_short_loses_nothing_that_lies_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, beside) = (folder.path().join("db.sqlite"), folder.path().join("db.sqlite-wal"));
+    lived_in(&path).await;
+    SqliteFile::fold(&path).unwrap();
+    for length in [0, 100, 511] {
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        std::fs::write(&beside, "what was written last").unwrap();
+        assert!(SqliteFile::open(&path).is_err() && SqliteFile::fold(&path).is_err());
+        assert_eq!(std::fs::read(&beside).unwrap(), b"what was written last", "{length}");
+    }
+}

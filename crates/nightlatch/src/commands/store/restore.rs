@@ -2,6 +2,9 @@
 //!
 //! The copy is made anew beside the database, brought to this version's schema, and raised by an era, so that the keeper
 //! holds its log against it whatever the log remembers of the feed. Only then does it take the database's name.
+//!
+//! The old database is folded first, so that it is whole in one file and there is no moment in which it lies apart from what
+//! was written to it last. Only where it cannot be opened is there nothing to fold: then its side files go with it.
 
 use super::{DATABASE, file_failed, fresh_beside, is_of_serve, opened, sync, unusable};
 use crate::{
@@ -54,16 +57,13 @@ pub(super) async fn run(seat: &Seat, asked: &RestoreStore) -> Result<(), Failure
     refuse_another(&copy, &asked.from, &database)?;
     confirm(asked)?;
     let fresh = fresh_beside(&database)?;
-    let made = make(&copy, &fresh).await;
-    if made.is_err() {
+    let put = put(&place, &copy, (&fresh, &database)).await;
+    if put.is_err() {
         remove_all(&fresh);
     }
-    let era = made?;
-    let kept = keep(&place, &database)?;
-    fs::rename(&fresh, &database).map_err(file_failed(&database))?;
-    sync(place.root())?;
+    let (era, kept) = put?;
     drop(hold);
-    let kept = kept.map(|path| path.display().to_string());
+    let kept = kept.map(|kept| kept.path.display().to_string());
     let restored = Restored { database: database.display().to_string(), kept, era };
     seat.output.result(&restored, text)
 }
@@ -103,7 +103,25 @@ fn confirm(asked: &RestoreStore) -> Result<(), Failure> {
     }
 }
 
-/// The database to be, whole and on the disk; answers its era.
+/// Makes the database to be and puts it in the place; answers its era, and where the old one is.
+async fn put(
+    place: &Place,
+    copy: &SqliteFile,
+    (fresh, database): (&Path, &Path),
+) -> Result<(u64, Option<Kept>), Failure> {
+    let era = make(copy, fresh).await?;
+    let kept = Kept::keep(place, database)?;
+    if let Err(error) = fs::rename(fresh, database) {
+        if let Some(kept) = kept {
+            kept.give_back();
+        }
+        return Err(file_failed(database)(error));
+    }
+    sync(place.root())?;
+    Ok((era, kept))
+}
+
+/// The database to be, whole, looked through and on the disk; answers its era.
 async fn make(copy: &SqliteFile, fresh: &Path) -> Result<u64, Failure> {
     copy.copy_to(fresh).map_err(|error| unusable(fresh, &error))?;
     let store = SqliteStore::open(fresh, SystemClock.now()).map_err(|error| unusable(fresh, &error))?;
@@ -111,8 +129,41 @@ async fn make(copy: &SqliteFile, fresh: &Path) -> Result<u64, Failure> {
     // Its end folds the write-ahead file into it.
     drop(store);
     let era = raised.map_err(|error| Failure::Store(error.to_string()))?;
+    look_through(fresh)?;
     sync(fresh)?;
     Ok(era)
+}
+
+/// It is sound, and whole in one file.
+fn look_through(fresh: &Path) -> Result<(), Failure> {
+    let in_one_file = || match remove_empty_sides(fresh) {
+        true => Ok(()),
+        false => Err(Failure::Store(format!(
+            "`{}` could not be made whole, and nothing was changed; look for a full disk, and try again",
+            fresh.display()
+        ))),
+    };
+    in_one_file()?;
+    let faults = opened(fresh)?.check().map_err(|error| unusable(fresh, &error))?;
+    if let Some(fault) = faults.first() {
+        return Err(Failure::Finding(format!(
+            "what was made of the copy is damaged (`{}`), and nothing was changed; take another copy",
+            fault.name
+        )));
+    }
+    // Whoever only reads makes some too.
+    in_one_file()
+}
+
+/// Whether nothing is left beside the file that belongs to it.
+fn remove_empty_sides(path: &Path) -> bool {
+    let write_ahead = beside(path, "-wal");
+    if fs::metadata(&write_ahead).is_ok_and(|file| file.len() > 0) {
+        return false;
+    }
+    // What SQLite keeps in memory of a write-ahead file says nothing without it.
+    let _ = (fs::remove_file(&write_ahead), fs::remove_file(beside(path, "-shm")));
+    true
 }
 
 async fn raise(store: &SqliteStore) -> Result<u64, StoreError> {
@@ -121,22 +172,57 @@ async fn raise(store: &SqliteStore) -> Result<u64, StoreError> {
     Ok(store.standing().await?.era)
 }
 
-/// Gives what is there another name, with the write-ahead file that belongs to it.
-fn keep(place: &Place, database: &Path) -> Result<Option<PathBuf>, Failure> {
-    if !database.exists() {
-        return Ok(None);
-    }
-    let kept = place.path(&format!("db.kept-{}.sqlite", SystemClock.now().millis()));
-    fs::hard_link(database, &kept).map_err(file_failed(&kept))?;
-    for side in ["-wal", "-shm"] {
-        let (from, to) = (beside(database, side), beside(&kept, side));
-        match fs::rename(&from, &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_failed(&to)(error)),
-            _ => {}
+/// What was there, by another name.
+struct Kept {
+    path: PathBuf,
+    /// Side files that went with it, from where to where.
+    sides: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Kept {
+    /// Gives what is there another name too, whole. None where nothing is there.
+    fn keep(place: &Place, database: &Path) -> Result<Option<Self>, Failure> {
+        if !database.exists() {
+            return Ok(None);
+        }
+        let is_folded = match SqliteFile::fold(database) {
+            Ok(()) => remove_empty_sides(database),
+            Err(error) if error.is_of_the_moment() => return Err(unusable(database, &error)),
+            Err(_) => false,
+        };
+        let path = place.path(&format!("db.kept-{}.sqlite", SystemClock.now().millis()));
+        fs::hard_link(database, &path).map_err(file_failed(&path))?;
+        let mut kept = Self { path, sides: Vec::new() };
+        let moved = if is_folded { Ok(()) } else { kept.take_sides(database) };
+        match moved.and_then(|()| sync(place.root())) {
+            Ok(()) => Ok(Some(kept)),
+            Err(failure) => {
+                kept.give_back();
+                Err(failure)
+            }
         }
     }
-    sync(place.root())?;
-    Ok(Some(kept))
+
+    fn take_sides(&mut self, database: &Path) -> Result<(), Failure> {
+        for side in ["-wal", "-shm"] {
+            let (from, to) = (beside(database, side), beside(&self.path, side));
+            match fs::rename(&from, &to) {
+                Ok(()) => self.sides.push((from, to)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(file_failed(&to)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// All is as it was: nothing took its place.
+    fn give_back(self) {
+        let back = self.sides.iter().all(|(from, to)| fs::rename(to, from).is_ok());
+        // A second name harms nobody where it is the only one beside its side files.
+        if back {
+            let _ = fs::remove_file(self.path);
+        }
+    }
 }
 
 fn beside(path: &Path, side: &str) -> PathBuf {
@@ -159,3 +245,6 @@ fn text(restored: &Restored) -> String {
         restored.era
     )
 }
+
+#[cfg(test)]
+mod tests;
