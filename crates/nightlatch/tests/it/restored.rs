@@ -1,7 +1,7 @@
 //! `store check|backup|restore`: a copy is made while calls pass and holds no key; what is put back presents nothing that was
 //! consumed since, lets every task sleep, and goes on by the kept answer or asks its human once; and what is no copy of this installation changes nothing.
 
-use crate::world::{connect::text, eventually, install::Install, provider::Kind};
+use crate::world::{connect::text, eventually, install::Install, provider::Kind, tools::profile};
 use http::StatusCode;
 use nightlatch_store::SqliteFile;
 use serde_json::Value;
@@ -200,4 +200,44 @@ async fn what_was_there_is_kept_whole_in_one_file_also_after_a_crash() {
         names.collect::<Result<_, _>>().expect("names")
     };
     assert!(agents(&kept).contains(&agent) && !agents(&database).contains(&agent));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_put_back_on_a_new_machine_where_the_keys_are_and_nowhere_else() {
+    let kind = Kind::Dot0;
+    let mut install = Install::with_provider(kind, "refresh_timer = \"off\"").await;
+    let registration = install.register(kind, "moved-dot0", 20).await;
+    let mut browser = registration.browser();
+    install.connect(&registration, &mut browser, &[]).await.json();
+    let id = text(&install.only_connection(), "id");
+    let copy = install.root().join("copy.sqlite");
+    install.json(&["store", "backup", path(&copy)]);
+    stopped(&mut install).await;
+
+    // Of the old machine, the copy, the keys and the ledger were saved.
+    let config =
+        "[[allow]]\nhost = \"127.0.0.1\"\naddress = \"127.0.0.1\"\n[keeper]\nrefresh_timer = \"off\"\n";
+    let mut new = Install::prepared(config);
+    let said = refused(&new, &["store", "restore", path(&copy), "--yes"]);
+    assert!(said.contains("keys/keeper.key") && said.contains("nothing was changed"), "{said}");
+    assert_eq!(databases(&new), Vec::<String>::new());
+    let put_back = |folder: &str| {
+        let _ = fs::remove_dir(new.data().join(folder));
+        let saved = std::process::Command::new("cp")
+            .args(["-a", path(&install.data().join(folder)), path(&new.data())])
+            .status();
+        assert!(saved.expect("cp runs").success());
+    };
+    put_back("keys");
+    let output = new.run(&["store", "restore", path(&copy), "--yes", "--json"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("`ledger/` is empty"), "{said}");
+    let restored: Value = serde_json::from_slice(&output.stdout).expect("a result");
+    assert_eq!((restored["kept"].clone(), restored["era"].as_u64()), (Value::Null, Some(2)));
+    put_back("ledger");
+    new.write("profiles/test.toml", &profile(kind));
+    new.up().await;
+    // No log vouches for what was presented meanwhile; it is there, and asks.
+    let connection = new.only_connection();
+    assert_eq!((text(&connection, "id"), text(&connection, "state")), (id, "needs-you".to_owned()));
 }

@@ -27,6 +27,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// What opens the secrets in a database.
+const KEEPER_KEY: &str = "keys/keeper.key";
+
 #[derive(Serialize)]
 struct Restored {
     database: String,
@@ -36,13 +39,20 @@ struct Restored {
 
 pub(super) async fn run(seat: &Seat, asked: &RestoreStore) -> Result<(), Failure> {
     let place = seat.place()?;
-    place.check()?;
     if is_of_serve(&place) {
         return Err(Failure::NotSupported {
             what: "store restore over PostgreSQL",
             instead: "put it back with PostgreSQL's own tools while no process of `serve` runs; the keepers find out, and compare their logs",
         });
     }
+    // On a new machine they may be all that is there.
+    if !place.path(KEEPER_KEY).exists() {
+        return Err(Failure::Usage(format!(
+            "`{}` is not there, and without its keys a copy opens nothing; nothing was changed. Put `keys/` back first, from where you keep it",
+            place.path(KEEPER_KEY).display()
+        )));
+    }
+    place.prepare()?;
     let hold = place.hold()?;
     let database = place.path(DATABASE);
     let copy = opened(&asked.from)?;
@@ -63,6 +73,11 @@ pub(super) async fn run(seat: &Seat, asked: &RestoreStore) -> Result<(), Failure
     }
     let (era, kept) = put?;
     drop(hold);
+    if fs::read_dir(place.path("ledger")).is_ok_and(|mut files| files.next().is_none()) {
+        hint(
+            "`ledger/` is empty here: put it back too, `nightlatch up` does not start where records are missing",
+        );
+    }
     let kept = kept.map(|kept| kept.path.display().to_string());
     let restored = Restored { database: database.display().to_string(), kept, era };
     seat.output.result(&restored, text)
