@@ -10,8 +10,20 @@ use std::sync::Arc;
 
 pub(super) async fn look(State(control): State<Arc<Control>>) -> Result<Json<DoctorReport>, ControlError> {
     let mut findings = control.checkup.findings().await;
-    findings.extend(of_keepers(&control.keepers().await?));
+    match control.keepers().await {
+        Ok(report) => findings.extend(of_keepers(&report)),
+        Err(error) => findings.push(silent(&error)),
+    }
     Ok(Json(DoctorReport { findings }))
+}
+
+/// What was found so far is told all the same.
+fn silent(error: &ControlError) -> Finding {
+    Finding::wrong(
+        "keepers-silent",
+        format!("which keepers hold others up cannot be seen: {error}"),
+        Some("look whether a keeper runs, whether the database answers, and at the logs of both".to_owned()),
+    )
 }
 
 fn of_keepers(report: &KeepersReport) -> Vec<Finding> {

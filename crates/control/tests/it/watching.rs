@@ -1,7 +1,7 @@
 //! What runs is shown to its own tenant, by names; and metrics are read over loopback by no web page.
 
 use crate::world::World;
-use nightlatch_control::api::{LiveReport, Metrics};
+use nightlatch_control::api::{DoctorReport, LiveReport, Metrics};
 use nightlatch_domain::{
     clock::Timestamp,
     id::{CallId, TaskId, TenantId},
@@ -77,4 +77,12 @@ async fn metrics_are_read_under_our_own_name_and_by_no_web_page() {
     }
     let elsewhere = ask(&world, &get("/v1/live", own, "")).await;
     assert!(elsewhere.starts_with("HTTP/1.1 404"), "{elsewhere}");
+}
+
+#[tokio::test]
+async fn where_no_keeper_answers_the_rest_is_told_all_the_same() {
+    let world = World::start().await;
+    let report: DoctorReport = world.client.get("/v1/doctor").await.unwrap();
+    let found: Vec<_> = report.findings.iter().map(|one| (one.name.as_str(), one.is_wrong())).collect();
+    assert_eq!(found, [("test", false), ("keepers-silent", true)]);
 }

@@ -23,7 +23,8 @@ pub(super) async fn run(seat: &Seat) -> Result<(), Failure> {
     if !place.root().exists() {
         return Err(PlaceError::Absent(place.root().to_owned()).into());
     }
-    let mut findings = vec![data_folder(&place), key_files(&place)?];
+    let mut findings = vec![data_folder(&place)];
+    findings.extend(key_files(&place));
     match asked(&place).await {
         Ok(report) => findings.extend(report.findings),
         Err(Failure::Api(ClientError::Silent)) => findings.push(Finding::wrong(
@@ -31,7 +32,12 @@ pub(super) async fn run(seat: &Seat) -> Result<(), Failure> {
             "Nightlatch does not run here: its database and its keepers were not asked",
             Some("nightlatch up".to_owned()),
         )),
-        Err(other) => return Err(other),
+        // What was found so far is told all the same.
+        Err(other) => findings.push(Finding::wrong(
+            "not-asked",
+            format!("its database and its keepers were not asked: {other}"),
+            None,
+        )),
     }
     let report = DoctorReport { findings };
     seat.output.result(&report, text)?;
@@ -53,42 +59,60 @@ fn data_folder(place: &Place) -> Finding {
     }
 }
 
-fn key_files(place: &Place) -> Result<Finding, Failure> {
+fn key_files(place: &Place) -> Vec<Finding> {
     let mut files = vec![place.path("api.token")];
-    below(&place.path("keys"), &mut files)?;
-    let there = files.iter().filter(|path| path.exists());
-    let open: Vec<&PathBuf> = there.filter(|path| ours_alone(path).is_err()).collect();
-    let Some(first) = open.first() else {
-        return Ok(Finding::good("key-files", "only you can read them"));
-    };
-    let detail = format!(
-        "{} can be read by others, or belong to another user: {}",
-        count(open.len()),
-        first.display()
-    );
-    let advice = format!("chmod -R go= {}, and look who could have read them", place.root().display());
-    Ok(Finding::wrong("key-files", detail, Some(advice)))
+    let mut unseen = Vec::new();
+    below(&place.path("keys"), &mut files, &mut unseen);
+    let mut open: Vec<PathBuf> = Vec::new();
+    for path in files {
+        match ours_alone(&path) {
+            Ok(()) => {}
+            Err(PlaceError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(error @ PlaceError::File { .. }) => unseen.push(error),
+            Err(_) => open.push(path),
+        }
+    }
+    let mut found = Vec::new();
+    if let Some(first) = open.first() {
+        let detail = format!(
+            "{} can be read by others, or belong to another user: {}",
+            count(open.len()),
+            first.display()
+        );
+        let advice = format!("chmod -R go= {}, and look who could have read them", place.root().display());
+        found.push(Finding::wrong("key-files", detail, Some(advice)));
+    }
+    found.extend(unseen.iter().map(|error| Finding::wrong("key-files-unseen", error.to_string(), None)));
+    if found.is_empty() {
+        found.push(Finding::good("key-files", "only you can read them"));
+    }
+    found
 }
 
 fn count(files: usize) -> String {
     if files == 1 { "1 key file".to_owned() } else { format!("{files} key files") }
 }
 
-fn below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
-    let failed = |source| Failure::from(PlaceError::File { path: folder.to_owned(), source });
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(failed)?,
-    };
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            below(&path, files)?;
-        } else {
-            files.push(path);
+/// Every file below a folder, and what could not be looked at.
+fn below(folder: &Path, files: &mut Vec<PathBuf>, unseen: &mut Vec<PlaceError>) {
+    let mut missed = |source| unseen.push(PlaceError::File { path: folder.to_owned(), source });
+    let mut folders = Vec::new();
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => missed(error),
+        Ok(entries) => {
+            for entry in entries {
+                match entry {
+                    Ok(entry) if entry.path().is_dir() => folders.push(entry.path()),
+                    Ok(entry) => files.push(entry.path()),
+                    Err(error) => missed(error),
+                }
+            }
         }
     }
-    Ok(())
+    for folder in folders {
+        below(&folder, files, unseen);
+    }
 }
 
 fn text(report: &DoctorReport) -> String {

@@ -54,6 +54,24 @@ async fn what_is_wrong_is_found_by_its_name_and_the_exit_code_says_so() {
     );
     chmod(&key, 0o600);
 
+    // Whoever is not let ask, for the key of the API lies open, is told of that and of all the rest.
+    let token = install.data().join("api.token");
+    chmod(&token, 0o644);
+    let (findings, code) = look(&install);
+    assert_eq!((wrong(&findings), code), (vec!["key-files".to_owned(), "not-asked".to_owned()], Some(1)));
+    assert!(text(one(&findings, "not-asked"), "detail").contains("api.token"), "{findings:?}");
+    chmod(&token, 0o600);
+
+    // So is whoever cannot look at the keys.
+    let (keys, away) = (install.data().join("keys"), install.data().join("keys-away"));
+    fs::rename(&keys, &away).expect("out of sight");
+    fs::write(&keys, "no folder").expect("a file");
+    let (findings, code) = look(&install);
+    assert_eq!((wrong(&findings), code), (vec!["key-files-unseen".to_owned()], Some(1)));
+    assert_eq!(text(one(&findings, "keepers"), "state"), "good");
+    fs::remove_file(&keys).expect("away");
+    fs::rename(&away, &keys).expect("back");
+
     // What is not running cannot be asked, and that is said.
     install.run(&["stop"]);
     assert!(install.ends_within(Duration::from_secs(20)).await);
