@@ -109,7 +109,9 @@ fn view(roll: &KeeperRoll, seen: &KeeperSeen, unvouched: u64) -> KeeperView {
 }
 
 fn start_or_forget(keeper: KeeperId) -> String {
-    format!("start it; if it never comes back: nightlatch keeper adopt --forget {keeper}")
+    format!(
+        "start it, or wait if it has just been started; if it never comes back: nightlatch keeper adopt --forget {keeper}"
+    )
 }
 
 fn vouch_for(keeper: KeeperId) -> String {

@@ -214,8 +214,8 @@ impl Keepers {
         Ok(read(answer.expose()).unwrap_or(Err(KeeperRefusal::Unavailable)))
     }
 
-    /// Every registered keeper, and which of them answer by what name.
-    async fn roll(&self) -> ControlAnswer {
+    /// Every registered keeper, which of them answer by what name, and whether all who live do.
+    async fn roll(&self) -> Result<(KeeperRoll, bool), ControlRefusal> {
         // One may have come since.
         if !self.office.look().await {
             return Err(ControlRefusal::Unavailable);
@@ -226,6 +226,7 @@ impl Keepers {
             let (office, says) = (Arc::clone(&self.office), Arc::clone(&says));
             asked.spawn(async move { (office.ask(&keeper, &says, ROLL_WITHIN).await, keeper) });
         }
+        let mut all_answered = true;
         let mut roll: Option<KeeperRoll> = None;
         let mut at_work: BTreeMap<KeeperId, Name> = BTreeMap::new();
         for (answer, keeper) in asked.join_all().await {
@@ -234,6 +235,8 @@ impl Keepers {
                 at_work.insert(seen.own, keeper.name().clone());
                 // One of them may know of an era that another has yet to hear of.
                 roll = roll.filter(|known| known.era >= seen.era).or(Some(seen));
+            } else {
+                all_answered = false;
             }
         }
         let mut roll = roll.ok_or(ControlRefusal::Unavailable)?;
@@ -241,14 +244,18 @@ impl Keepers {
             one.name = at_work.get(&one.row.keeper).cloned();
             one.at_work = one.name.is_some();
         }
-        Ok(ControlReply::Keepers(roll))
+        Ok((roll, all_answered))
     }
 
-    /// One that answers would register again, and nobody would be at rest.
+    /// One that answers would register again, and nobody would be at rest. Nor is any given up while somebody lives who
+    /// does not say who it is: it may be that one, busy or slow, and what only its log knows would be given up with it.
     async fn forget(&self, keeper: KeeperId, request: ControlRequest) -> ControlAnswer {
-        let ControlReply::Keepers(roll) = self.roll().await? else { return Err(ControlRefusal::Unavailable) };
+        let (roll, all_answered) = self.roll().await?;
         if roll.keepers.iter().any(|one| one.row.keeper == keeper && one.at_work) {
             return Err(ControlRefusal::KeeperAtWork);
+        }
+        if !all_answered {
+            return Err(ControlRefusal::Unavailable);
         }
         let asked = self.of_any::<ControlAnswer>(&request, (Effect::Once, CONTROL_WITHIN)).await;
         asked.map_or(Err(ControlRefusal::Unavailable), |(_, answer)| answer)
@@ -289,7 +296,7 @@ impl KeeperForControl for Keepers {
                 return self.all_end_wakes(request).await;
             }
             match request {
-                ControlRequest::Keepers => return self.roll().await,
+                ControlRequest::Keepers => return Ok(ControlReply::Keepers(self.roll().await?.0)),
                 ControlRequest::Forget { keeper, .. } => return self.forget(keeper, request).await,
                 _ => {}
             }

@@ -125,7 +125,12 @@ async fn a_keeper_that_is_gone_holds_everything_up_until_it_is_forgotten() {
     };
     assert!(!fresh().await.is_success(), "its log may know of a removal");
 
-    let forgotten = served.install.json(&["keeper", "adopt", "--forget", &goes, "--yes"]);
+    // It is waited for as long as its card says that it lives.
+    let forgotten = eventually("it is forgotten", Duration::from_secs(40), async || {
+        let output = served.install.run(&["keeper", "adopt", "--forget", &goes, "--yes", "--json"]);
+        output.status.success().then(|| serde_json::from_slice::<Value>(&output.stdout).expect("an answer"))
+    })
+    .await;
     assert_eq!(forgotten["behind"].as_bool(), Some(true));
     let listed = keepers(&served.install);
     assert_eq!(listed.iter().map(|one| text(one, "id")).collect::<Vec<_>>(), [stays]);

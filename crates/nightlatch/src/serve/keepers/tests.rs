@@ -12,13 +12,15 @@ use crate::{
 };
 use nightlatch_domain::{
     clock::{Boot, Clock, Timestamp},
-    id::{InstallationId, PeerId, TaskId, TenantId, WakeId},
+    id::{InstallationId, KeeperId, PeerId, PrincipalId, TaskId, TenantId, WakeId},
     ports::{
         Boxed,
-        control_keeper::{ControlRefusal, ControlReply, ControlRequest, KeeperForControl},
+        control_keeper::{
+            ControlRefusal, ControlReply, ControlRequest, KeeperForControl, KeeperRoll, KeeperSeen,
+        },
         gateway_keeper::{Challenge, GatewayReply, GatewayRequest, KeeperForGateway, KeeperRefusal},
         mailbox::{Card, Letter, LetterPlace, Mailbox, Posted, Present, Role},
-        store::{StoreError, Stored},
+        store::{Registered, StoreError, Stored},
     },
 };
 use nightlatch_store::SqliteStore;
@@ -40,6 +42,8 @@ struct Noting {
     is_full: bool,
     /// It takes this in and never answers.
     hangs: Option<&'static str>,
+    /// Who it is, and who else is registered.
+    roll: Option<KeeperRoll>,
 }
 
 impl Noting {
@@ -92,6 +96,16 @@ impl KeeperForControl for Noting {
             ControlRequest::EndWakes { .. } => {
                 self.note("end-wakes");
                 Ok(ControlReply::Done)
+            }
+            ControlRequest::Keepers if self.hangs == Some("keepers") => {
+                return Box::pin(std::future::pending());
+            }
+            ControlRequest::Keepers => {
+                self.roll.clone().map(ControlReply::Keepers).ok_or(ControlRefusal::Unavailable)
+            }
+            ControlRequest::Forget { .. } => {
+                self.note("forget");
+                Ok(ControlReply::Forgotten { behind: true, quarantined: 0 })
             }
             _ => Err(ControlRefusal::Unavailable),
         };
@@ -323,6 +337,32 @@ async fn what_changes_nothing_is_asked_of_another_keeper_where_one_is_stuck() {
     let wake = tokio::time::timeout(Duration::from_secs(10), begun(&keepers)).await.unwrap();
     assert_eq!(KeeperForGateway::ask(&keepers, unauthorized(wake)).await, Ok(GatewayReply::Done));
     assert_eq!((notes[0].asked(), notes[1].asked()), (vec!["challenge"], vec!["challenge", "unauthorized"]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_given_up_while_one_lives_who_does_not_say_who_it_is() {
+    let mut place = Place { house: House::new() };
+    let [stays, goes] = [1, 2].map(|n| KeeperId::new(NOW, [n; 10]));
+    let seen = |keeper| KeeperSeen {
+        row: Registered { keeper, compared: 1, vouched: true },
+        at_work: false,
+        name: None,
+    };
+    let roll = KeeperRoll { own: stays, era: 2, keepers: vec![seen(stays), seen(goes)] };
+    let answers = Arc::new(Noting { roll: Some(roll), ..Noting::default() });
+    let busy = Arc::new(Noting { hangs: Some("keepers"), ..Noting::default() });
+    let _office = place.keeper(&answers).await;
+    let slow = place.keeper(&busy).await;
+    let keepers = Keepers::new(place.office(Role::Control).await);
+    let human = (TenantId::new(NOW, [1; 10]), PrincipalId::new(NOW, [1; 10]));
+    let forget = |keeper| KeeperForControl::ask(&keepers, ControlRequest::Forget { keeper, human });
+    assert_eq!(forget(goes).await, Err(ControlRefusal::Unavailable), "it may be the one that is busy");
+    assert_eq!((answers.asked(), busy.asked()), (Vec::new(), Vec::new()));
+    assert_eq!(forget(stays).await, Err(ControlRefusal::KeeperAtWork));
+    // It is gone, and says so.
+    slow.close().await;
+    assert_eq!(forget(goes).await, Ok(ControlReply::Forgotten { behind: true, quarantined: 0 }));
+    assert_eq!(answers.asked(), ["forget"]);
 }
 
 /// What becomes of a word that a process lives.
