@@ -23,6 +23,12 @@ pub enum Weakness {
          humans; name them in `synchronous_standby_names`"
     )]
     AsynchronousStandbys(u32),
+    /// Copies follow, and this login may not see how.
+    #[error(
+        "how {0} standbys follow cannot be seen, and a failover to one that follows asynchronously forgets the last refreshes; \
+         grant `pg_read_all_stats` to the planes' logins"
+    )]
+    UnseenStandbys(u32),
     /// SQLite does not wait for its disk at every commit.
     #[error("SQLite's `synchronous` is below FULL: a crash of the machine loses what was answered")]
     SynchronousBelowFull,
@@ -40,6 +46,7 @@ impl Weakness {
             Self::FullPageWritesOff => "full-page-writes-off",
             Self::Standby => "standby",
             Self::AsynchronousStandbys(_) => "asynchronous-standbys",
+            Self::UnseenStandbys(_) => "standbys-unseen",
             Self::SynchronousBelowFull => "synchronous-below-full",
             Self::NoWriteAhead => "no-write-ahead",
         }
@@ -49,6 +56,12 @@ impl Weakness {
     /// forgets is found out and asked for again.
     #[must_use]
     pub const fn forbids_serving(&self) -> bool {
-        !matches!(self, Self::AsynchronousStandbys(_))
+        !matches!(self, Self::AsynchronousStandbys(_) | Self::UnseenStandbys(_))
+    }
+
+    /// Whether it is only not known that all is well.
+    #[must_use]
+    pub const fn is_unseen(&self) -> bool {
+        matches!(self, Self::UnseenStandbys(_))
     }
 }

@@ -66,13 +66,20 @@ fn of_database(weaknesses: Result<Vec<Weakness>, StoreError>) -> Vec<Finding> {
                 "what it confirms is on the disk, and on every copy that may take over",
             )]
         }
-        Ok(some) => some.iter().map(|one| Finding::wrong(one.name(), one.to_string(), None)).collect(),
+        Ok(some) => some.iter().map(weakness).collect(),
         Err(error) => vec![Finding::wrong(
             "database-silent",
             error.to_string(),
             Some("look whether it runs, whether its disk is full, and at the log".to_owned()),
         )],
     }
+}
+
+fn weakness(one: &Weakness) -> Finding {
+    if one.is_unseen() {
+        return Finding::limit(one.name(), one.to_string());
+    }
+    Finding::wrong(one.name(), one.to_string(), None)
 }
 
 /// The worst latency of a kill at a gateway that is cut off from the database.
@@ -128,6 +135,9 @@ mod tests {
             vec![Weakness::FsyncOff, Weakness::AsynchronousStandbys(2), Weakness::SynchronousBelowFull];
         let expected = ["fsync-off", "asynchronous-standbys", "synchronous-below-full"];
         assert_eq!(names(of_database(Ok(weak))), expected.map(|name| (name.to_owned(), true)));
+        let unseen = of_database(Ok(vec![Weakness::UnseenStandbys(1)]));
+        assert_eq!(unseen.iter().map(|one| one.state.as_str()).collect::<Vec<_>>(), ["limit"], "nor good");
+        assert!(unseen[0].detail.contains("pg_read_all_stats"));
         assert_eq!(names(of_database(Ok(Vec::new()))), [("database-durable".to_owned(), false)]);
         let silent = names(of_database(Err(StoreError::Unavailable)));
         assert_eq!(silent, [("database-silent".to_owned(), true)]);

@@ -99,6 +99,11 @@ async fn standbys_that_follow_at_their_own_pace_are_named_and_a_wait_that_was_gi
     let in_force = "SELECT count(*) FROM pg_settings, pg_sleep(0.005)
          WHERE name = 'synchronous_standby_names' AND setting = '*'";
     until(&operator, in_force, 1).await;
+    // Who may not see whether it is waited for does not say that all is well.
+    let found = weaknesses(&database).await;
+    assert_eq!(found, [Weakness::UnseenStandbys(1)]);
+    assert!(found.iter().all(|one| one.is_unseen() && !one.forbids_serving()));
+    operator.batch_execute("GRANT pg_read_all_stats TO nightlatch_control").await.unwrap();
     assert_eq!(store.weaknesses().await, Ok(vec![]));
     store.put_tool(tool("a")).await.unwrap();
     drop(standby);
