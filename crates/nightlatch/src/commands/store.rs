@@ -15,6 +15,10 @@ use crate::{
     serve,
 };
 use nightlatch_store::{Fault, PostgresStore, SqliteFile};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 use serde::Serialize;
 use std::{
     fs::{self, File, OpenOptions},
@@ -122,11 +126,12 @@ fn file_failed(path: &Path) -> impl FnOnce(io::Error) -> Failure + use<> {
     move |source| PlaceError::File { path, source }.into()
 }
 
-/// An empty file for this user alone. What an earlier try left in its place is taken away; no link there is followed.
+/// An empty file for this user and this process alone. No link in its place is followed.
 fn fresh_beside(path: &Path) -> Result<PathBuf, Failure> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
+    name.push(format!(".{}.part", std::process::id()));
     let fresh = path.with_file_name(name);
+    // Nobody is at work on it: no other process has this one's number.
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_failed(&fresh)(error)),
         _ => {}
@@ -134,6 +139,31 @@ fn fresh_beside(path: &Path) -> Result<PathBuf, Failure> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh);
     made.map_err(file_failed(&fresh))?;
     Ok(fresh)
+}
+
+/// Gives what was made its name. A name that somebody else took meanwhile stays theirs.
+fn named(fresh: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, fresh, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can leave what is there alone; those can link, which does.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(fresh, to)?;
+            fs::remove_file(fresh)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
+fn beside(path: &Path, side: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(side);
+    PathBuf::from(name)
+}
+
+/// What was begun, with what SQLite laid beside it.
+fn remove_all(fresh: &Path) {
+    for path in [fresh.to_owned(), beside(fresh, "-wal"), beside(fresh, "-shm"), beside(fresh, "-journal")] {
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Whatever was written to a file, or to the names in a folder, is on the disk.
@@ -144,3 +174,6 @@ fn sync(path: &Path) -> Result<(), Failure> {
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! `store backup`: a copy of one moment, there whole or not at all.
 
-use super::{database_of, file_failed, folder_of, fresh_beside, opened, sync, unusable};
+use super::{database_of, file_failed, folder_of, fresh_beside, named, opened, remove_all, sync, unusable};
 use crate::{commands::Seat, error::Failure, output::hint};
 use nightlatch_store::OpenError;
 use serde::Serialize;
@@ -27,14 +27,11 @@ pub(super) fn run(seat: &Seat, to: &Path) -> Result<(), Failure> {
         return Err(Failure::Usage(format!("`{}` is there already; name a file that is not", to.display())));
     }
     let fresh = fresh_beside(to)?;
-    let made = make(seat, &database, &fresh);
+    let made = make(seat, &database, &fresh).and_then(|()| named(&fresh, to).map_err(file_failed(to)));
     if made.is_err() {
-        let _ = fs::remove_file(&fresh);
+        remove_all(&fresh);
     }
     made?;
-    // A name that somebody else took meanwhile stays theirs.
-    fs::hard_link(&fresh, to).map_err(file_failed(to))?;
-    let _ = fs::remove_file(&fresh);
     sync(folder_of(to))?;
     let bytes = fs::metadata(to).map_err(file_failed(to))?.len();
     let copied = Copied { file: to.display().to_string(), bytes };

@@ -6,7 +6,7 @@
 //! The old database is folded first, so that it is whole in one file and there is no moment in which it lies apart from what
 //! was written to it last. Only where it cannot be opened is there nothing to fold: then its side files go with it.
 
-use super::{DATABASE, file_failed, fresh_beside, is_of_serve, opened, sync, unusable};
+use super::{DATABASE, beside, file_failed, fresh_beside, is_of_serve, opened, remove_all, sync, unusable};
 use crate::{
     adapters::SystemClock,
     cli::RestoreStore,
@@ -237,18 +237,6 @@ impl Kept {
         if back {
             let _ = fs::remove_file(self.path);
         }
-    }
-}
-
-fn beside(path: &Path, side: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(side);
-    PathBuf::from(name)
-}
-
-fn remove_all(fresh: &Path) {
-    for path in [fresh.to_owned(), beside(fresh, "-wal"), beside(fresh, "-shm")] {
-        let _ = fs::remove_file(path);
     }
 }
 
