@@ -3,6 +3,7 @@
 mod agents;
 mod background;
 mod companion;
+mod confirm;
 mod connect;
 mod connections;
 mod demo;

@@ -1,6 +1,6 @@
 //! `connection list|show|test|remove|import`.
 
-use super::{Seat, connect::line, import};
+use super::{Seat, confirm::confirm, import};
 use crate::{
     adapters::SystemClock,
     cli::ConnectionCommand,
@@ -37,7 +37,8 @@ pub(super) async fn run(seat: &Seat, command: ConnectionCommand) -> Result<(), F
         ConnectionCommand::Remove { connection, yes } => {
             let client = client()?;
             let view: ConnectionView = client.get(&at(&connection)).await?;
-            confirm(&view, yes)?;
+            // A program that removes one means it: where nobody is there to answer, nobody is asked.
+            confirm(&question(&view), yes || !io::stdin().is_terminal(), "nothing was removed")?;
             let removed: Removed = client.delete(&at(&view.id.to_string())).await?;
             seat.output.result(&removed, |removed| {
                 format!("removed {} ({}); its secrets are deleted", removed.connection, removed.id)
@@ -51,15 +52,8 @@ fn mend(result: &TestResult) -> String {
     format!("the credential does not work; run `nightlatch connect {} --reconnect {}`", view.tool, view.id)
 }
 
-fn confirm(view: &ConnectionView, yes: bool) -> Result<(), Failure> {
-    if yes || !io::stdin().is_terminal() {
-        return Ok(());
-    }
-    let question = format!("Remove {} and delete its secrets? Its grants end for good. [y/N] ", name(view));
-    match line(&question)?.as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::Usage("nothing was removed".to_owned())),
-    }
+fn question(view: &ConnectionView) -> String {
+    format!("Remove {} and delete its secrets? Its grants end for good.", name(view))
 }
 
 fn name(view: &ConnectionView) -> String {

@@ -1,19 +1,21 @@
 //! `keeper list|adopt`.
 
-use super::{Seat, connect::line};
+use super::{Seat, confirm::confirm};
 use crate::{
     adapters::SystemClock,
     cli::{AdoptKeeper, KeeperCommand},
     error::Failure,
-    output::{clock_time, hint, table},
+    output::{clock_time, table},
 };
 use nightlatch_control::{
     Client,
     api::{KeeperAdopted, KeeperForgotten, KeeperView, KeepersReport},
     client::segment,
 };
-use nightlatch_domain::clock::{Clock as _, Timestamp};
-use std::io::{self, IsTerminal as _};
+use nightlatch_domain::{
+    clock::{Clock as _, Timestamp},
+    id::KeeperId,
+};
 
 pub(super) async fn run(seat: &Seat, command: KeeperCommand) -> Result<(), Failure> {
     let client = seat.client()?;
@@ -28,17 +30,24 @@ pub(super) async fn run(seat: &Seat, command: KeeperCommand) -> Result<(), Failu
 
 async fn adopt(seat: &Seat, client: &Client, asked: &AdoptKeeper) -> Result<(), Failure> {
     let report: KeepersReport = client.get("/v1/keepers").await?;
-    let known = report.keepers.iter().find(|view| view.id.to_string() == asked.keeper);
-    if let Some(view) = known {
-        confirm(&cost(&report, view, asked.forget), asked.yes)?;
-    }
-    let path = format!("/v1/keepers/{}", segment(&asked.keeper));
+    let view = listed(&report, &asked.keeper)?;
+    confirm(&cost(&report, view, asked.forget), asked.yes, "nothing was done")?;
+    let path = format!("/v1/keepers/{}", segment(&view.id.to_string()));
     if asked.forget {
         let forgotten: KeeperForgotten = client.delete(&path).await?;
         return seat.output.result(&forgotten, forgot);
     }
     let adopted: KeeperAdopted = client.post(&format!("{path}/adopt"), &serde_json::json!({})).await?;
     seat.output.result(&adopted, vouched)
+}
+
+/// What it costs is said of one that is listed, before anything is done: of no other is anything asked.
+fn listed<'a>(report: &'a KeepersReport, id: &str) -> Result<&'a KeeperView, Failure> {
+    let named = id.parse::<KeeperId>().ok();
+    let known = report.keepers.iter().find(|view| Some(view.id) == named);
+    known.ok_or_else(|| {
+        Failure::Usage(format!("no keeper `{id}` is registered; `nightlatch keeper list` shows them by id"))
+    })
 }
 
 /// What it costs, in the words of who is asked.
@@ -57,20 +66,6 @@ fn cost(report: &KeepersReport, view: &KeeperView, forget: bool) -> String {
             "Forget {id}? Its log was held against the database: where that was not put back since, nothing is lost with \
              it. What it had begun and not ended counts as sent."
         ),
-    }
-}
-
-fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::Usage(format!("nothing was done. {question} Say so with --yes")));
-    }
-    hint(question);
-    match line("[y/N] ")?.as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::Usage("nothing was done".to_owned())),
     }
 }
 
@@ -123,4 +118,33 @@ fn forgot(done: &KeeperForgotten) -> String {
 
 fn connections(chains: u64) -> String {
     if chains == 1 { "1 account".to_owned() } else { format!("{chains} accounts") }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Of what is not listed nobody is asked, and so nothing is done.
+
+    use super::{KeeperView, KeepersReport, Timestamp, listed};
+    use nightlatch_domain::id::KeeperId;
+
+    #[test]
+    fn what_is_not_listed_is_refused_before_anything_is_asked() {
+        let [one, other] = [1, 2].map(|n| KeeperId::new(Timestamp::from_millis(1), [n; 10]));
+        let view = KeeperView {
+            id: one,
+            name: None,
+            at_work: true,
+            since: Timestamp::from_millis(1),
+            compared: 1,
+            vouched: true,
+            holds_up: "nothing".to_owned(),
+            advice: None,
+        };
+        let report = KeepersReport { era: 1, keepers: vec![view], unvouched: 0 };
+        assert_eq!(listed(&report, &one.to_string()).unwrap().id, one);
+        for unknown in [other.to_string(), "keeper-1".to_owned(), String::new()] {
+            let refused = listed(&report, &unknown).unwrap_err().to_string();
+            assert!(refused.contains("nightlatch keeper list"), "{refused}");
+        }
+    }
 }

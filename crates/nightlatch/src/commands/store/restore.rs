@@ -10,7 +10,7 @@ use super::{DATABASE, beside, file_failed, fresh_beside, is_of_serve, opened, re
 use crate::{
     adapters::SystemClock,
     cli::RestoreStore,
-    commands::{Seat, connect::line},
+    commands::{Seat, confirm::confirm},
     error::Failure,
     output::hint,
     place::Place,
@@ -22,8 +22,7 @@ use nightlatch_domain::{
 use nightlatch_store::{SqliteFile, SqliteStore};
 use serde::Serialize;
 use std::{
-    fs,
-    io::{self, IsTerminal as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -65,7 +64,7 @@ pub(super) async fn run(seat: &Seat, asked: &RestoreStore) -> Result<(), Failure
         )));
     }
     refuse_another(&copy, &asked.from, &database)?;
-    confirm(asked)?;
+    confirm(&question(asked), asked.yes, "nothing was changed")?;
     let fresh = fresh_beside(&database)?;
     let put = put(&place, &copy, (&fresh, &database)).await;
     if put.is_err() {
@@ -100,22 +99,11 @@ fn refuse_another(copy: &SqliteFile, from: &Path, database: &Path) -> Result<(),
     }
 }
 
-fn confirm(asked: &RestoreStore) -> Result<(), Failure> {
-    if asked.yes {
-        return Ok(());
-    }
-    let question = format!(
-        "Put `{}` in the database's place? All tasks will sleep, and connections that were refreshed since it was made ask for a new login.",
+fn question(asked: &RestoreStore) -> String {
+    format!(
+        "Put `{}` in the database's place? All tasks will sleep, and connections that were refreshed since it was made go on by the answers that lie in `spool/`, or ask for a new login.",
         asked.from.display()
-    );
-    if !io::stdin().is_terminal() {
-        return Err(Failure::Usage(format!("nothing was changed. {question} Say so with --yes")));
-    }
-    hint(question);
-    match line("[y/N] ")?.as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::Usage("nothing was changed".to_owned())),
-    }
+    )
 }
 
 /// Makes the database to be and puts it in the place; answers its era, and where the old one is.

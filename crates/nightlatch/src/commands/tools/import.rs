@@ -7,7 +7,7 @@
 use super::{Seat, bad_file};
 use crate::{
     cli::AddTool,
-    commands::{connect::line, text_of},
+    commands::{confirm, text_of},
     error::Failure,
     output::hint,
 };
@@ -19,7 +19,6 @@ use nightlatch_catalog::{
 use nightlatch_control::api::{self, ActView, GrantChange, SourceView, ToolDifference, ToolView};
 use nightlatch_domain::tool::{Effect, Placement};
 use serde::Serialize;
-use std::io::{self, IsTerminal as _};
 
 /// What a manifest would change, and what of its document is no operation of its own.
 #[derive(Debug, Serialize)]
@@ -121,19 +120,12 @@ fn placement(text: &str) -> Result<Placement, Failure> {
     }
 }
 
+/// Asks about what is shown.
 fn confirm(proposed: &Proposed, yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
+    if !yes {
+        hint(shown(proposed));
     }
-    hint(shown(proposed));
-    let nothing = |why: &str| Err(Failure::Usage(format!("nothing was changed; {why}")));
-    if !io::stdin().is_terminal() {
-        return nothing("read what it would change above, and say `--yes`");
-    }
-    match line("Let this take effect? [y/N] ")?.as_str() {
-        "y" | "yes" => Ok(()),
-        _ => nothing("run this again when the document is as you want it"),
-    }
+    confirm::confirm("Let what is shown above take effect?", yes, "nothing was changed")
 }
 
 /// What would change, for a person.
