@@ -163,7 +163,8 @@ Examples:
   nightlatch metrics
   nightlatch metrics | grep calls_total
 
-`[metrics] listen = \"127.0.0.1:9464\"` in nightlatch.toml answers the same at http://127.0.0.1:9464/metrics.")]
+`[metrics] listen = \"127.0.0.1:9464\"` in nightlatch.toml answers the same at
+http://127.0.0.1:9464/metrics.")]
     Metrics,
     /// What the receivers of webhooks must know
     #[command(subcommand)]
@@ -199,10 +200,10 @@ start it.")]
 /// What a plane is told, for its help.
 const SERVE_HELP: &str = "\
 Examples:
-  nightlatch serve --role keeper --config keeper-1.toml --make-keys   (once: prints its [[peer]])
-  nightlatch serve --role keeper --config owner.toml --migrate        (once, as the database's owner)
+  nightlatch serve --role keeper --config keeper-1.toml --make-keys  (once: prints its [[peer]])
+  nightlatch serve --role keeper --config owner.toml --migrate       (once, as the database's owner)
   nightlatch serve --role keeper --config keeper-1.toml
-  nightlatch --data /srv/nightlatch/control-1 health                  (commands speak to control)
+  nightlatch --data /srv/nightlatch/control-1 health                 (commands speak to control)
 
 keeper-1.toml (unknown keys are refused; files are named from `data`):
   name = \"keeper-1\"                  # no two processes have one name
@@ -649,8 +650,8 @@ Examples:
   nightlatch grant add --task triage 'slack:chat.postMessage' --for 2h
   nightlatch grant add --task triage github:write --budget calls=100,writes=5,bytes=1G
 
-A budget is how much the grant is good for in all, until a human is asked again. Bytes are those of bodies,
-both ways, with K, M, G or T for powers of 1024.
+A budget is how much the grant is good for in all, until a human is asked again. Bytes are those of
+bodies, both ways, with K, M, G or T for powers of 1024.
 It prints the reference, which the agent puts where the tool expects its own credential.";
 
 #[derive(Debug, Subcommand)]
@@ -731,7 +732,7 @@ pub(crate) enum LedgerCommand {
     #[command(after_help = "\
 Examples:
   nightlatch ledger verify
-  nightlatch ledger verify --dir backup/ledger    (needs no server; the chain only, without the signed head)")]
+  nightlatch ledger verify --dir backup/ledger    (needs no server; without the signed head)")]
     Verify {
         /// A folder to verify in place of the one that is served
         #[arg(long)]
@@ -765,6 +766,21 @@ mod tests {
     #[test]
     fn the_grammar_holds() {
         Cli::command().debug_assert();
+    }
+
+    /// A longer line is broken, and leaves a stump.
+    #[test]
+    fn no_line_of_an_after_help_is_longer_than_a_screen() {
+        const COLUMNS: usize = 100;
+        let mut commands = vec![Cli::command()];
+        let mut long = Vec::new();
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines = text.lines().filter(|line| line.chars().count() > COLUMNS);
+            long.extend(lines.map(|line| format!("{}: {line}", command.get_name())));
+        }
+        assert_eq!(long, Vec::<String>::new());
     }
 
     #[test]

@@ -8,8 +8,8 @@ pub(super) const HELP: &str = "\
 Standard input holds one JSON object a line:
   {\"tool\":\"slack\",\"client_id\":\"1234.5678\",\"refresh_token\":\"…\",\"name\":\"dana\"}
   tool           the tool, unless --tool names it
-  client_id      the client that the token was given to, unless --client-id names it or there is one only;
-                 it must be registered here (see the last example)
+  client_id      the client that the token was given to, unless --client-id names it or there is
+                 one only; it must be registered here (see the last example)
   refresh_token  the newest one that the old system has
   access_token   optional; it tells whose account it is before the refresh token is spent
   expires_at     optional; its end, in RFC 3339 or seconds since 1970
@@ -18,10 +18,10 @@ Standard input holds one JSON object a line:
   host           optional; the base address, where the tool leaves it open
   tenant         optional; refused where it is not the one that is served here
 
-Each token is sealed to the keeper before it leaves this process. Its first refresh is the proof: few at a
-time for each provider, one at a time until one of its client was taken. A bad line is named and stops no
-other. What was taken in goes on by itself: after Ctrl-C, or a crash of anything, run the same command over
-the same lines, and what is there is not done twice.
+Each token is sealed to the keeper before it leaves this process. Its first refresh is the proof:
+few at a time for each provider, one at a time until one of its client was taken. A bad line is
+named and stops no other. What was taken in goes on by itself: after Ctrl-C, or a crash of anything,
+run the same command over the same lines, and what is there is not done twice.
 
 Examples:
   nightlatch connection import --old-system-stopped < tokens.jsonl

@@ -26,14 +26,15 @@ Examples:
   nightlatch keeper adopt kpr_01K… --yes
   nightlatch keeper adopt --forget kpr_01K…
 
-Vouching says: no other copy of this installation was at work since its database was written, and the
-database was not put back. Its connections then leave quarantine without a new login, but for those
-of which the log knows better. Where it is not true, a refresh token is used twice, and the provider
-may end the connection.
+Vouching says: no other copy of this installation was at work since its database was written, and
+the database was not put back. Its connections then leave quarantine without a new login, but for
+those of which the log knows better. Where it is not true, a refresh token is used twice, and the
+provider may end the connection.
 
-Forgetting says: this keeper's log is lost. Where it had been held against the database, and that was
-not put back since, nothing is lost with it. Where it had not, only that log knew which refresh tokens were used since:
-every connection by tokens then asks for a new login, and what was removed since is there again.";
+Forgetting says: this keeper's log is lost. Where it had been held against the database, and that
+was not put back since, nothing is lost with it. Where it had not, only that log knew which refresh
+tokens were used since: every connection by tokens then asks for a new login, and what was removed
+since is there again.";
 
 #[derive(Debug, Args)]
 pub(crate) struct AdoptKeeper {

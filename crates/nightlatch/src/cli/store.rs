@@ -19,9 +19,11 @@ It reads only, also while Nightlatch runs. The exit code is 1 where something is
 Examples:
   nightlatch store backup /backup/nightlatch-monday.sqlite
 
-The copy is of one moment, looked through, synced, and there whole or not at all; only you may read
-it. The keys (`keys/` in the data folder) and the keeper's log are never in it: without the keys it
-opens nothing. Keep the keys elsewhere, and never copy the log: it is what tells a copy from the rest.
+The copy is of one moment, looked through, synced, and there whole or not at all; only you may
+read it. The keys (`keys/` in the data folder), the ledger (`ledger/`) and the keeper's log are
+never in it: without the keys it opens nothing. Keep keys and ledger elsewhere, and never copy the
+log: it is what tells a copy from the rest.
+
 Over PostgreSQL use pg_dump or pg_basebackup.")]
     Backup(BackupStore),
     /// Put a copy in the database's place, while Nightlatch does not run
@@ -30,9 +32,12 @@ Examples:
   nightlatch stop && nightlatch store restore /backup/nightlatch-monday.sqlite
   nightlatch store restore /backup/nightlatch-monday.sqlite --yes
 
-The database that was there is kept beside it. The restored one begins a new era: at the next start
-all tasks sleep, the keeper holds its log against it, and a refresh token that was used since the
-copy was made is not used again; its connection asks for a new login.")]
+The database that was there is kept beside it, until you delete it. The restored one begins a new
+era: at the next start all tasks sleep, the keeper holds its log against it, and a refresh token
+that was used since the copy was made is not used again. Its connection goes on where the answer
+that its keeper kept is still in `spool/`, and else asks for a new login.
+
+On a new machine put `keys/` and `ledger/` of the data folder back first.")]
     Restore(RestoreStore),
 }
 

@@ -229,10 +229,13 @@ impl Kept {
 }
 
 fn text(restored: &Restored) -> String {
-    let kept =
-        restored.kept.as_ref().map(|kept| format!("; what was there is kept as {kept}")).unwrap_or_default();
+    let kept = restored
+        .kept
+        .as_ref()
+        .map(|kept| format!("; what was there is kept as {kept} until you delete it"))
+        .unwrap_or_default();
     format!(
-        "the copy is in place{kept}. It begins era {}: at the next `nightlatch up` all tasks sleep, and what was refreshed since the copy was made asks for a new login (`nightlatch health`)",
+        "the copy is in place{kept}. It begins era {}: at the next `nightlatch up` all tasks sleep, and what was refreshed since the copy was made goes on where the answer that its keeper kept is still in `spool/`, and else asks for a new login (`nightlatch health`)",
         restored.era
     )
 }
