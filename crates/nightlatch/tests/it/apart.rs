@@ -34,20 +34,6 @@ fn standing(world: &Rotating) -> (u64, u64) {
     (head.parse().expect("a number"), tickets.parse().expect("a number"))
 }
 
-fn assert_family_lives(counters: &Counters) {
-    let bad = [counters.reuse_detected, counters.families_revoked, counters.refreshes_failed];
-    assert_eq!(bad, [0; 3], "{counters:?}");
-}
-
-async fn works_everywhere(world: &Rotating, within: Duration) {
-    for agent in world.agents() {
-        eventually("a call passes", within, async || {
-            (world.call(&agent, world.kind.me()).await.status == StatusCode::OK).then_some(())
-        })
-        .await;
-    }
-}
-
 /// The moment after a refresh, when the next one is not due for a while: what the provider counted, and the head.
 async fn quiet(world: &Rotating) -> (Counters, u64) {
     const YOUNG_MILLIS: i64 = 3000;
@@ -81,8 +67,8 @@ async fn the_answer_became_the_head(world: &Rotating, (before, head): (&Counters
     let after = world.registration.counters().await;
     assert_eq!(after.token_requests, before.token_requests + 1, "{after:?}");
     assert_eq!((after.presented_twice, after.refreshes_ok), (0, before.refreshes_ok + 1), "{after:?}");
-    assert_family_lives(&after);
-    works_everywhere(world, Duration::from_secs(20)).await;
+    after.expect_the_family_lives();
+    world.works_within(Duration::from_secs(20)).await;
 }
 
 /// `how` holds the provider's answer back for longer than the claim lasts.
@@ -128,15 +114,15 @@ async fn an_answer_that_is_lost_asks_once_where_there_is_no_grace() {
     world.registration.behave(json!({ "drop_after_commit": true, "times": 1 })).await;
     asked_after_a_loss(&world, &before).await;
     // The token is dead, and whoever calls presents nothing.
-    world.until_the_token_died().await;
+    world.registration.until_the_token_died().await;
     for agent in world.agents() {
         assert_eq!(world.call(&agent, world.kind.me()).await.problem(), "reauth-required");
     }
     let after = world.registration.counters().await;
     assert_eq!((after.presented_twice, after.refreshes_ok), (0, before.refreshes_ok + 1), "{after:?}");
-    assert_family_lives(&after);
+    after.expect_the_family_lives();
     world.reconnect().await;
-    works_everywhere(&world, Duration::from_secs(20)).await;
+    world.works_within(Duration::from_secs(20)).await;
 }
 
 async fn asked_after_a_loss(world: &Rotating, before: &Counters) {
@@ -156,8 +142,8 @@ async fn an_answer_that_is_lost_is_asked_for_once_more_inside_a_grace() {
     let counted =
         (after.token_requests - before.token_requests, after.presented_twice, after.replays_in_grace);
     assert_eq!(counted, (2, 1, 1), "{after:?}");
-    assert_family_lives(&after);
-    works_everywhere(&world, Duration::from_secs(20)).await;
+    after.expect_the_family_lives();
+    world.works_within(Duration::from_secs(20)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +154,7 @@ async fn a_database_that_is_away_for_a_minute_is_outlived() {
     let told = Told { database_at: Some(way.address.to_string()), ..told() };
     // Its timer falls into the minute.
     let world = Rotating::started((3, Kind::Oidc), ("away-oidc", 90), told).await;
-    works_everywhere(&world, Duration::from_secs(20)).await;
+    world.works_within(Duration::from_secs(20)).await;
     let (before, agents) = (world.registration.counters().await, world.agents());
     way.fall_silent();
     let begun = Instant::now();
@@ -200,14 +186,14 @@ async fn a_database_that_is_away_for_a_minute_is_outlived() {
     assert!(refused > agents.len(), "{refused}");
     assert_eq!(world.registration.counters().await, before, "nothing is presented that is not written down");
     way.open();
-    works_everywhere(&world, Duration::from_secs(60)).await;
+    world.works_within(Duration::from_secs(60)).await;
     let after = eventually("what was due is refreshed", Duration::from_secs(60), async || {
         let after = world.registration.counters().await;
         (after.refreshes_ok > before.refreshes_ok).then_some(after)
     })
     .await;
     assert_eq!((after.token_requests, after.presented_twice), (before.token_requests + 1, 0), "{after:?}");
-    assert_family_lives(&after);
+    after.expect_the_family_lives();
     assert_eq!(standing(&world).1, 0, "nobody was asked");
     assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
 }
@@ -222,8 +208,8 @@ async fn a_disk_without_room_for_an_answer_presents_nothing_and_heals() {
     let (before, head) = quiet(&world).await;
     fillers.iter().for_each(|filler| fill(filler));
     // The token lives, and serves; then it is dead, and no keeper has presented anything.
-    works_everywhere(&world, Duration::from_secs(10)).await;
-    world.until_the_token_died().await;
+    world.works_within(Duration::from_secs(10)).await;
+    world.registration.until_the_token_died().await;
     let refused = world.call(&world.agents()[0], world.kind.me()).await;
     assert_eq!(
         (refused.status, refused.problem()),
@@ -231,8 +217,8 @@ async fn a_disk_without_room_for_an_answer_presents_nothing_and_heals() {
     );
     assert_eq!((world.registration.counters().await, standing(&world)), (before.clone(), (head, 0)));
     fillers.iter().for_each(|filler| std::fs::remove_file(filler).expect("room"));
-    works_everywhere(&world, CLAIM).await;
+    world.works_within(CLAIM).await;
     let after = world.registration.counters().await;
     assert!(after.refreshes_ok > before.refreshes_ok && after.presented_twice == 0, "{after:?}");
-    assert_family_lives(&after);
+    after.expect_the_family_lives();
 }

@@ -38,7 +38,7 @@ async fn a_start_that_ends_early_keeps_the_answer(
     let told = Told { log_level: "info", ..Told::all(TIMER_ON) };
     let mut world = Rotating::started((0, Kind::Oidc), (name, 12), told).await;
     assert!(world.served.end().await.iter().all(|(_, ended_well)| *ended_well));
-    world.until_the_token_died().await;
+    world.registration.until_the_token_died().await;
     let before = world.registration.counters().await;
     let head = |world: &Rotating| world.sql("SELECT head FROM family").parse::<u64>().expect("a number");
     let head_before = head(&world);

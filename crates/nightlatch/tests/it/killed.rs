@@ -17,7 +17,6 @@ use crate::world::{
     rotating::{Rotating, TIMER_ON},
     served::Told,
 };
-use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
@@ -272,16 +271,6 @@ impl Rounds {
         self.begin_family().await;
     }
 
-    async fn works(&self) {
-        for agent in self.world.agents() {
-            eventually("a call passes", Duration::from_secs(20), async || {
-                let answer = self.world.call(&agent, self.world.kind.me()).await;
-                (answer.status == StatusCode::OK).then_some(())
-            })
-            .await;
-        }
-    }
-
     /// A keeper is stopped in the middle for longer than its claim holds, and goes on: another one has taken over and presents
     /// nothing that may have been presented, and what the one that was stopped still brings is used.
     async fn stopped_for_longer_than_a_claim(&mut self, place: Place) {
@@ -329,7 +318,7 @@ async fn killed(kind: Kind, username: &str, rounds: u64, seed: u64) -> Rounds {
     for number in 0..rounds {
         own.round(number).await;
     }
-    own.works().await;
+    own.world.works_within(Duration::from_secs(20)).await;
     println!("{}: {}", kind.tool(), own.tally.json(seed));
     own
 }
@@ -384,7 +373,7 @@ fn asked_of(kind: Kind, username: &str, rounds: u64, seed: u64) -> Tally {
         for place in STOPS.into_iter().take(usize::try_from(stops).expect("three")) {
             own.stopped_for_longer_than_a_claim(place).await;
         }
-        own.works().await;
+        own.world.works_within(Duration::from_secs(20)).await;
         own.tally
     })
 }

@@ -3,9 +3,8 @@
 
 use crate::world::{
     connect::{Granted, text},
-    eventually,
     install::Install,
-    provider::{Kind, Registration},
+    provider::Kind,
     recorder::Recorder,
 };
 use bytes::Bytes;
@@ -18,7 +17,6 @@ use serde_json::json;
 use std::{
     process::{Command, Output},
     sync::Arc,
-    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -210,7 +208,7 @@ async fn two_hundred_calls_at_expiry_through_the_proxy_refresh_once() {
     let granted = install.granted("worker", &format!("{}:read", kind.tool())).await;
     let mut line = http1(connect(&install, &granted, b"http/1.1").await).await;
     assert_eq!(ask(&mut line, &granted, kind).await.0, StatusCode::OK);
-    until_the_token_died(&registration).await;
+    registration.until_the_token_died().await;
     let before = registration.counters().await;
 
     let stream = connect(&install, &granted, b"h2").await;
@@ -269,18 +267,4 @@ async fn two_hundred_calls_at_expiry_through_the_proxy_refresh_once() {
         (&json!(granted.reference), &json!(granted.reference))
     );
     assert_eq!(registration.counters().await.token_requests, after.token_requests);
-}
-
-/// Waits until the provider itself refuses the newest access token that it gave out.
-async fn until_the_token_died(registration: &Registration) {
-    let issued = registration.issued().await;
-    eventually("every token that was given out is dead", Duration::from_secs(90), async || {
-        for token in &issued {
-            if registration.ask_resource(token).await.status.is_success() {
-                return None;
-            }
-        }
-        Some(())
-    })
-    .await;
 }

@@ -94,12 +94,7 @@ async fn yesterdays_database_is_healed_by_what_its_keepers_kept() {
     })
     .await;
     goes_on(2).await;
-    for agent in world.agents() {
-        eventually("it works", Duration::from_secs(30), async || {
-            (world.call(&agent, world.kind.me()).await.status == StatusCode::OK).then_some(())
-        })
-        .await;
-    }
+    world.works_within(Duration::from_secs(30)).await;
     assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
     let after = world.registration.counters().await;
     let bad = [after.presented_twice, after.reuse_detected, after.families_revoked, after.refreshes_failed];
@@ -175,12 +170,7 @@ async fn yesterdays_database_presents_nothing_that_was_consumed_and_brings_nothi
 
     // And a human mends it, once.
     world.reconnect().await;
-    for agent in world.agents() {
-        eventually("it works again", Duration::from_secs(30), async || {
-            (world.call(&agent, world.kind.me()).await.status == StatusCode::OK).then_some(())
-        })
-        .await;
-    }
+    world.works_within(Duration::from_secs(30)).await;
     assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
     assert_eq!(world.registration.counters().await.presented_twice, 0);
 }

@@ -6,7 +6,7 @@ use crate::world::{
     eventually,
     human::Browser,
     install::Install,
-    provider::{Counters, Kind, Registration},
+    provider::{Kind, Registration},
 };
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -43,26 +43,12 @@ impl World {
     async fn call(&self) -> crate::world::http::Answer {
         self.granted.agent.get(&self.me(), &self.granted.reference).await
     }
-
-    /// Waits until the provider itself refuses the newest access token that it gave out.
-    async fn until_the_token_died(&self) {
-        let issued = self.registration.issued().await;
-        eventually("every token that was given out is dead", Duration::from_secs(90), async || {
-            for token in &issued {
-                if self.registration.ask_resource(token).await.status.is_success() {
-                    return None;
-                }
-            }
-            Some(())
-        })
-        .await;
-    }
 }
 
 async fn two_hundred_calls_at_expiry_refresh_once(kind: Kind, username: &str) {
     let world = World::new(kind, TIMER_OFF, username, 30).await;
     assert_eq!(world.call().await.status, StatusCode::OK);
-    world.until_the_token_died().await;
+    world.registration.until_the_token_died().await;
     let before = world.registration.counters().await;
 
     let world = Arc::new(world);
@@ -85,20 +71,12 @@ async fn two_hundred_calls_at_expiry_refresh_once(kind: Kind, username: &str) {
     let after = world.registration.counters().await;
     assert_eq!(after.refreshes_ok - before.refreshes_ok, 1, "{after:?}");
     assert_eq!(after.token_requests - before.token_requests, 1, "{after:?}");
-    assert_family_lives(&after);
+    after.expect_the_family_lives();
 
     // The family lives: the next expiry is survived as well.
-    world.until_the_token_died().await;
+    world.registration.until_the_token_died().await;
     assert_eq!(world.call().await.status, StatusCode::OK);
-    assert_family_lives(&world.registration.counters().await);
-}
-
-fn assert_family_lives(counters: &Counters) {
-    assert_eq!(
-        (counters.reuse_detected, counters.families_revoked, counters.refreshes_failed),
-        (0, 0, 0),
-        "{counters:?}"
-    );
+    world.registration.counters().await.expect_the_family_lives();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +108,7 @@ async fn the_timer_keeps_an_idle_connection_alive(kind: Kind, username: &str) {
     let idle = world.registration.counters().await;
     let answer = world.call().await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
-    assert_family_lives(&idle);
+    idle.expect_the_family_lives();
     assert_eq!(text(&world.install.only_connection(), "state"), "healthy");
 }
 

@@ -30,7 +30,7 @@ async fn six_hundred_calls_at_expiry_refresh_once(kind: Kind, username: &str) {
     let agents = world.agents();
     assert_eq!(world.served.whose_ledger_says("task-woke").len(), 3);
     let issued: BTreeSet<String> = world.registration.issued().await.into_iter().collect();
-    world.until_the_token_died().await;
+    world.registration.until_the_token_died().await;
     let before = world.registration.counters().await;
 
     // Every line is there before the first call goes out. One crowd at a time: a caller's patience is 20 seconds.

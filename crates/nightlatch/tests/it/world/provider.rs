@@ -2,6 +2,7 @@
 //! counters.
 
 use super::{
+    eventually,
     http::{self, Answer},
     human::Browser,
     parts::parts,
@@ -9,6 +10,7 @@ use super::{
 use ::http::Method;
 use serde::Deserialize;
 use serde_json::json;
+use std::time::Duration;
 
 /// Which provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,17 @@ pub(crate) struct Counters {
     pub(crate) presented_twice: u64,
     /// Those of them that were answered as before, inside a grace. They are among `refreshes_ok`.
     pub(crate) replays_in_grace: u64,
+}
+
+impl Counters {
+    /// The provider refused nothing, saw no reuse, and ended no family.
+    pub(crate) fn expect_the_family_lives(&self) {
+        assert_eq!(
+            (self.reuse_detected, self.families_revoked, self.refreshes_failed),
+            (0, 0, 0),
+            "{self:?}"
+        );
+    }
 }
 
 /// The calls that the resource server saw below one path.
@@ -208,5 +221,19 @@ impl Registration {
     pub(crate) async fn ask_resource(&self, bearer: &str) -> Answer {
         let url = format!("{}{}", self.kind.resource(), self.kind.me());
         http::send(Method::GET, &url, &[("authorization", &format!("Bearer {bearer}"))], "").await
+    }
+
+    /// Waits until the provider itself refuses every access token that it gave out.
+    pub(crate) async fn until_the_token_died(&self) {
+        let issued = self.issued().await;
+        eventually("every token that was given out is dead", Duration::from_secs(90), async || {
+            for token in &issued {
+                if self.ask_resource(token).await.status.is_success() {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
     }
 }

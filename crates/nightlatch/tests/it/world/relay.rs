@@ -1,7 +1,7 @@
 //! A path between a keeper and its provider, on which a test sees what passes and decides what happens to it; and a way to
 //! any server that can fall silent.
 //!
-//! An exchange has four places at which it can be stopped ([`Place`]). What was stopped goes on when the test
+//! An exchange has five places at which it can be stopped ([`Place`]). What was stopped goes on when the test
 //! says so, also if its sender is dead by then: so bytes outlive who sent them, and answers wait for who asked.
 
 use std::{

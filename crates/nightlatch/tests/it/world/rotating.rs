@@ -12,7 +12,7 @@ use super::{
     served::{Served, Told, sql},
     tools::{manifest, profile, profile_by_way_of},
 };
-use http::Method;
+use http::{Method, StatusCode};
 use std::time::Duration;
 
 /// What each process is told: the tools are on this machine, and nothing is refreshed ahead of its expiry.
@@ -139,18 +139,14 @@ impl Rotating {
         agent.call(Method::GET, &path, &[("authorization", &bearer)], "").await
     }
 
-    /// Waits until the provider itself refuses every access token that it gave out.
-    pub(crate) async fn until_the_token_died(&self) {
-        let issued = self.registration.issued().await;
-        eventually("every token that was given out is dead", Duration::from_secs(90), async || {
-            for token in &issued {
-                if self.registration.ask_resource(token).await.status.is_success() {
-                    return None;
-                }
-            }
-            Some(())
-        })
-        .await;
+    /// Waits until a call passes at each gateway.
+    pub(crate) async fn works_within(&self, within: Duration) {
+        for agent in self.agents() {
+            eventually("a call passes", within, async || {
+                (self.call(&agent, self.kind.me()).await.status == StatusCode::OK).then_some(())
+            })
+            .await;
+        }
     }
 
     /// One value of the installation's database, asked by its owner.
