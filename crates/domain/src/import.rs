@@ -44,8 +44,9 @@ pub struct Import {
     pub created_at: Timestamp,
 }
 
-/// Why an import ended whose token a log knows, or may know: it may have been presented, whatever its row says.
-const MAY_HAVE_BEEN_PRESENTED: [&str; 3] = ["database-put-back", "presented-before", "concluded-before"];
+/// Why an import ended whose token was consumed, or may be: it may have been presented, whatever its row says.
+const MAY_HAVE_BEEN_PRESENTED: [&str; 4] =
+    ["answer-lost", "database-put-back", "presented-before", "concluded-before"];
 
 impl Import {
     /// Whether it stands where whoever writes it saw it last.
@@ -69,8 +70,10 @@ impl Import {
             _ => None,
         };
         let is_open = self.progress.step == FlowStep::Begun;
+        let was_on_its_way = failed == Some("killed") && self.progress.presented_at.is_some();
         let came_to_nothing = self.progress.step == FlowStep::Ended
             && self.answer.is_none()
+            && !was_on_its_way
             && failed.is_some_and(|reason| !MAY_HAVE_BEEN_PRESENTED.contains(&reason));
         let is_untouched = came_to_nothing && self.progress.presented_at.is_none();
         is_untouched || (self.client != client && (is_open || came_to_nothing))

@@ -40,6 +40,8 @@ use std::{
 const COMPACT_ABOVE_BYTES: u64 = 1 << 20;
 /// So much is read or written of the log at once: it is never in memory as a whole.
 const BUNDLE_BYTES: usize = 64 << 10;
+/// The longest line names every owner that is remembered: 2 MiB.
+const LINE_MAX_BYTES: usize = 8 << 20;
 /// A damaged or foreign file is not read into memory without bound.
 const LOG_MAX_BYTES: u64 = 1 << 30;
 
@@ -141,7 +143,8 @@ impl AnchorLog {
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
         let refused = {
             let facts = inner.facts();
-            let known = facts.presented.contains_key(&(one.family, one.generation));
+            let presented = (one.family, one.generation);
+            let known = facts.presented.contains_key(&presented) || facts.taken.contains_key(&presented);
             known || facts.heads.get(&one.chain).is_some_and(below)
         };
         // I1, I2: neither a second time nor below the anchored head, whatever the database says.
@@ -210,14 +213,24 @@ impl AnchorLog {
         inner.compact_if_worth_it()
     }
 
-    /// Anchors heads that another's word stands for: a human's, or that of the logs beside this one. What this log knew of
-    /// these heads gives way; what it knows to be presented stays.
+    /// Anchors heads that another's word stands for: a human's, or that of the logs beside this one, with what others may
+    /// have presented of them. What this log knew of these heads gives way; what it knows to be presented stays.
     ///
     /// # Errors
     /// As [`AnchorLog::set_head`].
-    pub fn take_over(&self, heads: &[(ChainId, Head)]) -> Result<(), KeeperError> {
+    pub fn take_over(
+        &self,
+        heads: &[(ChainId, Head)],
+        presented: &[Presentation],
+    ) -> Result<(), KeeperError> {
         let mut inner = self.inner();
-        let records = heads.iter().map(|(chain, head)| Record::Head { chain: *chain, head: *head }).collect();
+        let records = {
+            let facts = inner.facts();
+            let is_new = |(chain, head): &&(ChainId, Head)| facts.heads.get(chain) != Some(head);
+            let heads = heads.iter().filter(is_new);
+            let heads = heads.map(|(chain, head)| Record::Head { chain: *chain, head: *head });
+            heads.chain(presented.iter().copied().map(Record::Taken)).collect()
+        };
         inner.append_all(records)?;
         inner.compact_if_worth_it()
     }
@@ -385,6 +398,12 @@ impl AnchorLog {
         self.facts().again.get(&(family, generation)).copied()
     }
 
+    /// What a keeper that was forgotten may have presented of a generation.
+    #[must_use]
+    pub fn taken(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
+        self.facts().taken.get(&(family, generation)).copied()
+    }
+
     /// Whether a claim under this owner is this log's.
     #[must_use]
     pub fn drew(&self, owner: OwnerId) -> bool {
@@ -550,6 +569,9 @@ fn read(file: &dyn OpenFile, path: &Path) -> Result<(Facts, u64), KeeperError> {
     let (mut facts, mut whole_bytes, mut number) = (Facts::default(), 0, 0);
     let (mut bundle, mut unread, mut offset) = (vec![0; BUNDLE_BYTES], Vec::new(), 0);
     loop {
+        if unread.len() > LINE_MAX_BYTES {
+            return Err(damaged(number + 1));
+        }
         let read = file.read_at(&mut bundle, offset).map_err(KeeperError::file(path))?;
         offset += read as u64;
         unread.extend_from_slice(bundle.get(..read).unwrap_or_default());

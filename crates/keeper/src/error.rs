@@ -2,7 +2,7 @@
 //! closed refusals; nothing here quotes a provider or holds a secret.
 
 use nightlatch_custody::CustodyError;
-use nightlatch_domain::{clock::NoEntropy, ports::store::StoreError};
+use nightlatch_domain::{clock::NoEntropy, id::ChainId, ports::store::StoreError};
 use std::{io, path::PathBuf};
 
 /// Why the keeper does not start, or could not do something.
@@ -57,6 +57,12 @@ pub enum KeeperError {
     /// The database was put back since this was begun, and this log is held against what it is now.
     #[error("this was begun in an era that is over")]
     OlderEra,
+    /// A chain that others changed each time it was held against the log.
+    #[error("chain {chain} was changed each time it was looked at; it is looked at again")]
+    ChainMoved {
+        /// Which.
+        chain: ChainId,
+    },
     /// A slot that is there already: an answer may be on its way into it.
     #[error("the room for this answer is taken; it is being asked for already")]
     SlotTaken,

@@ -213,18 +213,19 @@ async fn raise(core: &Arc<Core>, standing: &Standing) -> Result<(), KeeperError>
         era = standing.era,
         "the database is not the one that was seen: every log is held against it"
     );
-    let above = standing.era.max(core.anchor.era()).max(core.history.era());
-    let mut era = standing.era;
-    while era <= above {
-        core.store().raise_era(era).await?;
-        era = core.store().standing().await?.era;
-    }
-    // An empty log has nothing to compare, and vouches for itself no more than before.
+    // Whoever is behind holds up every claim: from now on, and not only when the era is raised. An empty log has nothing to
+    // compare, and vouches for itself no more than before.
     core.store().register(core.anchor.keeper(), !core.anchor.is_vouched(), false).await?;
     if !core.history.alone.load(Ordering::SeqCst) {
         for keeper in core.anchor.keepers() {
             core.store().register(keeper, false, false).await?;
         }
+    }
+    let above = standing.era.max(core.anchor.era()).max(core.history.era());
+    let mut era = standing.era;
+    while era <= above {
+        core.store().raise_era(era).await?;
+        era = core.store().standing().await?.era;
     }
     core.history.set_mark(Some(core.store().standing().await?.mark));
     Ok(())

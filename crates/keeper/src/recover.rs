@@ -10,7 +10,7 @@ use crate::{
     enrol,
     error::KeeperError,
     keeping::LogSays,
-    refresh::{finish, heal, is_anchored, log_says},
+    refresh::{Healing, finish, heal, is_anchored, log_says},
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
@@ -25,6 +25,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Chains whose heads are held against the log at start; the others are when they are next used.
 const HEADS_AT_START: u32 = 100_000;
+/// Chains that are asked for at once.
+const PAGE: u32 = 1000;
+/// So often a chain that somebody else touched is looked at again.
+const TRIES: u32 = 4;
 
 /// Finishes what was left. Only then may anything new begin.
 pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result<(), KeeperError> {
@@ -167,52 +171,83 @@ pub(crate) async fn quarantine(
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
 /// the line is written now.
 pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> Result<(), KeeperError> {
-    let far = Timestamp::from_millis(i64::MAX);
-    let mut seen: BTreeSet<(TenantId, ChainId)> = BTreeSet::new();
-    seen.extend(
-        core.store().due(far, HEADS_AT_START).await?.into_iter().map(|(tenant, chain, _)| (tenant, chain)),
-    );
-    seen.extend(core.anchor.newest().into_iter().map(|known| (known.tenant, known.chain)));
-    for (tenant, chain) in seen {
-        let view = match core.store().chain(tenant, chain).await {
-            // Nobody can claim it or lease of it; the others do not wait for it.
-            Err(error @ StoreError::Corrupt(_)) => {
-                tracing::error!(%error, %chain, "a chain cannot be read, and is left alone");
-                continue;
-            }
-            other => other?,
-        };
-        let Some(view) = view else { continue };
-        let says = log_says(core, &view).await?;
-        if says == LogSays::Fits && knows_every_attempt(core, &view).await? {
-            if is_anchored(&core.anchor, &view) {
-                let head = Head { family: view.family.id, generation: view.head.number };
-                if core.anchor.head(chain) != Some(head) {
-                    core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
-                }
-            }
-            let now = core.now().wall;
-            if core.is_of_the_future(view.head.created_at).await {
-                core.store().hasten(tenant, chain, now).await?;
-            }
-        } else if ends.may_end(view.chain.state) && !closes(core, &view, says).await? {
-            let is_healed = ends == Ends::Whoever && heal(core, &view).await?;
-            if !is_healed {
-                quarantine(core, &view, says.doubt()).await?;
+    for (tenant, chain) in to_hold(core, ends).await? {
+        let mut tries = 0;
+        while !hold(core, tenant, chain, ends).await? {
+            tries += 1;
+            if tries == TRIES {
+                return Err(KeeperError::ChainMoved { chain });
             }
         }
     }
     Ok(())
 }
 
-/// An anchored attempt that the database does not know: the database was rolled back.
-async fn knows_every_attempt(core: &Core, view: &ChainView) -> Result<bool, KeeperError> {
-    let newest = core.anchor.newest_of(view.chain.id);
-    // A reconnect begins a new family; what became of the old one's attempts no longer matters.
-    // What others did after it stands in their logs.
-    let matters = |generation| !core.history.has_others() || generation >= view.head.number;
-    match newest.filter(|known| known.family == view.family.id && matters(known.generation)) {
-        Some(known) => Ok(core.store().attempt(known.tenant, known.attempt).await?.is_some()),
-        None => Ok(true),
+/// The chains that are held against the log: those that it knows and those at rest; in a new era all that there are.
+async fn to_hold(core: &Core, ends: Ends) -> Result<BTreeSet<(TenantId, ChainId)>, StoreError> {
+    let mut chains: BTreeSet<_> =
+        core.anchor.newest().into_iter().map(|known| (known.tenant, known.chain)).collect();
+    if ends == Ends::AtRest {
+        let due = core.store().due(Timestamp::from_millis(i64::MAX), HEADS_AT_START).await?;
+        chains.extend(due.into_iter().map(|(tenant, chain, _)| (tenant, chain)));
+        return Ok(chains);
     }
+    let mut after = None;
+    loop {
+        let page = core.store().chains(after, PAGE).await?;
+        let Some(last) = page.last().copied() else { return Ok(chains) };
+        after = Some(last);
+        chains.extend(page);
+    }
+}
+
+/// Holds one chain against the log; `false` where somebody was there since it was looked at.
+async fn hold(core: &Arc<Core>, tenant: TenantId, chain: ChainId, ends: Ends) -> Result<bool, KeeperError> {
+    let view = match core.store().chain(tenant, chain).await {
+        // Nobody can claim it or lease of it; the others do not wait for it.
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(%error, %chain, "a chain cannot be read, and is left alone");
+            return Ok(true);
+        }
+        other => other?,
+    };
+    let Some(view) = view else { return Ok(true) };
+    let says = log_says(core, &view).await?;
+    if says == LogSays::Fits && knows_every_attempt(core, &view).await? {
+        if is_anchored(&core.anchor, &view) {
+            let head = Head { family: view.family.id, generation: view.head.number };
+            if core.anchor.head(chain) != Some(head) {
+                core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
+            }
+        }
+        let now = core.now().wall;
+        if core.is_of_the_future(view.head.created_at).await {
+            core.store().hasten(tenant, chain, now).await?;
+        }
+        return Ok(true);
+    }
+    if !ends.may_end(view.chain.state) || closes(core, &view, says).await? {
+        return Ok(true);
+    }
+    let healing = if ends == Ends::Whoever { heal(core, &view).await? } else { Healing::Nothing };
+    match healing {
+        Healing::Done => Ok(true),
+        Healing::Moved => Ok(false),
+        Healing::Nothing => quarantine(core, &view, says.doubt()).await,
+    }
+}
+
+/// Whether the database knows what was presented of its head, or after it, by this log and by those that it took over:
+/// else it was rolled back. What was presented before a head, that head answers.
+pub(crate) async fn knows_every_attempt(core: &Core, view: &ChainView) -> Result<bool, StoreError> {
+    let (family, head) = (view.family.id, view.head.number);
+    // A reconnect begins a new family; what became of the old one's attempts no longer matters.
+    let newest = core.anchor.newest_of(view.chain.id);
+    let newest = newest.filter(|known| known.family == family && known.generation >= head);
+    for known in newest.into_iter().chain(core.anchor.taken(family, head)) {
+        if core.store().attempt(known.tenant, known.attempt).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -13,11 +13,11 @@ mod run;
 pub(crate) mod sealer;
 mod siblings;
 
-pub(crate) use heal::heal;
+pub(crate) use heal::{Healing, heal};
 pub(crate) use run::{Found, Run};
 
 use crate::{
-    anchor::{AnchorLog, Head},
+    anchor::{AnchorLog, Head, Presentation},
     core::Core,
     flights::{Boarded, Landing, Waiting},
     keeping::{Begin, Fit, Holder, Known, LOG_LOST, LogSays, Next, Own, Seen, next},
@@ -172,15 +172,15 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
 /// Whether the log knows of a presentation of the head that the database does not, or of the one retry.
 fn knows_of_another(log: &AnchorLog, view: &ChainView, attempts: &[Attempt]) -> bool {
     let (family, head) = (view.family.id, view.head.number);
-    let first = log.presentation(family, head);
-    let is_known = |id| attempts.iter().any(|attempt| attempt.id == id);
-    log.retry(family, head).is_some() || first.is_some_and(|first| !is_known(first.attempt))
+    let is_unknown = |one: Presentation| !attempts.iter().any(|attempt| attempt.id == one.attempt);
+    let known = [log.presentation(family, head), log.taken(family, head)];
+    log.retry(family, head).is_some() || known.into_iter().flatten().any(is_unknown)
 }
 
 /// What this keeper knows of an attempt beside the database.
 async fn own(core: &Arc<Core>, attempt: &Attempt) -> Own {
     let log = &core.anchor;
-    let of = |one: Option<crate::anchor::Presentation>| one.filter(|one| one.attempt == attempt.id);
+    let of = |one: Option<Presentation>| one.filter(|one| one.attempt == attempt.id);
     let (family, generation) = (attempt.family, attempt.generation);
     let anchored = of(log.presentation(family, generation)).or(of(log.retry(family, generation)));
     let Some(anchored) = anchored else {

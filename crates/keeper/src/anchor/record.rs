@@ -97,6 +97,8 @@ pub(super) enum Record {
     Present(Presentation),
     /// The one retry of a generation whose answer was lost.
     Again(Presentation),
+    /// What a keeper that was forgotten may have presented of a head that was taken over.
+    Taken(Presentation),
     /// Claims under these owners are this log's.
     Owners {
         owners: Vec<OwnerId>,
@@ -173,6 +175,7 @@ pub(super) struct Facts {
     pub(super) heads: BTreeMap<ChainId, Head>,
     pub(super) presented: Presentations,
     pub(super) again: Presentations,
+    pub(super) taken: Presentations,
     newest: BTreeMap<ChainId, Named>,
     /// Ids grow with time: the oldest come first.
     pub(super) owners: BTreeSet<OwnerId>,
@@ -200,6 +203,9 @@ impl Facts {
             Record::Again(one) => {
                 self.again.insert((one.family, one.generation), one);
                 self.newest.insert(one.chain, Named::of(&one, true));
+            }
+            Record::Taken(one) => {
+                self.taken.insert((one.family, one.generation), one);
             }
             Record::Owners { owners } => {
                 self.owners.extend(owners);
@@ -259,7 +265,8 @@ impl Facts {
 
     /// Forgets what can no longer matter.
     pub(super) fn forget_the_past(&mut self) {
-        let Self { heads, presented, again, newest, redeems, mandates, .. } = self;
+        let Self { heads, presented, again, taken, newest, redeems, mandates, .. } = self;
+        taken.retain(|_, one| !heads.get(&one.chain).is_some_and(|head| is_below(head, one)));
         presented.retain(|_, one| matters(heads, newest, one, false));
         again.retain(|_, one| matters(heads, newest, one, true));
         while redeems.len() > REDEEMS_KEPT {
@@ -296,6 +303,7 @@ impl Facts {
             .chain(self.heads.iter().map(head))
             .chain(self.presented.values().copied().map(Record::Present))
             .chain(self.again.values().copied().map(Record::Again))
+            .chain(self.taken.values().copied().map(Record::Taken))
             .chain((!owners.is_empty()).then_some(Record::Owners { owners }))
             .chain(self.redeems.iter().map(redeemed))
             .chain(statics)
@@ -318,6 +326,9 @@ fn matters(
     is_retry: bool,
 ) -> bool {
     let is_newest = newest.get(&one.chain) == Some(&Named::of(one, is_retry));
-    let below = |head: &Head| head.family != one.family || one.generation < head.generation;
-    is_newest || !heads.get(&one.chain).is_some_and(below)
+    is_newest || !heads.get(&one.chain).is_some_and(|head| is_below(head, one))
+}
+
+fn is_below(head: &Head, one: &Presentation) -> bool {
+    head.family != one.family || one.generation < head.generation
 }

@@ -7,7 +7,7 @@
 
 use super::{Verdict, look, settle};
 use crate::{
-    anchor::Head,
+    anchor::{Head, Presentation},
     core::Core,
     enrol::{refusal, store_refusal, unknown},
     error::KeeperError,
@@ -16,7 +16,7 @@ use crate::{
     refresh::{has_family, says_by_order},
 };
 use nightlatch_domain::{
-    chain::ChainState,
+    chain::{Attempt, AttemptState, ChainState},
     id::{ChainId, KeeperId, PrincipalId, TenantId},
     ports::{
         control_keeper::{ControlRefusal, ControlReply, KeeperRoll, KeeperSeen},
@@ -141,7 +141,11 @@ async fn take_heads_over(core: &Arc<Core>, and_release: bool) -> Result<Taken, K
         }
         let head = |view: &ChainView| Head { family: view.family.id, generation: view.head.number };
         let heads: Vec<_> = vouched.iter().map(|view| (view.chain.id, head(view))).collect();
-        core.on_disk(move |core| core.anchor.take_over(&heads)).await?;
+        let mut presented = Vec::new();
+        for view in &vouched {
+            presented.extend(presented_by_others(core, view).await?);
+        }
+        core.on_disk(move |core| core.anchor.take_over(&heads, &presented)).await?;
         for view in vouched.iter().filter(|view| and_release && waits_for_a_log(view)) {
             let now = core.now().wall;
             let due_at = view.head.access_until.filter(|until| *until > now).unwrap_or(now);
@@ -150,6 +154,22 @@ async fn take_heads_over(core: &Arc<Core>, and_release: bool) -> Result<Taken, K
             taken.released += u64::from(is_released);
         }
     }
+}
+
+/// What may have been presented of a head, of which this log knows nothing: only the database does, and that may be put
+/// back.
+async fn presented_by_others(core: &Core, view: &ChainView) -> Result<Vec<Presentation>, StoreError> {
+    let (tenant, chain, family) = (view.chain.tenant, view.chain.id, view.family.id);
+    let generation = view.head.number;
+    let attempts = core.store().attempts(tenant, family, generation).await?;
+    let own = [core.anchor.presentation(family, generation), core.anchor.retry(family, generation)];
+    let is_others = |one: &&Attempt| {
+        let is_own = own.iter().flatten().any(|own| own.attempt == one.id);
+        one.generation == generation && one.state != AttemptState::NotPresented && !is_own
+    };
+    let presentation =
+        |one: &Attempt| Presentation { tenant, chain, family, generation, attempt: one.id, boot: None };
+    Ok(attempts.iter().filter(is_others).map(presentation).collect())
 }
 
 fn waits_for_a_log(view: &ChainView) -> bool {
@@ -161,12 +181,13 @@ async fn contradicts(core: &Core, view: &ChainView) -> Result<bool, StoreError> 
     if says_by_order(core, view).await? != LogSays::Fits {
         return Ok(true);
     }
-    let Some(newest) = core.anchor.newest_of(view.chain.id) else { return Ok(false) };
-    if newest.family != view.family.id {
-        return Ok(!has_family(core, view, newest.family).await?);
+    let another = core.anchor.newest_of(view.chain.id).filter(|newest| newest.family != view.family.id);
+    if let Some(newest) = another
+        && !has_family(core, view, newest.family).await?
+    {
+        return Ok(true);
     }
-    let is_known = core.store().attempt(newest.tenant, newest.attempt).await?.is_some();
-    Ok(newest.generation >= view.head.number && !is_known)
+    Ok(!recover::knows_every_attempt(core, view).await?)
 }
 
 /// Leaves every chain that could be presented to its human: what was presented since the database's copy was made, only

@@ -23,30 +23,49 @@ use nightlatch_domain::{
 };
 use std::sync::Arc;
 
-/// Whether the chain has its head again.
-pub(crate) async fn heal(core: &Arc<Core>, view: &ChainView) -> Result<bool, KeeperError> {
-    let Some(newest) = newest(core, view) else { return Ok(false) };
-    let Some(kept) = core.on_disk(move |core| kept(core, newest)).await? else { return Ok(false) };
-    let Some(healed) = healed(core, view, newest, kept).await? else { return Ok(false) };
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Healing {
+    /// The chain has its head again.
+    Done,
+    /// Nothing here says what lives.
+    Nothing,
+    /// Somebody was there since the chain was looked at.
+    Moved,
+}
+
+/// Gives a chain its head again, where what was kept tells it.
+pub(crate) async fn heal(core: &Arc<Core>, view: &ChainView) -> Result<Healing, KeeperError> {
+    let Some(newest) = newest(core, view) else { return Ok(Healing::Nothing) };
+    let Some(kept) = core.on_disk(move |core| kept(core, newest)).await? else { return Ok(Healing::Nothing) };
+    let Some(healed) = healed(core, view, newest, kept).await? else { return Ok(Healing::Nothing) };
     let number = healed.generation.number;
     match core.store().heal(healed).await {
         // A row that stands where none may be holds up its own chain alone.
-        Ok(false) | Err(StoreError::Exists(_) | StoreError::Missing(_) | StoreError::Corrupt(_)) => {
-            return Ok(false);
+        Err(StoreError::Exists(_) | StoreError::Missing(_) | StoreError::Corrupt(_)) => {
+            return Ok(Healing::Nothing);
         }
+        Ok(false) => return Ok(Healing::Moved),
         Ok(true) => {}
         Err(error) => return Err(error.into()),
     }
     let (chain, head) = (view.chain.id, Head { family: newest.family, generation: number });
     core.on_disk(move |core| core.anchor.set_head(chain, head)).await?;
     tracing::warn!(%chain, generation = number, "a head that the database lost was healed from a kept answer");
-    Ok(true)
+    Ok(Healing::Done)
 }
 
-/// The newest presentation that the log knows, if it is one of the family as it stands, and not below its head.
+/// The newest presentation that the log knows, if it is one of the family as it stands, not below its head, and nothing
+/// that others did after it is known: a log that took heads over knows further ones, and one that was copied knows none.
 fn newest(core: &Core, view: &ChainView) -> Option<Presentation> {
-    let newest = core.anchor.newest_of(view.chain.id)?;
-    (newest.family == view.family.id && newest.generation >= view.head.number).then_some(newest)
+    let newest = core.anchor.newest_of(view.chain.id).filter(|_| core.anchor.is_vouched())?;
+    let next = newest.generation + 1;
+    let is_last = match core.anchor.head(view.chain.id) {
+        Some(head) => head.family == newest.family && head.generation <= next,
+        None => core.history.has_others(),
+    };
+    let is_here = newest.family == view.family.id && newest.generation >= view.head.number;
+    (is_here && is_last && core.anchor.taken(newest.family, next).is_none()).then_some(newest)
 }
 
 /// Its answer, and no other one's: in its slot where it was never put away, else as the family's newest.

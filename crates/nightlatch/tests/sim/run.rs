@@ -87,7 +87,7 @@ pub(crate) struct Report {
     declared: Vec<AttemptId>,
     late_sends: Vec<AttemptId>,
     lost: Lost,
-    violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
     last_lines: Vec<String>,
 }
 

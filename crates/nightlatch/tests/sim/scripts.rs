@@ -9,9 +9,13 @@ use nightlatch_domain::{
     connection::Source,
     id::{ConnectionId, FamilyId, KeeperId, PrincipalId, TenantId},
     ports::{
-        control_keeper::{ControlReply, ControlRequest},
+        control_keeper::{ControlReply, ControlRequest, KeeperRoll},
         store::KeeperStore as _,
     },
+};
+use nightlatch_simulator::world::{
+    net::{NetOdds, Way},
+    store::Copy,
 };
 use std::{
     path::Path,
@@ -111,6 +115,105 @@ fn beside_several_keepers_a_database_that_was_put_back_presents_nothing_that_any
         play.rest(HOURS);
         play.house.database.put_back(&copy);
         asks_and_presents_nothing(play);
+    }
+}
+
+/// By chance: answers that are lost at one keeper, keepers that die, copies, one of which is put back, and at last a keeper
+/// that a human gives up.
+fn misfortunes(seed: u64) -> Report {
+    let play = quiet_with(seed, 3);
+    let (house, mut dice) = (Arc::clone(&play.house), play.house.world.dice());
+    let mut copies = vec![house.database.copy()];
+    for _ in 0..dice.within(4..10) {
+        let number = dice.place(house.posts.len());
+        let post = &house.posts[number];
+        match dice.within(0..6) {
+            0 => copies.push(house.database.copy()),
+            1 => {
+                for tool in &house.tools {
+                    house.net.cut(&post.node.name(), &format!("{}:443", tool.host), Way::Back);
+                    house.net.cut(&post.node.name(), &tool.host, Way::Back);
+                }
+            }
+            2 => house.net.heal(&post.node.name()),
+            3 => house.database.put_back(&copies[dice.place(copies.len())]),
+            4 => post.node.kill(),
+            _ => give_up(&play, number, dice.place(house.posts.len())),
+        }
+        play.rest(Duration::from_secs(dice.within(20..5000)));
+        if !post.node.is_up() {
+            house.start(number);
+        }
+    }
+    for post in &house.posts {
+        house.net.heal(&post.node.name());
+    }
+    play.end()
+}
+
+/// One keeper dies for good, as far as a human can tell, who says so at another.
+fn give_up(play: &Play, gone: usize, told: usize) {
+    let (own, house) = (Arc::clone(&play.house), &play.house);
+    house.world.finish(&house.office.clone(), async move {
+        let roll = own.posts[gone].control(ControlRequest::Keepers).await;
+        let Some(Ok(ControlReply::Keepers(KeeperRoll { own: keeper, .. }))) = roll else { return None };
+        own.posts[gone].node.kill();
+        let human = (own.tenant, own.human);
+        own.posts[told].control(ControlRequest::Forget { keeper, human }).await
+    });
+}
+
+/// Several keepers at work, and a copy that knows nothing of the second one.
+fn with_a_copy_without_the_second(seed: u64, keepers: usize) -> (Play, Copy) {
+    let play = quiet_with(seed, keepers);
+    give_up(&play, 1, 0);
+    let copy = play.house.database.copy();
+    (play, copy)
+}
+
+/// One keeper at work and no other, for as long as every access token lives.
+fn alone(play: &Play, number: usize) {
+    play.house.posts.iter().for_each(|post| post.node.kill());
+    play.house.start(number);
+    play.rest(Duration::from_secs(3900));
+}
+
+#[test]
+fn what_a_forgotten_keeper_presented_is_presented_by_nobody_though_its_database_forgot_it_too() {
+    let (play, copy) = with_a_copy_without_the_second(57, 2);
+    let house = &play.house;
+    house.net.set_odds(NetOdds { reset: 1_000_000, ..NetOdds::default() });
+    alone(&play, 1);
+    house.net.set_odds(NetOdds::default());
+    house.start(0);
+    play.rest(Duration::from_secs(30));
+    give_up(&play, 1, 0);
+    house.database.put_back(&copy);
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn where_heads_were_taken_over_no_older_answer_heals() {
+    let (play, copy) = with_a_copy_without_the_second(58, 3);
+    let house = &play.house;
+    alone(&play, 0);
+    alone(&play, 1);
+    house.start(0);
+    house.start(2);
+    play.rest(Duration::from_secs(30));
+    give_up(&play, 1, 0);
+    house.database.put_back(&copy);
+    // Whoever took them over compares, and is gone: the third one knows nothing of what came after the copy.
+    play.rest(Duration::from_secs(10));
+    house.posts[0].node.kill();
+    asks_and_presents_nothing(play);
+}
+
+#[test]
+fn whatever_befalls_several_keepers_and_their_database_nothing_that_was_consumed_is_presented() {
+    for seed in 300..308 {
+        let report = misfortunes(seed);
+        assert_eq!((report.violations.len(), report.reuse_detected), (0, 0), "seed {seed}: {report:?}");
     }
 }
 

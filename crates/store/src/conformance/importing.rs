@@ -341,7 +341,7 @@ pub async fn what_came_to_nothing_gives_way_to_another_registration(place: &dyn 
 pub async fn what_may_have_been_presented_does_not_give_way(place: &dyn Place) {
     let world = World::new(place).await;
     let (client, other) = (world.registered().await.id, world.registered().await.id);
-    for reason in ["database-put-back", "presented-before", "concluded-before"] {
+    for reason in ["answer-lost", "database-put-back", "presented-before", "concluded-before"] {
         let row = import(&world, client, reason);
         brought(&world, &row).await;
         end(&world, &row, failed(reason), ImportEnd::Failed).await.unwrap();
@@ -354,8 +354,13 @@ pub async fn what_may_have_been_presented_does_not_give_way(place: &dyn Place) {
     brought(&world, &row).await;
     assert!(advance(&world, &row, &presented(&world, false)).await);
     world.keeper.kill(Kill::Client { tenant: world.tenant, client }, later(4)).await.unwrap();
-    assert_eq!(world.keeper.clear_killed(later(5), 9).await, Ok(4), "and what failed before");
+    assert_eq!(world.keeper.clear_killed(later(5), 9).await, Ok(5), "and what failed before");
     let again = vec![import(&world, other, "killed")];
+    assert_eq!(world.keeper.put_imports(again.clone()).await, Ok(vec![Brought::Known(row.id)]));
+    // Nor when it came, and was taken: what it consumed is consumed.
+    answer(&world, &row).await;
+    world.keeper.clear_killed(later(6), 9).await.unwrap();
+    assert_eq!(now(&world, &row).await.progress.step, FlowStep::Ended);
     assert_eq!(world.keeper.put_imports(again).await, Ok(vec![Brought::Known(row.id)]));
 }
 

@@ -394,7 +394,8 @@ pub(super) fn heal(rows: &mut Rows, healed: &Healed) -> Result<bool, StoreError>
     put_generation(rows, generation)?;
     rows.go_on();
     rows.tables.presented.put((tenant, attempt.family, attempt.generation, attempt.id), ());
-    let row = Attempt { state: AttemptState::Committed, answer: None, ..attempt.clone() };
+    let known = rows.tables.attempts.get(&(tenant, attempt.id)).unwrap_or(attempt).clone();
+    let row = Attempt { state: AttemptState::Committed, answer: None, ..known };
     rows.tables.attempts.put((tenant, attempt.id), row);
     rows.tables.families.change(&(tenant, attempt.family), |family| family.head = generation.number);
     rows.tables.chains.change(&(tenant, chain), |chain| {
