@@ -47,9 +47,15 @@ impl PathIndex {
         let mut found = Vec::new();
         if let Some(root) = self.0.get(route) {
             let keys: Vec<Cow<'_, str>> = path.iter().map(|segment| key(segment)).collect();
-            root.collect(trimmed(&keys, |key| key.is_empty()), &mut found);
+            let short = trimmed(&keys, |key| key.is_empty());
+            root.collect(short, &mut found);
+            // What is nothing to a careless server is a segment to others: `;x` may be an id.
+            if short.len() < keys.len() {
+                root.collect(&keys, &mut found);
+            }
         }
         found.sort_unstable();
+        found.dedup();
         found
     }
 }

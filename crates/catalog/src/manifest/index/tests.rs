@@ -88,6 +88,13 @@ proptest! {
 }
 
 #[test]
+fn a_last_segment_that_a_careless_server_takes_for_nothing_fits_a_variable_and_is_taken_for_nothing() {
+    let operations = operations(&["/v{z}/{x}".to_owned(), "/v{z}".to_owned(), "/v{z}/{rest...}".to_owned()]);
+    assert_eq!(found(&operations, &["v1", ";x"].map(Cow::Borrowed)), [0, 1, 2]);
+    assert_eq!(found(&operations, &["v1"].map(Cow::Borrowed)), [1, 2]);
+}
+
+#[test]
 fn a_path_is_held_against_few_of_many_templates() {
     let texts: Vec<String> =
         (0..2000).map(|number| format!("/things-{number}/{{id}}/parts/{{part}}")).collect();
