@@ -15,6 +15,10 @@
 //!   },
 //!   "dot0": {"base": "http://127.0.0.1:5"},     second server, no grace, over the PostgreSQL below: tests/parts/django-oauth-toolkit/control.py
 //!   "dot30": {"base": "http://127.0.0.1:6"},    the same with 30 s of grace for a replayed refresh token
+//!   "synapse": {                                a Matrix homeserver, PyPI `matrix-synapse`: tests/parts/synapse/serve.py
+//!     "base": "http://127.0.0.1:15",
+//!     "control": "http://127.0.0.1:16"          makes accounts, and tells what was refreshed and asked
+//!   },
 //!   "git": {
 //!     "base": "http://127.0.0.1:7",             `git http-backend`, a credential for each repository: tests/parts/git/serve.py
 //!     "admin": "http://127.0.0.1:8"             makes repositories, and tells what was asked of them
@@ -118,6 +122,13 @@ impl Places {
         self.scripts.join("websockets").join(script)
     }
 
+    /// A script of the Matrix homeserver, and the packages that it runs on.
+    fn synapse(&self, script: &str) -> Command {
+        let mut python = Command::new(self.installed.join("synapse/bin/python"));
+        python.arg("-B").arg(self.scripts.join("synapse").join(script));
+        python
+    }
+
     fn django(&self) -> PathBuf {
         self.scripts.join("django-oauth-toolkit")
     }
@@ -219,6 +230,7 @@ fn start_all(places: Places) -> Outcome<Running> {
     running.emulate()?;
     running.git()?;
     running.websockets()?;
+    running.synapse()?;
     running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
@@ -265,6 +277,13 @@ impl Running {
         let mut serve = Command::new(self.places.agents().join("python"));
         serve.arg("-B").arg(self.places.websockets("serve.py")).current_dir(&self.places.run);
         self.announced("websockets", &mut serve)
+    }
+
+    /// Refreshes in JSON and in milliseconds, and refuses a reuse without ending anything.
+    fn synapse(&mut self) -> Outcome {
+        let mut serve = self.places.synapse("serve.py");
+        serve.current_dir(&self.places.run);
+        self.announced("synapse", &mut serve)
     }
 
     /// Database servers for the store's tests, each of which makes a database of its own there.
@@ -368,6 +387,8 @@ fn check(running: &Running) -> Outcome {
     let mut python = Command::new(places.agents().join("python"));
     python.arg("-B").arg(places.websockets("smoke.py")).arg(running.address("websockets", "base"));
     machine::output(&mut python)?;
+    let mut python = places.synapse("smoke.py");
+    machine::output(python.args(["base", "control"].map(|kind| running.address("synapse", kind))))?;
     machine::output(Command::new(places.agents().join("gh")).arg("--version"))?;
     let mut python = Command::new(places.agents().join("python"));
     machine::output(

@@ -21,7 +21,7 @@ const PROFILES: &[(&str, &str, &str)] = embedded!("profiles":
     "follow-up-boss", "generic", "github", "gitlab", "google", "hubspot", "intuit", "kintone",
     "linear", "linkedin", "make", "meta", "microsoft", "miro", "netsuite", "notion", "okta", "payfit",
     "pingfederate", "pinterest", "salesforce", "servicenow", "shopify", "slack", "smartcar",
-    "stackexchange", "stripe", "toast", "twinfield", "x", "xero", "zendesk", "zoho", "zoom"
+    "stackexchange", "stripe", "synapse", "toast", "twinfield", "x", "xero", "zendesk", "zoho", "zoom"
 );
 
 /// A built-in manifest by name; none where there is none.

@@ -32,7 +32,8 @@ pub struct Profile {
     pub authorization_endpoint: Option<Endpoint>,
     /// Where codes and refresh tokens are presented.
     pub token_endpoint: Option<Endpoint>,
-    /// Where refresh tokens are presented, where that is another address.
+    /// Where refresh tokens are presented, where that is another address. Alone where no human can be sent to the
+    /// provider: then its refresh tokens are brought in.
     pub refresh_endpoint: Option<Endpoint>,
     /// Other addresses at which the provider takes them, which clients use: answered by us as well.
     pub token_endpoint_aliases: Vec<TokenPlace>,
@@ -63,7 +64,8 @@ pub struct Profile {
     pub expires_field: String,
     /// What an answer's lifetimes are counted in.
     pub expires_unit: TimeUnit,
-    /// The answer's field that holds an error's code where it has no `error` (RFC 6749 §5.2).
+    /// The answer's field that holds an error's code where `error` (RFC 6749 §5.2) is absent, or is none that is listed
+    /// here: some providers write a sentence there.
     pub error_field: Option<String>,
     /// How long an access token lives where the answer has no `expires_in`; none: until it is refused.
     pub access_ttl_default_secs: Option<u64>,
@@ -237,10 +239,24 @@ impl Profile {
     /// profile.
     #[must_use]
     pub fn issuer_or_origin(&self) -> Option<String> {
-        self.issuer.clone().or_else(|| self.token_endpoint.as_ref().map(Endpoint::origin))
+        let endpoint = self.token_endpoint.as_ref().or(self.refresh_endpoint.as_ref());
+        self.issuer.clone().or_else(|| endpoint.map(Endpoint::origin))
     }
 
-    /// Whether a connection can be made with it: both endpoints of the code flow are there.
+    /// Whether an error's code stands in one of its lists.
+    #[must_use]
+    pub fn lists(&self, code: &str) -> bool {
+        let lists = [&self.permanent_errors, &self.client_errors, &self.not_processed_errors];
+        lists.iter().any(|list| list.iter().any(|own| own == code))
+    }
+
+    /// Where a refresh token is presented. None in the generic profile.
+    #[must_use]
+    pub fn refreshed_at(&self) -> Option<&Endpoint> {
+        self.refresh_endpoint.as_ref().or(self.token_endpoint.as_ref())
+    }
+
+    /// Whether a human can be sent to it to connect an account: both endpoints of the code flow are there.
     #[must_use]
     pub const fn is_connectable(&self) -> bool {
         self.authorization_endpoint.is_some() && self.token_endpoint.is_some()

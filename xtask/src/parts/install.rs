@@ -67,6 +67,7 @@ pub(super) fn everything(places: &Places) -> Outcome {
     let _alone = alone(&places.installed)?;
     programs(&PROGRAMS)?;
     python(places, "venv", "requirements.txt")?;
+    python(places, "synapse", "synapse/requirements.txt")?;
     agents(places)?;
     npm(places, &OIDC)?;
     npm(places, &EMULATE)?;

@@ -94,9 +94,6 @@ fn profile(source: &Document<'_>, fields: &mut Fields<'_, '_>) -> Option<Profile
     let revocation_endpoint = endpoint("revocation_endpoint");
     let introspection_endpoint = endpoint("introspection_endpoint");
     let token_endpoint_aliases = aliases(source, fields);
-    if refresh_endpoint.is_some() && token_endpoint.is_none() {
-        source.fault(&fields.span(), "`refresh_endpoint` stands beside a `token_endpoint`: write both");
-    }
     if authorization_endpoint.is_some() != token_endpoint.is_some() {
         source.fault(&fields.span(), "write both `authorization_endpoint` and `token_endpoint`, or neither");
     }

@@ -52,6 +52,18 @@ fn what_is_stated_is_taken() {
 }
 
 #[test]
+fn a_provider_that_no_human_can_be_sent_to_names_where_it_refreshes_and_nothing_else() {
+    let text = "name = 'b'\ntitle = 'B'\nrefresh_endpoint = 'https://b.example:8448/refresh'";
+    let own = Profile::parse("b.toml", text).unwrap();
+    assert_eq!(own.refreshed_at().unwrap().to_string(), "https://b.example:8448/refresh");
+    assert_eq!(own.issuer_or_origin().as_deref(), Some("https://b.example:8448"));
+    assert!(!own.is_connectable() && own.takes_tokens_at("b.example", 8448, "/refresh"));
+    let halved = format!("{text}\ntoken_endpoint = 'https://b.example/token'");
+    let refused = Profile::parse("b.toml", &halved).unwrap_err().to_string();
+    assert!(refused.contains("write both `authorization_endpoint` and `token_endpoint`"), "{refused}");
+}
+
+#[test]
 fn only_a_verified_fact_may_decide() {
     let own = Profile::parse("own.toml", SOUND).unwrap();
     assert!(own.may_decide("reuse.grace_secs") && own.may_decide("rotation"));
@@ -131,7 +143,7 @@ fn each_mistake_is_named_with_line_and_remedy() {
         (
             "token_endpoint = \"http://127.0.0.1:3301/token\"",
             "refresh_endpoint = \"http://127.0.0.1:3301/refresh\"",
-            "`refresh_endpoint` stands beside a `token_endpoint`",
+            "write both `authorization_endpoint` and `token_endpoint`",
         ),
         ("rotation = \"always\"", "token_path = []", "`token_path` holds 1 to 4 names"),
         ("rotation = \"always\"", "token_path = [\"a b\"]", "is no code"),

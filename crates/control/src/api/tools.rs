@@ -160,7 +160,8 @@ dto! {
         title: String,
         /// `built-in` or `operator`.
         origin: String,
-        /// The token endpoint; none in the generic profile, which only says what is assumed of strangers.
+        /// The token endpoint, or the one that refreshes where there is no other; none in the generic profile, which only
+        /// says what is assumed of strangers.
         token_endpoint: Option<String>,
         /// Whether a client may do without a secret there.
         public_clients: bool,

@@ -41,7 +41,7 @@ pub(super) async fn redirect(
 ) -> Result<Json<RedirectView>, ControlError> {
     let catalogue = control.catalogue().await?;
     let manifest = tool(&catalogue, &name)?;
-    let profile = provider(&catalogue, &name)?;
+    let profile = known(&catalogue, &name)?;
     let mut clients = control.store.clients(control.tenant.id, profile.name.clone()).await?;
     clients.sort_by_key(|client| std::cmp::Reverse(client.created_at));
     let context = control.context(&name, &profile.name).await?;
@@ -238,8 +238,21 @@ const fn step(flow: &Flow, expired: bool) -> &'static str {
     }
 }
 
+/// The provider whose page a human is sent to.
 fn provider<'a>(catalogue: &'a Catalogue, tool: &Name) -> Result<&'a Profile, ControlError> {
-    let profile = catalogue.profile_of(tool).filter(|profile| profile.is_connectable());
+    let profile = known(catalogue, tool)?;
+    if profile.is_connectable() {
+        return Ok(profile);
+    }
+    Err(ControlError::CannotConnect(format!(
+        "{} has no page that a human could be sent to: log in there by yourself, and bring in the refresh token that came (`nightlatch connection import`)",
+        profile.title
+    )))
+}
+
+/// The provider that gives the tool's tokens.
+fn known<'a>(catalogue: &'a Catalogue, tool: &Name) -> Result<&'a Profile, ControlError> {
+    let profile = catalogue.profile_of(tool).filter(|profile| profile.refreshed_at().is_some());
     profile.ok_or_else(|| {
         ControlError::CannotConnect(format!(
             "`{tool}` has no provider profile to log in with; connect it with `--key`, or add a profile (`profiles/*.toml` in the data folder) and a manifest that names it"

@@ -200,7 +200,7 @@ fn profile_summary(profile: &Profile) -> ProfileSummary {
         name: profile.name.clone(),
         title: profile.title.clone(),
         origin: if builtin { "built-in" } else { "operator" }.to_owned(),
-        token_endpoint: profile.token_endpoint.as_ref().map(Endpoint::to_string),
+        token_endpoint: profile.token_endpoint.as_ref().or(profile.refreshed_at()).map(Endpoint::to_string),
         public_clients: public,
     }
 }

@@ -55,10 +55,16 @@ pub fn parse(raw: &Secret, profile: &Profile) -> Parsed {
     let is_success = (200..=299).contains(&head.status);
     // A field of the provider's own may stand beside tokens and say that all is well; `error` may not.
     let own = fields.own_error.as_deref().filter(|_| !is_success || fields.access.is_none());
-    match (is_success, fields.error.as_deref().or(own).map(clean_code)) {
+    match (is_success, told(profile, fields.error.as_deref(), own).map(clean_code)) {
         (true, None) => tokens(head, profile.expires_unit, fields).map_or_else(unclear, Parsed::Tokens),
         (_, code) => Parsed::Failed(failure(profile, &head, code)),
     }
+}
+
+/// The code of an error. Of two that are told the one that the profile lists: at some providers `error` is a sentence.
+fn told<'a>(profile: &Profile, error: Option<&'a str>, own: Option<&'a str>) -> Option<&'a str> {
+    let is_listed = |code: &&str| profile.lists(code);
+    error.filter(is_listed).or(own.filter(is_listed)).or(error).or(own)
 }
 
 fn tokens(head: AnswerHead, unit: TimeUnit, fields: Fields) -> Result<Tokens, &'static str> {
@@ -109,9 +115,7 @@ fn clean_code(code: &str) -> String {
 /// An error code as it may be stored and shown. One that the profile does not know is kept where it is a
 /// plain word: a provider that puts what was presented into its error must not have it written in clear.
 fn word(profile: &Profile, code: String) -> String {
-    let lists = [&profile.permanent_errors, &profile.client_errors, &profile.not_processed_errors];
-    let is_listed = lists.iter().any(|list| list.contains(&code));
-    if is_listed { code } else { plain_word(&code) }
+    if profile.lists(&code) { code } else { plain_word(&code) }
 }
 
 /// A code without digits, capitals and marks, in which a token could stand.

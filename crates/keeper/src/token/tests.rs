@@ -175,6 +175,8 @@ fn an_error_stands_in_the_field_of_its_dialect() {
         r#"{"status":"GRANT_GONE","data":null}"#,
         r#"{"data":{"status":"GRANT_GONE","tokens":null}}"#,
         r#"{"status":"odd","error":"GRANT_GONE"}"#,
+        // A sentence in place of a code, which is not taken for one.
+        r#"{"status":"GRANT_GONE","error":"this token is not valid any more"}"#,
     ] {
         let Parsed::Failed(reading) = read_by(&dialect(), 400, body) else { panic!("{body}") };
         assert_eq!(reading, gone, "{body}");

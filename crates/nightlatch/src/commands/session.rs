@@ -38,6 +38,13 @@ pub(super) async fn login(
 ) -> Result<ConnectionView, Failure> {
     let redirect: RedirectView =
         client.get(&format!("/v1/tools/{}/redirect", segment(asked.tool.as_str()))).await?;
+    if !tool.tool.connect.iter().any(|way| way == "oauth") {
+        let text = format!(
+            "{} has no page here that you could be sent to: connect it with `--key`, or log in there by yourself and bring in the refresh token that came (`nightlatch connection import`)",
+            tool.tool.title
+        );
+        return Err(Failure::Usage(text));
+    }
     let registration = registration(client, asked, &redirect).await?;
     connect::where_it_goes(tool, asked);
     let begin = BeginFlowRequest {

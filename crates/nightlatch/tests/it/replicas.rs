@@ -56,7 +56,7 @@ async fn six_hundred_calls_at_expiry_refresh_once(kind: Kind, username: &str) {
     let refused: Vec<&Answer> = answers.iter().filter(|answer| answer.status != StatusCode::OK).collect();
     assert!(refused.is_empty(), "{} of {CALLS}, one of them: {}", refused.len(), refused[0].text());
     for answer in answers {
-        assert_eq!(answer.json::<serde_json::Value>()["login"], json!(world.registration.username));
+        assert_eq!(answer.json::<serde_json::Value>()[kind.login()], json!(world.registration.username));
     }
 
     let after = world.registration.counters().await;
@@ -93,4 +93,9 @@ async fn six_hundred_calls_at_three_gateways_refresh_once_at_django_without_grac
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn six_hundred_calls_at_three_gateways_refresh_once_at_django_with_grace() {
     six_hundred_calls_at_expiry_refresh_once(Kind::Dot30, "six-hundred-dot30").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_hundred_calls_at_three_gateways_refresh_once_at_synapse() {
+    six_hundred_calls_at_expiry_refresh_once(Kind::Synapse, "six-hundred-synapse").await;
 }

@@ -60,6 +60,20 @@ impl Install {
         registration
     }
 
+    /// An account of Synapse with a login of its own, whose refresh token is brought in.
+    pub(crate) async fn bring_in(&self, username: &str) -> Registration {
+        let registration = Registration::new(Kind::Synapse, "", username, 0).await;
+        self.oracle.guard(&registration.password);
+        self.oracle.guard_listed(registration.issued_url());
+        let login = registration.matrix_login().await;
+        let line = serde_json::json!({ "refresh_token": login["refresh_token"], "name": "main" });
+        let client = ["--client-id", &registration.client_id, "--public-client"];
+        let fixed = ["connection", "import", "--old-system-stopped", "--tool", Kind::Synapse.tool()];
+        let summary = self.json_with(&[&fixed[..], &client].concat(), &format!("{line}\n"), &[]);
+        assert_eq!(summary["connected"], 1, "{summary}");
+        registration
+    }
+
     /// Connects an account by OAuth; the browser follows the page that `connect` prints.
     pub(crate) async fn connect(
         &self,

@@ -12,6 +12,9 @@ pub(crate) struct Parts {
     pub dot0: Dot,
     /// The same with a grace of 30 seconds.
     pub dot30: Dot,
+    /// PyPI `matrix-synapse`.
+    #[serde(default)]
+    pub(crate) synapse: Synapse,
     /// `git http-backend`, strict about who may read.
     #[serde(default)]
     pub(crate) git: Git,
@@ -27,6 +30,13 @@ pub(crate) struct Parts {
     /// Programs that know nothing of us.
     #[serde(default)]
     pub(crate) agents: Agents,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Synapse {
+    pub(crate) base: String,
+    /// What the tests ask of it besides.
+    pub(crate) control: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -21,6 +21,9 @@ pub(crate) enum Kind {
     Dot0,
     /// The same with a grace of 30 seconds.
     Dot30,
+    /// PyPI `matrix-synapse`: refuses a reuse and ends nothing by it. No human is sent there: what a login of its own
+    /// gave is brought in. All its access tokens live for 20 seconds.
+    Synapse,
 }
 
 impl Kind {
@@ -30,35 +33,54 @@ impl Kind {
             Self::Oidc => "oidc-tool",
             Self::Dot0 => "dot0-tool",
             Self::Dot30 => "dot30-tool",
+            Self::Synapse => "synapse-tool",
         }
     }
 
-    fn dot_base(self) -> &'static str {
+    fn base(self) -> &'static str {
         match self {
-            Self::Oidc => unreachable!("it is no django-oauth-toolkit"),
+            Self::Oidc => &parts().oidc.issuer,
             Self::Dot0 => &parts().dot0.base,
             Self::Dot30 => &parts().dot30.base,
+            Self::Synapse => &parts().synapse.base,
+        }
+    }
+
+    /// Where tests ask what it counted.
+    fn control(self) -> String {
+        match self {
+            Self::Oidc => parts().oidc.admin.clone(),
+            Self::Dot0 | Self::Dot30 => format!("{}/test", self.base()),
+            Self::Synapse => format!("{}/test", parts().synapse.control),
         }
     }
 
     /// The address of the resource server behind it.
     pub(crate) fn resource(self) -> &'static str {
-        if self == Self::Oidc { &parts().oidc.resource } else { self.dot_base() }
+        if self == Self::Oidc { &parts().oidc.resource } else { self.base() }
     }
 
     /// A path there that answers whose token it is.
     pub(crate) const fn me(self) -> &'static str {
-        if matches!(self, Self::Oidc) { "/me" } else { "/api/me" }
+        match self {
+            Self::Oidc => "/me",
+            Self::Dot0 | Self::Dot30 => "/api/me",
+            Self::Synapse => "/_matrix/client/v3/account/whoami",
+        }
+    }
+
+    /// The field of that answer with the account's name.
+    pub(crate) const fn login(self) -> &'static str {
+        if matches!(self, Self::Synapse) { "user_id" } else { "login" }
     }
 
     pub(crate) fn issuer(self) -> String {
-        if self == Self::Oidc { parts().oidc.issuer.clone() } else { format!("{}/o", self.dot_base()) }
+        if self == Self::Oidc { parts().oidc.issuer.clone() } else { format!("{}/o", self.base()) }
     }
 
     /// Where it listens, without a scheme.
     pub(crate) fn authority(self) -> String {
-        let base = if self == Self::Oidc { &parts().oidc.issuer } else { self.dot_base() };
-        base.trim_start_matches("http://").to_owned()
+        self.base().trim_start_matches("http://").to_owned()
     }
 
     /// Whether a token that comes twice within a while is answered as before.
@@ -74,13 +96,14 @@ impl Kind {
                 (format!("{issuer}/auth"), format!("{issuer}/token"), format!("{issuer}/token/revocation"))
             }
             Self::Dot0 | Self::Dot30 => {
-                let base = self.dot_base();
+                let base = self.base();
                 (
                     format!("{base}/o/authorize/"),
                     format!("{base}/o/token/"),
                     format!("{base}/o/revoke_token/"),
                 )
             }
+            Self::Synapse => unreachable!("no human is sent there"),
         }
     }
 }
@@ -143,9 +166,10 @@ impl Registration {
                 }),
             ),
             Kind::Dot0 | Kind::Dot30 => (
-                format!("{}/test/client", kind.dot_base()),
+                format!("{}/client", kind.control()),
                 json!({ "redirect_uri": redirect_uri, "username": username, "access_token_ttl": access_secs }),
             ),
+            Kind::Synapse => (format!("{}/client", kind.control()), json!({ "username": username })),
         };
         let answer = http::post_json(&url, &body).await;
         assert!(answer.status.is_success(), "registration: {} {}", answer.status, answer.text());
@@ -197,7 +221,7 @@ impl Registration {
     pub(crate) async fn seen(&self, path: &str) -> SeenCalls {
         let base = match self.kind {
             Kind::Oidc => parts().oidc.resource_admin.clone(),
-            Kind::Dot0 | Kind::Dot30 => format!("{}/test", self.kind.dot_base()),
+            kind => kind.control(),
         };
         let answer = http::get(&format!("{base}/seen?path={path}")).await;
         assert!(answer.status.is_success(), "seen: {}", answer.text());
@@ -210,11 +234,19 @@ impl Registration {
     }
 
     fn control(&self, verb: &str) -> String {
-        let base = match self.kind {
-            Kind::Oidc => parts().oidc.admin.clone(),
-            Kind::Dot0 | Kind::Dot30 => format!("{}/test", self.kind.dot_base()),
-        };
-        format!("{base}/{verb}?client_id={}", self.client_id)
+        format!("{}/{verb}?client_id={}", self.kind.control(), self.client_id)
+    }
+
+    /// What a login of Synapse's own gives who asks for a refresh token, without us.
+    pub(crate) async fn matrix_login(&self) -> serde_json::Value {
+        let user = json!({ "type": "m.id.user", "user": self.username });
+        let asked = json!({
+            "type": "m.login.password", "identifier": user, "password": self.password, "refresh_token": true,
+        });
+        let url = format!("{}/_matrix/client/v3/login", self.kind.base());
+        let answer = http::post_json(&url, &asked).await;
+        assert!(answer.status.is_success(), "login: {}", answer.status);
+        answer.json()
     }
 
     /// Asks the resource server directly, as an ordinary client would.

@@ -10,7 +10,7 @@ use super::{
     provider::{Kind, Registration},
     relay::Paths,
     served::{Served, Told, sql},
-    tools::{manifest, profile, profile_by_way_of},
+    tools::{manifest, profile, profile_by_way_of, synapse_profile},
 };
 use http::{Method, StatusCode};
 use std::time::Duration;
@@ -40,16 +40,24 @@ impl Rotating {
         mut told: Told,
     ) -> Self {
         if told.files.is_empty() {
-            told.files = vec![("profiles/test.toml", profile(kind))];
+            let text = if kind == Kind::Synapse { synapse_profile(username) } else { profile(kind) };
+            told.files = vec![("profiles/test.toml", text)];
         }
         let served = Served::told(of_each, told).await;
         let install = &served.install;
         install.write("tool.toml", &manifest(kind));
         install.json(&["tool", "add", install.data().join("tool.toml").to_str().expect("a path")]);
-        let registration = install.register(kind, username, access_secs).await;
-        let mut browser = registration.browser();
-        let connected = install.connect(&registration, &mut browser, &[]).await.json();
-        assert_eq!(text(&connected["connection"], "label"), registration.username);
+        let (registration, browser) = if kind == Kind::Synapse {
+            let registration = install.bring_in(username).await;
+            let browser = registration.browser();
+            (registration, browser)
+        } else {
+            let registration = install.register(kind, username, access_secs).await;
+            let mut browser = registration.browser();
+            install.connect(&registration, &mut browser, &[]).await.json();
+            (registration, browser)
+        };
+        assert_eq!(text(&install.only_connection(), "label"), registration.username);
         let granted = install.granted("worker", &format!("{}:read", kind.tool())).await;
         Self { served, registration, browser, granted, kind }
     }
@@ -126,10 +134,13 @@ impl Rotating {
         self.served.gateways().iter().map(|gateway| self.granted.agent.at(gateway)).collect()
     }
 
-    /// Whose account it is, asked below a path of the resource server.
+    /// Whose account it is, asked below a path of the resource server, or with that beside it where there is none below.
     pub(crate) fn me(&self, below: &str) -> String {
-        let prefix = if self.kind == Kind::Oidc { "" } else { "/api" };
-        format!("{prefix}{below}/me")
+        match self.kind {
+            Kind::Oidc => format!("{below}/me"),
+            Kind::Dot0 | Kind::Dot30 => format!("/api{below}/me"),
+            Kind::Synapse => format!("{}?below={below}", self.kind.me()),
+        }
     }
 
     /// One call of the agent.

@@ -9,10 +9,12 @@ pub(crate) fn manifest(kind: Kind) -> String {
     let (me, id, label) = match kind {
         Kind::Oidc => ("/me", "/id", "/login"),
         Kind::Dot0 | Kind::Dot30 => ("/api/me", "/id", "/login"),
+        Kind::Synapse => (kind.me(), "/user_id", "/user_id"),
     };
     let (scope, prefix) = match kind {
         Kind::Oidc => ("\"openid\", \"offline_access\"", ""),
         Kind::Dot0 | Kind::Dot30 => ("\"read\"", "/api"),
+        Kind::Synapse => ("", ""),
     };
     format!(
         r#"name = "{tool}"
@@ -67,6 +69,7 @@ pub(crate) fn profile(kind: Kind) -> String {
         Kind::Oidc => (0, "survives"),
         Kind::Dot0 => (0, "dies"),
         Kind::Dot30 => (30, "dies"),
+        Kind::Synapse => unreachable!("its profile comes with the program"),
     };
     format!(
         r#"name = "{tool}"
@@ -110,4 +113,13 @@ source = "its own settings, and what its own proof saw it do"
 confidence = "verified"
 checked_at = "2026-11-29"
 "#
+}
+
+/// The profile of Synapse as it comes with the program, with the address that its operator writes there. What is added to
+/// that tells in its access log who refreshed.
+pub(crate) fn synapse_profile(client_id: &str) -> String {
+    const SHIPPED: &str = include_str!("../../../../catalog/profiles/synapse.toml");
+    let at = format!("http://{}/_matrix/client/v3/refresh?of={client_id}", Kind::Synapse.authority());
+    let own = format!("name = \"{}\"\nrefresh_endpoint = \"{at}\"\n", Kind::Synapse.tool());
+    SHIPPED.replacen("name = \"synapse\"\n", &own, 1)
 }
