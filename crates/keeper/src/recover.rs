@@ -52,7 +52,7 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     replay_spool(core).await?;
     finish_what_was_left(core).await?;
     hold_heads_against_the_log(core, Ends::AtRest).await?;
-    core.on_disk(|core| core.spool.forget_empty()).await?;
+    put_answers_away(core).await?;
     // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
     let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
     core.parts.work.spawn(Box::pin(async move {
@@ -87,6 +87,41 @@ async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperEr
         Asked::Flow(id) => {
             let (from, to) = (FlowStep::Redeeming, FlowStep::Answered);
             core.store().advance_flow(tenant, id, from, to, Some((answer, context))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Slots whose answers were read, as a run that comes to its end leaves none. What the database does not know stays: it
+/// may be what heals a head.
+async fn put_answers_away(core: &Arc<Core>) -> Result<(), KeeperError> {
+    core.on_disk(|core| core.spool.forget_empty()).await?;
+    for SpooledAnswer { tenant, asked, .. } in core.on_disk(|core| core.spool.waiting()).await? {
+        match asked {
+            Asked::Attempt(id) => {
+                let Some(attempt) = core.store().attempt(tenant, id).await? else { continue };
+                let is_newest =
+                    core.anchor.newest_of(attempt.chain).is_some_and(|newest| newest.attempt == id);
+                core.on_disk(move |core| match attempt.state {
+                    AttemptState::Committed if is_newest => core.spool.keep(asked, attempt.family),
+                    AttemptState::Committed | AttemptState::Refused | AttemptState::NotPresented => {
+                        core.spool.forget(asked);
+                        Ok(())
+                    }
+                    AttemptState::Intended | AttemptState::Uncertain | AttemptState::Answered => Ok(()),
+                })
+                .await?;
+            }
+            Asked::Flow(id) => {
+                let import = core.store().import(tenant, id).await?;
+                if import.is_some_and(|import| import.progress.step == FlowStep::Ended) {
+                    core.on_disk(move |core| {
+                        core.spool.forget(asked);
+                        Ok(())
+                    })
+                    .await?;
+                }
+            }
         }
     }
     Ok(())

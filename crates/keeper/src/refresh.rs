@@ -13,7 +13,7 @@ mod run;
 pub(crate) mod sealer;
 mod siblings;
 
-pub(crate) use heal::{Healing, heal};
+pub(crate) use heal::{Healing, heal, outlives};
 pub(crate) use run::{Found, Run};
 
 use crate::{

@@ -13,7 +13,7 @@ use crate::{
     error::KeeperError,
     keeping::{LOG_LOST, LogSays, UNVOUCHED},
     recover,
-    refresh::{has_family, says_by_order},
+    refresh::{has_family, outlives, says_by_order},
 };
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
@@ -209,6 +209,9 @@ async fn leave_to_human(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -> R
     for _ in 0..TRIES {
         let Some(view) = readable(core, tenant, chain).await.map_err(refusal)? else { return Ok(false) };
         if view.chain.state == ChainState::Quarantined && !waits_for_a_log(&view) {
+            return Ok(false);
+        }
+        if outlives(core, &view).await.map_err(refusal)? {
             return Ok(false);
         }
         if recover::quarantine(core, &view, LOG_LOST).await.map_err(refusal)? {

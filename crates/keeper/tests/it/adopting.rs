@@ -34,7 +34,11 @@ async fn adopt(world: &World, running: &Running, keeper: KeeperId) -> Result<(u6
     }
 }
 
-async fn forget(world: &World, running: &Running, keeper: KeeperId) -> Result<(bool, u64), ControlRefusal> {
+pub(crate) async fn forget(
+    world: &World,
+    running: &Running,
+    keeper: KeeperId,
+) -> Result<(bool, u64), ControlRefusal> {
     let human = (world.tenant, world.human);
     match running.control.ask(ControlRequest::Forget { keeper, human }).await? {
         ControlReply::Forgotten { behind, quarantined } => Ok((behind, quarantined)),
@@ -43,7 +47,7 @@ async fn forget(world: &World, running: &Running, keeper: KeeperId) -> Result<(b
 }
 
 /// The task is woken anew: a new era ended its wakes.
-async fn leases(world: &World, running: &Running, ready: &Ready) -> Result<(), KeeperRefusal> {
+pub(crate) async fn leases(world: &World, running: &Running, ready: &Ready) -> Result<(), KeeperRefusal> {
     let woken = world.wake(running).await.unwrap();
     woken.lease(running, ready.grant, ready.connection, 20_000).await.map(drop)
 }
@@ -166,7 +170,7 @@ fn who_is_left_alone_goes_on_with_what_the_forgotten_one_had_refreshed() {
 }
 
 /// Beside the keeper another one is registered, whose log was not held against the database as it is now.
-fn one_is_behind(world: &World) -> KeeperId {
+pub(crate) fn one_is_behind(world: &World) -> KeeperId {
     let other = KeeperId::new(world.clock.now(), [9; 10]);
     world.forge(&format!("INSERT INTO keeper VALUES ('{other}', 0, 1)"));
     other

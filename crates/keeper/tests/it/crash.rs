@@ -72,7 +72,7 @@ pub(crate) fn after(before: &Before) -> Result<(), KeeperRefusal> {
     result
 }
 
-fn after_whatever(before: &Before) -> Result<(), KeeperRefusal> {
+pub(crate) fn after_whatever(before: &Before) -> Result<(), KeeperRefusal> {
     let runtime = runtime();
     let result = runtime.block_on(async {
         let running: Running = before.world.start().await;
@@ -159,6 +159,29 @@ fn a_committed_head_is_vouched_for_by_its_presentation() {
 }
 
 #[test]
+fn no_slot_outlives_its_answer_being_read_and_the_newest_answer_is_kept() {
+    for step in ["read", "commit", "anchor-head", "release"] {
+        let before = before();
+        let copy = back_up(&before);
+        crash(&before, step);
+        assert_eq!(before.world.spooled("slot").len(), 1, "{step}");
+        after(&before).unwrap();
+        assert_eq!(
+            (before.world.spooled("slot").len(), before.world.spooled("kept").len()),
+            (0, 1),
+            "{step}"
+        );
+        restore_another(&before, &copy);
+        after(&before).unwrap();
+        assert_eq!(
+            before.world.look("SELECT state || ' ' || head FROM chain, family"),
+            "healthy 2",
+            "{step}"
+        );
+    }
+}
+
+#[test]
 fn the_new_refresh_token_is_durable_before_the_access_token_is_leased() {
     // Until the commit was asked for, nobody holds the new access token; whoever holds it finds its refresh
     // token after any crash.
@@ -236,7 +259,7 @@ fn a_database_from_a_backup_presents_nothing() {
 }
 
 /// A copy that is known for one: its moves are another history's.
-fn restore_another(before: &Before, copy: &std::path::Path) {
+pub(crate) fn restore_another(before: &Before, copy: &std::path::Path) {
     restore(before, copy);
     for statement in crate::history::ANOTHER_HISTORY {
         before.world.forge(statement);
@@ -257,13 +280,13 @@ fn a_database_from_a_backup_is_healed_by_the_answer_that_was_kept() {
     assert_eq!((before.world.provider.refreshes(), before.world.provider.reuses()), (2, 0));
 }
 
-fn kept(before: &Before) -> std::path::PathBuf {
+pub(crate) fn kept(before: &Before) -> std::path::PathBuf {
     let mut files = std::fs::read_dir(before.world.path("spool")).unwrap().map(|file| file.unwrap().path());
     files.find(|path| path.extension().is_some_and(|ending| ending == "kept")).unwrap()
 }
 
 /// A human is asked, and nothing more is presented.
-fn heals_nothing(before: &Before, presented: u32) {
+pub(crate) fn heals_nothing(before: &Before, presented: u32) {
     let refusal = after(before).unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "quarantined 1");

@@ -21,6 +21,7 @@ mod importing;
 mod leasing;
 mod mandates;
 mod meddling;
+mod outliving;
 mod provider;
 mod refreshing;
 mod second;

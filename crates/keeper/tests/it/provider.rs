@@ -51,6 +51,8 @@ struct State {
     is_graceful: bool,
     /// Tokens have a random part, as real ones do.
     are_random: bool,
+    /// A refresh brings an access token only, and consumes nothing.
+    never_rotates: bool,
     /// Messages have names, places and units of its own, and refreshes an address.
     is_odd: bool,
     last_form: HashMap<String, String>,
@@ -103,6 +105,7 @@ impl Provider {
     /// Its profile, with what a test adds.
     pub(crate) fn profile(&self, extra: &str) -> String {
         let port = self.port();
+        let rotation = if extra.contains("rotation =") { "" } else { "rotation = 'always'" };
         format!(
             r#"
 name = "test"
@@ -111,7 +114,7 @@ authorization_endpoint = "http://127.0.0.1:{port}/authorize"
 token_endpoint = "http://127.0.0.1:{port}/token"
 client_auth = ["none", "client_secret_basic"]
 not_processed_statuses = [429, 503]
-rotation = "always"
+{rotation}
 {extra}
 [[fact]]
 covers = ["not_processed_statuses"]
@@ -152,6 +155,11 @@ checked_at = "2026-11-29"
     /// From now on it takes a used refresh token again.
     pub(crate) fn is_graceful(&self) {
         self.with(|state| state.is_graceful = true);
+    }
+
+    /// From now on a refresh consumes nothing.
+    pub(crate) fn never_rotates(&self) {
+        self.with(|state| state.never_rotates = true);
     }
 
     /// Ends one refresh token, and nothing else of its family.
@@ -288,7 +296,7 @@ async fn answer(
         }
         return Ok(made.body(Full::from(body)).unwrap());
     }
-    let keeps_refresh = matches!(act, Some(Act::KeepRefresh));
+    let keeps_refresh = matches!(act, Some(Act::KeepRefresh)) || state.lock().unwrap().never_rotates;
     let (status, body) = exchange(&form, keeps_refresh, &mut state.lock().unwrap());
     let body = if state.lock().unwrap().is_odd { oddly(status, &body) } else { body };
     match act {

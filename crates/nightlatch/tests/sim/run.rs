@@ -81,7 +81,7 @@ pub(crate) struct Report {
     pub(crate) tickets: BTreeMap<String, u64>,
     reconnected: u64,
     leases: u64,
-    refused: BTreeMap<String, u64>,
+    pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) reuse_detected: u64,
     /// The one retries that were recorded before they left.
     declared: Vec<AttemptId>,

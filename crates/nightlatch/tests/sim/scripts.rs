@@ -35,20 +35,24 @@ fn quiet_with(seed: u64, keepers: usize) -> Play {
     play
 }
 
-/// Nothing consumed was presented, no provider saw a theft, and whoever could not be vouched for asks a human.
-fn asks_and_presents_nothing(play: Play) -> Report {
+/// Nothing consumed was presented, and no provider saw a theft.
+fn presents_nothing(play: Play) -> Report {
     let report = play.end();
     report.expect_sound();
     assert_eq!(report.reuse_detected, 0, "{report:?}");
+    report
+}
+
+/// And whoever could not be vouched for asks a human.
+fn asks_and_presents_nothing(play: Play) -> Report {
+    let report = presents_nothing(play);
     assert!(report.tickets.contains_key("anchor-mismatch"), "{report:?}");
     report
 }
 
 /// The same where no log contradicts the database, and none vouches for it.
 fn asks_unvouched_and_presents_nothing(play: Play) {
-    let report = play.end();
-    report.expect_sound();
-    assert_eq!(report.reuse_detected, 0, "{report:?}");
+    let report = presents_nothing(play);
     assert!(report.tickets.contains_key("unvouched"), "{report:?}");
 }
 
@@ -59,8 +63,9 @@ fn a_database_that_was_put_back_presents_nothing_that_was_consumed() {
     play.rest(HOURS);
     play.house.database.put_back(&copy);
     let report = asks_and_presents_nothing(play);
-    // Whoever was given a refresh token last has it again from the kept answer: two classes do not give one each time.
-    assert!(report.tickets["anchor-mismatch"] <= 4, "{report:?}");
+    // Whoever was given a refresh token last has it again from the kept answer, and where none is ever consumed nothing is
+    // lost: one class gives one now and then.
+    assert!(report.tickets["anchor-mismatch"] <= 2, "{report:?}");
 }
 
 #[test]
@@ -114,7 +119,9 @@ fn beside_several_keepers_a_database_that_was_put_back_presents_nothing_that_any
         let copy = play.house.database.copy();
         play.rest(HOURS);
         play.house.database.put_back(&copy);
-        asks_and_presents_nothing(play);
+        // It was noticed, since no wake outlived it; and those that refreshed last kept what heals it.
+        let report = presents_nothing(play);
+        assert!(report.refused.contains_key("no such wake") && report.tickets.len() <= 2, "{report:?}");
     }
 }
 
