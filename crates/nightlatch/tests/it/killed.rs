@@ -13,7 +13,7 @@ use crate::world::{
     connect::text,
     eventually,
     provider::{Counters, Kind},
-    relay::{Paths, Place, Stopped, Then},
+    relay::{Paths, Place, Then},
     rotating::{Rotating, TIMER_ON},
     served::Told,
 };
@@ -170,7 +170,7 @@ impl Rounds {
         let (is_other, is_cut) =
             (self.drawn.below(5) == 0, place <= Place::Asked && self.drawn.below(3) == 0);
         let before = self.chain();
-        let stopped = self.next_stopped(place).await;
+        let stopped = self.paths.next_at(place).await;
         let at_work = stopped.path;
         let victim = if is_other { (at_work + 1) % 3 } else { at_work };
         // tidy: sleeps because a kill at a random moment is what this is about.
@@ -181,12 +181,6 @@ impl Rounds {
         self.world.served.start_again(&name).await;
         let about = format!("round {number}: {place:?} and {later:?}, {name} of {at_work}, cut {is_cut}");
         self.concluded(&before, &about).await;
-    }
-
-    async fn next_stopped(&self, place: Place) -> Stopped {
-        let mut told = self.paths.stop_at(place);
-        let next = tokio::time::timeout(Duration::from_secs(40), told.recv());
-        next.await.expect("a refresh comes").expect("the path lives")
     }
 
     /// Waits for what comes of it, and judges that by what the provider counted.
@@ -274,7 +268,7 @@ impl Rounds {
     /// A keeper is stopped in the middle for longer than its claim holds, and goes on: another one has taken over and presents
     /// nothing that may have been presented, and what the one that was stopped still brings is used.
     async fn stopped_for_longer_than_a_claim(&mut self, place: Place) {
-        let stopped = self.next_stopped(place).await;
+        let stopped = self.paths.next_at(place).await;
         let name = format!("keeper-{}", stopped.path + 1);
         self.world.served.signal(&name, Signal::STOP);
         stopped.then(Then::On);

@@ -6,6 +6,7 @@
 //! - [`ports`]: listeners' ports that nobody else takes;
 //! - [`human::Browser`]: an HTTP client that follows pages, forms and cookies, and nothing else;
 //! - [`agent::Agent`]: an enrolled key and calls over mutual TLS;
+//! - [`database::Server`]: a PostgreSQL server of one test's own;
 //! - [`served::Served`]: an installation of several processes over PostgreSQL;
 //! - [`relay`]: a path that a test cuts, holds up or looks into;
 //! - [`rotating::Rotating`]: such an installation with an account at a real provider;
@@ -15,6 +16,7 @@ pub(crate) mod agent;
 pub(crate) mod canary;
 pub(crate) mod collector;
 pub(crate) mod connect;
+pub(crate) mod database;
 pub(crate) mod hoard;
 pub(crate) mod household;
 pub(crate) mod http;

@@ -62,6 +62,9 @@ pub(crate) struct Postgres {
     pub(crate) address: String,
     /// Where psql is.
     pub(crate) programs: PathBuf,
+    /// Starts another one.
+    #[serde(default)]
+    pub(crate) serve: Vec<String>,
 }
 
 /// Folders of programs.

@@ -7,6 +7,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -105,6 +106,13 @@ impl Paths {
         told
     }
 
+    /// Waits for the next exchange that comes so far; it is stopped there.
+    pub(crate) async fn next_at(&self, place: Place) -> Stopped {
+        let mut told = self.stop_at(place);
+        let next = tokio::time::timeout(Duration::from_secs(40), told.recv());
+        next.await.expect("a refresh comes").expect("the path lives")
+    }
+
     /// How many exchanges are not over yet.
     pub(crate) fn under_way(&self) -> usize {
         self.wanted.lock().expect("no test failed before").under_way
@@ -198,6 +206,7 @@ enum Way {
 pub(crate) struct Silencing {
     pub(crate) address: SocketAddr,
     way: watch::Sender<Way>,
+    server: Arc<Mutex<String>>,
 }
 
 impl Silencing {
@@ -206,12 +215,14 @@ impl Silencing {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (way, seen) = watch::channel(Way::Open);
-        let server = server.to_owned();
+        let server = Arc::new(Mutex::new(server.to_owned()));
+        let leads = Arc::clone(&server);
         on_a_thread(listener, move |client| {
-            let (server, mut seen) = (server.clone(), seen.clone());
+            let (server, mut seen) = (Arc::clone(&leads), seen.clone());
             async move {
                 // Who comes while it is silent is let in and hears nothing.
                 until(&mut seen, Way::Open).await;
+                let server = server.lock().expect("no test failed before").clone();
                 let (Ok(mut to), mut client) = (TcpStream::connect(&server).await, client) else { return };
                 let is_over = tokio::select! {
                     _ = tokio::io::copy_bidirectional(&mut client, &mut to) => true,
@@ -223,7 +234,12 @@ impl Silencing {
                 }
             }
         });
-        Self { address, way }
+        Self { address, way, server }
+    }
+
+    /// From now on it leads to another server.
+    pub(crate) fn lead_to(&self, server: &str) {
+        server.clone_into(&mut self.server.lock().expect("no test failed before"));
     }
 
     pub(crate) fn fall_silent(&self) {

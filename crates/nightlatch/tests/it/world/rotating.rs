@@ -13,7 +13,8 @@ use super::{
     tools::{manifest, profile, profile_by_way_of, synapse_profile},
 };
 use http::{Method, StatusCode};
-use std::time::Duration;
+use serde_json::json;
+use std::{fs, path::Path, time::Duration};
 
 /// What each process is told: the tools are on this machine, and nothing is refreshed ahead of its expiry.
 pub(crate) const TIMER_OFF: &str =
@@ -129,6 +130,66 @@ impl Rotating {
         install.connect(&self.registration, &mut self.browser, &["--reconnect", &id]).await.json();
     }
 
+    /// Waits until the provider refreshed so many times more, and the last of its answers is the head: then nothing is under way
+    /// for a while.
+    pub(crate) async fn rotates_on(&self, by: u64) {
+        let from = self.registration.counters().await.refreshes_ok;
+        eventually("it goes on rotating", Duration::from_secs(120), async || {
+            (self.registration.counters().await.refreshes_ok >= from + by).then_some(())
+        })
+        .await;
+        eventually("it rests", Duration::from_secs(20), async || {
+            let busy = "SELECT count(*) FROM chain JOIN connection USING (chain_id) WHERE state <> 'healthy' AND removed_at IS NULL";
+            (self.sql(busy) == "0").then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until so many keepers have held their logs against the database, in another era than the first.
+    pub(crate) async fn until_compared(&self, keepers: usize) {
+        let compared =
+            "SELECT count(*) FROM keeper, installation WHERE keeper.compared = installation.era AND era > 1";
+        eventually("each log is held against it", Duration::from_secs(90), async || {
+            (self.sql(compared) == keepers.to_string()).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a call passes at every gateway; nobody is asked any more then.
+    pub(crate) async fn is_well(&self) {
+        self.works_within(Duration::from_secs(30)).await;
+        assert_eq!(self.served.install.json(&["health"])["tickets"], json!([]));
+    }
+
+    /// Every gateway says that a human is needed, one human is asked once, and the provider sees nothing of it.
+    pub(crate) async fn asks_once(&self) {
+        let asked = "SELECT count(*) FROM ticket WHERE settled_at IS NULL";
+        eventually("a human is asked", Duration::from_secs(90), async || {
+            (self.sql(asked) != "0").then_some(())
+        })
+        .await;
+        let before = self.registration.counters().await;
+        for agent in self.agents() {
+            let refused = eventually("it says what is the matter", Duration::from_secs(30), async || {
+                let answer = self.call(&agent, self.kind.me()).await;
+                assert_ne!(answer.status, StatusCode::OK);
+                (answer.status == StatusCode::FAILED_DEPENDENCY).then_some(answer)
+            })
+            .await;
+            assert_eq!(refused.problem(), "reauth-required");
+        }
+        assert_eq!(self.registration.counters().await, before);
+        let health = self.served.install.json(&["health"]);
+        assert_eq!(health["tickets"].as_array().map(Vec::len), Some(1), "{health}");
+    }
+
+    /// The provider saw no refresh token that was consumed, and refused none.
+    pub(crate) async fn expect_nothing_presented_twice(&self) {
+        let seen = self.registration.counters().await;
+        let bad = [seen.presented_twice, seen.reuse_detected, seen.families_revoked, seen.refreshes_failed];
+        assert_eq!(bad, [0; 4], "{seen:?}");
+    }
+
     /// The agent, at each gateway.
     pub(crate) fn agents(&self) -> Vec<Agent> {
         self.served.gateways().iter().map(|gateway| self.granted.agent.at(gateway)).collect()
@@ -164,4 +225,15 @@ impl Rotating {
     pub(crate) fn sql(&self, text: &str) -> String {
         sql(&self.served.database, text)
     }
+}
+
+/// Removes every answer that a keeper kept; how many there were.
+pub(crate) fn forget_kept(folder: &Path) -> usize {
+    let inside = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let forgotten = inside.map(|path| match path.extension() {
+        _ if path.is_dir() && !path.is_symlink() => forget_kept(&path),
+        Some(ending) if ending == "kept" => fs::remove_file(&path).map_or(0, |()| 1),
+        _ => 0,
+    });
+    forgotten.sum()
 }

@@ -28,6 +28,8 @@ pub(crate) struct Told {
     pub(crate) keepers: Box<dyn Fn(usize) -> String + Send + Sync>,
     /// Files of each data folder.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// The server that its database is on, if not the one that every test shares.
+    pub(crate) server: Option<String>,
     /// Where the database's server is reached, if not where it is.
     pub(crate) database_at: Option<String>,
     /// The level of the processes' logs.
@@ -43,6 +45,7 @@ impl Told {
             operator: operator.to_owned(),
             keepers: Box::new(|_| String::new()),
             files: Vec::new(),
+            server: None,
             database_at: None,
             log_level: "trace",
             small: None,
@@ -100,7 +103,7 @@ impl Served {
     fn laid_out(of_each: usize, told: Told) -> Self {
         let mut install = Install::prepared("");
         install.log_level = told.log_level;
-        let server = &parts().postgres.address;
+        let server = told.server.as_ref().unwrap_or(&parts().postgres.address);
         let name = format!("served_{}_{}", std::process::id(), DRAWN.fetch_add(1, Ordering::Relaxed));
         sql(server, &format!("CREATE DATABASE {name} TEMPLATE template0"));
         let database = format!("{server}/{name}");
@@ -323,6 +326,24 @@ impl Served {
         PathBuf::from(format!("/proc/{pid}/root{}", process.data.join(folder).display()))
     }
 
+    /// Where a keeper's log lies.
+    pub(crate) fn state_of(&self, name: &str) -> PathBuf {
+        self.install.root().join("state").join(name)
+    }
+
+    /// Copies all that a process has, as it lies there now, for a process of another name that is not started.
+    pub(crate) fn copy(&mut self, name: &str, copy: &str) {
+        let process = &self.processes[self.index(name)];
+        let (role, gateway, data) = (process.role, process.gateway.clone(), self.install.root().join(copy));
+        for (from, to) in [(&process.data, &data), (&self.state_of(name), &self.state_of(copy))] {
+            let copied = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
+            assert!(copied.success());
+        }
+        let config = fs::read_to_string(self.config_path(self.index(name))).expect("a configuration");
+        self.processes.push(Process { role, name: copy.to_owned(), data, gateway, child: None });
+        fs::write(self.config_path(self.index(copy)), config.replace(name, copy)).expect("a configuration");
+    }
+
     /// The log of a process since its last start.
     pub(crate) fn log_of(&self, name: &str) -> String {
         fs::read_to_string(self.log_path(name)).unwrap_or_default()
@@ -364,6 +385,12 @@ impl Served {
         let ended =
             eventually("it ends", Duration::from_secs(60), async || child.try_wait().expect("a child"));
         ended.await.success()
+    }
+
+    /// Asks a process to end, and waits until it did.
+    pub(crate) async fn stop(&mut self, name: &str) {
+        self.signal(name, Signal::TERM);
+        assert!(self.ends(name).await, "{name}\n{}", self.logs());
     }
 
     /// Asks every process to end, and says how each did.
