@@ -8,15 +8,17 @@ use crate::world::{
     parts::parts,
     provider::Kind,
     recorder::Recorder,
-    rotating::{Rotating, TIMER_ON},
+    rotating::{Rotating, TIMER_ON, forget_kept},
     served::{Told, sql},
 };
-use http::StatusCode;
-use serde_json::json;
-use std::{fs, path::Path, time::Duration};
+use std::time::Duration;
 
 const KEY: &str = "canary-put-back-7b1d5e9042c8a63f";
 const ACCESS_SECS: u32 = 6;
+/// The first gateway; it begins anew.
+const GATEWAY: &str = "gateway-1";
+const FIRST: usize = 0;
+const SECOND: usize = 1;
 
 /// The server of databases, and the installation's own one there.
 struct Databases {
@@ -32,6 +34,10 @@ impl Databases {
 
     fn run(text: &str) {
         sql(&parts().postgres.address, text);
+    }
+
+    fn asked_of_yesterday(&self, text: &str) -> String {
+        sql(&format!("{}/{}", parts().postgres.address, self.yesterday), text)
     }
 
     /// Runs `change` while nobody is connected to the live one: who is there is sent away, and comes back.
@@ -61,44 +67,18 @@ impl Databases {
     }
 }
 
-/// Removes every answer that a keeper kept; how many there were.
-fn forget_kept(folder: &Path) -> usize {
-    let inside = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let forgotten = inside.map(|path| match path.extension() {
-        _ if path.is_dir() && !path.is_symlink() => forget_kept(&path),
-        Some(ending) if ending == "kept" => fs::remove_file(&path).map_or(0, |()| 1),
-        _ => 0,
-    });
-    forgotten.sum()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn yesterdays_database_is_healed_by_what_its_keepers_kept() {
     let told = Told { log_level: "info", ..Told::all(TIMER_ON) };
     let world = Rotating::started((3, Kind::Oidc), ("healed", ACCESS_SECS), told).await;
     let databases = Databases::of(&world);
     databases.copy();
-    let goes_on = async |by: u64| {
-        let from = world.registration.counters().await.refreshes_ok;
-        eventually("it goes on rotating", Duration::from_secs(120), async || {
-            (world.registration.counters().await.refreshes_ok >= from + by).then_some(())
-        })
-        .await;
-    };
-    goes_on(3).await;
+    world.rotates_on(3).await;
     databases.put_back(|| ());
-    eventually("each log is held against it", Duration::from_secs(90), async || {
-        let compared =
-            "SELECT count(*) FROM keeper, installation WHERE keeper.compared = installation.era AND era > 1";
-        (world.sql(compared) == "3").then_some(())
-    })
-    .await;
-    goes_on(2).await;
-    world.works_within(Duration::from_secs(30)).await;
-    assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
-    let after = world.registration.counters().await;
-    let bad = [after.presented_twice, after.reuse_detected, after.families_revoked, after.refreshes_failed];
-    assert_eq!(bad, [0; 4], "{after:?}");
+    world.until_compared(3).await;
+    world.rotates_on(2).await;
+    world.is_well().await;
+    world.expect_nothing_presented_twice().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,65 +92,47 @@ async fn yesterdays_database_presents_nothing_that_was_consumed_and_brings_nothi
     install.json_with(&["connect", "steady", "--key", "--name", "one"], KEY, &[]);
     let given = install.json(&["grant", "add", "steady/one:read", "--task", &world.granted.task]);
     let removed = text(&given, "reference");
-    let steady = async |world: &Rotating| world.agents()[0].get("/steady/repos/acme/site", &removed).await;
-    assert_eq!(steady(&world).await.status, StatusCode::OK);
+    let steady = async |world: &Rotating, at: usize| {
+        world.agents()[at].get("/steady/repos/acme/site", &removed).await.status.is_success()
+    };
+    assert!(steady(&world, FIRST).await && steady(&world, SECOND).await);
 
+    // One gateway begins anew afterwards, and has never heard of what comes now.
+    world.served.stop(GATEWAY).await;
     let databases = Databases::of(&world);
     databases.copy();
-    // Since then the token was rotated by whoever came first, and a connection was removed.
-    let copied = world.registration.counters().await.refreshes_ok;
-    eventually("it goes on rotating", Duration::from_secs(60), async || {
-        (world.registration.counters().await.refreshes_ok >= copied + 3).then_some(())
-    })
-    .await;
+    // Since then the token was rotated by whoever came first, a connection was removed, and every keeper has looked.
+    world.rotates_on(2).await;
     let install = &world.served.install;
     install.json(&["connection", "remove", "steady/one"]);
     eventually("it is removed at the gateway", Duration::from_secs(20), async || {
-        (!steady(&world).await.status.is_success()).then_some(())
+        (!steady(&world, SECOND).await).then_some(())
     })
     .await;
-    let (era, arrived) = (world.sql("SELECT era FROM installation"), recorder.count());
+    world.until_each_looked().await;
+    world.rotates_on(1).await;
+    let arrived = recorder.count();
 
     // Nor does any answer lie here any more that was brought since.
+    let wakes = databases.asked_of_yesterday("SELECT string_agg(quote_literal(wake_id), ',') FROM wake");
     databases.put_back(|| assert_ne!(forget_kept(world.served.install.root()), 0));
-    eventually("a human is asked", Duration::from_secs(90), async || {
-        (world.sql("SELECT count(*) FROM ticket WHERE settled_at IS NULL") != "0").then_some(())
-    })
-    .await;
-    let before = world.registration.counters().await;
-    let compared = "SELECT count(*) FROM keeper, installation WHERE keeper.compared = installation.era";
-    eventually("each log is held against it", Duration::from_secs(60), async || {
-        (world.sql(compared) == "3").then_some(())
-    })
-    .await;
-    assert_ne!(world.sql("SELECT era FROM installation"), era);
+    world.served.start_again(GATEWAY).await;
+    assert!(!steady(&world, FIRST).await, "what was removed came back");
+    world.asks_once().await;
+    world.until_compared(3).await;
     assert_eq!(world.sql("SELECT state FROM chain"), "quarantined");
-    let wakes = "SELECT count(*) FROM wake WHERE ended_at IS NULL";
-    assert_eq!(world.sql(wakes), "0", "no wake outlives it");
-
-    // Whoever calls gets nothing of it, and the provider sees nothing.
-    for agent in world.agents() {
-        let refused = eventually("it says what is the matter", Duration::from_secs(30), async || {
-            let answer = world.call(&agent, world.kind.me()).await;
-            assert_ne!(answer.status, StatusCode::OK);
-            (answer.status == StatusCode::FAILED_DEPENDENCY).then_some(answer)
-        })
-        .await;
-        assert_eq!(refused.problem(), "reauth-required");
-        let refused = agent.get("/steady/repos/acme/site", &removed).await;
-        assert!(!refused.status.is_success(), "what was removed came back: {}", refused.text());
+    let outlives = format!("SELECT count(*) FROM wake WHERE wake_id IN ({wakes}) AND ended_at IS NULL");
+    assert_eq!(world.sql(&outlives), "0", "no wake outlives it");
+    let listed = world.served.install.json(&["connection", "list"]).to_string();
+    assert!(!listed.contains("steady"), "what was removed came back: {listed}");
+    for at in 0..world.agents().len() {
+        assert!(!steady(&world, at).await, "what was removed came back");
     }
-    assert_eq!(recorder.count(), arrived, "what was removed reached its tool");
-    assert_eq!(world.registration.counters().await, before);
-    let bad =
-        [before.presented_twice, before.reuse_detected, before.families_revoked, before.refreshes_failed];
-    assert_eq!(bad, [0; 4], "{before:?}");
-    let health = world.served.install.json(&["health"]);
-    assert_eq!(health["tickets"].as_array().map(Vec::len), Some(1), "{health}");
+    assert_eq!(recorder.count(), arrived, "what was removed reached its tool: {}", recorder.last().target);
+    world.expect_nothing_presented_twice().await;
 
     // And a human mends it, once.
     world.reconnect().await;
-    world.works_within(Duration::from_secs(30)).await;
-    assert_eq!(world.served.install.json(&["health"])["tickets"], json!([]));
-    assert_eq!(world.registration.counters().await.presented_twice, 0);
+    world.is_well().await;
+    world.expect_nothing_presented_twice().await;
 }

@@ -145,6 +145,17 @@ impl Rotating {
         .await;
     }
 
+    /// Waits until every keeper remembers where the history is now, as each looks every 15 seconds.
+    pub(crate) async fn until_each_looked(&self) {
+        let moved: u64 = self.sql("SELECT moved FROM feed_counter").parse().expect("a number");
+        eventually("each keeper looked", Duration::from_secs(40), async || {
+            let keepers = self.served.named("keeper");
+            let looked = |name: &String| remembered(&self.served.state_of(name)) >= Some(moved);
+            keepers.iter().all(looked).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until so many keepers have held their logs against the database, in another era than the first.
     pub(crate) async fn until_compared(&self, keepers: usize) {
         let compared =
@@ -236,4 +247,19 @@ pub(crate) fn forget_kept(folder: &Path) -> usize {
         _ => 0,
     });
     forgotten.sum()
+}
+
+/// The last move of the history that a log below this folder remembers.
+fn remembered(folder: &Path) -> Option<u64> {
+    const MARK: &str = "\"mark\":{\"number\":";
+    let inside = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let of = |path: std::path::PathBuf| {
+        if path.is_dir() {
+            return remembered(&path);
+        }
+        let text = fs::read_to_string(path).ok()?;
+        let number = &text[text.rfind(MARK)? + MARK.len()..];
+        number.split(',').next()?.parse().ok()
+    };
+    inside.filter_map(of).max()
 }
