@@ -97,7 +97,8 @@ fn detection() -> Finding {
     Finding::limit(
         "rollback-detection",
         "found out: a database that was restored or copied, a state folder that was copied. Not found out: a disk or a machine \
-         that was rolled back together with the state folder; only a witness on another machine would, and there is none yet",
+         that was rolled back together with the state folder (only a witness on another machine would, and there is none yet); nor, \
+         at once, beside several keepers, a copy that is younger than a keeper's last look (15 s at most while it is at work)",
     )
 }
 
