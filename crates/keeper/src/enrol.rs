@@ -274,6 +274,7 @@ pub(crate) async fn remove(
         }
     };
     core.store().remove_connection(tenant, id, core.now().wall).await.map_err(store_refusal)?;
+    core.revoking.tell();
     let gone = core.on_disk(move |core| {
         if let Some(family) = family {
             core.spool.forget_family(family);

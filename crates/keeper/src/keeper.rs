@@ -11,7 +11,7 @@ use crate::{
     machine::{ANSWER_WITHIN, SEND_WITHIN},
     mandate,
     probe::{self, ProbeError, Probed},
-    recover,
+    recover, revoking,
     spool::Spool,
     timer, wake,
 };
@@ -40,7 +40,7 @@ const FINISH_WITHIN: Duration =
 pub struct Keeper {
     core: Arc<Core>,
     stop: watch::Sender<bool>,
-    /// Done when the timer has ended, and what was under way of imports.
+    /// Done when the timer has ended, and what was under way of imports and revocations.
     timer: Mutex<Option<Boxed<'static, ()>>>,
 }
 
@@ -71,10 +71,12 @@ impl Keeper {
         recover::recover(&core, found, &config.machine).await?;
         let (stop, stopped) = watch::channel(false);
         let importing = core.carried(imports::run(Arc::clone(&core), stopped.clone(), FINISH_WITHIN));
+        let revoking = core.carried(revoking::run(Arc::clone(&core), stopped.clone()));
         let running = core.carried(timer::run(Arc::clone(&core), stopped, config.refresh_timer));
         let timer = Box::pin(async {
             running.await.unwrap_or_default();
             importing.await.unwrap_or_default();
+            revoking.await.unwrap_or_default();
         }) as Boxed<'static, ()>;
         Ok(Self { core, stop, timer: Mutex::new(Some(timer)) })
     }

@@ -11,6 +11,7 @@
 //!  401  ──┘   one each    machine  ├─ store   (claims, intents, heads)
 //!                         decides  └─ token   (the endpoint's dialect) ─► egress
 //!  wake ─► Awake ─► lease      enrol ─► redeem ─► conclude      recover: before anything else
+//!  revoking: what nobody lives on any more ends at its provider (RFC 7009)
 //! ```
 //!
 //! **Promises.** A refresh token is presented once for each generation, over every crash: the intent is in
@@ -30,8 +31,8 @@
 //! waited for. No row of the database is believed for what it says about itself. No secret in a log, an
 //! error or a `Debug`.
 //!
-//! **Not built.** Comparing the logs of several keepers, `keeper adopt`, revocation at the provider, signed proofs
-//! of wake, minting; two connections on one chain are refused. A task's or grant's *older* attested row that is put
+//! **Not built.** Revoking the old family after a reconnect, signed proofs of wake, minting; two connections on one chain
+//! are refused. A task's or grant's *older* attested row that is put
 //! back by whoever writes the database is not noticed (the roll of charters will).
 
 pub mod anchor;
@@ -52,6 +53,7 @@ mod pace;
 mod probe;
 mod recover;
 mod refresh;
+mod revoking;
 pub mod schedule;
 pub mod second;
 pub mod spool;

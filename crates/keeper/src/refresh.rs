@@ -22,7 +22,7 @@ use crate::{
     flights::{Boarded, Landing, Waiting},
     keeping::{Begin, Fit, Holder, Known, LOG_LOST, LogSays, Next, Own, Seen, next},
     machine::{Entry, Outcome, Plan},
-    schedule,
+    revoking, schedule,
     second::Second,
     watched::Held,
 };
@@ -53,6 +53,9 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
                 let outcome = fly(&core, tenant, chain, wanted).await;
                 core.tell_contradictions().await;
                 landing.land(outcome);
+                if outcome == Outcome::Removed {
+                    revoking::look_after(&core, tenant, chain).await;
+                }
                 if outcome == Outcome::Unavailable {
                     // Nothing moved. Whoever looked at once would fail at once, again and again.
                     core.failing.fetch_add(1, Ordering::Relaxed);

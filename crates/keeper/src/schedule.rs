@@ -17,6 +17,8 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 const WAIT_MAX: Duration = Duration::from_secs(2 * 3600);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(2);
 const BACK_OFF_MAX: Duration = Duration::from_secs(900);
+const REVOCATION_FIRST: Duration = Duration::from_secs(60);
+const REVOCATION_MAX: Duration = Duration::from_secs(6 * 3600);
 const LOCAL_RETRY_FIRST: Duration = Duration::from_millis(50);
 const LOCAL_RETRY_MAX: Duration = Duration::from_secs(10);
 /// An access token of an hour or more is renewed at least this long before its end.
@@ -38,6 +40,15 @@ pub fn back_off(failures: u32, retry_after: Option<Duration>, jitter: u16) -> Du
     } else {
         spread(BACK_OFF_FIRST, jitter)
     }))
+}
+
+/// How long after so many tries a token is presented for revocation again: doubled for each, and at least what the provider
+/// asked for. Spread widely, so that many that were refused together do not come back together.
+#[must_use]
+pub fn revocation(tries: u32, retry_after: Option<Duration>, jitter: u16) -> Duration {
+    let grown = REVOCATION_FIRST.saturating_mul(1 << tries.min(16)).min(REVOCATION_MAX);
+    let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+    spread(grown, jitter).max(asked.saturating_add(part(asked / 4, jitter)))
 }
 
 /// Backing off from our own disk or store, which come back soon or not at all.
@@ -144,7 +155,7 @@ pub fn ends_at(since: Timestamp, expires_in_secs: i64) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use super::{Life, back_off, due, ends_at, is_of_the_future, local_retry, skew};
+    use super::{Life, back_off, due, ends_at, is_of_the_future, local_retry, revocation, skew};
     use nightlatch_domain::clock::Timestamp;
     use proptest::prelude::{any, proptest};
     use std::time::Duration;
@@ -160,6 +171,19 @@ mod tests {
             window: None,
             refreshable: true,
         }
+    }
+
+    #[test]
+    fn a_token_is_presented_for_revocation_ever_more_rarely_for_three_weeks() {
+        let secs = |tries, asked: Option<u64>, jitter| {
+            revocation(tries, asked.map(Duration::from_secs), jitter).as_secs()
+        };
+        assert_eq!([secs(0, None, 0), secs(0, None, u16::MAX), secs(3, None, 0)], [30, 59, 240]);
+        assert_eq!([secs(9, None, 0), secs(90, None, 0), secs(90, None, u16::MAX)], [10_800, 10_800, 21_599]);
+        assert_eq!([secs(0, Some(600), 0), secs(0, Some(600), u16::MAX)], [600, 749]);
+        assert_eq!([secs(9, Some(600), 0), secs(0, Some(999_999), 0)], [10_800, 3600]);
+        let days = (0..100).map(|tries| secs(tries, None, 1 << 15)).sum::<u64>() / 86_400;
+        assert_eq!(days, 17);
     }
 
     #[test]

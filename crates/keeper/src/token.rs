@@ -4,7 +4,7 @@
 //! refresh comes after what we send, and never in its place. An answer is
 //! read only after it is durable, and reading errs to one side: what is not plainly tokens and not
 //! plainly an error that the profile names says nothing about the refresh token, and nothing is
-//! presented again. DPoP, mutual TLS and signed assertions are not built.
+//! presented again. What is presented to be revoked (RFC 7009) is dressed alike. DPoP, mutual TLS and signed assertions are not built.
 
 mod answer;
 mod date;
@@ -42,6 +42,13 @@ pub enum Presented<'a> {
         redirect_uri: &'a str,
         /// RFC 7636 §4.5; none where the provider refuses PKCE.
         verifier: Option<&'a Secret>,
+    },
+    /// RFC 7009 §2.1.
+    Revocation {
+        /// The token that is to end.
+        token: &'a Secret,
+        /// `token_type_hint`.
+        hint: &'static str,
     },
 }
 
@@ -119,6 +126,7 @@ fn fields_of<'a>(presented: &Presented<'a>) -> Result<Fields<'a>, KeeperError> {
             }
             Ok(fields)
         }
+        Presented::Revocation { token, hint } => Ok(vec![("token", text(token)?), ("token_type_hint", hint)]),
     }
 }
 
@@ -183,7 +191,7 @@ pub struct AnswerHead {
 /// An answer as it came, with its head: one line of JSON, then the body.
 #[must_use]
 pub fn raw(status: u16, headers: &http::HeaderMap, body: Vec<u8>, at: Timestamp) -> Secret {
-    let retry_after_secs = headers.get(header::RETRY_AFTER).and_then(|value| date::retry_after(value, at));
+    let retry_after_secs = retry_after_secs(headers, at);
     let head = AnswerHead { status, at, retry_after_secs };
     let body = Secret::new(body);
     let head = serde_json::to_vec(&head).unwrap_or_default();
@@ -192,6 +200,11 @@ pub fn raw(status: u16, headers: &http::HeaderMap, body: Vec<u8>, at: Timestamp)
     whole.push(b'\n');
     whole.extend_from_slice(body.expose());
     Secret::new(whole)
+}
+
+/// How long a provider asks us to wait (RFC 9110 §10.2.3).
+pub(crate) fn retry_after_secs(headers: &http::HeaderMap, at: Timestamp) -> Option<u64> {
+    headers.get(header::RETRY_AFTER).and_then(|value| date::retry_after(value, at))
 }
 
 /// Head and body of what [`raw`] made.

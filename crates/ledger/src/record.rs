@@ -401,6 +401,10 @@ words! {
         ConnectionReconnected = "connection-reconnected",
         /// A connection was removed, and its secrets with it.
         ConnectionRemoved = "connection-removed",
+        /// A provider confirmed the end of a token that nobody lives on any more.
+        TokenRevoked = "token-revoked",
+        /// A token that nobody lives on any more could not be revoked, and was deleted; at its provider it may live on.
+        RevocationGivenUp = "revocation-given-up",
         /// The provider ended a connection for good; a human is asked.
         RefreshLatched = "refresh-latched",
         /// A refresh token was perhaps presented, and no answer is known; a human is asked.
@@ -433,6 +437,7 @@ impl EventName {
                 | Self::RefreshUncertain
                 | Self::LateSend
                 | Self::ChainQuarantined
+                | Self::RevocationGivenUp
         )
     }
 

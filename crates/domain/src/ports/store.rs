@@ -17,7 +17,7 @@ pub use calls::{Accepted, CallRoom, CallRow, CallStore};
 pub use imports::{Brought, ImportEnd, ImportSeen};
 pub use kills::{Kill, Killed};
 pub use marks::{FeedMark, Recalled};
-pub use revocations::Revocation;
+pub use revocations::{Revocation, Whose};
 pub use standing::{Registered, Standing};
 
 use super::Boxed;
@@ -360,7 +360,8 @@ pub trait KeeperStore: Send + Sync {
     /// Now, by the store's own clock; none where that is this machine's.
     fn clock(&self) -> Stored<'_, Option<Timestamp>>;
 
-    /// Chains whose timer is due, soonest first, at most `limit`. Claimed, latched, quarantined and removed ones are not.
+    /// Chains whose timer is due, soonest first, at most `limit`. Claimed, latched and quarantined ones are not, nor those that
+    /// nobody lives on.
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>>;
     /// The soonest timer.
     fn next_due(&self) -> Stored<'_, Option<Timestamp>>;
@@ -507,8 +508,9 @@ pub trait KeeperStore: Send + Sync {
     fn kill(&self, kill: Kill, at: Timestamp) -> Stored<'_, u64>;
     /// The kills after that place, in order, at most `limit`; of one scope only the last.
     fn kills(&self, after: u64, limit: u32) -> Stored<'_, Vec<Killed>>;
-    /// Takes the secrets of what kills ended, of at most `limit` chains, `limit` connections and `limit` imports: what can be
-    /// revoked becomes a [`Revocation`], the rest is deleted. Answers how many there were.
+    /// Takes the secrets of what kills ended, of at most `limit` chains, `limit` connections and `limit` imports, and answers
+    /// that came to a chain after its last connection was removed: what can be revoked becomes a [`Revocation`], the rest is
+    /// deleted. Answers how many there were.
     fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32>;
     /// Keeps a token that is to be revoked at its provider. The same id twice is one.
     fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()>;
@@ -522,7 +524,13 @@ pub trait KeeperStore: Send + Sync {
         tries: u32,
         not_before: Timestamp,
     ) -> Stored<'_, bool>;
-    /// Deletes a token that its provider confirmed to be revoked.
+    /// Whether somebody may live on what the revocation of such a token ends: a provider may end every token of the account
+    /// under the registration with it. So it asks for whoever lives on this chain, or under the same registration with the
+    /// provider, in whatever tenant, on one of the same account; an account that nobody could name may be any. Codes that are
+    /// being redeemed under that registration, and imports that wait there, are somebody's as well; so is a chain of which a log
+    /// knows a family that this store does not.
+    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool>;
+    /// Deletes a token that its provider confirmed to be revoked, or that is given up.
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()>;
     /// Notes that a mandate for a call is acted on; `false`, and nothing written, where it was before, by whichever keeper. What
     /// ended before `forget_before` is forgotten.

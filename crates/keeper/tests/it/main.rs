@@ -24,6 +24,7 @@ mod meddling;
 mod outliving;
 mod provider;
 mod refreshing;
+mod revoking;
 mod second;
 mod sending;
 mod signed;

@@ -39,6 +39,10 @@ struct State {
     dead: Vec<u32>,
     presented: HashMap<String, u32>,
     script: VecDeque<Act>,
+    /// What the revocation endpoint does with the next requests.
+    revoking: VecDeque<Act>,
+    /// What came there, with its hint.
+    revoked: Vec<(String, String)>,
     token_calls: u32,
     refreshes: u32,
     reuses: u32,
@@ -55,6 +59,8 @@ struct State {
     never_rotates: bool,
     /// Messages have names, places and units of its own, and refreshes an address.
     is_odd: bool,
+    /// Requests that came where nothing is.
+    strayed: u32,
     last_form: HashMap<String, String>,
     last_authorization: Option<String>,
     last_path: String,
@@ -133,9 +139,31 @@ checked_at = "2026-11-29"
         self.with(|state| state.script.push_back(act));
     }
 
+    /// What it does with the next tokens that come to be revoked.
+    pub(crate) fn next_revocations(&self, act: &Act, count: usize) {
+        self.with(|state| state.revoking.extend(std::iter::repeat_n(act.clone(), count)));
+    }
+
+    /// What came to be revoked: the tokens with their hints.
+    pub(crate) fn revoked(&self) -> Vec<(String, String)> {
+        self.with(|state| state.revoked.clone())
+    }
+
+    pub(crate) fn strayed(&self) -> u32 {
+        self.with(|state| state.strayed)
+    }
+
+    /// A profile's line: where tokens are revoked.
+    pub(crate) fn revocation_endpoint(&self) -> String {
+        format!("revocation_endpoint = \"http://127.0.0.1:{}/revoke\"\n", self.port())
+    }
+
     /// From now on it does what it is asked to.
     pub(crate) fn recovers(&self) {
-        self.with(|state| state.script.clear());
+        self.with(|state| {
+            state.script.clear();
+            state.revoking.clear();
+        });
     }
 
     pub(crate) fn access_life(&self, secs: u64) {
@@ -273,11 +301,16 @@ async fn answer(
         return Ok(me(&request, &state));
     }
     let path = request.uri().path().to_owned();
-    assert_eq!((request.method(), path == "/token" || path == "/refresh"), (&Method::POST, true), "{path}");
+    let is_known = ["/token", "/refresh", "/revoke"].contains(&path.as_str());
+    state.lock().unwrap().strayed += u32::from(!is_known);
+    assert_eq!((request.method(), is_known), (&Method::POST, true), "{path}");
     let authorization =
         request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.map_err(|_| vanished())?.to_bytes();
     let form: HashMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    if path == "/revoke" {
+        return Ok(revoke(&form, authorization, &state).await);
+    }
     let _here = Here(Arc::clone(&state));
     let act = {
         let mut state = state.lock().unwrap();
@@ -290,11 +323,7 @@ async fn answer(
         state.script.pop_front()
     };
     if let Some(Act::Answer(status, headers, body)) = act {
-        let mut made = Response::builder().status(status);
-        for (name, value) in headers {
-            made = made.header(*name, *value);
-        }
-        return Ok(made.body(Full::from(body)).unwrap());
+        return Ok(plain(status, headers, body));
     }
     let keeps_refresh = matches!(act, Some(Act::KeepRefresh)) || state.lock().unwrap().never_rotates;
     let (status, body) = exchange(&form, keeps_refresh, &mut state.lock().unwrap());
@@ -311,6 +340,39 @@ async fn answer(
         _ => {}
     }
     Ok(json(status, body))
+}
+
+fn plain(status: u16, headers: &[(&str, &str)], body: &'static str) -> Response<Full<Bytes>> {
+    let made = Response::builder().status(status);
+    let made = headers.iter().fold(made, |made, (name, value)| made.header(*name, *value));
+    made.body(Full::from(body)).unwrap()
+}
+
+/// RFC 7009: the family of what comes ends; what is unknown is no error.
+async fn revoke(
+    form: &HashMap<String, String>,
+    authorization: Option<String>,
+    state: &Mutex<State>,
+) -> Response<Full<Bytes>> {
+    let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+    let act = {
+        let mut state = state.lock().unwrap();
+        state.revoked.push((field("token"), field("token_type_hint")));
+        state.last_form.clone_from(form);
+        state.last_authorization = authorization;
+        state.revoking.pop_front()
+    };
+    match act {
+        Some(Act::Answer(status, headers, body)) => return plain(status, headers, body),
+        // tidy: sleeps because a slow provider is what the test is about
+        Some(Act::Late(wait)) => tokio::time::sleep(wait).await,
+        _ => {}
+    }
+    let mut state = state.lock().unwrap();
+    let family = state.refresh.get(&field("token")).map(|(family, _)| *family);
+    let family = family.or_else(|| state.access.get(&field("token")).map(|(_, family)| *family));
+    state.dead.extend(family);
+    plain(200, &[], "")
 }
 
 /// A request that is being answered.

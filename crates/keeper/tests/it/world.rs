@@ -242,19 +242,36 @@ page = "https://docs.example/me"
     }
 
     pub(crate) async fn start_with(&self, watch: Arc<dyn Watch>) -> Result<Running, KeeperError> {
+        self.start_as(watch, None, "spool").await
+    }
+
+    /// One that tells a ledger which is open, and has a spool of its own.
+    pub(crate) async fn start_beside(&self, told: &Ledger, spool: &str) -> Running {
+        self.start_as(Arc::new(Unwatched), Some(told.clone()), spool).await.unwrap()
+    }
+
+    async fn start_as(
+        &self,
+        watch: Arc<dyn Watch>,
+        told: Option<Ledger>,
+        spool: &str,
+    ) -> Result<Running, KeeperError> {
         let entropy: Arc<dyn Entropy> = Arc::new(Source(Arc::clone(&self.meddling)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let store = SqliteStore::open(&self.path("db.sqlite"), clock.now()).unwrap();
         let keys = self.path("keys");
         let record_keys = RecordKeys::load_or_create(&keys, true, &*entropy).unwrap();
         let keeper_keys = KeeperKeys::load_or_create(&keys, true, Arc::clone(&entropy)).unwrap();
-        let ledger = self.ledger(&record_keys, &store, &clock).await;
+        let ledger = match told {
+            Some(ledger) => ledger,
+            None => self.ledger(&record_keys, &store, &clock).await,
+        };
         let allow = Allow::new("127.0.0.1", "127.0.0.1").unwrap();
         let egress = EgressConfig { allows: vec![allow], ..EgressConfig::default() };
         let connector = Connector::new(egress, Arc::new(SystemResolver), Arc::clone(&clock));
         let config = KeeperConfig {
             state_folder: self.path("state"),
-            spool_folder: self.path("spool"),
+            spool_folder: self.path(spool),
             machine: self.machine.to_owned(),
             alone: self.alone,
             refresh_timer: self.timer,
@@ -290,6 +307,12 @@ page = "https://docs.example/me"
         })
         .await;
         opened.into_inner().unwrap().unwrap()
+    }
+
+    /// Removes a connection, as control does for a human.
+    pub(crate) async fn remove(&self, running: &Running, connection: ConnectionId) {
+        let ask = ControlRequest::Remove { tenant: self.tenant, connection };
+        assert!(matches!(running.control.ask(ask).await.unwrap(), ControlReply::Done));
     }
 
     /// The database, for whoever forges rows.

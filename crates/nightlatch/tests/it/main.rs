@@ -36,6 +36,7 @@ mod references;
 mod refresh;
 mod replicas;
 mod restored;
+mod revoked;
 mod run;
 mod serving;
 mod standby;

@@ -487,6 +487,7 @@ name = "{name}"
 title = "{name}"
 authorization_endpoint = "https://{host}/authorize"
 token_endpoint = "https://{host}/token"
+revocation_endpoint = "https://{host}/revoke"
 client_auth = ["none"]
 access_ttl_default_secs = 3600
 rotation = "{rotation}"

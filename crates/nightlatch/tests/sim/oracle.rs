@@ -63,6 +63,12 @@ impl Server for Judged {
         let before = self.issuer.tally();
         let served = self.issuer.take(request, at);
         let after = self.issuer.tally();
+        // I5: nothing that anybody lives on is revoked.
+        for account in self.issuer.books().accounts_revoked_at(at) {
+            if self.database.lives_on(&self.name, &account) {
+                self.judge.finds(format!("I5: {account} is connected at `{}`, and was revoked", self.name));
+            }
+        }
         // I1 and I2: what was consumed comes again only where that was declared before it left.
         if after.consumed_again > before.consumed_again
             && after.consumed_again > self.database.declared(&self.name).len() as u64

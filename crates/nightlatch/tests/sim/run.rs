@@ -205,9 +205,7 @@ impl Play {
     /// Clears the sky, waits until everything has healed that can, and looks at all of it.
     pub(crate) fn end(self) -> Report {
         let last_lines = if self.has_found() { self.house.world.last_lines(60) } else { Vec::new() };
-        if let Some(weather) = &self.weather {
-            weather.clear();
-        }
+        self.clear();
         self.rest(CLEAR);
         // What is refreshed at this very moment is looked at when its answer has come, if one comes.
         for _ in 0..MOMENTS {
@@ -222,6 +220,13 @@ impl Play {
             last_lines
         };
         report(&self, last_lines)
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn clear(&self) {
+        if let Some(weather) = &self.weather {
+            weather.clear();
+        }
     }
 
     fn is_refreshing(&self) -> bool {

@@ -2,7 +2,7 @@
 //! or came along with a copy, removals in flight. Quiet weather otherwise, so that what is seen follows from that.
 
 use crate::{
-    house::DISK_BYTES,
+    house::{Account, DISK_BYTES},
     run::{Bounds, Play, Report},
 };
 use nightlatch_domain::{
@@ -14,6 +14,7 @@ use nightlatch_domain::{
     },
 };
 use nightlatch_simulator::world::{
+    issuer::Grown,
     net::{NetOdds, Way},
     store::Copy,
 };
@@ -422,6 +423,53 @@ fn remove(play: &Play, connection: ConnectionId) -> FamilyId {
         }
     });
     removed.expect("the office never ends")
+}
+
+/// Every provider here ends all that an account was given when one of its tokens is revoked.
+#[test]
+fn what_is_removed_ends_at_its_provider_in_every_weather_and_what_is_connected_again_does_not() {
+    for seed in 61..64 {
+        let play = Play::begin(Bounds { accounts: 2, keepers: 2, ..Bounds::small(seed) });
+        play.rest(HOURS);
+        let removed: Vec<_> = play.accounts.iter().step_by(2).cloned().collect();
+        for (number, account) in removed.iter().enumerate() {
+            remove(&play, account.connection);
+            play.house.judge.was_removed(account.connection, play.house.world.now());
+            if number % 2 == 0 {
+                // A human is not as quick as a machine.
+                play.rest(Duration::from_secs(60));
+                connect_again(&play, account);
+            }
+        }
+        play.rest(HOURS * 4);
+        play.clear();
+        play.rest(HOURS * 16);
+        for (number, account) in removed.iter().enumerate() {
+            let books = play.house.tools[account.tool].issuer.books();
+            let of_account = |family: &&Grown| family.account == account.login;
+            let living = books.families().iter().filter(of_account).filter(|one| one.ended.is_none()).count();
+            if number % 2 == 0 {
+                assert!(living > 0, "seed {seed}: {} was revoked though it lives", account.login);
+            } else {
+                assert_eq!(living, 0, "seed {seed}: {} lives on at its provider", account.login);
+            }
+        }
+        play.end().expect_sound();
+    }
+}
+
+fn connect_again(play: &Play, account: &Account) {
+    let (house, account) = (Arc::clone(&play.house), account.clone());
+    let connected = play.house.world.finish(&play.house.office.clone(), async move {
+        loop {
+            let Account { tool, client, ref login, .. } = account;
+            if let Some(Ok(_)) = house.connect(&house.posts[0], tool, client, login, None).await {
+                return;
+            }
+            house.pause(Duration::from_secs(20)).await;
+        }
+    });
+    connected.expect("the office never ends");
 }
 
 fn is_gone(play: &Play, connection: ConnectionId) -> bool {

@@ -113,7 +113,13 @@ impl Books {
         let Some(account) = self.codes.remove(code) else { return Verdict::Refused("invalid_grant") };
         self.tally.consents += 1;
         let family = self.families.len();
-        self.families.push(Grown { account: account.clone(), consented_at: at, ended: None, given: 0 });
+        self.families.push(Grown {
+            account: account.clone(),
+            consented_at: at,
+            ended: None,
+            revoked_at: None,
+            given: 0,
+        });
         self.end_the_oldest(&account);
         let refresh = self.give_refresh(family, at);
         let access = self.give_access(family, at);
@@ -128,14 +134,26 @@ impl Books {
         family.ended.is_none().then_some(family.account.as_str())
     }
 
-    /// Takes a token back with its family (RFC 7009). Answers whether it was known.
-    pub fn revoke(&mut self, token: &str) -> bool {
+    /// Takes a token back (RFC 7009), and with it all that its account was ever given: some providers do so. Answers whether
+    /// it was known.
+    pub fn revoke(&mut self, token: &str, at: Moment) -> bool {
         let family = self.refresh.get(token).map(|known| known.family);
         let family = family.or_else(|| self.access.get(token).map(|known| known.family));
-        if let Some(family) = family {
-            self.end(family, "revoked");
+        let grown = family.and_then(|family| self.families.get(family));
+        let Some(account) = grown.map(|family| family.account.clone()) else { return false };
+        for family in self.families.iter_mut().filter(|family| family.account == account) {
+            if family.ended.is_none() {
+                (family.ended, family.revoked_at) = (Some("revoked"), Some(at));
+            }
         }
-        family.is_some()
+        true
+    }
+
+    /// Whose families were taken back at this very moment.
+    #[must_use]
+    pub fn accounts_revoked_at(&self, at: Moment) -> Vec<String> {
+        let now = self.families.iter().filter(|family| family.revoked_at == Some(at));
+        now.map(|family| family.account.clone()).collect()
     }
 
     /// An administrator ends every family of an account.

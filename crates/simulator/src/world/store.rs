@@ -112,6 +112,12 @@ impl Database {
         held(&self.rows).declared.get(provider).cloned().unwrap_or_default()
     }
 
+    /// Whether somebody lives on an account at a provider.
+    #[must_use]
+    pub fn lives_on(&self, provider: &Name, account: &str) -> bool {
+        kills::lives_on(&held(&self.rows), provider, account)
+    }
+
     /// A copy, as a backup makes it.
     #[must_use]
     pub fn copy(&self) -> Copy {

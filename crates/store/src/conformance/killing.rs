@@ -3,12 +3,14 @@
 
 use super::{
     Place,
+    importing::import,
     world::{CLAIMABLE, Connected, NOW, World, later},
 };
 use nightlatch_domain::{
-    chain::ChainState,
-    id::{ChainId, ConnectionId, FamilyId, OwnerId, RevocationId},
-    ports::store::{Committed, Entity, EntityId, Kill, NewConnection, Revocation, Seen, StoreError},
+    chain::{ChainState, Client, FlowOutcome, FlowStep},
+    connection::Connection,
+    id::{ChainId, ClientId, ConnectionId, FamilyId, OwnerId, RevocationId},
+    ports::store::{Committed, Entity, EntityId, Kill, NewConnection, Revocation, Seen, StoreError, Whose},
     sealed::{SealContext, SecretKind, Wrapped},
 };
 use std::sync::{
@@ -317,4 +319,125 @@ pub async fn a_revocation_is_tried_until_it_is_confirmed(place: &dyn Place) {
     assert_eq!(waiting(&world).await, ["first", "second"]);
     keeper.confirm_revocation(world.tenant, first.id).await.unwrap();
     assert_eq!(waiting(&world).await, ["second"]);
+}
+
+/// What lives under the same registration, of an account that may be the same, keeps a token from being revoked; nothing
+/// else does.
+pub async fn what_may_still_be_lived_on_is_said(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (tenant, keeper) = (world.tenant, &world.keeper);
+    let ours = Client { client_id: "ours".to_owned(), ..world.registered().await };
+    keeper.put_client(ours.clone()).await.unwrap();
+    let connect = async |called: &str, client: &Client, account: &str| {
+        let made = world.tokens(called, client.id, account);
+        keeper.put_connection(made.clone()).await.unwrap();
+        made
+    };
+    let gone = connect("gone", &ours, "1").await;
+    let (chain, family, _) = gone.tokens.clone().unwrap();
+    let whose = Whose { tenant, client: ours.id, chain: Some(chain.id), family: Some(family.id) };
+    let nobody = Whose { chain: None, family: None, ..whose };
+    let asked = async |whose| keeper.may_be_lived_on(whose).await.unwrap();
+    assert!(asked(whose).await && asked(nobody).await);
+    keeper.remove_connection(tenant, gone.connection.id, later(1)).await.unwrap();
+    assert!(!asked(whose).await && !asked(nobody).await);
+    assert!(!asked(Whose { family: None, ..whose }).await);
+    assert!(asked(Whose { family: Some(world.id(FamilyId::new)), ..whose }).await, "a log knows more");
+    assert!(asked(Whose { client: world.id(ClientId::new), ..whose }).await, "nobody knows whose it is");
+
+    // Another account, and the same one elsewhere, are no business of this token; of one without an account they are.
+    let elsewhere = Client { client_id: "another".to_owned(), ..world.registered().await };
+    keeper.put_client(elsewhere.clone()).await.unwrap();
+    connect("elsewhere", &elsewhere, "1").await;
+    assert!(!asked(nobody).await);
+    let other = connect("other", &ours, "2").await;
+    assert!(!asked(whose).await && asked(nobody).await);
+    keeper.remove_connection(tenant, other.connection.id, later(2)).await.unwrap();
+
+    // The same registration by another row, in another tenant, and an account that nobody could name.
+    let twin = Client { client_id: ours.client_id.clone(), ..world.registered().await };
+    keeper.put_client(twin.clone()).await.unwrap();
+    let neighbour = world.neighbour().await;
+    let theirs = Client { tenant: neighbour.tenant, id: neighbour.id(ClientId::new), ..ours.clone() };
+    keeper.put_client(theirs.clone()).await.unwrap();
+    let unnamed = world.id(FamilyId::new).to_string();
+    for (client, account) in [(&twin, "1"), (&ours, unnamed.as_str())] {
+        let made = connect("beside", client, account).await;
+        assert!(asked(whose).await, "{account}");
+        keeper.remove_connection(tenant, made.connection.id, later(3)).await.unwrap();
+        assert!(!asked(whose).await, "{account}");
+    }
+    let back = world.again(&gone);
+    let connection = Connection { id: world.id(ConnectionId::new), ..back.connection.clone() };
+    keeper.put_connection(NewConnection { connection: connection.clone(), ..back }).await.unwrap();
+    assert!(asked(whose).await, "the account is connected again");
+    keeper.remove_connection(tenant, connection.id, later(3)).await.unwrap();
+    let made = neighbour.tokens("beside", theirs.id, "1");
+    keeper.put_connection(made.clone()).await.unwrap();
+    assert!(asked(whose).await, "another tenant's");
+    keeper.kill(Kill::Tenant { tenant: neighbour.tenant }, later(4)).await.unwrap();
+    assert!(!asked(whose).await, "what a kill ended does not live");
+    let unnamed = connect("unnamed", &ours, &world.id(FamilyId::new).to_string()).await;
+    keeper.remove_connection(tenant, unnamed.connection.id, later(5)).await.unwrap();
+    let (unnamed, ..) = unnamed.tokens.unwrap();
+    let unnamed = Whose { chain: Some(unnamed.id), family: None, ..whose };
+    assert!(!asked(unnamed).await);
+    connect("third", &ours, "3").await;
+    assert!(asked(unnamed).await && !asked(whose).await, "it may be that one's");
+}
+
+/// A code that is being redeemed, and an import that waits, may bring the account of any token.
+pub async fn what_is_about_to_be_lived_on_is_said(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (tenant, keeper) = (world.tenant, &world.keeper);
+    let client = world.registered().await.id;
+    let whose = Whose { tenant, client, chain: None, family: None };
+    let asked = async || keeper.may_be_lived_on(whose).await.unwrap();
+    let flow = world.flow(client, "57a7e");
+    keeper.put_flow(flow.clone()).await.unwrap();
+    assert!(!asked().await, "a human who looks at a page holds nobody up");
+    let step = async |from, to| keeper.advance_flow(tenant, flow.id, from, to, None).await.unwrap();
+    assert!(step(FlowStep::Begun, FlowStep::Redeeming).await && asked().await);
+    assert!(step(FlowStep::Redeeming, FlowStep::Answered).await && asked().await);
+    let failed = FlowOutcome::Failed { reason: "no".to_owned() };
+    keeper.end_flow(tenant, flow.id, failed, None).await.unwrap();
+    assert!(!asked().await);
+    keeper.put_imports(vec![import(&world, client, "hash")]).await.unwrap();
+    assert!(asked().await);
+    keeper.kill(Kill::Client { tenant, client }, later(1)).await.unwrap();
+    assert!(!asked().await);
+}
+
+/// An answer that comes after the end is not left lying.
+pub async fn an_answer_that_comes_after_the_end_waits_to_be_revoked(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = revocable_chain(&world, "a", "1", "head").await;
+    let claim = world.claimed(on.chain).await;
+    let attempt = world.intended(claim, on.family, 1).await;
+    world.keeper.remove_connection(world.tenant, on.connection, later(1)).await.unwrap();
+    assert_eq!(world.keeper.clear_killed(later(2), 9).await, Ok(0));
+    let (wrapped, context) = revocable(world.wrapped(SecretKind::Answer, "late"));
+    let answer = (wrapped, SealContext { chain: Some(on.chain), ..context });
+    world.keeper.answer(world.tenant, attempt, answer).await.unwrap();
+    assert_eq!(world.keeper.clear_killed(later(3), 9).await, Ok(1));
+    assert_eq!(world.keeper.clear_killed(later(3), 9).await, Ok(0));
+    assert_eq!(waiting(&world).await, ["head", "late"]);
+    assert_eq!(world.keeper.answers(world.tenant, on.chain).await, Ok(vec![]));
+}
+
+/// Nobody can claim it: it stands before nobody else.
+pub async fn what_nobody_lives_on_is_not_due(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (on, other) = (world.connected("a", "1").await, world.connected("b", "2").await);
+    let due = async || {
+        let due = world.keeper.due(later(9000), 9).await.unwrap();
+        due.into_iter().map(|(_, chain, _)| chain).collect::<Vec<_>>()
+    };
+    assert_eq!(due().await.len(), 2);
+    world.keeper.kill(Kill::Chain { tenant: world.tenant, chain: on.chain }, later(1)).await.unwrap();
+    assert_eq!(due().await, [other.chain]);
+    let limited = world.keeper.due(later(9000), 1).await.unwrap();
+    assert_eq!(limited.iter().map(|(_, chain, _)| *chain).collect::<Vec<_>>(), [other.chain]);
+    world.keeper.kill(Kill::Tenant { tenant: world.tenant }, later(2)).await.unwrap();
+    assert_eq!((due().await, world.keeper.next_due().await), (Vec::new(), Ok(None)));
 }

@@ -194,6 +194,10 @@ macro_rules! conformance {
                 what_can_be_revoked_waits_for_that_and_the_rest_goes
                 the_secrets_of_what_was_killed_are_taken_afterwards
                 a_revocation_is_tried_until_it_is_confirmed
+                what_may_still_be_lived_on_is_said
+                what_is_about_to_be_lived_on_is_said
+                an_answer_that_comes_after_the_end_waits_to_be_revoked
+                what_nobody_lives_on_is_not_due
             }
             isolation {
                 a_read_with_another_tenants_id_finds_nothing

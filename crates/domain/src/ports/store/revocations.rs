@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    id::{ChainId, RevocationId, TenantId},
+    id::{ChainId, ClientId, FamilyId, RevocationId, TenantId},
     sealed::{SealContext, Wrapped},
 };
 
@@ -21,4 +21,17 @@ pub struct Revocation {
     pub tries: u32,
     /// Before this it is not tried again.
     pub not_before: Timestamp,
+}
+
+/// Whose a token was, of which it is asked whether anybody may still live on what its revocation would end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whose {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// Our registration that it was given to.
+    pub client: ClientId,
+    /// The chain that it was a token of; none where nobody came to know its account.
+    pub chain: Option<ChainId>,
+    /// The newest family of that chain that the asker's own log knows.
+    pub family: Option<FamilyId>,
 }

@@ -8,6 +8,7 @@ use super::{
     parts::parts,
 };
 use ::http::Method;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use serde_json::json;
 use std::time::Duration;
@@ -253,6 +254,21 @@ impl Registration {
     pub(crate) async fn ask_resource(&self, bearer: &str) -> Answer {
         let url = format!("{}{}", self.kind.resource(), self.kind.me());
         http::send(Method::GET, &url, &[("authorization", &format!("Bearer {bearer}"))], "").await
+    }
+
+    /// Whether the provider gives new tokens for this one, to whoever is this client.
+    pub(crate) async fn refreshes(&self, token: &str) -> bool {
+        let form = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("grant_type", "refresh_token"), ("refresh_token", token)])
+            .finish();
+        let basic = STANDARD.encode(format!("{}:{}", self.client_id, self.client_secret));
+        let (_, url, _) = self.kind.endpoints();
+        let headers = [
+            ("authorization", format!("Basic {basic}")),
+            ("content-type", "application/x-www-form-urlencoded".to_owned()),
+        ];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        http::send(Method::POST, &url, &headers, form).await.status.is_success()
     }
 
     /// Waits until the provider itself refuses every access token that it gave out.

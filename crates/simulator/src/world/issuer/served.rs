@@ -46,7 +46,7 @@ impl Server for Issuer {
             Some(ask) => match (ask.method.as_str(), ask.path.as_str()) {
                 ("POST", "/token") => books.token(&ask, at),
                 ("POST", "/revoke") => {
-                    books.revoke(&ask.field("token").unwrap_or_default());
+                    books.revoke(&ask.field("token").unwrap_or_default(), at);
                     Reply::json(200, "{}".to_owned())
                 }
                 ("GET", "/me") => books.me(&ask, at),

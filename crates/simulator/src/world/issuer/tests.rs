@@ -170,8 +170,14 @@ fn an_idle_token_dies_and_so_does_what_an_administrator_or_its_owner_ends() {
     let second = comes(&mut books, refresh(&first), 59).unwrap();
     assert_eq!(comes(&mut books, refresh(&second), 119), None);
     let (mut books, first) = grown("strict");
-    assert!(books.revoke(refresh(&first)) && !books.revoke("unknown"));
-    assert_eq!(comes(&mut books, refresh(&first), 1), None);
+    let (second, other) = (consented(&mut books, "dana", at(1)), consented(&mut books, "erin", at(1)));
+    assert!(books.revoke(refresh(&first), at(2)) && !books.revoke("unknown", at(2)));
+    assert_eq!(books.accounts_revoked_at(at(2)), ["dana", "dana"]);
+    assert!(books.revoke(refresh(&second), at(3)) && books.accounts_revoked_at(at(3)).is_empty());
+    for ended in [&first, &second] {
+        assert_eq!(comes(&mut books, refresh(ended), 4), None, "all that the account was given");
+    }
+    assert!(comes(&mut books, refresh(&other), 4).is_some());
     let (mut books, first) = grown("strict");
     books.end_account("dana");
     assert_eq!(comes(&mut books, refresh(&first), 1), None);

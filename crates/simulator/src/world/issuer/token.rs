@@ -16,6 +16,8 @@ pub struct Grown {
     pub consented_at: Moment,
     /// Why it ended, if it did.
     pub ended: Option<&'static str>,
+    /// When it was taken back, if that is why.
+    pub revoked_at: Option<Moment>,
     /// Refresh tokens that were given in it.
     pub given: u64,
 }

@@ -22,22 +22,27 @@ const ATTEMPTS_KEPT: u64 = 64;
 
 const OPEN: [AttemptState; 2] = [AttemptState::Intended, AttemptState::Answered];
 
-fn has_timer(chain: &Chain) -> Option<Timestamp> {
+/// When a chain's timer is due; none where nothing would come of it.
+fn timer(rows: &Rows, chain: &Chain) -> Option<Timestamp> {
     let is_out =
         |state| matches!(state, ChainState::Refreshing | ChainState::Latched | ChainState::Quarantined);
-    chain.due_at.filter(|_| !is_out(chain.state))
+    chain
+        .due_at
+        .filter(|_| !is_out(chain.state) && !kills::living_on(rows, chain.tenant, chain.id).is_empty())
 }
 
 pub(super) fn due(rows: &Rows, now: Timestamp, limit: u32) -> Vec<(TenantId, ChainId, Timestamp)> {
-    let timers = rows.tables.chains.values().filter_map(|chain| Some((has_timer(chain)?, chain)));
-    let mut due: Vec<_> =
-        timers.filter(|(at, _)| *at <= now).map(|(at, chain)| (chain.tenant, chain.id, at)).collect();
+    let early = rows.tables.chains.values().filter(|chain| chain.due_at.is_some_and(|at| at <= now));
+    let timers = early.filter_map(|chain| Some((timer(rows, chain)?, chain)));
+    let mut due: Vec<_> = timers.map(|(at, chain)| (chain.tenant, chain.id, at)).collect();
     due.sort_by_key(|(_, _, at)| *at);
     first(due.into_iter(), limit)
 }
 
 pub(super) fn next_due(rows: &Rows) -> Option<Timestamp> {
-    rows.tables.chains.values().filter_map(has_timer).min()
+    let mut timers: Vec<_> = rows.tables.chains.values().filter(|chain| chain.due_at.is_some()).collect();
+    timers.sort_by_key(|chain| chain.due_at);
+    timers.into_iter().find_map(|chain| timer(rows, chain))
 }
 
 pub(super) fn view(rows: &Rows, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {

@@ -41,7 +41,7 @@ pub(super) fn one(rows: &Rows, tenant: TenantId, id: FlowId) -> Option<&Import> 
 }
 
 /// Those that neither ended nor were killed.
-fn open(rows: &Rows) -> Vec<&Import> {
+pub(super) fn open(rows: &Rows) -> Vec<&Import> {
     let open = rows.tables.imports.values();
     let open = open.filter(|row| row.import.progress.step != FlowStep::Ended && lives(rows, row));
     let mut open: Vec<_> = open.map(|row| &row.import).collect();

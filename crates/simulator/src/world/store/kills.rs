@@ -5,11 +5,12 @@ use super::{
     rows::{ConnectionRow, Rows, Secret, first},
 };
 use nightlatch_domain::{
-    chain::AttemptState,
+    chain::{AttemptState, FlowStep},
     clock::Timestamp,
     connection::{Connection, Source},
-    id::{ChainId, ConnectionId, RevocationId, TenantId},
-    ports::store::{EntityId, Kill, Killed, Revocation},
+    id::{ChainId, ClientId, ConnectionId, RevocationId, TenantId},
+    ports::store::{EntityId, Kill, Killed, Revocation, Whose},
+    tool::Name,
 };
 
 /// One place a scope: of one scope only the last kill stands.
@@ -84,7 +85,8 @@ pub(super) fn living_on(rows: &Rows, tenant: TenantId, chain: ChainId) -> Vec<Co
     rows.tables.connections.values().filter(here).map(|row| row.connection.id).collect()
 }
 
-/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed; and answers
+/// that came to a chain that nobody lives on any more.
 pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> u32 {
     let has_secrets = |tenant, chain| {
         let families =
@@ -95,7 +97,7 @@ pub(super) fn clear(rows: &mut Rows, now: Timestamp, limit: u32) -> u32 {
                 .range((tenant, family.id, 0)..=(tenant, family.id, u64::MAX))
                 .next()
                 .is_some()
-        })
+        }) || rows.tables.answers.iter().any(|((own, _), row)| *own == tenant && row.chain == Some(chain))
     };
     let dead = rows.tables.chains.iter().map(|(key, _)| *key);
     let dead = dead.filter(|(tenant, chain)| {
@@ -214,4 +216,56 @@ pub(super) fn postpone(
         });
     }
     is_next
+}
+
+/// Whether somebody may live on what the revocation of such a token ends. A chain without an account is called by its first
+/// family, and that account may be any.
+pub(super) fn may_be_lived_on(rows: &Rows, whose: Whose) -> bool {
+    let tables = &rows.tables;
+    let Some(own) = tables.clients.get(&(whose.tenant, whose.client)) else { return true };
+    let beside = |tenant: TenantId, client: ClientId| {
+        tables.clients.get(&(tenant, client)).is_some_and(|other| {
+            let is_there = other.issuer == own.issuer || other.provider == own.provider;
+            is_there && other.client_id == own.client_id
+        })
+    };
+    let knows = |family| {
+        let known = tables.families.get(&(whose.tenant, family));
+        known.is_some_and(|known| Some(known.chain) == whose.chain)
+    };
+    let gone = whose.chain.and_then(|chain| tables.chains.get(&(whose.tenant, chain)));
+    let account = gone.map(|chain| chain.account.as_str()).filter(|account| is_named(account));
+    let is_redeemed = tables.flows.values().any(|flow| {
+        matches!(flow.step, FlowStep::Redeeming | FlowStep::Answered) && beside(flow.tenant, flow.client)
+    });
+    let is_lived_on = || {
+        let chains = living(rows).filter_map(|connection| match connection.source {
+            Source::Chain { chain } => tables.chains.get(&(connection.tenant, chain)),
+            Source::Static => None,
+        });
+        chains.into_iter().any(|chain| {
+            let is_other = account.is_some_and(|own| is_named(&chain.account) && own != chain.account);
+            !is_other && beside(chain.tenant, chain.client)
+        })
+    };
+    whose.family.is_some_and(|family| !knows(family))
+        || is_redeemed
+        || imports::open(rows).into_iter().any(|import| beside(import.tenant, import.client))
+        || is_lived_on()
+}
+
+/// Whether somebody lives on an account at a provider.
+pub(super) fn lives_on(rows: &Rows, provider: &Name, account: &str) -> bool {
+    living(rows).any(|connection| match connection.source {
+        Source::Chain { chain } => rows
+            .tables
+            .chains
+            .get(&(connection.tenant, chain))
+            .is_some_and(|chain| chain.provider == *provider && chain.account == account),
+        Source::Static => false,
+    })
+}
+
+fn is_named(account: &str) -> bool {
+    !account.starts_with("fam_")
 }

@@ -42,6 +42,8 @@ pub(super) async fn due(
 ) -> Result<Vec<(TenantId, ChainId, Timestamp)>, StoreError> {
     let sql = "SELECT tenant_id, chain_id, due_at FROM chain
          WHERE due_at IS NOT NULL AND due_at <= $1 AND state NOT IN ('refreshing', 'latched', 'quarantined')
+           AND EXISTS (SELECT 1 FROM living_connection AS living
+               WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
          ORDER BY due_at LIMIT $2";
     record::all(at, "chain", sql, params![now.millis(), i64::from(limit)], |row| {
         Ok((row.word("tenant_id")?, row.word("chain_id")?, row.time("due_at")?))
@@ -53,6 +55,8 @@ pub(super) async fn due(
 pub(super) async fn next_due(at: &Link) -> Result<Option<Timestamp>, StoreError> {
     let sql = "SELECT due_at FROM chain
          WHERE due_at IS NOT NULL AND state NOT IN ('refreshing', 'latched', 'quarantined')
+           AND EXISTS (SELECT 1 FROM living_connection AS living
+               WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
          ORDER BY due_at LIMIT 1";
     record::one(at, "chain", sql, &[], |row| row.time("due_at")).await
 }

@@ -17,7 +17,7 @@ use nightlatch_domain::{
     chain::{AttemptState, Generation},
     clock::Timestamp,
     id::{ChainId, ConnectionId, RevocationId, TenantId},
-    ports::store::{EntityId, Kill, Killed, Revocation, StoreError},
+    ports::store::{EntityId, Kill, Killed, Revocation, StoreError, Whose},
     sealed::{SealContext, Wrapped},
 };
 
@@ -49,14 +49,17 @@ pub(super) async fn after(at: &Link, moved: u64, limit: u32) -> Result<Vec<Kille
     record::all(at, "kill", sql, params![number(moved), i64::from(limit)], rows::kill).await
 }
 
-/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed; and answers
+/// that came to a chain that nobody lives on any more.
 pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
     let sql = "SELECT tenant_id, chain_id FROM chain
          WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
              WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
-           AND EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
+           AND (EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
                    AND family.family_id = generation.family_id
                WHERE family.tenant_id = chain.tenant_id AND family.chain_id = chain.chain_id)
+             OR EXISTS (SELECT 1 FROM answer
+               WHERE answer.tenant_id = chain.tenant_id AND answer.chain_id = chain.chain_id))
          ORDER BY tenant_id, chain_id LIMIT $1";
     let chains: Vec<(TenantId, ChainId)> = record::all(at, "chain", sql, params![i64::from(limit)], |row| {
         Ok((row.word("tenant_id")?, row.word("chain_id")?))
@@ -229,7 +232,45 @@ pub(super) async fn postpone(
     Ok(record::write(at, "revocation", sql, values).await? == 1)
 }
 
-/// Deletes what is confirmed to be revoked.
+/// Whether somebody may live on what the revocation of such a token ends. A chain without an account is called by its first
+/// family, and that account may be any.
+pub(super) async fn may_be_lived_on(at: &Link, whose: Whose) -> Result<bool, StoreError> {
+    let Whose { tenant, client, chain, family } = whose;
+    let (chain, family) = (chain.as_ref().map(Word), family.as_ref().map(Word));
+    record::holds(at, "chain", LIVED_ON, params![Word(&tenant), Word(&client), chain, family]).await
+}
+
+// Of one account it is asked by the index of accounts; of one that nobody could name, by the registration.
+const LIVED_ON: &str = "
+    WITH own AS (SELECT provider, issuer, registered_id FROM client WHERE tenant_id = $1 AND client_id = $2),
+         beside AS (SELECT client.tenant_id, client.client_id FROM client JOIN own
+             ON client.registered_id = own.registered_id
+                 AND (client.issuer = own.issuer OR client.provider = own.provider)),
+         gone AS (SELECT issuer, account FROM chain WHERE tenant_id = $1 AND chain_id = $3),
+         known AS (SELECT account FROM gone WHERE account NOT LIKE 'fam!_%' ESCAPE '!'),
+         issuers AS (SELECT issuer FROM own UNION SELECT issuer FROM gone),
+         places AS (SELECT beside.tenant_id, beside.client_id, issuers.issuer FROM beside CROSS JOIN issuers)
+    SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM own)
+        OR $4::text IS NOT NULL AND NOT EXISTS (SELECT 1 FROM family
+            WHERE tenant_id = $1 AND family_id = $4 AND chain_id = $3)
+        OR EXISTS (SELECT 1 FROM flow JOIN beside ON beside.tenant_id = flow.tenant_id
+                AND beside.client_id = flow.client_id
+            WHERE flow.step <> 'ended' AND flow.step <> 'begun')
+        OR EXISTS (SELECT 1 FROM living_import AS import JOIN beside ON beside.tenant_id = import.tenant_id
+                AND beside.client_id = import.client_id
+            WHERE import.step <> 'ended')
+        OR EXISTS (SELECT 1 FROM known JOIN chain ON chain.account = known.account
+            JOIN places ON places.tenant_id = chain.tenant_id AND places.issuer = chain.issuer
+                AND places.client_id = chain.client_id
+            JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
+                AND living.chain_id = chain.chain_id)
+        OR EXISTS (SELECT 1 FROM places JOIN chain ON chain.tenant_id = places.tenant_id
+                AND chain.issuer = places.issuer AND chain.client_id = places.client_id
+            JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
+                AND living.chain_id = chain.chain_id
+            WHERE NOT EXISTS (SELECT 1 FROM known) OR chain.account LIKE 'fam!_%' ESCAPE '!')";
+
+/// Deletes what is confirmed to be revoked, or given up.
 pub(super) async fn confirm(at: &Link, tenant: TenantId, revocation: RevocationId) -> Result<(), StoreError> {
     let sql = "DELETE FROM revocation WHERE tenant_id = $1 AND revocation_id = $2";
     record::write(at, "revocation", sql, params![Word(&tenant), Word(&revocation)]).await?;

@@ -35,7 +35,7 @@ use nightlatch_domain::{
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
         KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
-        Settlement, Standing, StoreError, Stored, ToolRow,
+        Settlement, Standing, StoreError, Stored, ToolRow, Whose,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -477,6 +477,10 @@ impl KeeperStore for PostgresStore {
         self.write((tenant, revocation, tries, not_before), |at, (tenant, revocation, tries, not_before)| {
             Box::pin(kills::postpone(at, *tenant, *revocation, *tries, *not_before))
         })
+    }
+
+    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
+        self.read(whose, |at, whose| Box::pin(kills::may_be_lived_on(at, *whose)))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {

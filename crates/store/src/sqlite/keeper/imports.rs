@@ -197,15 +197,17 @@ pub(super) fn end(
     }
 }
 
+/// Imports that a kill ended and that still have secrets.
+pub(super) const LEFT: &str = "SELECT * FROM import
+     WHERE (token IS NOT NULL OR access IS NOT NULL OR answer IS NOT NULL)
+       AND NOT EXISTS (SELECT 1 FROM living_import AS living WHERE living.tenant_id = import.tenant_id
+           AND living.flow_id = import.flow_id)
+     ORDER BY tenant_id, flow_id LIMIT ?1";
+
 /// Takes the secrets of at most `limit` imports that kills ended; answers how many there were. One whose token is on its
 /// way at this moment keeps its step: its answer is still journaled, and taken with the next.
 pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<usize, StoreError> {
-    let sql = "SELECT * FROM import
-         WHERE (token IS NOT NULL OR access IS NOT NULL OR answer IS NOT NULL)
-           AND NOT EXISTS (SELECT 1 FROM living_import AS living WHERE living.tenant_id = import.tenant_id
-               AND living.flow_id = import.flow_id)
-         ORDER BY tenant_id, flow_id LIMIT ?1";
-    let killed = record::all(at, "import", sql, [limit], rows::import)?;
+    let killed = record::all(at, "import", LEFT, [limit], rows::import)?;
     for import in &killed {
         for secret in [&import.token, &import.access, &import.answer].into_iter().flatten() {
             kills::take(at, import.tenant, None, secret.clone(), now)?;

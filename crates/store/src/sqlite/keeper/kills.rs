@@ -16,7 +16,7 @@ use nightlatch_domain::{
     chain::{AttemptState, Generation},
     clock::Timestamp,
     id::{ChainId, ConnectionId, RevocationId, TenantId},
-    ports::store::{EntityId, Kill, Killed, Revocation, StoreError},
+    ports::store::{EntityId, Kill, Killed, Revocation, StoreError, Whose},
     sealed::{SealContext, Wrapped},
 };
 use rusqlite::{Connection as Database, params};
@@ -47,27 +47,40 @@ pub(super) fn after(at: &Database, moved: u64, limit: u32) -> Result<Vec<Killed>
     record::all(at, "kill", sql, params![number(moved), limit], rows::kill)
 }
 
-/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed.
-pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
-    let sql = "SELECT tenant_id, chain_id FROM chain
+// Chains that nobody lives on any more, and of which there still are secrets.
+const CHAINS_LEFT: &str = "SELECT tenant_id, chain_id FROM chain
          WHERE NOT EXISTS (SELECT 1 FROM living_connection AS living
              WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id)
-           AND EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
+           AND (EXISTS (SELECT 1 FROM generation JOIN family ON family.tenant_id = generation.tenant_id
                    AND family.family_id = generation.family_id
                WHERE family.tenant_id = chain.tenant_id AND family.chain_id = chain.chain_id)
+             OR EXISTS (SELECT 1 FROM answer
+               WHERE answer.tenant_id = chain.tenant_id AND answer.chain_id = chain.chain_id))
          ORDER BY tenant_id, chain_id LIMIT ?1";
-    let chains: Vec<(TenantId, ChainId)> =
-        record::all(at, "chain", sql, [limit], |row| Ok((row.word("tenant_id")?, row.word("chain_id")?)))?;
-    for (tenant, chain) in &chains {
-        connect::retire_if_last(at, *tenant, *chain, now)?;
-    }
-    let sql = "SELECT tenant_id, connection_id FROM connection
+const CONNECTIONS_LEFT: &str = "SELECT tenant_id, connection_id FROM connection
          WHERE removed_at IS NULL AND NOT EXISTS (SELECT 1 FROM living_connection AS living
              WHERE living.tenant_id = connection.tenant_id AND living.connection_id = connection.connection_id)
          ORDER BY tenant_id, connection_id LIMIT ?1";
-    let connections: Vec<(TenantId, ConnectionId)> = record::all(at, "connection", sql, [limit], |row| {
-        Ok((row.word("tenant_id")?, row.word("connection_id")?))
+
+/// Whether there is anything for [`clear`] to take.
+pub(super) fn is_left(at: &Database) -> Result<bool, StoreError> {
+    let any = |table, sql| Ok(record::one(at, table, sql, [1], |_| Ok(()))?.is_some());
+    Ok(any("chain", CHAINS_LEFT)? || any("connection", CONNECTIONS_LEFT)? || any("import", imports::LEFT)?)
+}
+
+/// Takes the secrets of chains, connections and imports that kills ended, and marks those connections removed; and answers
+/// that came to a chain that nobody lives on any more.
+pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<u32, StoreError> {
+    let chains: Vec<(TenantId, ChainId)> = record::all(at, "chain", CHAINS_LEFT, [limit], |row| {
+        Ok((row.word("tenant_id")?, row.word("chain_id")?))
     })?;
+    for (tenant, chain) in &chains {
+        connect::retire_if_last(at, *tenant, *chain, now)?;
+    }
+    let connections: Vec<(TenantId, ConnectionId)> =
+        record::all(at, "connection", CONNECTIONS_LEFT, [limit], |row| {
+            Ok((row.word("tenant_id")?, row.word("connection_id")?))
+        })?;
     for (tenant, connection) in &connections {
         connect::end(at, *tenant, *connection, now)?;
     }
@@ -205,7 +218,46 @@ pub(super) fn postpone(
     Ok(record::write(at, "revocation", sql, values)? == 1)
 }
 
-/// Deletes what is confirmed to be revoked.
+/// Whether somebody may live on what the revocation of such a token ends. A chain without an account is called by its first
+/// family, and that account may be any.
+pub(super) fn may_be_lived_on(at: &Database, whose: Whose) -> Result<bool, StoreError> {
+    let Whose { tenant, client, chain, family } = whose;
+    let (chain, family) = (chain.as_ref().map(Word), family.as_ref().map(Word));
+    let key = params![Word(&tenant), Word(&client), chain, family];
+    Ok(record::one(at, "chain", LIVED_ON, key, |_| Ok(()))?.is_some())
+}
+
+// Of one account it is asked by the index of accounts; of one that nobody could name, by the registration.
+const LIVED_ON: &str = "
+    WITH own AS (SELECT provider, issuer, registered_id FROM client WHERE tenant_id = ?1 AND client_id = ?2),
+         beside AS (SELECT client.tenant_id, client.client_id FROM client JOIN own
+             ON client.registered_id = own.registered_id
+                 AND (client.issuer = own.issuer OR client.provider = own.provider)),
+         gone AS (SELECT issuer, account FROM chain WHERE tenant_id = ?1 AND chain_id = ?3),
+         known AS (SELECT account FROM gone WHERE account NOT LIKE 'fam!_%' ESCAPE '!'),
+         issuers AS (SELECT issuer FROM own UNION SELECT issuer FROM gone),
+         places AS (SELECT beside.tenant_id, beside.client_id, issuers.issuer FROM beside CROSS JOIN issuers)
+    SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM own)
+        OR ?4 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM family
+            WHERE tenant_id = ?1 AND family_id = ?4 AND chain_id = ?3)
+        OR EXISTS (SELECT 1 FROM flow JOIN beside ON beside.tenant_id = flow.tenant_id
+                AND beside.client_id = flow.client_id
+            WHERE flow.step <> 'ended' AND flow.step <> 'begun')
+        OR EXISTS (SELECT 1 FROM living_import AS import JOIN beside ON beside.tenant_id = import.tenant_id
+                AND beside.client_id = import.client_id
+            WHERE import.step <> 'ended')
+        OR EXISTS (SELECT 1 FROM known JOIN chain ON chain.account = known.account
+            JOIN places ON places.tenant_id = chain.tenant_id AND places.issuer = chain.issuer
+                AND places.client_id = chain.client_id
+            JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
+                AND living.chain_id = chain.chain_id)
+        OR EXISTS (SELECT 1 FROM places JOIN chain ON chain.tenant_id = places.tenant_id
+                AND chain.issuer = places.issuer AND chain.client_id = places.client_id
+            JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
+                AND living.chain_id = chain.chain_id
+            WHERE NOT EXISTS (SELECT 1 FROM known) OR chain.account LIKE 'fam!_%' ESCAPE '!')";
+
+/// Deletes what is confirmed to be revoked, or given up.
 pub(super) fn confirm(at: &Database, tenant: TenantId, revocation: RevocationId) -> Result<(), StoreError> {
     let sql = "DELETE FROM revocation WHERE tenant_id = ?1 AND revocation_id = ?2";
     record::write(at, "revocation", sql, params![Word(&tenant), Word(&revocation)])?;

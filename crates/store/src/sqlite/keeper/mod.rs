@@ -34,7 +34,7 @@ use nightlatch_domain::{
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
         KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
-        Settlement, Standing, StoreError, Stored, ToolRow,
+        Settlement, Standing, StoreError, Stored, ToolRow, Whose,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -371,7 +371,13 @@ impl KeeperStore for SqliteStore {
     }
 
     fn clear_killed(&self, now: Timestamp, limit: u32) -> Stored<'_, u32> {
-        self.engine.write_and_shred(move |at| kills::clear(at, now, limit))
+        Box::pin(async move {
+            // To look through everything takes a while, and mostly finds nothing: no writer waits for that.
+            if !self.engine.read(kills::is_left).await? {
+                return Ok(0);
+            }
+            self.engine.write_and_shred(move |at| kills::clear(at, now, limit)).await
+        })
     }
 
     fn put_revocation(&self, revocation: Revocation) -> Stored<'_, ()> {
@@ -390,6 +396,10 @@ impl KeeperStore for SqliteStore {
         not_before: Timestamp,
     ) -> Stored<'_, bool> {
         self.engine.write(move |at| kills::postpone(at, tenant, revocation, tries, not_before))
+    }
+
+    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
+        self.engine.read(move |at| kills::may_be_lived_on(at, whose))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {

@@ -14,7 +14,7 @@ use nightlatch_domain::{
     ports::store::{
         Brought, ChainView, Claim, Committed, FeedMark, Healed, ImportEnd, ImportSeen, Installation,
         KeeperStore, Kill, Killed, NewConnection, NewHead, Recalled, Registered, Revocation, Seen,
-        Settlement, Standing, Stored, ToolRow,
+        Settlement, Standing, Stored, ToolRow, Whose,
     },
     principal::{Agent, Binding, Enrolment, EnrolmentCode},
     sealed::{SealContext, Wrapped},
@@ -371,6 +371,10 @@ impl KeeperStore for Session {
         self.write("postpone-revocation", move |rows| {
             Ok(kills::postpone(rows, tenant, revocation, tries, not_before))
         })
+    }
+
+    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
+        self.read(move |rows| Ok(kills::may_be_lived_on(rows, whose)))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {
