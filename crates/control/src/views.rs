@@ -64,6 +64,7 @@ pub(crate) fn ticket(ticket: Ticket, connection: &ConnectionView) -> TicketView 
         connection: format!("{}/{}", connection.tool, connection.name),
         reason: ticket.reason,
         raised_at: ticket.raised_at,
+        era: ticket.era,
         command: format!("nightlatch connect {} --reconnect {}", connection.tool, connection.id),
     }
 }

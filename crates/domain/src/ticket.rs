@@ -8,6 +8,7 @@ use crate::{
     id::{ConnectionId, TenantId, TicketId},
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a human is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +16,13 @@ use serde::{Deserialize, Serialize};
 pub enum TicketKind {
     /// Connect the same account again.
     Reauthorize,
+}
+
+/// How many questions these are.
+#[must_use]
+pub fn questions(tickets: &[Ticket]) -> usize {
+    let eras: BTreeSet<u64> = tickets.iter().filter_map(|ticket| ticket.era).collect();
+    tickets.iter().filter(|ticket| ticket.era.is_none()).count() + eras.len()
 }
 
 /// One question to a human. At most one is open for a connection and kind.
@@ -34,4 +42,33 @@ pub struct Ticket {
     pub raised_at: Timestamp,
     /// When it was settled, if it was.
     pub settled_at: Option<Timestamp>,
+    /// Where a log raised it that was held against the database: in which era. Tickets of one era are one question: they have
+    /// one cause, and whoever tells a human tells of them together.
+    pub era: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ticket, TicketKind, questions};
+    use crate::{
+        clock::Timestamp,
+        id::{ConnectionId, TenantId, TicketId},
+    };
+
+    #[test]
+    fn tickets_of_one_era_are_one_question() {
+        let now = Timestamp::from_millis(1);
+        let ticket = |era| Ticket {
+            tenant: TenantId::new(now, [1; 10]),
+            id: TicketId::new(now, [1; 10]),
+            kind: TicketKind::Reauthorize,
+            connection: ConnectionId::new(now, [1; 10]),
+            reason: "unvouched".into(),
+            raised_at: now,
+            settled_at: None,
+            era,
+        };
+        let tickets = [Some(2), None, Some(3), Some(2), None].map(ticket);
+        assert_eq!((questions(&tickets), questions(&[])), (4, 0));
+    }
 }

@@ -395,6 +395,7 @@ async fn ask_for_another(core: &Core, connection: &Connection) {
         reason: "credential-rejected".to_owned(),
         raised_at: now,
         settled_at: None,
+        era: None,
     };
     if let Err(error) = core.store().raise(ticket).await {
         tracing::warn!(%error, connection = %connection.id, "a ticket could not be raised");

@@ -16,7 +16,7 @@ use crate::{
 use nightlatch_domain::{
     chain::{AttemptState, ChainState, FlowStep},
     clock::Timestamp,
-    id::{ChainId, TenantId, TicketId},
+    id::{ChainId, FlowId, TenantId, TicketId},
     ports::store::{ChainView, StoreError},
     ticket::{Ticket, TicketKind},
 };
@@ -52,9 +52,9 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     replay_spool(core).await?;
     finish_what_was_left(core).await?;
     hold_heads_against_the_log(core, Ends::AtRest).await?;
-    put_answers_away(core).await?;
-    // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
     let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
+    put_answers_away(core, &flows.iter().map(|flow| flow.id).collect()).await?;
+    // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
     core.parts.work.spawn(Box::pin(async move {
         for flow in flows {
             enrol::resume(&own, flow).await;
@@ -92,37 +92,38 @@ async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperEr
     Ok(())
 }
 
-/// Slots whose answers were read, as a run that comes to its end leaves none. What the database does not know stays: it
-/// may be what heals a head.
-async fn put_answers_away(core: &Arc<Core>) -> Result<(), KeeperError> {
+/// Slots whose answers were read, as a run that comes to its end leaves none. An attempt that the database does not know
+/// stays: it may be what heals a head.
+async fn put_answers_away(core: &Arc<Core>, open_flows: &BTreeSet<FlowId>) -> Result<(), KeeperError> {
     core.on_disk(|core| core.spool.forget_empty()).await?;
     for SpooledAnswer { tenant, asked, .. } in core.on_disk(|core| core.spool.waiting()).await? {
-        match asked {
-            Asked::Attempt(id) => {
-                let Some(attempt) = core.store().attempt(tenant, id).await? else { continue };
-                let is_newest =
-                    core.anchor.newest_of(attempt.chain).is_some_and(|newest| newest.attempt == id);
-                core.on_disk(move |core| match attempt.state {
-                    AttemptState::Committed if is_newest => core.spool.keep(asked, attempt.family),
-                    AttemptState::Committed | AttemptState::Refused | AttemptState::NotPresented => {
-                        core.spool.forget(asked);
-                        Ok(())
+        let kept_for = match asked {
+            Asked::Attempt(id) => match core.store().attempt(tenant, id).await? {
+                Some(attempt) => match attempt.state {
+                    AttemptState::Intended | AttemptState::Uncertain => continue,
+                    _ if core.anchor.newest_of(attempt.chain).is_none_or(|newest| newest.attempt != id) => {
+                        None
                     }
-                    AttemptState::Intended | AttemptState::Uncertain | AttemptState::Answered => Ok(()),
-                })
-                .await?;
+                    AttemptState::Answered => continue,
+                    AttemptState::Committed => Some(attempt.family),
+                    AttemptState::Refused | AttemptState::NotPresented => None,
+                },
+                None => continue,
+            },
+            Asked::Flow(id) if open_flows.contains(&id) => continue,
+            Asked::Flow(id) => match core.store().import(tenant, id).await? {
+                Some(import) if import.progress.step != FlowStep::Ended => continue,
+                _ => None,
+            },
+        };
+        core.on_disk(move |core| match kept_for {
+            Some(family) => core.spool.keep(asked, family),
+            None => {
+                core.spool.forget(asked);
+                Ok(())
             }
-            Asked::Flow(id) => {
-                let import = core.store().import(tenant, id).await?;
-                if import.is_some_and(|import| import.progress.step == FlowStep::Ended) {
-                    core.on_disk(move |core| {
-                        core.spool.forget(asked);
-                        Ok(())
-                    })
-                    .await?;
-                }
-            }
-        }
+        })
+        .await?;
     }
     Ok(())
 }
@@ -186,6 +187,7 @@ pub(crate) async fn quarantine(
         reason: reason.to_owned(),
         raised_at: now,
         settled_at: None,
+        era: Some(core.history.era()),
     };
     let id = ticket.id;
     let is_done =

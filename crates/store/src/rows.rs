@@ -324,6 +324,7 @@ pub(crate) fn ticket(row: &Record<'_>) -> Read<Ticket> {
         reason: row.text("reason")?,
         raised_at: row.time("raised_at")?,
         settled_at: row.time_or_none("settled_at")?,
+        era: row.count_or_none("era")?,
     })
 }
 

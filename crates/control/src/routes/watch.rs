@@ -13,6 +13,7 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use nightlatch_domain::{
     id::{PrincipalId, TaskId},
+    ticket::questions,
     tool::Name,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -98,7 +99,7 @@ impl Control {
         for view in self.connections().await? {
             *connections.entry(view.state).or_default() += 1;
         }
-        let open = self.store.tickets(self.tenant.id).await?.len();
+        let open = questions(&self.store.tickets(self.tenant.id).await?);
         let tickets_open = u64::try_from(open).unwrap_or(u64::MAX);
         self.exposition
             .openmetrics(&Standing { connections, tickets_open })

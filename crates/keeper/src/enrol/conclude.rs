@@ -85,6 +85,9 @@ pub(crate) async fn fail(
 ) -> Result<ControlReply, ControlRefusal> {
     let outcome = FlowOutcome::Failed { reason: reason.to_owned() };
     exchanged.end(core, outcome, None).await.map_err(store_refusal)?;
+    if matches!(exchanged.by, By::Login) {
+        core.spool.forget(Asked::Flow(exchanged.target.flow));
+    }
     note_failed(core, exchanged.tenant, exchanged.target.tool.clone()).await;
     Err(refusal)
 }

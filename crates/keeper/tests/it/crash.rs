@@ -255,6 +255,8 @@ fn a_database_from_a_backup_presents_nothing() {
     before.world.clock.forward(Duration::from_secs(3600));
     let refusal = after(&before).unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+    // The same database as far as its keeper can see: only the log's word for this one chain.
+    assert_eq!(before.world.look("SELECT reason || ' ' || era FROM ticket"), "anchor-mismatch 1");
     assert_eq!(before.world.provider.refreshes(), 1);
 }
 
@@ -290,6 +292,7 @@ pub(crate) fn heals_nothing(before: &Before, presented: u32) {
     let refusal = after(before).unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     assert_eq!(before.world.look("SELECT state || ' ' || head FROM chain, family"), "quarantined 1");
+    assert_eq!(before.world.look("SELECT reason || ' ' || era FROM ticket"), "anchor-mismatch 2");
     assert_eq!(before.world.provider.refreshes(), presented);
 }
 

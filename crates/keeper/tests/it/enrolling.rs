@@ -145,6 +145,11 @@ async fn reconnect_with_another_account_keeps_the_old_one() {
     assert_eq!((lease.secret.expose(), lease.lease.binding.generation), (&b"canary-access-1"[..], 1));
     // What was redeemed is not thrown away.
     assert!(kept_answers(&world) >= 1);
+    assert_eq!(
+        (world.spooled("slot").len(), world.spooled("kept").len()),
+        (0, 1),
+        "its answer takes no room"
+    );
 }
 
 fn kept_answers(world: &World) -> i64 {

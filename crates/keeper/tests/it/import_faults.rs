@@ -73,7 +73,7 @@ async fn where_nobody_can_say_whether_the_history_stands_nothing_is_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_of_an_older_era_ends_at_once() {
-    let At { world, running, client } = at(true, &graceful("verified")).await;
+    let At { world, running, client } = at(false, &graceful("verified")).await;
     world.provider.is_graceful();
     world.provider.next(Act::Vanish);
     let lines = [line(client, &world.provider.hands_out("dana"))];

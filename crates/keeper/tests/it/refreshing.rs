@@ -210,7 +210,8 @@ async fn a_latched_chain_makes_no_token_call() {
     }
     assert_eq!(world.provider.token_calls(), calls);
     let tickets = running.store.tickets(world.tenant).await.unwrap();
-    assert_eq!(tickets.iter().map(|ticket| ticket.reason.as_str()).collect::<Vec<_>>(), ["invalid_grant"]);
+    let why: Vec<_> = tickets.iter().map(|ticket| (ticket.reason.as_str(), ticket.era)).collect();
+    assert_eq!(why, [("invalid_grant", None)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

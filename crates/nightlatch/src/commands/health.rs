@@ -9,8 +9,9 @@ use crate::{
     error::Failure,
     output::{clock_time, or_dash, table, until},
 };
-use nightlatch_control::api::{ConnectionView, HealthReport};
+use nightlatch_control::api::{ConnectionView, HealthReport, TicketView};
 use nightlatch_domain::clock::{Clock as _, Timestamp};
+use std::collections::BTreeMap;
 
 pub(super) async fn run(seat: &Seat) -> Result<(), Failure> {
     let report: HealthReport = seat.client()?.get("/v1/health").await?;
@@ -28,18 +29,12 @@ fn text(report: &HealthReport, now: Timestamp) -> String {
     let heading = ["CONNECTION", "ACCOUNT", "STATE", "ACCESS TOKEN UNTIL", "LAST REFRESH", "NEXT"];
     let rows: Vec<_> = report.connections.iter().map(|view| row(view, now)).collect();
     let mut text = table(&heading, &rows);
-    if !report.tickets.is_empty() {
-        let row = |ticket: &nightlatch_control::api::TicketView| {
-            vec![
-                ticket.id.to_string(),
-                ticket.connection.clone(),
-                ticket.reason.clone(),
-                clock_time(ticket.raised_at, now),
-                ticket.command.clone(),
-            ]
-        };
-        let rows: Vec<_> = report.tickets.iter().map(row).collect();
+    for (era, tickets) in questions(&report.tickets) {
         text.push('\n');
+        if let Some(era) = era {
+            text.push_str(&together(era, tickets.len()));
+        }
+        let rows: Vec<_> = tickets.into_iter().map(|ticket| question(ticket, now)).collect();
         text.push_str(&table(&["TICKET", "CONNECTION", "REASON", "SINCE", "WHAT TO DO"], &rows));
     }
     if !report.alarms.is_empty() {
@@ -59,6 +54,33 @@ fn text(report: &HealthReport, now: Timestamp) -> String {
         text.push_str(&format!("\nwarning: {warning}\n"));
     }
     text
+}
+
+/// Tickets that have each a cause of their own, and those of one era together.
+fn questions(tickets: &[TicketView]) -> BTreeMap<Option<u64>, Vec<&TicketView>> {
+    let mut questions: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for ticket in tickets {
+        questions.entry(ticket.era).or_default().push(ticket);
+    }
+    questions
+}
+
+fn together(era: u64, connections: usize) -> String {
+    let whose = if connections == 1 { "this connection" } else { "these connections" };
+    format!(
+        "No keeper's log vouches for what the database says of {whose} since it was put back, or a log was lost or copied \
+         (era {era}). One question, {connections} to connect again:\n"
+    )
+}
+
+fn question(ticket: &TicketView, now: Timestamp) -> Vec<String> {
+    vec![
+        ticket.id.to_string(),
+        ticket.connection.clone(),
+        ticket.reason.clone(),
+        clock_time(ticket.raised_at, now),
+        ticket.command.clone(),
+    ]
 }
 
 fn row(view: &ConnectionView, now: Timestamp) -> Vec<String> {
@@ -82,8 +104,11 @@ fn row(view: &ConnectionView, now: Timestamp) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::text;
-    use nightlatch_control::api::{ConnectionView, HealthReport};
-    use nightlatch_domain::{clock::Timestamp, id::ConnectionId};
+    use nightlatch_control::api::{ConnectionView, HealthReport, TicketView};
+    use nightlatch_domain::{
+        clock::Timestamp,
+        id::{ConnectionId, TicketId},
+    };
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -128,5 +153,26 @@ mod tests {
         let last = lines.next().unwrap();
         assert!(last.contains("needs you") && last.contains("failed "), "{shown}");
         assert!(last.ends_with("nightlatch connect linear --reconnect con_X"), "{shown}");
+    }
+
+    #[test]
+    fn what_one_put_back_database_asks_is_one_question() {
+        let ticket = |connection: &str, era| TicketView {
+            id: TicketId::new(NOW, [2; 10]),
+            kind: "reauthorize".into(),
+            connection: connection.into(),
+            reason: "anchor-mismatch".into(),
+            raised_at: NOW,
+            era,
+            command: format!("nightlatch connect {connection}"),
+        };
+        let tickets = vec![ticket("a/1", Some(3)), ticket("b/2", None), ticket("c/3", Some(3))];
+        let report =
+            HealthReport { connections: Vec::new(), tickets, alarms: Vec::new(), warnings: Vec::new() };
+        let shown = text(&report, NOW);
+        let (alone, together) = shown.split_once("No keeper's log").unwrap();
+        assert!(alone.contains("b/2") && !alone.contains("a/1"), "{shown}");
+        assert!(together.contains("(era 3). One question, 2 to connect again:"), "{shown}");
+        assert!(together.contains("a/1") && together.contains("c/3") && !together.contains("b/2"), "{shown}");
     }
 }

@@ -8,6 +8,7 @@ use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     id::{KeeperId, OwnerId},
     ports::store::{Healed, Kill, Recalled, Registered},
+    ticket::Ticket,
 };
 
 /// A keeper with an empty log has nothing to compare, and knows a history that is empty as well; any other must compare.
@@ -36,7 +37,7 @@ pub async fn a_quarantine_needs_no_claim_and_ends_one(place: &dyn Place) {
     let on = world.connected("dana", "583231").await;
     let claim = world.claimed(on.chain).await;
     world.keeper.register(world.id(KeeperId::new), false, false).await.unwrap();
-    let ticket = world.ticket(on.connection);
+    let ticket = Ticket { era: Some(3), ..world.ticket(on.connection) };
     let seen = |fence| (world.tenant, on.chain, fence);
     let put = |fence| world.keeper.quarantine(seen(fence), "anchor-mismatch".to_owned(), ticket.clone());
     assert_eq!(put(claim.fence - 1).await, Ok(false), "somebody was there since");
@@ -44,7 +45,8 @@ pub async fn a_quarantine_needs_no_claim_and_ends_one(place: &dyn Place) {
     let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
     let (state, reason) = (view.chain.state, view.chain.reason.as_deref());
     assert_eq!((state, reason, view.chain.due_at), (ChainState::Quarantined, Some("anchor-mismatch"), None));
-    assert!(view.chain.ticket.is_some());
+    assert_eq!(view.chain.ticket, Some(ticket.id));
+    assert_eq!(world.control.tickets(world.tenant).await.unwrap(), [ticket]);
     assert_eq!(world.keeper.settle(claim, world.settlement(ChainState::Healthy)).await, Ok(false));
 }
 

@@ -452,6 +452,7 @@ impl World {
             reason: "invalid_grant".into(),
             raised_at: NOW,
             settled_at: None,
+            era: None,
         }
     }
 }

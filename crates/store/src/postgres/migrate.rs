@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/postgres/0005_owners.sql")),
     contract(include_str!("../../migrations/postgres/0006_standing.sql")),
     contract(include_str!("../../migrations/postgres/0007_incarnation.sql")),
+    expand(include_str!("../../migrations/postgres/0008_ticket_era.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.

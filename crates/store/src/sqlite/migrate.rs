@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     expand(include_str!("../../migrations/sqlite/0009_imports.sql")),
     contract(include_str!("../../migrations/sqlite/0010_owners.sql")),
     contract(include_str!("../../migrations/sqlite/0011_standing.sql")),
+    expand(include_str!("../../migrations/sqlite/0012_ticket_era.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

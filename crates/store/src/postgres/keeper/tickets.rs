@@ -2,7 +2,7 @@
 
 use super::super::link::Link;
 use super::{
-    super::record::{self, Word, millis, params},
+    super::record::{self, Word, millis, number, params},
     claims,
 };
 use nightlatch_domain::{
@@ -17,8 +17,9 @@ pub(super) async fn raise(at: &Link, ticket: &Ticket) -> Result<TicketId, StoreE
     if let Some(open) = open_one(at, ticket.tenant, ticket.connection, ticket.kind).await? {
         return Ok(open);
     }
-    let sql = "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at, settled_at)
-         SELECT tenant_id, $2, $3, connection_id, $5, $6, $7 FROM living_connection
+    let sql =
+        "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at, settled_at, era)
+         SELECT tenant_id, $2, $3, connection_id, $5, $6, $7, $8 FROM living_connection
          WHERE tenant_id = $1 AND connection_id = $4
          ON CONFLICT (tenant_id, connection_id, kind) WHERE settled_at IS NULL DO NOTHING";
     let values = params![
@@ -28,7 +29,8 @@ pub(super) async fn raise(at: &Link, ticket: &Ticket) -> Result<TicketId, StoreE
         Word(&ticket.connection),
         ticket.reason,
         ticket.raised_at.millis(),
-        millis(ticket.settled_at)
+        millis(ticket.settled_at),
+        ticket.era.map(number)
     ];
     match record::write(at, "ticket", sql, values).await? {
         1 => Ok(ticket.id),

@@ -1,7 +1,7 @@
 //! Tickets, raised and settled in the transaction that gives them their reason.
 
 use super::{
-    super::record::{self, Word, millis},
+    super::record::{self, Word, millis, number},
     claims,
 };
 use nightlatch_domain::{
@@ -17,8 +17,9 @@ pub(super) fn raise(at: &Database, ticket: &Ticket) -> Result<TicketId, StoreErr
     if let Some(open) = open_one(at, ticket.tenant, ticket.connection, ticket.kind)? {
         return Ok(open);
     }
-    let sql = "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at, settled_at)
-         SELECT tenant_id, ?2, ?3, connection_id, ?5, ?6, ?7 FROM living_connection
+    let sql =
+        "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at, settled_at, era)
+         SELECT tenant_id, ?2, ?3, connection_id, ?5, ?6, ?7, ?8 FROM living_connection
          WHERE tenant_id = ?1 AND connection_id = ?4";
     let values = params![
         Word(&ticket.tenant),
@@ -27,7 +28,8 @@ pub(super) fn raise(at: &Database, ticket: &Ticket) -> Result<TicketId, StoreErr
         Word(&ticket.connection),
         ticket.reason,
         ticket.raised_at.millis(),
-        millis(ticket.settled_at)
+        millis(ticket.settled_at),
+        ticket.era.map(number)
     ];
     match record::write(at, "ticket", sql, values)? {
         1 => Ok(ticket.id),
