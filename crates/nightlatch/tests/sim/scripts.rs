@@ -432,14 +432,16 @@ fn what_is_removed_ends_at_its_provider_in_every_weather_and_what_is_connected_a
         let play = Play::begin(Bounds { accounts: 2, keepers: 2, ..Bounds::small(seed) });
         play.rest(HOURS);
         let removed: Vec<_> = play.accounts.iter().step_by(2).cloned().collect();
-        for (number, account) in removed.iter().enumerate() {
+        // What is owed at the removal stays owed: nobody can be reached then.
+        play.house.net.set_odds(NetOdds { unreachable: 1_000_000, ..NetOdds::default() });
+        for account in &removed {
             remove(&play, account.connection);
             play.house.judge.was_removed(account.connection, play.house.world.now());
-            if number % 2 == 0 {
-                // A human is not as quick as a machine.
-                play.rest(Duration::from_secs(60));
-                connect_again(&play, account);
-            }
+        }
+        play.rest(Duration::from_secs(10));
+        play.house.net.set_odds(NetOdds::default());
+        for account in removed.iter().step_by(2) {
+            connect_again(&play, account);
         }
         play.rest(HOURS * 4);
         play.clear();
