@@ -40,6 +40,10 @@
 //!     "address": "postgres://postgres@127.0.0.1:14",
 //!     "serve": ["…/python", "…/serve.py", "/usr/lib/postgresql/15/bin"]
 //!   },
+//!   "network": {                                network namespaces; absent where this machine makes none: tests/parts/street/street.py
+//!     "street": ["unshare", …, "…/street.py"],  makes so many
+//!     "enter": ["nsenter", …]                   comes before a command that runs in one
+//!   },
 //!   "agents": {                                 programs that know nothing of us: tests/parts/agents/requirements.txt
 //!     "bin": "…/agents/bin",                    python and gh
 //!     "scripts": "…/agents/scripts",            what the tests have them do: tests/parts/agents
@@ -231,6 +235,7 @@ fn start_all(places: Places) -> Outcome<Running> {
     running.git()?;
     running.websockets()?;
     running.synapse()?;
+    running.network()?;
     running.agents()?;
     running.await_django()?;
     let text = running.addresses.to_string();
@@ -284,6 +289,27 @@ impl Running {
         let mut serve = self.places.synapse("serve.py");
         serve.current_dir(&self.places.run);
         self.announced("synapse", &mut serve)
+    }
+
+    /// No server: how a test lets keepers live in network namespaces. As root directly, else in a namespace of users.
+    fn network(&mut self) -> Outcome {
+        let script = self.places.scripts.join("street/street.py");
+        let script = script.to_string_lossy();
+        let (mut street, mut enter) = (vec!["unshare", "--net"], vec!["nsenter", "--net"]);
+        if !install::is_root()? {
+            street.extend(["--user", "--map-root-user"]);
+            enter.extend(["--user", "--preserve-credentials"]);
+        }
+        street.extend(["--", "python3", "-B", &script]);
+        let mut probe = Command::new("unshare");
+        probe.args(street.iter().skip(1)).arg("--probe");
+        match machine::output(&mut probe) {
+            Ok(_) => self.note("network", json!({ "street": street, "enter": enter })),
+            Err(why) => machine::say(&format!(
+                "xtask: SKIPPED: this machine makes no network namespaces: nothing is tested of a network that breaks between a keeper and its provider (tests `cut::`): {why}"
+            )),
+        }
+        Ok(())
     }
 
     /// Database servers for the store's tests, each of which makes a database of its own there.

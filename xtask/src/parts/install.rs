@@ -15,7 +15,7 @@ use super::Places;
 use crate::machine::{self, Fault, Outcome};
 
 /// What must run, and the Debian package that brings it.
-const PROGRAMS: [(&[&str], &str); 8] = [
+const PROGRAMS: [(&[&str], &str); 9] = [
     (&["python3", "--version"], "python3"),
     (&["python3", "-c", "import ensurepip, venv"], "python3-venv"),
     (&["git", "--version"], "git"),
@@ -24,6 +24,7 @@ const PROGRAMS: [(&[&str], &str); 8] = [
     (&["strace", "--version"], "strace"),
     (&["ip", "-Version"], "iproute2"),
     (&["unshare", "--version"], "util-linux"),
+    (&["nsenter", "--version"], "util-linux"),
 ];
 
 /// A server of npm packages: its folder, and the scripts that must lie beside the packages that they import.
@@ -111,7 +112,7 @@ fn runs(words: &[&str]) -> bool {
 }
 
 /// The owner of our own entry in `/proc` is who we run as.
-fn is_root() -> Outcome<bool> {
+pub(super) fn is_root() -> Outcome<bool> {
     let own = fs::metadata("/proc/self")
         .map_err(|error| Fault::one(format!("parts: cannot read `/proc`: {error}")))?;
     Ok(own.uid() == 0)

@@ -336,6 +336,14 @@ async fn twenty_kills_of_a_keeper_lose_nothing_at_django_with_grace() {
     twenty_kills_present_nothing_twice(Kind::Dot30, "killed-dot30").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keeper_that_is_stopped_after_it_sent_for_longer_than_its_claim_presents_nothing_twice() {
+    let mut own = Rounds::new(Kind::Oidc, "stopped-sent", SEED).await;
+    own.stopped_for_longer_than_a_claim(Place::Forwarded).await;
+    own.world.works_within(Duration::from_secs(20)).await;
+    own.tally.expect_sound();
+}
+
 /// As many as `NIGHTLATCH_KILLS` says, and nothing where it says nothing.
 #[test]
 fn rounds_that_are_asked_for() {

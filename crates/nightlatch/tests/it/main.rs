@@ -16,6 +16,7 @@ mod cli;
 mod companion;
 mod config;
 mod crash;
+mod cut;
 mod demo;
 mod doctor;
 mod early;

@@ -9,6 +9,7 @@
 //! - [`database::Server`]: a PostgreSQL server of one test's own;
 //! - [`served::Served`]: an installation of several processes over PostgreSQL;
 //! - [`relay`]: a path that a test cuts, holds up or looks into;
+//! - [`street::Street`]: keepers in network namespaces, and cables that a test pulls;
 //! - [`rotating::Rotating`]: such an installation with an account at a real provider;
 //! - [`canary`]: what must never be seen, and everywhere it is looked for.
 
@@ -29,6 +30,7 @@ pub(crate) mod recorder;
 pub(crate) mod relay;
 pub(crate) mod rotating;
 pub(crate) mod served;
+pub(crate) mod street;
 pub(crate) mod tools;
 pub(crate) mod unchanged;
 pub(crate) mod upstream;

