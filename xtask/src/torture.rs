@@ -19,8 +19,10 @@ use crate::{
 type Run = [u64; 5];
 
 /// The runs of a whole torture, the longest first: two run at once.
-const RUNS: [Run; 8] = [
-    [101, 1, 3, 1, 1],
+const RUNS: [Run; 10] = [
+    [101, 1, 1, 1, 1],
+    [109, 1, 1, 2, 1],
+    [110, 1, 1, 3, 1],
     [102, 100_000, 0, 1, 6],
     [103, 100_000, 0, 2, 6],
     [104, 100_000, 0, 3, 6],
