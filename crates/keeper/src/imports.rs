@@ -18,6 +18,7 @@ mod plan;
 mod taking;
 mod worker;
 
+pub(crate) use plan::answer_in;
 pub(crate) use taking::take_in;
 pub(crate) use worker::run;
 

@@ -19,10 +19,10 @@
 mod ending;
 mod sweep;
 
-use crate::{core::Core, history, machine::Moment};
+use crate::{core::Core, history, machine::Moment, schedule::RETRY_AFTER_MAX};
 use nightlatch_domain::{
     clock::Boot,
-    id::{ChainId, TenantId},
+    id::{ChainId, RevocationId, TenantId},
 };
 use std::{
     collections::BTreeMap,
@@ -49,13 +49,27 @@ const AT_ONCE: usize = 8;
 const HOLD_FIRST: Duration = Duration::from_secs(30);
 const HOLD_MAX: Duration = Duration::from_secs(900);
 
-/// What is in memory of revocations. A restart forgets which providers are left alone; the rows' own times stay.
+/// So many rows' turns are remembered at most; beyond that all are counted anew.
+const TURNS_MAX: usize = 65_536;
+
+/// What is in memory of revocations. A restart forgets which providers are left alone, and what came of the turns; the rows'
+/// own times and tries stay.
 pub(crate) struct Revoking {
     hosts: Mutex<BTreeMap<String, Host>>,
+    turns: Mutex<BTreeMap<RevocationId, Turns>>,
     places: Semaphore,
     /// An answer came to a chain that nobody lives on.
     is_left: AtomicBool,
     told: Notify,
+}
+
+/// What came of a row's turns: its tries count them all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Turns {
+    /// It was refused.
+    refused: u32,
+    /// Its provider was left alone.
+    passed: u32,
 }
 
 /// A provider, by its origin.
@@ -68,6 +82,7 @@ impl Default for Revoking {
     fn default() -> Self {
         Self {
             hosts: Mutex::default(),
+            turns: Mutex::default(),
             places: Semaphore::new(AT_ONCE),
             is_left: AtomicBool::new(false),
             told: Notify::new(),
@@ -100,8 +115,25 @@ impl Revoking {
     fn hold(&self, origin: &str, now: Moment, retry_after: Option<Duration>) {
         if let Some(host) = self.hosts().get_mut(origin) {
             let wait = host.held.map_or(HOLD_FIRST, |(_, wait)| (wait * 2).min(HOLD_MAX));
-            host.held = Some((now.boot.plus(wait.max(retry_after.unwrap_or_default())), wait));
+            let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+            host.held = Some((now.boot.plus(wait.max(asked)), wait));
         }
+    }
+
+    /// Counts what came of a row's turn; answers what came of all that this process saw.
+    fn turned(&self, row: RevocationId, count: impl FnOnce(&mut Turns)) -> Turns {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= TURNS_MAX {
+            turns.clear();
+        }
+        let own = turns.entry(row).or_default();
+        count(own);
+        *own
+    }
+
+    /// A row is no more.
+    fn forget(&self, row: RevocationId) {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).remove(&row);
     }
 
     /// A provider took one, whatever it made of it.
@@ -176,8 +208,12 @@ mod tests {
         revoking.hold("a", at(90), Some(Duration::from_secs(1000)));
         assert_eq!([held("a", 1089), held("a", 1090)], [true, false]);
         revoking.free("a");
-        revoking.hold("a", at(2000), None);
-        assert_eq!([held("a", 2029), held("a", 2030)], [true, false]);
+        // Nor does a provider say that it is to be left alone for ever.
+        revoking.hold("a", at(1100), Some(Duration::from_secs(86_400)));
+        assert_eq!([held("a", 4699), held("a", 4700)], [true, false]);
+        revoking.free("a");
+        revoking.hold("a", at(5000), None);
+        assert_eq!([held("a", 5029), held("a", 5030)], [true, false]);
         assert_eq!(revoking.lane("a").available_permits(), 2);
     }
 }

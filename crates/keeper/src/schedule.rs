@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A refused registration is tried again this late, by one chain; a human is at work meanwhile.
 pub const CLIENT_RETRY: Duration = Duration::from_secs(3600);
 /// No provider can make us wait longer than this between two tries.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Clocks are corrected by a little all the time.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// No wait of a chain that backs off is longer.

@@ -6,6 +6,7 @@
 use nightlatch_domain::{clock::Timestamp, ports::store::StoreError};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A row of an engine. None where there is no such column, or it is of another type.
 pub(crate) trait Columns {
@@ -34,6 +35,20 @@ pub(crate) fn word_text(value: &impl Serialize) -> Result<String, serde_json::Er
 /// What a [`Doc`] is written as.
 pub(crate) fn doc_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     serde_json::to_string(value)
+}
+
+/// What could be read of a row, of which it is said once that some of its table cannot be: whoever looks each minute would
+/// say so each minute.
+pub(crate) fn or_say_once<T>(
+    read: Result<T, StoreError>,
+    table: &'static str,
+    said: &AtomicBool,
+) -> Result<T, StoreError> {
+    read.inspect_err(|_| {
+        if !said.swap(true, Ordering::Relaxed) {
+            tracing::error!(table, "a row cannot be read: it stays, and nothing is done about what it holds");
+        }
+    })
 }
 
 /// A count as a column has it. What does not fit becomes the largest number, which no row ever holds.

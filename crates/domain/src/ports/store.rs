@@ -17,7 +17,7 @@ pub use calls::{Accepted, CallRoom, CallRow, CallStore};
 pub use imports::{Brought, ImportEnd, ImportSeen};
 pub use kills::{Kill, Killed};
 pub use marks::{FeedMark, Recalled};
-pub use revocations::{Revocation, Whose};
+pub use revocations::{REDEEMED_WITHIN, Revocation, Whose};
 pub use standing::{Registered, Standing};
 
 use super::Boxed;
@@ -525,11 +525,12 @@ pub trait KeeperStore: Send + Sync {
         not_before: Timestamp,
     ) -> Stored<'_, bool>;
     /// Whether somebody may live on what the revocation of such a token ends: a provider may end every token of the account
-    /// under the registration with it. So it asks for whoever lives on this chain, or under the same registration with the
-    /// provider, in whatever tenant, on one of the same account; an account that nobody could name may be any. Codes that are
-    /// being redeemed under that registration, and imports that wait there, are somebody's as well; so is a chain of which a log
-    /// knows a family that this store does not.
-    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool>;
+    /// under the registration with it. So it asks for whoever lives on this chain, or under the same registered id, in whatever
+    /// tenant and by whatever provider's name, on one of the same account. Only one tool's names tell two accounts apart: what
+    /// another tool lives on may be the same, and so may an account that nobody could name. Flows that may still bring tokens
+    /// under that registration by `now` (until they end; [`REDEEMED_WITHIN`] longer where a code is being redeemed), and imports
+    /// that wait there, are somebody's as well; so is a chain of which a log knows a family that this store does not.
+    fn may_be_lived_on(&self, whose: Whose, now: Timestamp) -> Stored<'_, bool>;
     /// Deletes a token that its provider confirmed to be revoked, or that is given up.
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()>;
     /// Notes that a mandate for a call is acted on; `false`, and nothing written, where it was before, by whichever keeper. What

@@ -134,6 +134,13 @@ pub(super) fn answer_of(attempt: Option<AttemptId>, whole: &Secret) -> Option<Se
     Some(Secret::new(raw.to_vec()))
 }
 
+/// The answer that is kept, whichever presentation it answers: a chain's own answers name none.
+pub(crate) fn answer_in(kept: Secret) -> Secret {
+    let line = kept.expose().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let attempt = std::str::from_utf8(line).ok().and_then(|line| line.parse::<AttemptId>().ok());
+    answer_of(attempt, &kept).unwrap_or(kept)
+}
+
 /// What the log knows a token by. Made of the keeper's keyed hash of it, which says nothing to whoever reads the log, and of
 /// where and under which client id it is presented: elsewhere, or under another one, it is another question.
 fn mark_of(core: &Core, token: &Secret, at: &Endpoint, client_id: &str) -> Mark {

@@ -11,12 +11,16 @@
 //! | 408, 425, 429, 5xx, nothing | later (§2.2.1: the token still exists), as it asks, up to [`TRIES_MAX`] times |
 //! | anything else | likewise, but only up to [`REFUSALS_MAX`] times: somebody may mend a registration or an address |
 //!
+//! Refusals are counted by themselves, in memory: what waited long for somebody is not given up for its first refusal. A turn
+//! that passed because its provider is left alone counts towards nothing.
+//!
 //! What is given up is deleted and told to people: nobody holds that token any more, and at the provider it may live.
 
 use crate::{
     core::Core,
-    history,
-    machine::{ANSWER_WITHIN, SEND_WITHIN},
+    error::KeeperError,
+    history, imports,
+    machine::{ANSWER_WITHIN, Reading, SEND_WITHIN},
     refresh::material::{Registered, destination, registered},
     schedule,
     token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
@@ -24,7 +28,7 @@ use crate::{
 use bytes::Bytes;
 use http::Request;
 use nightlatch_catalog::profile::{Endpoint, Profile};
-use nightlatch_custody::Secret;
+use nightlatch_custody::{CustodyError, Secret};
 use nightlatch_domain::{
     clock::Boot,
     ports::store::{Revocation, StoreError, Whose},
@@ -58,6 +62,8 @@ enum Came {
     Empty,
     /// It never will.
     GivenUp(&'static str),
+    /// Its provider is left alone.
+    Passed,
     /// It is not this one's turn.
     Later(&'static str),
     /// The provider could not take it.
@@ -85,7 +91,7 @@ pub(super) async fn end(core: Arc<Core>, row: Revocation) {
     }
     let came = match endpoint {
         None => Came::Refused("endpoint-unreadable"),
-        Some(_) if core.revoking.is_held(&origin, core.now()) => Came::Later("provider-waits"),
+        Some(_) if core.revoking.is_held(&origin, core.now()) => Came::Passed,
         Some(endpoint) => present(&core, &row, &endpoint).await,
     };
     conclude(&core, &row, came, wait).await;
@@ -100,14 +106,23 @@ async fn postpone(core: &Core, row: &Revocation, wait: Duration) -> bool {
 
 async fn conclude(core: &Core, row: &Revocation, came: Came, waits: Duration) {
     let tries = row.tries.saturating_add(1);
+    let turns = core.revoking.turned(row.id, |turns| match came {
+        Came::Refused(_) => turns.refused = turns.refused.saturating_add(1),
+        Came::Passed => turns.passed = turns.passed.saturating_add(1),
+        _ => {}
+    });
+    let is_enough = tries.saturating_sub(turns.passed) >= TRIES_MAX;
     let told = match came {
         Came::Empty => None,
         Came::Revoked => Some((EventName::TokenRevoked, None)),
         Came::GivenUp(why) => Some((EventName::RevocationGivenUp, Some(why))),
-        Came::Later(why) | Came::Busy { why, .. } if tries >= TRIES_MAX => {
+        Came::Passed => return tell_of_later(row, "provider-waits"),
+        Came::Later(why) | Came::Busy { why, .. } if is_enough => {
             Some((EventName::RevocationGivenUp, Some(why)))
         }
-        Came::Refused(why) if tries >= REFUSALS_MAX => Some((EventName::RevocationGivenUp, Some(why))),
+        Came::Refused(why) if is_enough || turns.refused >= REFUSALS_MAX => {
+            Some((EventName::RevocationGivenUp, Some(why)))
+        }
         Came::Later(why) | Came::Refused(why) => return tell_of_later(row, why),
         Came::Busy { why, retry_after } => {
             tell_of_later(row, why);
@@ -128,6 +143,7 @@ async fn conclude(core: &Core, row: &Revocation, came: Came, waits: Duration) {
         };
         core.note(facts).await;
     }
+    core.revoking.forget(row.id);
     if let Err(error) = core.store().confirm_revocation(row.tenant, row.id).await {
         tracing::warn!(%error, revocation = %row.id, "a token that was revoked could not be deleted yet");
     }
@@ -143,6 +159,7 @@ struct Opened {
     client: Registered,
     profile: Profile,
     to: Destination,
+    whose: Whose,
 }
 
 async fn present(core: &Arc<Core>, row: &Revocation, endpoint: &Endpoint) -> Came {
@@ -183,13 +200,10 @@ async fn open(core: &Core, row: &Revocation, endpoint: &Endpoint) -> Result<Open
     if tenant != row.tenant || context.revocation_endpoint.is_none() {
         return Err(unreadable());
     }
-    let secret = core.open(&row.secret).map_err(|_| unreadable())?;
+    let secret = core.open(&row.secret).map_err(|error| unopened(&error, "token-unreadable"))?;
     let unavailable = |_: StoreError| Came::Later("store-unavailable");
-    let family = context.chain.and_then(|chain| core.anchor.head(chain)).map(|head| head.family);
-    let whose = Whose { tenant, client, chain: context.chain, family };
-    if core.store().may_be_lived_on(whose).await.map_err(unavailable)? {
-        return Err(Came::Later("account-in-use"));
-    }
+    let whose = Whose { tenant, client, chain: context.chain, connection: context.connection, family: None };
+    is_nobodys(core, whose).await?;
     let name = context.provider.as_ref().ok_or_else(unreadable)?;
     // The operator's file may come back.
     let profile = core.profile(name).ok_or(Came::Later("profile-missing"))?.clone();
@@ -198,26 +212,62 @@ async fn open(core: &Core, row: &Revocation, endpoint: &Endpoint) -> Result<Open
         let sealed = client.secret.as_ref().map(|(_, context)| &context.revocation_endpoint);
         sealed == Some(&context.revocation_endpoint)
     });
-    let client = own.and_then(|client| registered(core, client, context).ok());
-    let client = client.ok_or(Came::Refused("registration-unverified"))?;
+    const UNVERIFIED: &str = "registration-unverified";
+    let own = own.ok_or(Came::Refused(UNVERIFIED))?;
+    // By itself first: what a key that is not at hand does not open is no refusal.
+    if let Some(sealed) = &own.secret {
+        core.open(sealed).map_err(|error| unopened(&error, UNVERIFIED))?;
+    }
+    let client = registered(core, own, context).map_err(|_| Came::Refused(UNVERIFIED))?;
     let to = destination(endpoint).map_err(|_| Came::Refused("endpoint-unreadable"))?;
-    let tokens = tokens(context, secret, &profile).ok_or_else(unreadable)?;
-    Ok(Opened { tokens, client, profile, to })
+    let tokens = tokens(context, secret, &profile)?;
+    Ok(Opened { tokens, client, profile, to, whose })
+}
+
+/// Only what is not what was sealed is refused; whatever else fails may do better the next time.
+fn unopened(error: &KeeperError, why: &'static str) -> Came {
+    match error {
+        KeeperError::Custody(CustodyError::Refused) => Came::Refused(why),
+        _ => Came::Later("key-unavailable"),
+    }
+}
+
+/// Fails where somebody may live on it, by the database or by this keeper's log.
+async fn is_nobodys(core: &Core, whose: Whose) -> Result<(), Came> {
+    let family = whose.chain.and_then(|chain| core.anchor.head(chain)).map(|head| head.family);
+    match core.store().may_be_lived_on(Whose { family, ..whose }, core.now().wall).await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Came::Later("account-in-use")),
+        Err(_) => Err(Came::Later("store-unavailable")),
+    }
 }
 
 /// What of a secret can be revoked, the refresh token first: with it a provider should end the access tokens (RFC 7009 §2.1).
-fn tokens(context: &SealContext, secret: Secret, profile: &Profile) -> Option<Vec<(Secret, &'static str)>> {
+fn tokens(
+    context: &SealContext,
+    secret: Secret,
+    profile: &Profile,
+) -> Result<Vec<(Secret, &'static str)>, Came> {
     match context.kind {
-        SecretKind::Refresh => Some(vec![(secret, REFRESH)]),
-        SecretKind::Access => Some(vec![(secret, ACCESS)]),
-        SecretKind::Answer => Some(match token::parse(&secret, profile) {
-            Parsed::Tokens(tokens) => {
-                let refresh = tokens.refresh.map(|token| (token, REFRESH));
-                refresh.into_iter().chain([(tokens.access, ACCESS)]).collect()
-            }
-            Parsed::Failed(_) => Vec::new(),
-        }),
-        SecretKind::Static | SecretKind::ClientSecret | SecretKind::Flow => None,
+        SecretKind::Refresh => Ok(vec![(secret, REFRESH)]),
+        SecretKind::Access => Ok(vec![(secret, ACCESS)]),
+        SecretKind::Answer => in_answer(&imports::answer_in(secret), profile),
+        SecretKind::Static | SecretKind::ClientSecret | SecretKind::Flow => {
+            Err(Came::Refused("token-unreadable"))
+        }
+    }
+}
+
+/// A success that nobody can read may hold tokens all the same: nobody will know them, and people are told.
+fn in_answer(raw: &Secret, profile: &Profile) -> Result<Vec<(Secret, &'static str)>, Came> {
+    let is_success = || token::split(raw).is_none_or(|(head, _)| (200..=299).contains(&head.status));
+    match token::parse(raw, profile) {
+        Parsed::Tokens(tokens) => {
+            let refresh = tokens.refresh.map(|token| (token, REFRESH));
+            Ok(refresh.into_iter().chain([(tokens.access, ACCESS)]).collect())
+        }
+        Parsed::Failed(Reading::Unclear { .. }) if is_success() => Err(Came::GivenUp("answer-unreadable")),
+        Parsed::Failed(_) => Ok(Vec::new()),
     }
 }
 
@@ -234,8 +284,8 @@ async fn present_one(
         return Came::Refused("registration-incomplete");
     };
     let origin = endpoint.origin();
-    let came = match exchange(core, &opened.to, request, send_by).await {
-        Err(why) => Came::Busy { why, retry_after: None },
+    let came = match exchange(core, opened, request, send_by).await {
+        Err(came) => came,
         Ok(answer) => {
             let retry_after = token::retry_after_secs(&answer.headers, core.now().wall);
             let error = serde_json::from_slice::<Told>(&answer.body).ok().and_then(|told| told.error);
@@ -244,6 +294,8 @@ async fn present_one(
     };
     match came {
         Came::Busy { retry_after, .. } => core.revoking.hold(&origin, core.now(), retry_after),
+        // Nothing was asked.
+        Came::Later(_) => {}
         _ => core.revoking.free(&origin),
     }
     came
@@ -251,18 +303,21 @@ async fn present_one(
 
 async fn exchange(
     core: &Core,
-    to: &Destination,
+    opened: &Opened,
     request: Request<Bytes>,
     send_by: Boot,
-) -> Result<RawAnswer, &'static str> {
-    let line = core.parts.wire.dial(to, send_by).await.map_err(|error| {
+) -> Result<RawAnswer, Came> {
+    let busy = |why| Came::Busy { why, retry_after: None };
+    let line = core.parts.wire.dial(&opened.to, send_by).await.map_err(|error| {
         tracing::info!(%error, "a provider could not be reached to revoke a token");
-        "provider-unreachable"
+        busy("provider-unreachable")
     })?;
+    // To dial takes its time, and somebody may have come meanwhile.
+    is_nobodys(core, opened.whose).await?;
     let window = SendWindow { send_by, answer_by: send_by.plus(ANSWER_WITHIN) };
     line.send(request, ANSWER_MAX_BYTES, window).await.map_err(|error| {
         tracing::info!(%error, "no answer came to a revocation");
-        "no-answer"
+        busy("no-answer")
     })
 }
 
@@ -289,7 +344,10 @@ fn read(status: u16, error: Option<&str>, retry_after: Option<Duration>) -> Came
 mod tests {
     //! What a provider says of a token that was presented to be revoked, and what follows.
 
-    use super::{Came, read};
+    use super::{Came, read, unopened};
+    use crate::error::KeeperError;
+    use nightlatch_custody::CustodyError;
+    use nightlatch_domain::clock::NoEntropy;
     use std::time::Duration;
 
     fn word(status: u16, error: Option<&str>) -> &'static str {
@@ -298,7 +356,16 @@ mod tests {
             Came::GivenUp(_) => "given up",
             Came::Busy { retry_after, .. } if retry_after == Some(Duration::from_secs(7)) => "busy",
             Came::Refused(_) => "refused",
-            Came::Empty | Came::Later(_) | Came::Busy { .. } => "something else",
+            Came::Empty | Came::Passed | Came::Later(_) | Came::Busy { .. } => "something else",
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_opened_just_now_is_not_refused() {
+        let refused = |error| matches!(unopened(&error, "why"), Came::Refused("why"));
+        assert!(refused(KeeperError::Custody(CustodyError::Refused)));
+        for error in [CustodyError::SealFailed, CustodyError::NoEntropy(NoEntropy)] {
+            assert!(matches!(unopened(&KeeperError::Custody(error), "why"), Came::Later("key-unavailable")));
         }
     }
 

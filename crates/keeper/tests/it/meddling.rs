@@ -34,6 +34,8 @@ pub(crate) struct Meddling {
     pub(crate) late_millis: AtomicU64,
     /// The next request is not written, which is known after so long.
     pub(crate) unwritten_millis: AtomicU64,
+    /// To dial takes so long.
+    pub(crate) dial_millis: AtomicU64,
     /// How often the provider was dialled.
     pub(crate) dials: AtomicU64,
     /// Until when what was posted had to leave: by what it was dialled, and by what it was sent.
@@ -81,6 +83,9 @@ impl Wire for MeddledWire {
     ) -> Boxed<'a, Result<Box<dyn Line>, EgressError>> {
         Box::pin(async move {
             self.meddling.dials.fetch_add(1, Ordering::SeqCst);
+            let long = self.meddling.dial_millis.load(Ordering::SeqCst);
+            // tidy: sleeps because a slow way to the provider is what the test is about
+            tokio::time::sleep(Duration::from_millis(long)).await;
             let line = self.wire.dial(to, deadline).await?;
             let meddling = Arc::clone(&self.meddling);
             Ok(Box::new(MeddledLine { line, deadline, meddling }) as Box<dyn Line>)

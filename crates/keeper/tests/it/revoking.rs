@@ -1,6 +1,7 @@
 //! What nobody lives on any more ends at its provider, and nothing else does.
 
 use crate::{
+    importing::{At, accepted, bring, ended, held, line, waits},
     provider::{Act, Provider},
     world::{Running, World, eventually},
 };
@@ -13,7 +14,7 @@ use nightlatch_ledger::{
     read::Filter,
     record::{Entry, EventName},
 };
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -123,8 +124,8 @@ async fn what_cannot_be_revoked_is_given_up_at_a_stated_end_and_told() {
     let refusal = Act::Answer(403, &[], r#"{"error":"access_denied"}"#);
     let unsupported = Act::Answer(400, &[], r#"{"error":"unsupported_token_type"}"#);
     let cases = [
-        (refusal.clone(), 6, None),
-        (refusal, 7, Some("provider-refuses")),
+        (refusal.clone(), 98, None),
+        (refusal, 99, Some("provider-refuses")),
         (BUSY, 98, None),
         (BUSY, 99, Some("provider-busy")),
         (unsupported, 0, Some("unsupported_token_type")),
@@ -151,6 +152,162 @@ async fn what_cannot_be_revoked_is_given_up_at_a_stated_end_and_told() {
         assert_eq!(told(&running, EventName::TokenRevoked), []);
         running.end().await;
     }
+}
+
+/// Something else is removed, so that whoever revokes looks again.
+async fn woken(world: &World, running: &Running) {
+    let key = world.connect_static(running, "key-erin").await;
+    world.remove(running, key).await;
+}
+
+/// Waiting and being refused are two things: what waited long is not given up for its first refusal.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_refusals_come_to_the_end_of_what_is_refused() {
+    let world = world();
+    let (running, _, connection) = connected(&world, None).await;
+    running.end().await;
+    world.forge("UPDATE generation SET access_until = 0");
+    let running = world.start().await;
+    world.provider.next_revocations(&BUSY, 1);
+    world.remove(&running, connection).await;
+    until_tried(&world, 1).await;
+    let asked = || world.provider.revoked().len();
+    eventually(|| async { asked() == 1 }).await;
+    world.provider.next_revocations(&Act::Answer(403, &[], r#"{"error":"access_denied"}"#), 8);
+    world.clock.forward(HOUR);
+    world.forge("UPDATE revocation SET tries = 50");
+    for times in 1..=8 {
+        assert_eq!(told(&running, EventName::RevocationGivenUp), [], "{times}");
+        world.forge("UPDATE revocation SET not_before = 0");
+        woken(&world, &running).await;
+        eventually(|| async { asked() == 1 + times }).await;
+    }
+    until_no_row_waits(&world).await;
+    assert_eq!(told(&running, EventName::RevocationGivenUp), [Some("provider-refuses".to_owned())]);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_passed_while_its_provider_is_left_alone_gives_nothing_up() {
+    let world = world();
+    let (running, _, connection) = connected(&world, None).await;
+    world.provider.next_revocations(&BUSY, 9);
+    world.remove(&running, connection).await;
+    until_tried(&world, 1).await;
+    eventually(|| async { world.provider.revoked().len() == 2 }).await;
+    world.forge("UPDATE revocation SET tries = 99, not_before = 0");
+    woken(&world, &running).await;
+    until_tried(&world, 100).await;
+    running.keeper.stop().await;
+    assert_eq!((world.provider.revoked().len(), rows(&world)), (2, "2".to_owned()));
+    assert_eq!(told(&running, EventName::RevocationGivenUp), []);
+    running.ledger.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_while_a_provider_is_dialled_is_seen_before_anything_leaves() {
+    let world = world();
+    let (running, client, connection) = connected(&world, None).await;
+    world.provider.next_revocations(&BUSY, 9);
+    world.remove(&running, connection).await;
+    until_tried(&world, 1).await;
+    running.end().await;
+    world.provider.recovers();
+    world.clock.forward(HOUR);
+    let before = world.provider.revoked().len();
+    let dials = || world.meddling.dials.load(Ordering::SeqCst);
+    let dialled = dials();
+    world.meddling.dial_millis.store(1500, Ordering::SeqCst);
+    let running = world.start().await;
+    eventually(|| async { dials() > dialled }).await;
+    world.begin(&running, client, None, "tool").await;
+    until_tried(&world, 2).await;
+    // What is on its way is carried to its end.
+    running.end().await;
+    assert_eq!((world.provider.revoked().len(), rows(&world)), (before, "2".to_owned()));
+    // Past its end nobody can come of it any more.
+    world.clock.forward(HOUR);
+    world.meddling.dial_millis.store(0, Ordering::SeqCst);
+    let running = world.start().await;
+    until_no_row_waits(&world).await;
+    assert_eq!(world.provider.revoked().len(), before + 2);
+    running.end().await;
+}
+
+/// Refresh tokens that were brought in, at a provider that says where they are revoked.
+async fn brought() -> At {
+    let world = world();
+    let running = world.start().await;
+    world.settle(&running).await;
+    let client = world.client(&running, None).await;
+    At { world, running, client }
+}
+
+async fn killed(At { world, running, client }: At) -> (World, Running) {
+    let kill = Kill::Client { tenant: world.tenant, client };
+    running.store.kill(kill, world.clock.now()).await.unwrap();
+    let running = restarted(&world, running, Duration::ZERO).await;
+    (world, running)
+}
+
+/// The one that was brought was consumed: what the answer holds is all that lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_answer_to_a_killed_import_holds_is_revoked() {
+    let at = brought().await;
+    at.world.provider.probe_answers(Some(500));
+    let lines = [line(at.client, &at.world.provider.hands_out("dana"))];
+    let flows = accepted(&bring(&at.world, &at.running, &lines).await);
+    waits(&at.world, &at.running, flows[0], "account-not-probed").await;
+    assert!(at.world.provider.knows(b"canary-access-2"));
+    let (world, running) = killed(at).await;
+    eventually(|| async { kinds(&world).iter().any(|(token, _)| token == "canary-refresh-2") }).await;
+    until_no_row_waits(&world).await;
+    assert!(!world.provider.knows(b"canary-access-2"));
+    assert_eq!(told(&running, EventName::RevocationGivenUp), []);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_that_nobody_can_read_is_given_up_and_told() {
+    let at = brought().await;
+    at.world.provider.next(Act::Garble(r#"{"tokens":"elsewhere"}"#));
+    let lines = [line(at.client, &at.world.provider.hands_out("dana"))];
+    let flows = accepted(&bring(&at.world, &at.running, &lines).await);
+    assert_eq!(ended(&at.world, &at.running, &flows).await, [Err("answer-lost".to_owned())]);
+    let (world, running) = killed(at).await;
+    eventually(|| async { !world.provider.revoked().is_empty() }).await;
+    until_no_row_waits(&world).await;
+    assert_eq!(told(&running, EventName::RevocationGivenUp), [Some("answer-unreadable".to_owned())]);
+    running.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_keeps_no_other_from_being_revoked() {
+    let world = world();
+    let (running, _, connection) = connected(&world, None).await;
+    world.provider.next_revocations(&BUSY, 9);
+    world.remove(&running, connection).await;
+    until_tried(&world, 1).await;
+    running.end().await;
+    world.provider.recovers();
+    let first = "UPDATE revocation SET sealed = '{}', not_before = 0
+         WHERE revocation_id = (SELECT min(revocation_id) FROM revocation)";
+    assert_eq!(world.forge(first), 1);
+    world.clock.forward(HOUR);
+    let running = world.start().await;
+    eventually(|| async { rows(&world) == "1" }).await;
+    assert_eq!(told(&running, EventName::TokenRevoked), [None]);
+    running.end().await;
+
+    // Nor from being taken.
+    let at = brought().await;
+    held(&at, &["a", "b"]).await;
+    let first = "UPDATE import SET token = '{}' WHERE flow_id = (SELECT min(flow_id) FROM import)";
+    assert_eq!(at.world.forge(first), 1);
+    let (world, running) = killed(at).await;
+    eventually(|| async { world.provider.revoked().len() == 1 }).await;
+    until_no_row_waits(&world).await;
+    running.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,18 +4,25 @@
 use super::{
     Place,
     importing::import,
-    world::{CLAIMABLE, Connected, NOW, World, later},
+    world::{CLAIMABLE, Connected, NOW, World, later, name},
 };
 use nightlatch_domain::{
     chain::{ChainState, Client, FlowOutcome, FlowStep},
+    clock::Timestamp,
     connection::Connection,
     id::{ChainId, ClientId, ConnectionId, FamilyId, OwnerId, RevocationId},
-    ports::store::{Committed, Entity, EntityId, Kill, NewConnection, Revocation, Seen, StoreError, Whose},
+    ports::store::{
+        Committed, Entity, EntityId, Kill, NewConnection, REDEEMED_WITHIN, Revocation, Seen, StoreError,
+        Whose,
+    },
     sealed::{SealContext, SecretKind, Wrapped},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 /// Chains that are refreshed without a pause while kills are written.
@@ -335,9 +342,15 @@ pub async fn what_may_still_be_lived_on_is_said(place: &dyn Place) {
     };
     let gone = connect("gone", &ours, "1").await;
     let (chain, family, _) = gone.tokens.clone().unwrap();
-    let whose = Whose { tenant, client: ours.id, chain: Some(chain.id), family: Some(family.id) };
+    let whose = Whose {
+        tenant,
+        client: ours.id,
+        chain: Some(chain.id),
+        connection: Some(gone.connection.id),
+        family: Some(family.id),
+    };
     let nobody = Whose { chain: None, family: None, ..whose };
-    let asked = async |whose| keeper.may_be_lived_on(whose).await.unwrap();
+    let asked = async |whose| keeper.may_be_lived_on(whose, NOW).await.unwrap();
     assert!(asked(whose).await && asked(nobody).await);
     keeper.remove_connection(tenant, gone.connection.id, later(1)).await.unwrap();
     assert!(!asked(whose).await && !asked(nobody).await);
@@ -379,26 +392,80 @@ pub async fn what_may_still_be_lived_on_is_said(place: &dyn Place) {
     assert!(!asked(whose).await, "what a kill ended does not live");
     let unnamed = connect("unnamed", &ours, &world.id(FamilyId::new).to_string()).await;
     keeper.remove_connection(tenant, unnamed.connection.id, later(5)).await.unwrap();
+    let by = Some(unnamed.connection.id);
     let (unnamed, ..) = unnamed.tokens.unwrap();
-    let unnamed = Whose { chain: Some(unnamed.id), family: None, ..whose };
+    let unnamed = Whose { chain: Some(unnamed.id), connection: by, family: None, ..whose };
     assert!(!asked(unnamed).await);
     connect("third", &ours, "3").await;
     assert!(asked(unnamed).await && !asked(whose).await, "it may be that one's");
 }
 
-/// A code that is being redeemed, and an import that waits, may bring the account of any token.
+/// Two tools of one provider may call one account differently: only one tool's names tell two accounts apart.
+pub async fn what_another_tool_lives_on_may_be_the_same_account(place: &dyn Place) {
+    let world = World::new(place).await;
+    let (tenant, keeper) = (world.tenant, &world.keeper);
+    let client = world.registered().await.id;
+    let connect = async |tool: &str, client: ClientId, account: &str| {
+        let mut made = world.tokens("dana", client, account);
+        made.connection.tool = name(tool);
+        keeper.put_connection(made.clone()).await.unwrap();
+        made
+    };
+    let gone = connect("gmail", client, "dana@example.com").await;
+    keeper.remove_connection(tenant, gone.connection.id, later(1)).await.unwrap();
+    let (chain, family, _) = gone.tokens.unwrap();
+    let (chain, family) = (Some(chain.id), Some(family.id));
+    let whose = Whose { tenant, client, chain, connection: Some(gone.connection.id), family };
+    let asked = async |whose| keeper.may_be_lived_on(whose, NOW).await.unwrap();
+    assert!(!asked(whose).await);
+    let erin = connect("gmail", client, "erin@example.com").await;
+    assert!(!asked(whose).await, "the same tool calls it another one");
+    let stranger = Some(world.id(ConnectionId::new));
+    for connection in [None, stranger, Some(world.keyed("key").await.id)] {
+        assert!(asked(Whose { connection, ..whose }).await, "nobody knows which tool named it");
+    }
+    let drive = connect("drive", client, "117").await;
+    assert!(asked(whose).await, "it may be the same under another name");
+    keeper.remove_connection(tenant, drive.connection.id, later(2)).await.unwrap();
+    assert!(!asked(whose).await);
+    keeper.remove_connection(tenant, erin.connection.id, later(2)).await.unwrap();
+
+    // The same registered id is the same registration, whatever its rows call provider and issuer.
+    let sibling =
+        Client { provider: name("github-too"), issuer: "https://too.example".to_owned(), ..world.client() };
+    keeper.put_client(sibling.clone()).await.unwrap();
+    let mut made = world.tokens("beside", sibling.id, "dana@example.com");
+    made.connection.tool = name("gmail");
+    if let Some((chain, ..)) = &mut made.tokens {
+        (chain.provider, chain.issuer) = (sibling.provider.clone(), sibling.issuer.clone());
+    }
+    keeper.put_connection(made.clone()).await.unwrap();
+    assert!(asked(whose).await, "a sibling under another name");
+    keeper.remove_connection(tenant, made.connection.id, later(3)).await.unwrap();
+    assert!(!asked(whose).await);
+}
+
+/// A consent that is under way, a code that is being redeemed, and an import that waits may bring the account of any token.
 pub async fn what_is_about_to_be_lived_on_is_said(place: &dyn Place) {
     let world = World::new(place).await;
     let (tenant, keeper) = (world.tenant, &world.keeper);
     let client = world.registered().await.id;
-    let whose = Whose { tenant, client, chain: None, family: None };
-    let asked = async || keeper.may_be_lived_on(whose).await.unwrap();
+    let whose = Whose { tenant, client, chain: None, connection: None, family: None };
+    let asked_at = async |now| keeper.may_be_lived_on(whose, now).await.unwrap();
+    let asked = async || asked_at(NOW).await;
+    assert!(!asked().await);
     let flow = world.flow(client, "57a7e");
     keeper.put_flow(flow.clone()).await.unwrap();
-    assert!(!asked().await, "a human who looks at a page holds nobody up");
+    let end = flow.expires_at;
+    let before = |at: Timestamp| at.minus(Duration::from_millis(1));
+    assert!(asked().await && asked_at(before(end)).await, "a human looks at the provider's page");
+    assert!(!asked_at(end).await, "past its end it is void");
     let step = async |from, to| keeper.advance_flow(tenant, flow.id, from, to, None).await.unwrap();
     assert!(step(FlowStep::Begun, FlowStep::Redeeming).await && asked().await);
-    assert!(step(FlowStep::Redeeming, FlowStep::Answered).await && asked().await);
+    let cut_off = end.plus(REDEEMED_WITHIN);
+    assert!(asked_at(before(cut_off)).await, "it may have been redeemed at the last moment");
+    assert!(!asked_at(cut_off).await, "whoever redeemed it is gone");
+    assert!(step(FlowStep::Redeeming, FlowStep::Answered).await && asked_at(cut_off).await, "it has tokens");
     let failed = FlowOutcome::Failed { reason: "no".to_owned() };
     keeper.end_flow(tenant, flow.id, failed, None).await.unwrap();
     assert!(!asked().await);

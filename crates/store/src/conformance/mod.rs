@@ -195,6 +195,7 @@ macro_rules! conformance {
                 the_secrets_of_what_was_killed_are_taken_afterwards
                 a_revocation_is_tried_until_it_is_confirmed
                 what_may_still_be_lived_on_is_said
+                what_another_tool_lives_on_may_be_the_same_account
                 what_is_about_to_be_lived_on_is_said
                 an_answer_that_comes_after_the_end_waits_to_be_revoked
                 what_nobody_lives_on_is_not_due

@@ -4,7 +4,7 @@
 //! log, never a value and never SQL text.
 
 use super::link::Link;
-pub(super) use crate::record::{Doc, Record, Word, millis, number};
+pub(super) use crate::record::{Doc, Record, Word, millis, number, or_say_once};
 use crate::record::{doc_text, word_text};
 use bytes::BytesMut;
 use nightlatch_domain::ports::store::StoreError;

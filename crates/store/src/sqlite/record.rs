@@ -4,7 +4,7 @@
 //! table go to the log, never a value and never SQL text.
 
 use crate::record::{Columns, doc_text, word_text};
-pub(super) use crate::record::{Doc, Record, Word, millis, number};
+pub(super) use crate::record::{Doc, Record, Word, millis, number, or_say_once};
 use nightlatch_domain::ports::store::StoreError;
 use rusqlite::{
     Connection, ErrorCode, Params, Row, ToSql, ffi,

@@ -2,9 +2,13 @@
 
 use crate::{
     clock::Timestamp,
-    id::{ChainId, ClientId, FamilyId, RevocationId, TenantId},
+    id::{ChainId, ClientId, ConnectionId, FamilyId, RevocationId, TenantId},
     sealed::{SealContext, Wrapped},
 };
+use std::time::Duration;
+
+/// So long after its flow's end a code that is being redeemed may still bring tokens. Past that whoever redeemed it is gone.
+pub const REDEEMED_WITHIN: Duration = Duration::from_secs(1800);
 
 /// A sealed token, or a raw answer with tokens in it, that is kept for one purpose only: to be revoked (RFC 7009).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub struct Whose {
     pub client: ClientId,
     /// The chain that it was a token of; none where nobody came to know its account.
     pub chain: Option<ChainId>,
+    /// The connection that it was given for: its tool named the account.
+    pub connection: Option<ConnectionId>,
     /// The newest family of that chain that the asker's own log knows.
     pub family: Option<FamilyId>,
 }

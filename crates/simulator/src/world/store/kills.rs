@@ -9,7 +9,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     connection::{Connection, Source},
     id::{ChainId, ClientId, ConnectionId, RevocationId, TenantId},
-    ports::store::{EntityId, Kill, Killed, Revocation, Whose},
+    ports::store::{EntityId, Kill, Killed, REDEEMED_WITHIN, Revocation, Whose},
     tool::Name,
 };
 
@@ -219,39 +219,46 @@ pub(super) fn postpone(
 }
 
 /// Whether somebody may live on what the revocation of such a token ends. A chain without an account is called by its first
-/// family, and that account may be any.
-pub(super) fn may_be_lived_on(rows: &Rows, whose: Whose) -> bool {
+/// family, and that account may be any; of two tools neither's names say anything about the other's.
+pub(super) fn may_be_lived_on(rows: &Rows, whose: Whose, now: Timestamp) -> bool {
     let tables = &rows.tables;
     let Some(own) = tables.clients.get(&(whose.tenant, whose.client)) else { return true };
     let beside = |tenant: TenantId, client: ClientId| {
-        tables.clients.get(&(tenant, client)).is_some_and(|other| {
-            let is_there = other.issuer == own.issuer || other.provider == own.provider;
-            is_there && other.client_id == own.client_id
-        })
+        tables.clients.get(&(tenant, client)).is_some_and(|other| other.client_id == own.client_id)
     };
     let knows = |family| {
         let known = tables.families.get(&(whose.tenant, family));
         known.is_some_and(|known| Some(known.chain) == whose.chain)
     };
+    let may_bring = tables.flows.values().any(|flow| {
+        let is_open = match flow.step {
+            FlowStep::Begun => flow.expires_at > now,
+            FlowStep::Redeeming => flow.expires_at > now.minus(REDEEMED_WITHIN) || flow.answer.is_some(),
+            FlowStep::Answered => true,
+            FlowStep::Ended => false,
+        };
+        is_open && beside(flow.tenant, flow.client)
+    });
+    whose.family.is_some_and(|family| !knows(family))
+        || may_bring
+        || imports::open(rows).into_iter().any(|import| beside(import.tenant, import.client))
+        || lived_on(rows, whose, beside)
+}
+
+fn lived_on(rows: &Rows, whose: Whose, beside: impl Fn(TenantId, ClientId) -> bool) -> bool {
+    let tables = &rows.tables;
     let gone = whose.chain.and_then(|chain| tables.chains.get(&(whose.tenant, chain)));
     let account = gone.map(|chain| chain.account.as_str()).filter(|account| is_named(account));
-    let is_redeemed = tables.flows.values().any(|flow| {
-        matches!(flow.step, FlowStep::Redeeming | FlowStep::Answered) && beside(flow.tenant, flow.client)
-    });
-    let is_lived_on = || {
-        let chains = living(rows).filter_map(|connection| match connection.source {
-            Source::Chain { chain } => tables.chains.get(&(connection.tenant, chain)),
-            Source::Static => None,
+    let by = whose.connection.and_then(|by| tables.connections.get(&(whose.tenant, by)));
+    let known = account.zip(by.map(|row| &row.connection.tool));
+    living(rows).any(|connection| {
+        let Source::Chain { chain } = connection.source else { return false };
+        let Some(chain) = tables.chains.get(&(connection.tenant, chain)) else { return false };
+        let is_other = known.is_some_and(|(own, tool)| {
+            is_named(&chain.account) && own != chain.account && *tool == connection.tool
         });
-        chains.into_iter().any(|chain| {
-            let is_other = account.is_some_and(|own| is_named(&chain.account) && own != chain.account);
-            !is_other && beside(chain.tenant, chain.client)
-        })
-    };
-    whose.family.is_some_and(|family| !knows(family))
-        || is_redeemed
-        || imports::open(rows).into_iter().any(|import| beside(import.tenant, import.client))
-        || is_lived_on()
+        !is_other && beside(chain.tenant, chain.client)
+    })
 }
 
 /// Whether somebody lives on an account at a provider.

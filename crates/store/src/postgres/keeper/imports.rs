@@ -17,7 +17,10 @@ use nightlatch_domain::{
     ports::store::{Brought, ImportEnd, ImportSeen, StoreError},
     sealed::{SealContext, Wrapped},
 };
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// That an import cannot be read.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Of two that bring one token at the same time, the later one finds the other's.
 const PUT_TRIES: u32 = 3;
@@ -238,8 +241,27 @@ pub(super) async fn clear(at: &Link, now: Timestamp, limit: u32) -> Result<usize
          WHERE (token IS NOT NULL OR access IS NOT NULL OR answer IS NOT NULL)
            AND NOT EXISTS (SELECT 1 FROM living_import AS living WHERE living.tenant_id = import.tenant_id
                AND living.flow_id = import.flow_id)
-         ORDER BY tenant_id, flow_id LIMIT $1 FOR UPDATE OF import";
-    let killed = record::all(at, "import", sql, params![i64::from(limit)], rows::import).await?;
+           AND (tenant_id, flow_id) > ($1, $2)
+         ORDER BY tenant_id, flow_id LIMIT $3 FOR UPDATE OF import";
+    let places = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut killed, mut after) = (Vec::new(), (String::new(), String::new()));
+    loop {
+        let values = params![after.0, after.1, i64::from(limit)];
+        let page: Vec<_> = record::all(at, "import", sql, values, |row| {
+            let place = (row.text("tenant_id")?, row.text("flow_id")?);
+            Ok((place, record::or_say_once(rows::import(row), "import", &SAID).ok()))
+        })
+        .await?;
+        let is_last = page.len() < places;
+        for (place, import) in page {
+            after = place;
+            killed.extend(import);
+        }
+        if is_last || killed.len() >= places {
+            killed.truncate(places);
+            break;
+        }
+    }
     for import in &killed {
         for secret in [&import.token, &import.access, &import.answer].into_iter().flatten() {
             kills::take(at, import.tenant, None, secret.clone(), now).await?;

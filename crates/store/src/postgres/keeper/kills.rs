@@ -17,9 +17,13 @@ use nightlatch_domain::{
     chain::{AttemptState, Generation},
     clock::Timestamp,
     id::{ChainId, ConnectionId, RevocationId, TenantId},
-    ports::store::{EntityId, Kill, Killed, Revocation, StoreError, Whose},
+    ports::store::{EntityId, Kill, Killed, REDEEMED_WITHIN, Revocation, StoreError, Whose},
     sealed::{SealContext, Wrapped},
 };
+use std::sync::atomic::AtomicBool;
+
+/// That a revocation cannot be read.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Writes a kill; answers its number.
 pub(super) async fn put(at: &Link, kill: Kill, now: Timestamp) -> Result<u64, StoreError> {
@@ -208,14 +212,33 @@ pub(super) async fn put_revocation(at: &Link, revocation: &Revocation) -> Result
     Ok(())
 }
 
-/// The revocations that may be tried by now.
+/// The revocations that may be tried by now. One that cannot be read keeps no other waiting.
 pub(super) async fn revocations(
     at: &Link,
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Revocation>, StoreError> {
-    let sql = "SELECT * FROM revocation WHERE not_before <= $1 ORDER BY not_before, revocation_id LIMIT $2";
-    record::all(at, "revocation", sql, params![now.millis(), i64::from(limit)], rows::revocation).await
+    let sql = "SELECT * FROM revocation WHERE not_before <= $1 AND (not_before, revocation_id) > ($2, $3)
+         ORDER BY not_before, revocation_id LIMIT $4";
+    let places = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut after) = (Vec::new(), (i64::MIN, String::new()));
+    loop {
+        let values = params![now.millis(), after.0, after.1, i64::from(limit)];
+        let page: Vec<_> = record::all(at, "revocation", sql, values, |row| {
+            let place = (row.time("not_before")?.millis(), row.text("revocation_id")?);
+            Ok((place, record::or_say_once(rows::revocation(row), "revocation", &SAID).ok()))
+        })
+        .await?;
+        let is_last = page.len() < places;
+        for (place, revocation) in page {
+            after = place;
+            found.extend(revocation);
+        }
+        if is_last || found.len() >= places {
+            found.truncate(places);
+            return Ok(found);
+        }
+    }
 }
 
 /// Notes a try, if it is the next one.
@@ -233,42 +256,40 @@ pub(super) async fn postpone(
 }
 
 /// Whether somebody may live on what the revocation of such a token ends. A chain without an account is called by its first
-/// family, and that account may be any.
-pub(super) async fn may_be_lived_on(at: &Link, whose: Whose) -> Result<bool, StoreError> {
-    let Whose { tenant, client, chain, family } = whose;
+/// family, and that account may be any; of two tools neither's names say anything about the other's.
+pub(super) async fn may_be_lived_on(at: &Link, whose: Whose, now: Timestamp) -> Result<bool, StoreError> {
+    let Whose { tenant, client, chain, connection, family } = whose;
     let (chain, family) = (chain.as_ref().map(Word), family.as_ref().map(Word));
-    record::holds(at, "chain", LIVED_ON, params![Word(&tenant), Word(&client), chain, family]).await
+    let (connection, redeeming) = (connection.as_ref().map(Word), now.minus(REDEEMED_WITHIN));
+    let key =
+        params![Word(&tenant), Word(&client), chain, family, connection, now.millis(), redeeming.millis()];
+    record::holds(at, "chain", LIVED_ON, key).await
 }
 
-// Of one account it is asked by the index of accounts; of one that nobody could name, by the registration.
 const LIVED_ON: &str = "
-    WITH own AS (SELECT provider, issuer, registered_id FROM client WHERE tenant_id = $1 AND client_id = $2),
+    WITH own AS (SELECT registered_id FROM client WHERE tenant_id = $1 AND client_id = $2),
          beside AS (SELECT client.tenant_id, client.client_id FROM client JOIN own
-             ON client.registered_id = own.registered_id
-                 AND (client.issuer = own.issuer OR client.provider = own.provider)),
-         gone AS (SELECT issuer, account FROM chain WHERE tenant_id = $1 AND chain_id = $3),
-         known AS (SELECT account FROM gone WHERE account NOT LIKE 'fam!_%' ESCAPE '!'),
-         issuers AS (SELECT issuer FROM own UNION SELECT issuer FROM gone),
-         places AS (SELECT beside.tenant_id, beside.client_id, issuers.issuer FROM beside CROSS JOIN issuers)
+             ON client.registered_id = own.registered_id),
+         known AS (SELECT chain.account, connection.tool FROM chain JOIN connection
+             ON connection.tenant_id = chain.tenant_id AND connection.connection_id = $5
+             WHERE chain.tenant_id = $1 AND chain.chain_id = $3 AND substr(chain.account, 1, 4) <> 'fam_')
     SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM own)
         OR $4::text IS NOT NULL AND NOT EXISTS (SELECT 1 FROM family
             WHERE tenant_id = $1 AND family_id = $4 AND chain_id = $3)
         OR EXISTS (SELECT 1 FROM flow JOIN beside ON beside.tenant_id = flow.tenant_id
                 AND beside.client_id = flow.client_id
-            WHERE flow.step <> 'ended' AND flow.step <> 'begun')
+            WHERE flow.step = 'begun' AND flow.expires_at > $6
+                OR flow.step = 'redeeming' AND (flow.expires_at > $7 OR flow.answer IS NOT NULL)
+                OR flow.step = 'answered')
         OR EXISTS (SELECT 1 FROM living_import AS import JOIN beside ON beside.tenant_id = import.tenant_id
                 AND beside.client_id = import.client_id
             WHERE import.step <> 'ended')
-        OR EXISTS (SELECT 1 FROM known JOIN chain ON chain.account = known.account
-            JOIN places ON places.tenant_id = chain.tenant_id AND places.issuer = chain.issuer
-                AND places.client_id = chain.client_id
-            JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
-                AND living.chain_id = chain.chain_id)
-        OR EXISTS (SELECT 1 FROM places JOIN chain ON chain.tenant_id = places.tenant_id
-                AND chain.issuer = places.issuer AND chain.client_id = places.client_id
+        OR EXISTS (SELECT 1 FROM beside JOIN chain ON chain.tenant_id = beside.tenant_id
+                AND chain.client_id = beside.client_id
             JOIN living_connection AS living ON living.tenant_id = chain.tenant_id
                 AND living.chain_id = chain.chain_id
-            WHERE NOT EXISTS (SELECT 1 FROM known) OR chain.account LIKE 'fam!_%' ESCAPE '!')";
+            WHERE substr(chain.account, 1, 4) = 'fam_' OR NOT EXISTS (SELECT 1 FROM known
+                WHERE known.tool = living.tool AND known.account <> chain.account))";
 
 /// Deletes what is confirmed to be revoked, or given up.
 pub(super) async fn confirm(at: &Link, tenant: TenantId, revocation: RevocationId) -> Result<(), StoreError> {

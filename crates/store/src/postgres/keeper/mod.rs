@@ -479,8 +479,8 @@ impl KeeperStore for PostgresStore {
         })
     }
 
-    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
-        self.read(whose, |at, whose| Box::pin(kills::may_be_lived_on(at, *whose)))
+    fn may_be_lived_on(&self, whose: Whose, now: Timestamp) -> Stored<'_, bool> {
+        self.read((whose, now), |at, (whose, now)| Box::pin(kills::may_be_lived_on(at, *whose, *now)))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {

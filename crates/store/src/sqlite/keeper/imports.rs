@@ -17,6 +17,10 @@ use nightlatch_domain::{
     sealed::{SealContext, Wrapped},
 };
 use rusqlite::{Connection as Database, params};
+use std::sync::atomic::AtomicBool;
+
+/// That an import cannot be read.
+static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Keeps those that are new.
 pub(super) fn put(at: &Database, imports: &[Import]) -> Result<Vec<Brought>, StoreError> {
@@ -205,9 +209,12 @@ pub(super) const LEFT: &str = "SELECT * FROM import
      ORDER BY tenant_id, flow_id LIMIT ?1";
 
 /// Takes the secrets of at most `limit` imports that kills ended; answers how many there were. One whose token is on its
-/// way at this moment keeps its step: its answer is still journaled, and taken with the next.
+/// way at this moment keeps its step: its answer is still journaled, and taken with the next. One that cannot be read keeps
+/// no other waiting.
 pub(super) fn clear(at: &Database, now: Timestamp, limit: u32) -> Result<usize, StoreError> {
-    let killed = record::all(at, "import", LEFT, [limit], rows::import)?;
+    let killed = record::readable(at, "import", (LEFT, limit), [u32::MAX], |row| {
+        record::or_say_once(rows::import(row), "import", &SAID)
+    })?;
     for import in &killed {
         for secret in [&import.token, &import.access, &import.answer].into_iter().flatten() {
             kills::take(at, import.tenant, None, secret.clone(), now)?;

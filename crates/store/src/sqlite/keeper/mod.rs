@@ -398,8 +398,8 @@ impl KeeperStore for SqliteStore {
         self.engine.write(move |at| kills::postpone(at, tenant, revocation, tries, not_before))
     }
 
-    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
-        self.engine.read(move |at| kills::may_be_lived_on(at, whose))
+    fn may_be_lived_on(&self, whose: Whose, now: Timestamp) -> Stored<'_, bool> {
+        self.engine.read(move |at| kills::may_be_lived_on(at, whose, now))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {

@@ -373,8 +373,8 @@ impl KeeperStore for Session {
         })
     }
 
-    fn may_be_lived_on(&self, whose: Whose) -> Stored<'_, bool> {
-        self.read(move |rows| Ok(kills::may_be_lived_on(rows, whose)))
+    fn may_be_lived_on(&self, whose: Whose, now: Timestamp) -> Stored<'_, bool> {
+        self.read(move |rows| Ok(kills::may_be_lived_on(rows, whose, now)))
     }
 
     fn confirm_revocation(&self, tenant: TenantId, revocation: RevocationId) -> Stored<'_, ()> {
