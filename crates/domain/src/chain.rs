@@ -228,6 +228,15 @@ pub enum FlowStep {
     Ended,
 }
 
+impl Flow {
+    /// Whether its answer need not be kept anywhere else: it has ended, and the answer stands here or became a connection.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        let is_kept = self.answer.is_some() || matches!(self.outcome, Some(FlowOutcome::Connected { .. }));
+        matches!(self.step, FlowStep::Ended) && is_kept
+    }
+}
+
 /// What came of a flow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

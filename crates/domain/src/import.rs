@@ -55,6 +55,13 @@ impl Import {
         (self.progress.step, self.progress.attempt) == (seen.step, seen.attempt)
     }
 
+    /// Whether its answer need not be kept anywhere else: it has ended, and the answer stands here or became a connection.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        let is_kept = self.answer.is_some() || matches!(self.outcome, Some(FlowOutcome::Connected { .. }));
+        matches!(self.progress.step, FlowStep::Ended) && is_kept
+    }
+
     /// Whether it ended so already.
     #[must_use]
     pub fn has_ended_with(&self, outcome: &FlowOutcome) -> bool {

@@ -21,8 +21,9 @@ pub enum TicketKind {
 /// How many questions these are.
 #[must_use]
 pub fn questions(tickets: &[Ticket]) -> usize {
-    let eras: BTreeSet<u64> = tickets.iter().filter_map(|ticket| ticket.era).collect();
-    tickets.iter().filter(|ticket| ticket.era.is_none()).count() + eras.len()
+    let cause = |ticket: &'_ Ticket| ticket.era.map(|era| (era, ticket.reason.clone()));
+    let causes: BTreeSet<_> = tickets.iter().filter_map(cause).collect();
+    tickets.iter().filter(|ticket| ticket.era.is_none()).count() + causes.len()
 }
 
 /// One question to a human. At most one is open for a connection and kind.
@@ -42,8 +43,8 @@ pub struct Ticket {
     pub raised_at: Timestamp,
     /// When it was settled, if it was.
     pub settled_at: Option<Timestamp>,
-    /// Where a log raised it that was held against the database: in which era. Tickets of one era are one question: they have
-    /// one cause, and whoever tells a human tells of them together.
+    /// Where logs were held against the database as it was raised: in which era. Tickets of one era and reason are one question:
+    /// they have one cause, and whoever tells a human tells of them together.
     pub era: Option<u64>,
 }
 

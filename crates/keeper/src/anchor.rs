@@ -214,21 +214,26 @@ impl AnchorLog {
     }
 
     /// Anchors heads that another's word stands for: a human's, or that of the logs beside this one, with what others may
-    /// have presented of them. What this log knew of these heads gives way; what it knows to be presented stays.
+    /// have presented of them. What this log knew of these heads, as it was seen, gives way; what it knows to be presented
+    /// stays.
     ///
     /// # Errors
     /// As [`AnchorLog::set_head`].
     pub fn take_over(
         &self,
-        heads: &[(ChainId, Head)],
+        heads: &[(ChainId, Option<Head>, Head)],
         presented: &[Presentation],
     ) -> Result<(), KeeperError> {
         let mut inner = self.inner();
         let records = {
             let facts = inner.facts();
-            let is_new = |(chain, head): &&(ChainId, Head)| facts.heads.get(chain) != Some(head);
+            // What this keeper itself anchored meanwhile stays.
+            let is_new = |(chain, seen, head): &&(ChainId, Option<Head>, Head)| {
+                let anchored = facts.heads.get(chain).copied();
+                anchored == *seen && anchored != Some(*head)
+            };
             let heads = heads.iter().filter(is_new);
-            let heads = heads.map(|(chain, head)| Record::Head { chain: *chain, head: *head });
+            let heads = heads.map(|(chain, _, head)| Record::Head { chain: *chain, head: *head });
             heads.chain(presented.iter().copied().map(Record::Taken)).collect()
         };
         inner.append_all(records)?;
@@ -410,10 +415,10 @@ impl AnchorLog {
         self.facts().owners.contains(&owner)
     }
 
-    /// The newest presentation of each chain.
+    /// The chains after that one of which a presentation is known, in order, at most so many.
     #[must_use]
-    pub fn newest(&self) -> Vec<Presentation> {
-        self.facts().newest().copied().collect()
+    pub fn known_after(&self, after: Option<ChainId>, limit: usize) -> Vec<(TenantId, ChainId)> {
+        self.facts().known_after(after).take(limit).map(|one| (one.tenant, one.chain)).collect()
     }
 
     /// The flow that a family was redeemed for.

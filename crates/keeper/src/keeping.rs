@@ -140,16 +140,11 @@ impl LogSays {
 }
 
 /// The reason of a quarantine that begins because the log contradicts the database.
-const MISMATCH: &str = "anchor-mismatch";
+pub(crate) const MISMATCH: &str = "anchor-mismatch";
 /// The reason of a quarantine that begins because nobody knows what was presented.
 pub(crate) const UNVOUCHED: &str = "unvouched";
 /// That of one that begins because the log which knew of the chain is lost. Only its human ends it.
 pub(crate) const LOG_LOST: &str = "log-lost";
-
-/// Whether that is why a chain waits: all that do have one cause.
-pub(crate) fn is_doubt(reason: &str) -> bool {
-    [MISMATCH, UNVOUCHED, LOG_LOST].contains(&reason)
-}
 
 /// Whether what is stored can be presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

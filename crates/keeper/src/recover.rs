@@ -9,14 +9,14 @@ use crate::{
     core::Core,
     enrol,
     error::KeeperError,
-    keeping::LogSays,
+    keeping::{LOG_LOST, LogSays, MISMATCH},
     refresh::{Healing, finish, heal, is_anchored, log_says},
     spool::{Asked, SpooledAnswer},
 };
 use nightlatch_domain::{
-    chain::{AttemptState, ChainState, FlowStep},
+    chain::{AttemptState, Chain, ChainState, FlowStep},
     clock::Timestamp,
-    id::{ChainId, FlowId, TenantId, TicketId},
+    id::{ChainId, TenantId, TicketId},
     ports::store::{ChainView, StoreError},
     ticket::{Ticket, TicketKind},
 };
@@ -52,9 +52,9 @@ pub(crate) async fn recover(core: &Arc<Core>, log: Log, machine: &str) -> Result
     replay_spool(core).await?;
     finish_what_was_left(core).await?;
     hold_heads_against_the_log(core, Ends::AtRest).await?;
-    let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
-    put_answers_away(core, &flows.iter().map(|flow| flow.id).collect()).await?;
+    put_answers_away(core).await?;
     // Whose account an answer is, the tool says, at its own pace: nobody waits for that.
+    let (flows, own) = (core.store().open_flows().await?, Arc::clone(core));
     core.parts.work.spawn(Box::pin(async move {
         for flow in flows {
             enrol::resume(&own, flow).await;
@@ -92,9 +92,9 @@ async fn replay(core: &Arc<Core>, spooled: SpooledAnswer) -> Result<(), KeeperEr
     Ok(())
 }
 
-/// Slots whose answers were read, as a run that comes to its end leaves none. An attempt that the database does not know
-/// stays: it may be what heals a head.
-async fn put_answers_away(core: &Arc<Core>, open_flows: &BTreeSet<FlowId>) -> Result<(), KeeperError> {
+/// Slots whose answers were read, as a run that comes to its end leaves none. What the database does not know stays: it may
+/// be what heals a head, or the only copy of what a flow brought.
+async fn put_answers_away(core: &Arc<Core>) -> Result<(), KeeperError> {
     core.on_disk(|core| core.spool.forget_empty()).await?;
     for SpooledAnswer { tenant, asked, .. } in core.on_disk(|core| core.spool.waiting()).await? {
         let kept_for = match asked {
@@ -110,11 +110,8 @@ async fn put_answers_away(core: &Arc<Core>, open_flows: &BTreeSet<FlowId>) -> Re
                 },
                 None => continue,
             },
-            Asked::Flow(id) if open_flows.contains(&id) => continue,
-            Asked::Flow(id) => match core.store().import(tenant, id).await? {
-                Some(import) if import.progress.step != FlowStep::Ended => continue,
-                _ => None,
-            },
+            Asked::Flow(id) if core.store().has_read_flow(tenant, id).await? => None,
+            Asked::Flow(_) => continue,
         };
         core.on_disk(move |core| match kept_for {
             Some(family) => core.spool.keep(asked, family),
@@ -151,11 +148,16 @@ pub(crate) enum Ends {
 }
 
 impl Ends {
-    fn may_end(self, state: ChainState) -> bool {
-        match state {
+    fn may_end(self, chain: &Chain, says: LogSays) -> bool {
+        match chain.state {
             ChainState::Healthy | ChainState::BackingOff => true,
             ChainState::Refreshing | ChainState::Uncertain => self == Self::Whoever,
-            ChainState::Latched | ChainState::Quarantined => false,
+            // An unread answer leads out of these: not where a log knows what was presented of it.
+            ChainState::Latched | ChainState::Quarantined => {
+                let is_said = chain.reason.as_deref().is_some_and(|why| [MISMATCH, LOG_LOST].contains(&why));
+                let contradicts = !matches!(says, LogSays::Silent | LogSays::Blank);
+                self == Self::Whoever && contradicts && !is_said
+            }
         }
     }
 }
@@ -206,9 +208,33 @@ pub(crate) async fn quarantine(
 }
 
 /// Where they disagree nothing is presented; where a crash came between a commit and its line in the log,
-/// the line is written now.
+/// the line is written now. In a new era all chains that there are are held, otherwise those that the log knows and those at
+/// rest; page by page, since they may be a million.
 pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> Result<(), KeeperError> {
-    for (tenant, chain) in to_hold(core, ends).await? {
+    let mut after = None;
+    if ends == Ends::Whoever {
+        loop {
+            let page = core.store().chains(after, PAGE).await?;
+            let Some(last) = page.last().copied() else { return Ok(()) };
+            after = Some(last);
+            hold_all(core, page, ends).await?;
+        }
+    }
+    let mut known = None;
+    loop {
+        let page = core.anchor.known_after(known, PAGE as usize);
+        let Some((_, last)) = page.last().copied() else { break };
+        known = Some(last);
+        hold_all(core, page, ends).await?;
+    }
+    let due = core.store().due(Timestamp::from_millis(i64::MAX), HEADS_AT_START).await?;
+    let unknown = due.into_iter().map(|(tenant, chain, _)| (tenant, chain));
+    let unknown = unknown.filter(|(_, chain)| core.anchor.newest_of(*chain).is_none());
+    hold_all(core, unknown.collect(), ends).await
+}
+
+async fn hold_all(core: &Arc<Core>, chains: Vec<(TenantId, ChainId)>, ends: Ends) -> Result<(), KeeperError> {
+    for (tenant, chain) in chains {
         let mut tries = 0;
         while !hold(core, tenant, chain, ends).await? {
             tries += 1;
@@ -218,24 +244,6 @@ pub(crate) async fn hold_heads_against_the_log(core: &Arc<Core>, ends: Ends) -> 
         }
     }
     Ok(())
-}
-
-/// The chains that are held against the log: those that it knows and those at rest; in a new era all that there are.
-async fn to_hold(core: &Core, ends: Ends) -> Result<BTreeSet<(TenantId, ChainId)>, StoreError> {
-    let mut chains: BTreeSet<_> =
-        core.anchor.newest().into_iter().map(|known| (known.tenant, known.chain)).collect();
-    if ends == Ends::AtRest {
-        let due = core.store().due(Timestamp::from_millis(i64::MAX), HEADS_AT_START).await?;
-        chains.extend(due.into_iter().map(|(tenant, chain, _)| (tenant, chain)));
-        return Ok(chains);
-    }
-    let mut after = None;
-    loop {
-        let page = core.store().chains(after, PAGE).await?;
-        let Some(last) = page.last().copied() else { return Ok(chains) };
-        after = Some(last);
-        chains.extend(page);
-    }
 }
 
 /// Holds one chain against the log; `false` where somebody was there since it was looked at.
@@ -263,7 +271,7 @@ async fn hold(core: &Arc<Core>, tenant: TenantId, chain: ChainId, ends: Ends) ->
         }
         return Ok(true);
     }
-    if !ends.may_end(view.chain.state) || closes(core, &view, says).await? {
+    if !ends.may_end(&view.chain, says) || closes(core, &view, says).await? {
         return Ok(true);
     }
     let healing = if ends == Ends::Whoever { heal(core, &view).await? } else { Healing::Nothing };

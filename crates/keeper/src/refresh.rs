@@ -20,7 +20,7 @@ use crate::{
     anchor::{AnchorLog, Head, Presentation},
     core::Core,
     flights::{Boarded, Landing, Waiting},
-    keeping::{Begin, Fit, Holder, Known, LOG_LOST, LogSays, Next, Own, Seen, next},
+    keeping::{Begin, Fit, Holder, Known, LOG_LOST, LogSays, MISMATCH, Next, Own, Seen, next},
     machine::{Entry, Outcome, Plan},
     revoking, schedule,
     second::Second,
@@ -298,6 +298,13 @@ pub(crate) async fn log_says(core: &Core, view: &ChainView) -> Result<LogSays, S
     if view.chain.state == ChainState::Quarantined && view.chain.reason.as_deref() == Some(LOG_LOST) {
         return Ok(LogSays::Silent);
     }
+    // Another's log contradicts it: what this one does not know of may have been presented.
+    if core.history.has_others()
+        && view.chain.state == ChainState::Quarantined
+        && view.chain.reason.as_deref() == Some(MISMATCH)
+    {
+        return Ok(LogSays::Silent);
+    }
     Ok(match says_by_order(core, view).await? {
         LogSays::Fits if core.history.has_others() || is_anchored(&core.anchor, view) => LogSays::Fits,
         LogSays::Fits if core.anchor.head(view.chain.id).is_none() => LogSays::Blank,
@@ -312,7 +319,7 @@ pub(crate) async fn says_by_order(core: &Core, view: &ChainView) -> Result<LogSa
     Ok(match core.anchor.head(view.chain.id) {
         _ if is_anchored(&core.anchor, view) => LogSays::Fits,
         Some(anchored) if anchored.family == family && anchored.generation > head => {
-            LogSays::Behind { anchored: anchored.generation }
+            LogSays::Behind { anchored: known_up_to(&core.anchor, view, anchored) }
         }
         None => LogSays::Fits,
         Some(anchored) if anchored.family == family => LogSays::Fits,
@@ -320,6 +327,15 @@ pub(crate) async fn says_by_order(core: &Core, view: &ChainView) -> Result<LogSa
         Some(anchored) if has_family(core, view, anchored.family).await? => LogSays::Fits,
         Some(_) => LogSays::Silent,
     })
+}
+
+/// The generation that a log knows of for certain, where it is ahead: what was presented of its head brought one more, unless
+/// nothing came of it. An answer that leads only up to the head would have that presented again.
+fn known_up_to(log: &AnchorLog, view: &ChainView, anchored: Head) -> u64 {
+    let newest = log.newest_of(view.chain.id).filter(|newest| newest.family == anchored.family);
+    let taken = log.taken(anchored.family, anchored.generation);
+    let presented = newest.into_iter().chain(taken).map(|one| one.generation.saturating_add(1)).max();
+    anchored.generation.max(presented.unwrap_or(0))
 }
 
 /// Whether the database knows a family of a chain.

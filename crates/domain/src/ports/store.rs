@@ -454,6 +454,9 @@ pub trait KeeperStore: Send + Sync {
     ) -> Stored<'_, ()>;
     /// Flows that hold an answer and have not ended: what a crash left.
     fn open_flows(&self) -> Stored<'_, Vec<Flow>>;
+    /// Whether this flow or import has ended, with its answer in its row or as a connection ([`Flow::is_read`]); of one that
+    /// is not here, `false`.
+    fn has_read_flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, bool>;
     /// Keeps refresh tokens that are brought in, all in one transaction, and says of each what became of it. One that
     /// failed before it was presented gives way to whoever brings it anew; under another registration than before, so does
     /// one that waits, or that was refused ([`Import::gives_way_to`]).

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    ops::Bound,
 };
 
 /// Owners of claims that this log drew are remembered up to this many. A claim that is older than so many others, and
@@ -258,9 +259,10 @@ impl Facts {
         self.newest.get(&chain)?.found_in(&self.presented, &self.again)
     }
 
-    /// The newest presentation of each chain.
-    pub(super) fn newest(&self) -> impl Iterator<Item = &Presentation> {
-        self.newest.values().filter_map(|named| named.found_in(&self.presented, &self.again))
+    /// The newest presentation of each chain after that one.
+    pub(super) fn known_after(&self, after: Option<ChainId>) -> impl Iterator<Item = &Presentation> {
+        let rest = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        self.newest.range(rest).filter_map(|(_, named)| named.found_in(&self.presented, &self.again))
     }
 
     /// Forgets what can no longer matter.

@@ -216,10 +216,30 @@ fn compaction_keeps_what_matters_and_stays_its_own() {
     }
     let (log, found) = open(folder.path());
     assert_eq!((found, log.head(id!(ChainId, 1))), (Found::Own, Some(head(41))));
-    assert_eq!(log.newest(), vec![presentation(40, 40)]);
+    assert_eq!(log.newest_of(id!(ChainId, 1)), Some(presentation(40, 40)));
     assert_eq!(log.static_generation(id!(ConnectionId, 1)), Some(2));
     assert!(log.has_ended(id!(ConnectionId, 2)));
     assert_eq!(log.flow_of(id!(FamilyId, 9)), Some(id!(FlowId, 1)));
+}
+
+#[test]
+fn chains_are_known_in_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(folder.path());
+    let of = |number: u8| Presentation {
+        chain: id!(ChainId, number),
+        family: id!(FamilyId, number),
+        ..presentation(1, number)
+    };
+    for number in 1..=5 {
+        log.present(of(number), 1).unwrap();
+    }
+    let mut chains: Vec<_> = (1..=5).map(|number| (of(number).tenant, of(number).chain)).collect();
+    chains.sort_unstable();
+    assert_eq!(log.known_after(None, 2), chains[..2]);
+    assert_eq!(log.known_after(Some(chains[1].1), 2), chains[2..4]);
+    assert_eq!(log.known_after(Some(chains[3].1), 2), chains[4..]);
+    assert_eq!(log.known_after(Some(chains[4].1), 2), []);
 }
 
 #[test]

@@ -131,16 +131,17 @@ async fn take_heads_over(core: &Arc<Core>, and_release: bool) -> Result<Taken, K
         let Some(last) = page.last().copied() else { return Ok(taken) };
         after = Some(last);
         let mut vouched: Vec<ChainView> = Vec::with_capacity(page.len());
+        let mut heads = Vec::with_capacity(page.len());
         for (tenant, chain) in page {
+            let seen = core.anchor.head(chain);
             let Some(view) = readable(core, tenant, chain).await? else { continue };
             if contradicts(core, &view).await? {
                 taken.contradicted += 1;
             } else {
+                heads.push((chain, seen, Head { family: view.family.id, generation: view.head.number }));
                 vouched.push(view);
             }
         }
-        let head = |view: &ChainView| Head { family: view.family.id, generation: view.head.number };
-        let heads: Vec<_> = vouched.iter().map(|view| (view.chain.id, head(view))).collect();
         let mut presented = Vec::new();
         for view in &vouched {
             presented.extend(presented_by_others(core, view).await?);

@@ -165,7 +165,10 @@ async fn by_itself(core: &Arc<Core>, view: &ChainView) -> Result<Option<Healed>,
     let newest = newest.filter(|one| one.family == family && one.generation >= head);
     let Some(newest) = newest.or(core.anchor.taken(family, head)) else { return Ok(None) };
     let anchored = core.anchor.head(view.chain.id).map_or(0, |anchored| anchored.generation);
-    let number = anchored.max(newest.generation + 1);
+    let mut number = anchored.max(newest.generation + 1);
+    while core.anchor.taken(family, number).is_some() {
+        number += 1;
+    }
     let Ok(material) = Material::open(core, view) else { return Ok(None) };
     if !belongs(&view.head.access.1, view, SecretKind::Access) {
         return Ok(None);
@@ -190,10 +193,11 @@ async fn by_itself(core: &Arc<Core>, view: &ChainView) -> Result<Option<Healed>,
 /// The database's head becomes the log's, which knows nothing that came after it.
 async fn vouch(core: &Arc<Core>, view: &ChainView) -> Result<Healing, KeeperError> {
     let (chain, head) = (view.chain.id, Head { family: view.family.id, generation: view.head.number });
-    if core.anchor.head(chain).is_some_and(|anchored| anchored.generation > head.generation) {
+    let seen = core.anchor.head(chain);
+    if seen.is_some_and(|seen| seen.family != head.family || seen.generation > head.generation) {
         return Ok(Healing::Nothing);
     }
-    core.on_disk(move |core| core.anchor.take_over(&[(chain, head)], &[])).await?;
+    core.on_disk(move |core| core.anchor.take_over(&[(chain, seen, head)], &[])).await?;
     Ok(Healing::Done)
 }
 

@@ -12,7 +12,6 @@ use crate::{
     core::Core,
     error::KeeperError,
     history,
-    keeping::is_doubt,
     machine::{Action, Event, Outcome, Plan, Reading, State, Verdict, step},
     spool::{Asked, Slot, SpooledAnswer},
     token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
@@ -524,7 +523,7 @@ impl Run {
             reason: verdict.reason.clone().unwrap_or_default().into_owned(),
             raised_at: at,
             settled_at: None,
-            era: verdict.reason.as_deref().filter(|why| is_doubt(why)).map(|_| self.core.history.era()),
+            era: None,
         })
     }
 

@@ -352,6 +352,51 @@ fn a_presentation_that_the_database_forgot_is_noticed_at_the_start() {
     assert_eq!(before.world.look("SELECT state || ' ' || reason FROM chain"), "quarantined anchor-mismatch");
 }
 
+/// An answer that nobody read lies in a database that was put back, and what it brought was presented since, without an
+/// answer: reading it would have that presented again.
+fn put_back_with_an_unread_answer(forged: Option<&str>) -> Before {
+    let before = before();
+    crash(&before, "read");
+    if let Some(statement) = forged {
+        before.world.forge(statement);
+    }
+    let copy = back_up(&before);
+    before.world.forge("UPDATE chain SET state = 'healthy', reason = NULL WHERE state <> 'refreshing'");
+    after(&before).unwrap();
+    before.world.clock.forward(Duration::from_secs(3600));
+    before.world.provider.next(crate::provider::Act::Vanish);
+    after(&before).unwrap_err();
+    restore_another(&before, &copy);
+    before
+}
+
+#[test]
+fn an_unread_answer_is_not_read_whose_token_was_presented_since() {
+    for forged in
+        [None, Some("UPDATE chain SET state = 'latched', reason = 'invalid_grant', owner_id = NULL")]
+    {
+        let before = put_back_with_an_unread_answer(forged);
+        after(&before).unwrap_err();
+        let stands = before.world.look("SELECT state || ' ' || reason || ' ' || head FROM chain, family");
+        assert_eq!(stands, "quarantined anchor-mismatch 1", "{forged:?}");
+        assert_eq!(before.world.provider.refreshes(), 2);
+    }
+}
+
+#[test]
+fn beside_others_an_answer_leads_out_of_no_quarantine_that_a_log_began() {
+    let mut world = World::new();
+    world.alone = false;
+    let before = before_in(world);
+    crash(&before, "read");
+    before.world.forge("UPDATE chain SET state = 'quarantined', reason = 'anchor-mismatch', owner_id = NULL");
+    let other = nightlatch_domain::id::KeeperId::new(before.world.clock.now(), [9; 10]);
+    before.world.forge(&format!("INSERT INTO keeper VALUES ('{other}', 1, 1)"));
+    after(&before).unwrap_err();
+    let stands = before.world.look("SELECT state || ' ' || head FROM chain, family");
+    assert_eq!(stands, "quarantined 1");
+}
+
 #[test]
 fn a_retry_that_the_database_forgot_is_not_presented_again() {
     let before = before_in(World::with(false, &graceful("verified")));

@@ -29,10 +29,10 @@ fn text(report: &HealthReport, now: Timestamp) -> String {
     let heading = ["CONNECTION", "ACCOUNT", "STATE", "ACCESS TOKEN UNTIL", "LAST REFRESH", "NEXT"];
     let rows: Vec<_> = report.connections.iter().map(|view| row(view, now)).collect();
     let mut text = table(&heading, &rows);
-    for (era, tickets) in questions(&report.tickets) {
+    for (cause, tickets) in questions(&report.tickets) {
         text.push('\n');
-        if let Some(era) = era {
-            text.push_str(&together(era, tickets.len()));
+        if let Some((era, reason)) = cause {
+            text.push_str(&together(era, reason, tickets.len()));
         }
         let rows: Vec<_> = tickets.into_iter().map(|ticket| question(ticket, now)).collect();
         text.push_str(&table(&["TICKET", "CONNECTION", "REASON", "SINCE", "WHAT TO DO"], &rows));
@@ -56,21 +56,27 @@ fn text(report: &HealthReport, now: Timestamp) -> String {
     text
 }
 
-/// Tickets that have each a cause of their own, and those of one era together.
-fn questions(tickets: &[TicketView]) -> BTreeMap<Option<u64>, Vec<&TicketView>> {
+/// Tickets that have each a cause of their own, and those of one era and reason together.
+fn questions(tickets: &[TicketView]) -> BTreeMap<Option<(u64, &str)>, Vec<&TicketView>> {
     let mut questions: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for ticket in tickets {
-        questions.entry(ticket.era).or_default().push(ticket);
+        let cause = ticket.era.map(|era| (era, ticket.reason.as_str()));
+        questions.entry(cause).or_default().push(ticket);
     }
     questions
 }
 
-fn together(era: u64, connections: usize) -> String {
-    let whose = if connections == 1 { "this connection" } else { "these connections" };
-    format!(
-        "No keeper's log vouches for what the database says of {whose} since it was put back, or a log was lost or copied \
-         (era {era}). One question, {connections} to connect again:\n"
-    )
+fn together(era: u64, reason: &str, connections: usize) -> String {
+    let (why, what) = match reason {
+        "unvouched" => (
+            "no keeper's log knows what was presented of them",
+            "`nightlatch keeper list` shows which log waits, and `keeper adopt` lets them go on without a login; or \
+             connect each again",
+        ),
+        "log-lost" => ("only a log that was given up knew what was presented of them", "connect each again"),
+        _ => ("a keeper's log knows more of them than the database says", "connect each again"),
+    };
+    format!("One question of {connections} (era {era}): {why}; {what}:\n")
 }
 
 fn question(ticket: &TicketView, now: Timestamp) -> Vec<String> {
@@ -170,9 +176,10 @@ mod tests {
         let report =
             HealthReport { connections: Vec::new(), tickets, alarms: Vec::new(), warnings: Vec::new() };
         let shown = text(&report, NOW);
-        let (alone, together) = shown.split_once("No keeper's log").unwrap();
+        let (alone, together) =
+            shown.split_once("One question of 2 (era 3): a keeper's log knows more").unwrap();
         assert!(alone.contains("b/2") && !alone.contains("a/1"), "{shown}");
-        assert!(together.contains("(era 3). One question, 2 to connect again:"), "{shown}");
+        assert!(!together.contains("keeper adopt"), "{shown}");
         assert!(together.contains("a/1") && together.contains("c/3") && !together.contains("b/2"), "{shown}");
     }
 }

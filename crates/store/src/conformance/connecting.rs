@@ -5,7 +5,7 @@ use super::{
     world::{World, later, name},
 };
 use nightlatch_domain::{
-    chain::{Chain, ChainState, FlowOutcome, FlowStep},
+    chain::{Chain, ChainState, Flow, FlowOutcome, FlowStep},
     connection::{Connection, ConnectionHealth, Health, Source},
     id::{ChainId, ClientId, ConnectionId, FlowId},
     ports::store::{NewConnection, Settlement, StoreError},
@@ -59,7 +59,10 @@ pub async fn a_flow_ends_once_with_what_it_makes(place: &dyn Place) {
     let flow = answered_flow(&world, client).await;
     let made = world.tokens("dana", client, "583231");
     let outcome = connected(made.connection.id);
+    let is_read = async |flow| world.keeper.has_read_flow(world.tenant, flow).await.unwrap();
+    assert!(!is_read(flow).await && !is_read(world.id(FlowId::new)).await, "nobody has read it yet");
     world.keeper.end_flow(world.tenant, flow, outcome.clone(), Some(made.clone())).await.unwrap();
+    assert!(is_read(flow).await, "it became a connection");
     let second = world.tokens("second", client, "2");
     world.keeper.end_flow(world.tenant, flow, failed(), Some(second)).await.unwrap();
     let ended = world.control.flow(world.tenant, flow).await.unwrap().unwrap();
@@ -87,6 +90,12 @@ pub async fn a_flow_that_fails_keeps_its_answer(place: &dyn Place) {
     world.keeper.end_flow(world.tenant, flow, failed(), None).await.unwrap();
     let ended = world.control.flow(world.tenant, flow).await.unwrap().unwrap();
     assert_eq!((ended.outcome, ended.answer), (Some(failed()), Some(answer(&world))));
+    let is_read = async |flow| world.keeper.has_read_flow(world.tenant, flow).await.unwrap();
+    assert!(is_read(flow).await, "its answer stands here");
+    let unanswered = Flow { answer: None, ..world.flow(ended.client, "57a7e") };
+    world.keeper.put_flow(unanswered.clone()).await.unwrap();
+    world.keeper.end_flow(world.tenant, unanswered.id, failed(), None).await.unwrap();
+    assert!(!is_read(unanswered.id).await, "what came of it lies somewhere else, if anywhere");
 }
 
 /// What a failed reconnect left goes with the connection that it was for.

@@ -333,6 +333,21 @@ impl KeeperStore for PostgresStore {
          }))
     }
 
+    fn has_read_flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, bool> {
+        self.read((tenant, flow), |at, (tenant, flow)| {
+            Box::pin(async move {
+                let (tenant, flow) = (*tenant, *flow);
+                let sql = "SELECT * FROM flow WHERE tenant_id = $1 AND flow_id = $2";
+                let row =
+                    record::one(at, "flow", sql, params![Word(&tenant), Word(&flow)], rows::flow).await?;
+                if let Some(row) = row {
+                    return Ok(row.is_read());
+                }
+                Ok(imports::one(at, tenant, flow).await?.is_some_and(|import| import.is_read()))
+            })
+        })
+    }
+
     fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
         self.write(imports, |at, imports| Box::pin(imports::put(at, imports)))
     }

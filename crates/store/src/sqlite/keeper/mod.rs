@@ -280,6 +280,17 @@ impl KeeperStore for SqliteStore {
         })
     }
 
+    fn has_read_flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, bool> {
+        self.engine.read(move |at| {
+            let sql = "SELECT * FROM flow WHERE tenant_id = ?1 AND flow_id = ?2";
+            if let Some(row) = record::one(at, "flow", sql, params![Word(&tenant), Word(&flow)], rows::flow)?
+            {
+                return Ok(row.is_read());
+            }
+            Ok(imports::one(at, tenant, flow)?.is_some_and(|import| import.is_read()))
+        })
+    }
+
     fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
         self.engine.write(move |at| imports::put(at, &imports))
     }

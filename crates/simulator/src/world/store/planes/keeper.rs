@@ -270,6 +270,15 @@ impl KeeperStore for Session {
         })
     }
 
+    fn has_read_flow(&self, tenant: TenantId, flow: FlowId) -> Stored<'_, bool> {
+        self.read(move |rows| {
+            Ok(match rows.tables.flows.get(&(tenant, flow)) {
+                Some(row) => row.is_read(),
+                None => imports::one(rows, tenant, flow).is_some_and(Import::is_read),
+            })
+        })
+    }
+
     fn put_imports(&self, imports: Vec<Import>) -> Stored<'_, Vec<Brought>> {
         self.write("put-imports", move |rows| imports::put(rows, imports))
     }
