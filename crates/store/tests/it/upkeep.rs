@@ -58,7 +58,9 @@ async fn each_thing_that_does_not_hold_is_found_by_its_name() {
         ("INSERT INTO feed VALUES (9, 't', 'task', 'x', x'00')".to_owned(), "feed-above-its-counter", 1),
         ("UPDATE keeper SET compared = 7".to_owned(), "keeper-of-a-later-era", 1),
         (
-            "INSERT INTO ticket VALUES ('t', 'ti', 'reauthorize', 'nobody', 'r', 1, NULL)".to_owned(),
+            "INSERT INTO ticket (tenant_id, ticket_id, kind, connection_id, reason, raised_at)
+             VALUES ('t', 'ti', 'reauthorize', 'nobody', 'r', 1)"
+                .to_owned(),
             "row-without-its-parent",
             1,
         ),
