@@ -38,7 +38,7 @@ pub trait Settled: Send + Sync {
 pub struct Standing {
     /// The connections, by how they are.
     pub connections: BTreeMap<String, u64>,
-    /// Questions that wait for a human: the tickets of one era are one.
+    /// Questions that wait for a human: the tickets of one era and reason are one.
     pub tickets_open: u64,
 }
 

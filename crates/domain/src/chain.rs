@@ -232,9 +232,12 @@ impl Flow {
     /// Whether its answer need not be kept anywhere else: it has ended, and the answer stands here or became a connection.
     #[must_use]
     pub const fn is_read(&self) -> bool {
-        let is_kept = self.answer.is_some() || matches!(self.outcome, Some(FlowOutcome::Connected { .. }));
-        matches!(self.step, FlowStep::Ended) && is_kept
+        is_read(self.step, self.answer.is_some(), self.outcome.as_ref())
     }
+}
+
+pub(crate) const fn is_read(step: FlowStep, has_answer: bool, outcome: Option<&FlowOutcome>) -> bool {
+    matches!(step, FlowStep::Ended) && (has_answer || matches!(outcome, Some(FlowOutcome::Connected { .. })))
 }
 
 /// What came of a flow.

@@ -4,7 +4,7 @@
 //! journaled under the flow's id before anybody knows whose account it is.
 
 use crate::{
-    chain::{FlowOutcome, FlowStep},
+    chain::{FlowOutcome, FlowStep, is_read},
     clock::Timestamp,
     id::{AttemptId, ClientId, FlowId, OwnerId, TenantId},
     ports::store::ImportSeen,
@@ -58,8 +58,7 @@ impl Import {
     /// Whether its answer need not be kept anywhere else: it has ended, and the answer stands here or became a connection.
     #[must_use]
     pub const fn is_read(&self) -> bool {
-        let is_kept = self.answer.is_some() || matches!(self.outcome, Some(FlowOutcome::Connected { .. }));
-        matches!(self.progress.step, FlowStep::Ended) && is_kept
+        is_read(self.progress.step, self.answer.is_some(), self.outcome.as_ref())
     }
 
     /// Whether it ended so already.

@@ -65,8 +65,8 @@ dto! {
         reason: String,
         /// When it was raised.
         raised_at: Timestamp,
-        /// Where the database was put back, or no log vouches for it: since which era. Tickets of one era are one question, and
-        /// a human is told of them once.
+        /// Where the database was put back, or no log vouches for it: since which era. Tickets of one era and reason are one
+        /// question, and a human is told of them once.
         era: Option<u64>,
         /// The command that settles it.
         command: String,

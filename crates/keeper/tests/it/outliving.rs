@@ -4,7 +4,8 @@
 use crate::{
     adopting::{forget, leases, one_is_behind},
     crash::{
-        Before, after, after_whatever, back_up, before_in, heals_nothing, kept, restore_another, runtime,
+        Before, after_whatever, back_up, before_in, heals_nothing, put_back_with_an_older_answer,
+        restore_another, runtime,
     },
     world::World,
 };
@@ -64,15 +65,7 @@ fn what_nobody_verified_is_left_to_a_human() {
 
 #[test]
 fn what_an_answer_shows_to_rotate_is_left_to_a_human_whatever_its_profile_says() {
-    let before = before_in(World::with(false, &never_rotates("verified")));
-    let copy = back_up(&before);
-    after(&before).unwrap();
-    let older = std::fs::read(kept(&before)).unwrap();
-    before.world.clock.forward(Duration::from_secs(3600));
-    after(&before).unwrap();
-    restore_another(&before, &copy);
-    std::fs::write(kept(&before), older).unwrap();
-    heals_nothing(&before, 2);
+    heals_nothing(&put_back_with_an_older_answer(World::with(false, &never_rotates("verified"))), 2);
 }
 
 #[test]
