@@ -18,6 +18,7 @@ use nightlatch_domain::{
 use nightlatch_keeper::{
     SystemFiles,
     anchor::{AnchorLog, Found, Head, Presentation, Whose},
+    boot_id,
 };
 use serde_json::{Value, json};
 use std::{
@@ -41,7 +42,9 @@ pub(crate) async fn anchor(ground: &Ground, chains: usize) -> Result<Value, Faul
     let fresh = ground.id(KeeperId::new)?;
     let folder = ground.folder.join("state").join(installation.to_string());
     let files: Arc<dyn Files> = Arc::new(Unsynced);
-    let whose = Whose { installation, machine: MACHINE, alone: ground.stores.alone, fresh };
+    let boot = boot_id();
+    let (boot, alone) = (boot.as_deref(), ground.stores.alone);
+    let whose = Whose { installation, machine: MACHINE, boot, alone, fresh };
     let (log, found) = AnchorLog::open(&files, &folder, whose)?;
     if found != Found::Own {
         return Err(format!("the log is not the keeper's own: {found:?}").into());

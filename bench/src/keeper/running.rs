@@ -13,7 +13,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Allow, Connector, EgressConfig, SystemResolver};
 use nightlatch_keeper::{
-    Keeper, KeeperConfig, KeeperParts, SystemFiles, TokioWork, Watch,
+    Keeper, KeeperConfig, KeeperParts, SystemFiles, TokioWork, Watch, boot_id,
     machine::{Action, Outcome},
 };
 use nightlatch_ledger::{Ledger, LedgerKeys};
@@ -77,6 +77,7 @@ impl Running {
             state_folder: path("state"),
             spool_folder: path("spool"),
             machine: MACHINE.to_owned(),
+            boot: boot_id(),
             alone: ground.stores.alone,
             refresh_timer: false,
         };

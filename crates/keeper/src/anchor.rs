@@ -10,6 +10,10 @@
 //! take over at once what that one left when it died. It records the keeper, the machine, the file system and
 //! its own inode when it is made; a difference at start means that it was copied along, and vouches for
 //! nothing. Rolled-back disks are not detected by it (that takes a witness on another machine).
+//!
+//! It also names the boot of the machine that it is written in. When a presentation was, it says by the boot clock, which
+//! begins anew with the machine: an old reading may lie a few seconds back by chance, and a token whose grace is long over
+//! would be presented again. So in another boot, and where nobody knows which it is, no presentation from before has one.
 
 mod place;
 mod record;
@@ -76,6 +80,8 @@ struct Inner {
     /// Below this it is not even asked whether writing the log anew is worth it.
     compact_above: u64,
     facts: Arc<RwLock<Facts>>,
+    /// Which boot of the machine this is.
+    boot: Option<String>,
     poisoned: bool,
 }
 
@@ -86,6 +92,8 @@ pub struct Whose<'a> {
     pub installation: InstallationId,
     /// This machine.
     pub machine: &'a str,
+    /// Which boot of it this is; none where the system does not tell.
+    pub boot: Option<&'a str>,
     /// Whether it is the installation's only keeper on this machine.
     pub alone: bool,
     /// The keeper, where there is no log yet.
@@ -107,26 +115,32 @@ impl AnchorLog {
         let place = place::take(&**files, folder, whose.alone, whose.fresh)?;
         let path = place.folder.join(LOG);
         let file = open_file(&**files, &path)?;
-        let (facts, whole_bytes) = read(&*file, &path)?;
+        let (mut facts, whole_bytes) = read(&*file, &path)?;
         cut(&*file, whole_bytes).map_err(KeeperError::file(&path))?;
-        let own = identity(&*file, whose.installation, place.keeper, whose.machine);
+        let own = identity(&*file, whose.installation, place.keeper, (whose.machine, whose.boot));
         let own = own.map_err(KeeperError::file(&path))?;
         let found = compare(facts.identity.as_ref(), &own);
-        let is_named = facts.identity.as_ref().is_some_and(|identity| identity.keeper.is_some());
+        let is_of_now = |written: &Identity| written.keeper.is_some() && written.boot == own.boot;
+        let is_of_now = facts.identity.as_ref().is_some_and(is_of_now);
+        facts.are_read_in(own.boot.as_deref());
         let facts = Arc::new(RwLock::new(facts));
         let shared = Arc::clone(&facts);
         let compact_above = COMPACT_ABOVE_BYTES;
         let bytes = whole_bytes;
-        let files = Arc::clone(files);
-        let mut inner = Inner { files, place, file, bytes, compact_above, facts, poisoned: false };
+        let (files, boot) = (Arc::clone(files), own.boot.clone());
+        let mut inner = Inner { files, place, file, bytes, compact_above, facts, boot, poisoned: false };
         match found {
             Found::Fresh => {
                 inner.append(Record::Identity(own))?;
                 inner.sync_directory()?;
             }
-            Found::Own if is_named => inner.compact_if_worth_it()?,
-            // From before there was more than one keeper.
-            Found::Own => inner.append(Record::Identity(own))?,
+            Found::Own => {
+                // Of another boot, or from before there was more than one keeper.
+                if !is_of_now {
+                    inner.append(Record::Identity(own))?;
+                }
+                inner.compact_if_worth_it()?;
+            }
             Found::Moved { .. } => {}
         }
         Ok((Self { inner: Mutex::new(inner), facts: shared }, found))
@@ -374,7 +388,8 @@ impl AnchorLog {
     pub fn settle_here(&self, installation: InstallationId, machine: &str) -> Result<(), KeeperError> {
         let mut inner = self.inner();
         inner.append(Record::DistrustAll)?;
-        let own = identity(&*inner.file, installation, inner.place.keeper, machine);
+        let here = (machine, inner.boot.as_deref());
+        let own = identity(&*inner.file, installation, inner.place.keeper, here);
         let own = own.map_err(KeeperError::file(&inner.place.folder))?;
         inner.append(Record::Identity(own))
     }
@@ -612,10 +627,11 @@ fn identity(
     file: &dyn OpenFile,
     installation: InstallationId,
     keeper: KeeperId,
-    machine: &str,
+    (machine, boot): (&str, Option<&str>),
 ) -> io::Result<Identity> {
     let FileIdentity { filesystem, inode } = file.identity()?;
-    Ok(Identity { installation, keeper: Some(keeper), machine: machine.to_owned(), filesystem, inode })
+    let (machine, boot) = (machine.to_owned(), boot.map(str::to_owned));
+    Ok(Identity { installation, keeper: Some(keeper), machine, boot, filesystem, inode })
 }
 
 fn compare(written: Option<&Identity>, own: &Identity) -> Found {

@@ -65,6 +65,8 @@ pub struct KeeperConfig {
     pub spool_folder: PathBuf,
     /// What tells this machine from a clone of it (`/etc/machine-id`).
     pub machine: String,
+    /// Which boot of it this is ([`boot_id`](crate::boot_id)); none where the system does not tell.
+    pub boot: Option<String>,
     /// Whether it is the installation's only keeper on this machine: then it refuses to start beside another. Else it
     /// takes up a log that nobody holds, or begins one.
     pub alone: bool,

@@ -57,6 +57,7 @@ impl Keeper {
         let whose = Whose {
             installation: installation.id,
             machine: &config.machine,
+            boot: config.boot.as_deref(),
             alone: config.alone,
             fresh: KeeperId::new(now, random(&*parts.entropy)?),
         };

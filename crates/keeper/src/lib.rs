@@ -67,4 +67,4 @@ mod windows;
 pub use crate::core::{KeeperConfig, KeeperParts, Notes, Unwatched, Watch};
 pub use error::KeeperError;
 pub use keeper::Keeper;
-pub use system::{SystemFiles, TokioWork};
+pub use system::{SystemFiles, TokioWork, boot_id};

@@ -34,6 +34,9 @@ pub(super) struct Identity {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) keeper: Option<KeeperId>,
     pub(super) machine: String,
+    /// The boot of the machine that the lines from here on were written in; none where the system did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) boot: Option<String>,
     pub(super) filesystem: u64,
     pub(super) inode: u64,
 }
@@ -51,7 +54,7 @@ pub struct Presentation {
     pub generation: u64,
     /// The attempt.
     pub attempt: AttemptId,
-    /// When it was anchored, on this machine's boot clock; none in lines that are older than that.
+    /// When it was anchored, on this machine's boot clock; none in lines that are older than that, and in another boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<Boot>,
 }
@@ -196,7 +199,10 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn apply(&mut self, record: Record) {
         match record {
-            Record::Identity(identity) => self.identity = Some(identity),
+            Record::Identity(identity) => {
+                self.are_read_in(identity.boot.as_deref());
+                self.identity = Some(identity);
+            }
             Record::Present(one) => {
                 self.presented.insert((one.family, one.generation), one);
                 self.newest.insert(one.chain, Named::of(&one, false));
@@ -251,6 +257,18 @@ impl Facts {
                 self.owners.clear();
                 self.vouched = false;
             }
+        }
+    }
+
+    /// What a boot clock said counts in the boot that it said it in alone.
+    pub(super) fn are_read_in(&mut self, boot: Option<&str>) {
+        let written_in = self.identity.as_ref().and_then(|identity| identity.boot.as_deref());
+        if written_in.is_some() && written_in == boot {
+            return;
+        }
+        let Self { presented, again, taken, .. } = self;
+        for one in [presented, again, taken].into_iter().flat_map(Presentations::values_mut) {
+            one.boot = None;
         }
     }
 

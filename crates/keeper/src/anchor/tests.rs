@@ -43,7 +43,17 @@ fn open_as(
 ) -> Result<(AnchorLog, Found), KeeperError> {
     let files: Arc<dyn Files> = Arc::new(SystemFiles);
     let (installation, fresh) = (id!(InstallationId, 1), id!(KeeperId, fresh));
-    AnchorLog::open(&files, directory, Whose { installation, machine, alone, fresh })
+    AnchorLog::open(&files, directory, Whose { installation, machine, boot: Some("boot"), alone, fresh })
+}
+
+/// The same log in another boot of its machine.
+fn open_in(directory: &Path, boot: Option<&str>) -> AnchorLog {
+    let files: Arc<dyn Files> = Arc::new(SystemFiles);
+    let (installation, fresh, machine) = (id!(InstallationId, 1), id!(KeeperId, 1), "machine");
+    let whose = Whose { installation, machine, boot, alone: true, fresh };
+    let (log, found) = AnchorLog::open(&files, directory, whose).unwrap();
+    assert!(matches!(found, Found::Fresh | Found::Own), "{found:?}");
+    log
 }
 
 /// Where the log of a keeper lies.
@@ -446,4 +456,94 @@ fn nothing_of_an_older_era_is_presented_and_what_was_seen_of_the_history_is_reme
     // Of what was copied along, nobody knows which history it was.
     log.settle_here(id!(InstallationId, 1), "machine").unwrap();
     assert!(!log.is_vouched());
+}
+
+/// What the boot clock said of a first presentation, of a retry, and of what was taken over.
+fn boots(log: &AnchorLog) -> [Option<u64>; 3] {
+    let (family, millis) = (id!(FamilyId, 1), |one: Presentation| one.boot.map(Boot::millis));
+    [log.presentation(family, 3), log.retry(family, 3), log.taken(family, 4)]
+        .map(|one| one.map(millis).expect("it is known"))
+}
+
+/// A log of a boot that has presented everything that can be.
+fn presents_in(directory: &Path, boot: Option<&str>) -> AnchorLog {
+    let log = open_in(directory, boot);
+    log.present(presentation(3, 1), 1).unwrap();
+    log.present_again(presentation(3, 2), 1).unwrap();
+    log.take_over(&[], &[presentation(4, 3)]).unwrap();
+    log
+}
+
+const OF_NOW: [Option<u64>; 3] = [Some(7); 3];
+const FORGOTTEN: [Option<u64>; 3] = [None; 3];
+
+#[test]
+fn what_the_boot_clock_said_counts_in_the_same_boot_and_is_forgotten_in_every_other() {
+    for (written_in, read_in, says) in [
+        (Some("one"), Some("one"), OF_NOW),
+        (Some("one"), Some("two"), FORGOTTEN),
+        (Some("one"), None, FORGOTTEN),
+        (None, Some("one"), FORGOTTEN),
+        (None, None, FORGOTTEN),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = presents_in(folder.path(), written_in);
+        assert_eq!(boots(&log), OF_NOW, "whoever said it lives");
+        drop(log);
+        let log = open_in(folder.path(), read_in);
+        assert_eq!(boots(&log), says, "{written_in:?} {read_in:?}");
+        assert!(matches!(log.present(presentation(3, 4), 1), Err(KeeperError::PresentedBefore)));
+        assert!(matches!(log.present_again(presentation(3, 4), 1), Err(KeeperError::PresentedBefore)));
+    }
+}
+
+#[test]
+fn a_boot_that_comes_between_is_remembered_though_nothing_was_presented_in_it() {
+    for between in [Some("two"), None] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(presents_in(folder.path(), Some("one")));
+        drop(open_in(folder.path(), between));
+        assert_eq!(boots(&open_in(folder.path(), Some("one"))), FORGOTTEN, "{between:?}");
+    }
+}
+
+#[test]
+fn of_two_boots_only_the_one_that_it_is_counts_also_in_a_log_that_was_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(presents_in(folder.path(), Some("one")));
+    let log = open_in(folder.path(), Some("two"));
+    log.present(presentation(5, 5), 1).unwrap();
+    let of =
+        |log: &AnchorLog| log.presentation(id!(FamilyId, 1), 5).and_then(|one| one.boot).map(Boot::millis);
+    assert_eq!((boots(&log), of(&log)), (FORGOTTEN, Some(7)));
+    log.inner().rewrite().unwrap();
+    assert_eq!((boots(&log), of(&log)), (FORGOTTEN, Some(7)));
+    drop(log);
+    let log = open_in(folder.path(), Some("two"));
+    assert_eq!((boots(&log), of(&log)), (FORGOTTEN, Some(7)));
+    drop(log);
+    let log = open_in(folder.path(), Some("three"));
+    assert_eq!((boots(&log), of(&log)), (FORGOTTEN, None));
+}
+
+#[test]
+fn a_boot_is_named_once_and_a_moved_log_names_it_when_it_is_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let named = |boot| {
+        drop(open_in(folder.path(), boot));
+        let text = fs::read_to_string(log_of(folder.path(), 1)).unwrap();
+        text.lines().filter(|line| line.contains("\"identity\"")).count()
+    };
+    let counts = [Some("one"), Some("one"), Some("two"), None, None, Some("two"), Some("two")].map(named);
+    assert_eq!(counts, [1, 1, 2, 3, 3, 4, 4]);
+    let folder = tempfile::tempdir().unwrap();
+    drop(presents_in(folder.path(), Some("one")));
+    let (log, _) = open_on(folder.path(), "clone").unwrap();
+    assert_eq!(boots(&log), FORGOTTEN);
+    log.settle_here(id!(InstallationId, 1), "clone").unwrap();
+    log.present(presentation(5, 5), 1).unwrap();
+    drop(log);
+    let (log, _) = open_on(folder.path(), "clone").unwrap();
+    assert_eq!(log.presentation(id!(FamilyId, 1), 5), Some(presentation(5, 5)), "of the same boot");
+    assert_eq!(boots(&log), FORGOTTEN);
 }

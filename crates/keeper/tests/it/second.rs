@@ -2,6 +2,7 @@
 //! tried before a chain latches; and claims of others, which are left alone until they were watched for a lease.
 
 use crate::{
+    crash::{before_in, crash, runtime},
     provider::Act,
     world::{Ready, Running, Woken, World, eventually, ten},
 };
@@ -105,6 +106,30 @@ async fn a_grace_that_is_over_or_was_only_heard_of_is_none() {
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     for one in [&unverified, &late] {
         assert_eq!(one.world.provider.most_presented(), 1);
+    }
+}
+
+#[test]
+fn after_a_boot_the_boot_clock_of_the_one_before_does_not_say_that_a_grace_still_runs() {
+    for (boot, presented) in [(Some("first"), 1), (Some("second"), 0), (None, 0)] {
+        let mut before = before_in(World::with(false, &graceful("verified")));
+        before.world.provider.is_graceful();
+        crash(&before, "send");
+        before.world.boot = boot;
+        let runtime = runtime();
+        let lease = runtime.block_on(async {
+            let running = before.world.start().await;
+            // Both clocks say so, and of the boot clock it is chance where it began anew.
+            before.world.clock.forward(Duration::from_secs(2));
+            let woken = before.world.wake(&running).await.unwrap();
+            let lease = woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await;
+            running.end().await;
+            lease
+        });
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        let asks = matches!(&lease, Err(KeeperRefusal::ReauthRequired { ticket: Some(_) }));
+        assert_eq!((lease.is_ok(), asks), (presented == 1, presented == 0), "{boot:?}: {:?}", lease.err());
+        assert_eq!(before.world.provider.refreshes(), presented, "{boot:?}");
     }
 }
 

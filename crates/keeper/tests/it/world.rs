@@ -115,6 +115,8 @@ pub(crate) struct World {
     pub(crate) drained: Arc<Drained>,
     pub(crate) meddling: Arc<Meddling>,
     pub(crate) machine: &'static str,
+    /// Which boot of the machine it is; none where the system does not tell.
+    pub(crate) boot: Option<&'static str>,
     /// Whether its keepers know of no other.
     pub(crate) alone: bool,
     pub(crate) timer: bool,
@@ -168,6 +170,7 @@ impl World {
             drained: Arc::default(),
             meddling: Arc::default(),
             machine: "machine",
+            boot: Some("first"),
             alone: true,
             timer: false,
             has_profile: true,
@@ -259,9 +262,8 @@ page = "https://docs.example/me"
         let entropy: Arc<dyn Entropy> = Arc::new(Source(Arc::clone(&self.meddling)));
         let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let store = SqliteStore::open(&self.path("db.sqlite"), clock.now()).unwrap();
-        let keys = self.path("keys");
-        let record_keys = RecordKeys::load_or_create(&keys, true, &*entropy).unwrap();
-        let keeper_keys = KeeperKeys::load_or_create(&keys, true, Arc::clone(&entropy)).unwrap();
+        let record_keys = RecordKeys::load_or_create(&self.path("keys"), true, &*entropy).unwrap();
+        let keeper_keys = KeeperKeys::load_or_create(&self.path("keys"), true, Arc::clone(&entropy)).unwrap();
         let ledger = match told {
             Some(ledger) => ledger,
             None => self.ledger(&record_keys, &store, &clock).await,
@@ -273,6 +275,7 @@ page = "https://docs.example/me"
             state_folder: self.path("state"),
             spool_folder: self.path(spool),
             machine: self.machine.to_owned(),
+            boot: self.boot.map(str::to_owned),
             alone: self.alone,
             refresh_timer: self.timer,
         };

@@ -43,7 +43,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Gateway, tls::server_config};
-use nightlatch_keeper::{Keeper, KeeperConfig};
+use nightlatch_keeper::{Keeper, KeeperConfig, boot_id};
 use nightlatch_store::{Plane, PostgresStore};
 use std::{
     net::SocketAddr,
@@ -388,6 +388,7 @@ impl KeeperPlane {
             state_folder,
             spool_folder: ground.place.path("spool"),
             machine: wiring::machine(),
+            boot: boot_id(),
             alone: false,
             refresh_timer,
         };

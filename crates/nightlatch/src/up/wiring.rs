@@ -37,7 +37,7 @@ use nightlatch_domain::{
 };
 use nightlatch_egress::{Connector, Pool, PoolLimits, SystemResolver};
 use nightlatch_gateway::{Directory, Gateway, Limits, brakes::Rule, tls::server_config};
-use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, SystemFiles, TokioWork};
+use nightlatch_keeper::{Keeper, KeeperConfig, KeeperParts, SystemFiles, TokioWork, boot_id};
 use nightlatch_ledger::{Ledger, LedgerKeys};
 use nightlatch_policy::Decider;
 use nightlatch_store::SqliteStore;
@@ -122,6 +122,7 @@ impl House {
             state_folder,
             spool_folder: place.path("spool"),
             machine: machine(),
+            boot: boot_id(),
             alone: true,
             refresh_timer: config.refresh_timer,
         };

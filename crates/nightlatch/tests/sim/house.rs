@@ -171,6 +171,7 @@ impl House {
             state_folder: PathBuf::from("/state"),
             spool_folder: PathBuf::from("/data/spool"),
             machine: post.node.name(),
+            boot: Some(post.node.boot()),
             alone: self.posts.len() == 1,
             refresh_timer: true,
         };

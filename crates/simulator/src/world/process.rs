@@ -32,6 +32,8 @@ pub(super) struct NodeRow {
     pub(super) paused: bool,
     /// Tasks that could go on, did the node not stand still.
     pub(super) held: Vec<u64>,
+    /// Counts the boots.
+    boot: u64,
     /// The moment at which the boot clock read zero, in microseconds; before the world where it is negative.
     booted_at: i64,
     /// By how much its wall clock is wrong.
@@ -67,6 +69,7 @@ impl World {
             up: false,
             paused: false,
             held: Vec::new(),
+            boot: 1,
             booted_at: -i64::try_from(BOOT_BEGINS * 1000).unwrap_or(0),
             wall_off_millis: 0,
             drained: false,
@@ -81,6 +84,12 @@ impl Node {
     #[must_use]
     pub fn name(&self) -> String {
         self.row(|row| row.name.clone())
+    }
+
+    /// What tells this boot of it from every other one.
+    #[must_use]
+    pub fn boot(&self) -> String {
+        self.row(|row| format!("{}-{}", row.name, row.boot))
     }
 
     /// The world that it is in.
@@ -120,7 +129,10 @@ impl Node {
     pub(super) fn reboot(&self) {
         self.kill();
         let now = i64::try_from(self.world.now().0).unwrap_or(i64::MAX);
-        self.row(|row| row.booted_at = now);
+        self.row(|row| {
+            row.boot += 1;
+            row.booted_at = now;
+        });
     }
 
     /// Stops the process where it stands (SIGSTOP, a frozen virtual machine). Its clocks go on.

@@ -154,9 +154,13 @@ fn a_wall_clock_jumps_and_the_boot_clock_does_not() {
     one.jump(-5000);
     assert_eq!((wall.since(process.now()), process.boot()), (secs(5), boot));
     assert_eq!(neighbour.now(), wall, "each machine has its own");
+    let (began, before) = (one.boot(), other.boot());
+    drop(one.start());
+    assert_eq!(one.boot(), began, "a process that starts is no boot");
     one.reboot();
     let next = one.start();
     assert_eq!(next.boot().millis(), 0, "a boot clock begins with its machine");
+    assert!(one.boot() != began && other.boot() == before && before != began);
 }
 
 #[test]
