@@ -259,6 +259,7 @@ impl Bare {
         let claim = self.claim(place).await?;
         let Place { chain, family, fence, head } = *place;
         let id = self.ground.id(AttemptId::new)?;
+        let now = self.ground.now();
         let attempt = Attempt {
             tenant: self.tenant,
             id,
@@ -269,7 +270,8 @@ impl Bare {
             owner: claim.owner,
             era: self.era,
             state: AttemptState::Intended,
-            intended_at: self.ground.now(),
+            intended_at: now,
+            intended_by: now,
             answer: None,
         };
         if !self.store().intend(claim, attempt).await? {

@@ -175,8 +175,11 @@ pub struct Attempt {
     pub era: u64,
     /// How far it came.
     pub state: AttemptState,
-    /// When the intent was made durable.
+    /// Just before the intent was made durable, by its keeper's wall clock, or by the store's where that has one and
+    /// it said less.
     pub intended_at: Timestamp,
+    /// The same by whichever of the two said more.
+    pub intended_by: Timestamp,
     /// The sealed raw answer, with its context.
     pub answer: Option<(Wrapped, SealContext)>,
 }

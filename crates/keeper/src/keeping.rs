@@ -11,7 +11,7 @@
 use crate::{
     machine::{Entry, Moment, Outcome},
     schedule,
-    second::{Presented, Second},
+    second::{Intended, Presented, Second},
 };
 use nightlatch_domain::{
     chain::{AttemptState, ChainState},
@@ -34,6 +34,8 @@ pub enum Wanted {
         family: FamilyId,
         /// Its generation.
         generation: u64,
+        /// Whether its tool refused it, whatever the clocks say.
+        refused: bool,
     },
 }
 
@@ -81,8 +83,10 @@ pub struct Seen {
     pub state: AttemptState,
     /// What this keeper knows of it beside the database.
     pub own: Own,
-    /// When it was intended.
+    /// When it was intended, by whichever clock said less.
     pub intended_at: Timestamp,
+    /// By whichever said more.
+    pub intended_by: Timestamp,
 }
 
 /// What a keeper knows of an attempt beside the database.
@@ -186,7 +190,7 @@ pub struct Begin {
 /// What next for a chain.
 #[must_use]
 pub fn next(known: &Known, wanted: Wanted) -> Next {
-    if let Wanted::Instead { family, generation } = wanted
+    if let Wanted::Instead { family, generation, .. } = wanted
         && (family, generation) != (known.family, known.generation)
     {
         return Next::Nothing(Outcome::Refreshed);
@@ -273,17 +277,21 @@ impl Known {
     fn uncertain(&self, wanted: Wanted) -> Next {
         let Some(one) = self.lost() else { return self.abandoned() };
         let is_due = self.due_at.is_some_and(|due| due <= self.now.wall);
-        let (second, first) = (self.second_left(), presented(one));
-        let until = second.open_until(first.elapsed(self.now, self.store_now), self.now);
-        let last = match wanted {
-            Wanted::Timer => is_due && second.is_time_for_the_last(first, self.now),
-            Wanted::Instead { .. } => second.is_time_for_the_last(first, self.now),
+        let (second, first) = (self.second_left(), self.presented(one));
+        let until = second.open_until(first.elapsed(self.now), self.now);
+        let (wanted_now, refused) = match wanted {
+            Wanted::Timer => (is_due, false),
+            Wanted::Instead { refused, .. } => (true, refused),
         };
-        if (until.is_some() && (is_due || wanted != Wanted::Timer)) || last {
+        let last = second.is_time_for_the_last(first, self.access_until, refused, self.now);
+        if wanted_now && (until.is_some() || last) {
             let again = || Next::Begin(self.begin(Entry::Again { until }, Some(one)));
             return self.unfit().unwrap_or_else(again);
         }
         match self.due_at {
+            Some(_) if is_due && second.is_in_doubt(first, self.now) => {
+                Next::Nothing(Outcome::Waiting { until: None })
+            }
             // The time in which it could quietly be presented again is over.
             Some(_) if is_due => Next::Begin(self.begin(Entry::Unanswered, Some(one))),
             Some(due) if !self.asked => Next::Nothing(Outcome::Waiting { until: Some(due) }),
@@ -369,16 +377,19 @@ impl Known {
         let second = self.second_left();
         // Where another one's answer is lost, what may follow is counted from that.
         let counted = attempt.or_else(|| self.lost());
-        Begin { entry, attempt: attempt.map(|one| one.id), second, first: counted.map(presented), rest }
+        let first = counted.map(|one| self.presented(one));
+        Begin { entry, attempt: attempt.map(|one| one.id), second, first, rest }
     }
-}
 
-fn presented(one: &Seen) -> Presented {
-    let boot = match one.own {
-        Own::Anchored(boot) => boot,
-        Own::Spooled | Own::NotSent | Own::Foreign => None,
-    };
-    Presented { wall: one.intended_at, boot }
+    /// When an attempt was presented.
+    fn presented(&self, one: &Seen) -> Presented {
+        let boot = match one.own {
+            Own::Anchored(boot) => boot,
+            Own::Spooled | Own::NotSent | Own::Foreign => None,
+        };
+        let intended = Intended { at: one.intended_at, by: one.intended_by, boot };
+        Presented::reckoned(intended, self.now, self.store_now)
+    }
 }
 
 #[cfg(test)]

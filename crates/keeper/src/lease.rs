@@ -230,7 +230,7 @@ pub(crate) async fn alive(
             }
             Standing::Dead => {}
         }
-        let wanted = Wanted::Instead { family: view.family.id, generation: view.head.number };
+        let wanted = Wanted::Instead { family: view.family.id, generation: view.head.number, refused: false };
         let waiting = refresh(core, tenant, chain, wanted);
         // The refresh goes on: nobody who stops waiting stops it.
         let pending = || KeeperRefusal::Pending { retry_after_secs: 1 };
@@ -239,6 +239,10 @@ pub(crate) async fn alive(
             Some(Outcome::Removed) => return Err(KeeperRefusal::GrantEnded),
             Some(Outcome::Superseded) => {
                 patience.lasts(core.pause(schedule::local_retry(2))).await.ok_or_else(pending)?;
+            }
+            // Nobody says until when: whoever asked again at once would hear the same.
+            Some(Outcome::Waiting { until: None }) => {
+                return Err(KeeperRefusal::Pending { retry_after_secs: wait_secs(core, None) });
             }
             Some(Outcome::Refreshed | Outcome::Waiting { .. } | Outcome::NeedsHuman) => {}
         }
@@ -361,7 +365,7 @@ async fn look_into(core: &Arc<Core>, connection: Connection, generation: u64) {
     }
     match view {
         Some(view) => {
-            let wanted = Wanted::Instead { family: view.family.id, generation };
+            let wanted = Wanted::Instead { family: view.family.id, generation, refused: true };
             let _ = outcome(refresh(core, connection.tenant, view.chain.id, wanted)).await;
         }
         None => ask_for_another(core, &connection).await,

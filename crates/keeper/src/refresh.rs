@@ -51,6 +51,10 @@ pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted
                 let core = flying;
                 let landing = Landing::new(&core.flights, chain, tell);
                 let outcome = fly(&core, tenant, chain, wanted).await;
+                if (wanted, outcome) == (Wanted::Timer, Outcome::Waiting { until: None }) {
+                    // It stays due, and nothing is to be done about it: not looked at again at once.
+                    core.pause(LOOK_AGAIN).await;
+                }
                 core.tell_contradictions().await;
                 landing.land(outcome);
                 if outcome == Outcome::Removed {
@@ -103,6 +107,8 @@ struct Looked {
     begin: Begin,
 }
 
+/// Between two looks at what is due and cannot be helped.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// So many generations of a chain are looked through for one of an earlier family.
 const GENERATIONS_BACK: u32 = 64;
 
@@ -150,8 +156,8 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
     let mut seen = Vec::with_capacity(attempts.len());
     for attempt in attempts.iter().filter(|attempt| attempt.generation == view.head.number) {
         let own = own(core, attempt).await;
-        let Attempt { id, state, intended_at, .. } = *attempt;
-        seen.push(Seen { id, state, own, intended_at });
+        let Attempt { id, state, intended_at, intended_by, .. } = *attempt;
+        seen.push(Seen { id, state, own, intended_at, intended_by });
     }
     Ok(Known {
         state: view.chain.state,
@@ -168,7 +174,7 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
         second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
         fit: Fit::Presentable,
         now: core.now(),
-        store_now: core.store().clock().await.ok().flatten(),
+        store_now: core.store().clock().await?,
     })
 }
 

@@ -8,7 +8,9 @@
 //! **once**, and recorded before, in the database and in the log.
 //!
 //! The grace is counted from before the first presentation left, on the provider's clock from after it came: so
-//! what is inside by our count is inside by its. How long ago that was, two clocks must agree on.
+//! what is inside by our count is inside by its. How long ago that was, no clock says alone: whichever one of them is
+//! wrong (this machine's two, the sender's, the store's), no more has passed than is reckoned. Where only one still
+//! calls it inside, nothing is presented and nobody is asked yet: another keeper's clocks may tell.
 
 use crate::{
     machine::{LISTEN_WITHIN, Moment},
@@ -20,8 +22,8 @@ use std::time::Duration;
 
 /// So long before a grace ends no retry leaves any more: it must arrive inside it. Half of a short grace.
 const MARGIN: Duration = Duration::from_secs(5);
-/// Two clocks that differ by more say nothing about how much time has passed.
-const CLOCKS_AGREE: Duration = Duration::from_secs(5);
+/// For no longer than this a human is not asked because one clock alone calls a first presentation inside the grace.
+const DOUBT_WITHIN: Duration = Duration::from_secs(600);
 /// The least pause before a retry: what broke off the first exchange has passed by then, if it passes at all.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,12 +36,27 @@ pub struct Second {
     pub last: bool,
 }
 
-/// When the first presentation was, by the clocks that saw it.
+/// When the first presentation was, and how long ago that was when it was reckoned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Presented {
-    /// By the wall clock of whoever sent it.
-    pub wall: Timestamp,
-    /// By this machine's boot clock, where this keeper sent it and the log says when.
+    /// When, by whichever clock said less.
+    at: Timestamp,
+    /// How long ago, if no more than one clock is wrong; none where two do not say.
+    elapsed: Option<Duration>,
+    /// The shortest that any clock said.
+    by_one: Option<Duration>,
+    /// When that was reckoned.
+    as_of: Moment,
+}
+
+/// What the clocks said when it was intended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intended {
+    /// The less of what its keeper's wall clock and the store's said.
+    pub at: Timestamp,
+    /// The more.
+    pub by: Timestamp,
+    /// This machine's boot clock, where this keeper sent it since the machine was started and its log says so.
     pub boot: Option<Boot>,
 }
 
@@ -84,6 +101,13 @@ impl Second {
         Some(now.boot.plus(left)).filter(|_| !left.is_zero())
     }
 
+    /// Whether one clock alone says that a retry inside the window may still leave.
+    #[must_use]
+    pub fn is_in_doubt(&self, first: Presented, now: Moment) -> bool {
+        let inside = |elapsed: Duration| self.window.is_some_and(|window| elapsed < window.min(DOUBT_WITHIN));
+        first.by_one(now).is_some_and(inside) && self.open_until(first.elapsed(now), now).is_none()
+    }
+
     /// What comes after a loss, if nothing was presented a second time yet.
     #[must_use]
     pub fn after(
@@ -94,42 +118,81 @@ impl Second {
         jitter: u16,
     ) -> After {
         let pause = PAUSE.saturating_add(Duration::from_millis(u64::from(jitter) >> 7));
-        let elapsed = first.elapsed(now, None).map(|elapsed| elapsed.saturating_add(pause));
+        let elapsed = first.elapsed(now).map(|elapsed| elapsed.saturating_add(pause));
         if self.open_until(elapsed, now).is_some() {
             return After { due_at: Some(now.wall.plus(pause)), ask: false };
         }
+        // Due at once, and by a time that is past for everybody: whose clocks tell more is wanted.
+        if self.is_in_doubt(first, now) {
+            return After { due_at: Some(first.at.min(now.wall)), ask: false };
+        }
         // While the token lives it serves, and whoever listens for the answer may still bring it.
-        let listened = LISTEN_WITHIN.saturating_sub(first.ago(now));
-        let dead = access_until.map(|until| until.max(now.wall.plus(listened)));
+        let listened = LISTEN_WITHIN.saturating_sub(first.by_one(now).unwrap_or_default());
+        let dead = access_until.map(|until| now.wall.plus(listened.max(until.since(first.no_later(now)))));
         After { due_at: dead.filter(|_| self.last), ask: true }
     }
 
-    /// Whether the one retry may be spent last, for an access token that was found dead.
+    /// Whether the one retry may be spent last: nobody listens for the answer any more, and the access token is dead
+    /// by every clock, or its tool refused it.
     #[must_use]
-    pub fn is_time_for_the_last(&self, first: Presented, now: Moment) -> bool {
-        self.last && first.ago(now) >= LISTEN_WITHIN
+    pub fn is_time_for_the_last(
+        &self,
+        first: Presented,
+        access_until: Option<Timestamp>,
+        refused: bool,
+        now: Moment,
+    ) -> bool {
+        let unheard = first.by_one(now).is_some_and(|ago| ago >= LISTEN_WITHIN);
+        let dead = access_until.is_some_and(|until| until <= first.no_later(now));
+        self.last && unheard && (dead || refused)
     }
 }
 
 impl Presented {
-    /// How long ago it was by the boot clock where that saw it: a wall clock that jumps ahead ends no listening.
-    fn ago(&self, now: Moment) -> Duration {
-        let by_boot = self.boot.filter(|then| *then <= now.boot).map(|then| now.boot.since(then));
-        by_boot.unwrap_or_else(|| now.wall.since(self.wall))
+    /// It was intended just then, by this keeper.
+    #[must_use]
+    pub const fn now(now: Moment) -> Self {
+        Self { at: now.wall, elapsed: Some(Duration::ZERO), by_one: Some(Duration::ZERO), as_of: now }
     }
 
-    /// How long ago it was: the longer of what two clocks say that agree; none where no two do.
+    /// Reckoned now; `store` is what the store's clock says, where it has one.
     #[must_use]
-    pub fn elapsed(&self, now: Moment, store: Option<Timestamp>) -> Option<Duration> {
-        if schedule::is_ahead(self.wall, now.wall) {
-            return None;
-        }
-        let by_wall = now.wall.since(self.wall);
-        // A boot clock that began anew is behind, or differs from the wall clock by the time in between.
-        let by_boot = self.boot.filter(|then| *then <= now.boot).map(|then| now.boot.since(then));
-        let by_store = store.map(|store| store.since(self.wall));
-        let other = by_boot.or(by_store)?;
-        (by_wall.abs_diff(other) <= CLOCKS_AGREE).then(|| by_wall.max(other))
+    pub fn reckoned(intended: Intended, now: Moment, store: Option<Timestamp>) -> Self {
+        let Intended { at, by, boot } = intended;
+        // A clock by which it lies ahead says nothing.
+        let since = |then, wall: Timestamp| (!schedule::is_ahead(then, wall)).then(|| wall.since(then));
+        let by_boot = boot.filter(|then| *then <= now.boot).map(|then| now.boot.since(then));
+        let (own, of_store) = (since(at, now.wall), store.map(|store| since(at, store)));
+        let elapsed = match by_boot {
+            // A machine that is stopped whole stops both of its clocks: the store's is asked before its own wall clock.
+            Some(by_boot) => of_store.unwrap_or(own).map(|ago| ago.max(by_boot)),
+            None => own.zip(of_store.flatten()).map(|(own, store)| own.max(store)),
+        };
+        let by_walls = [Some(now.wall), store].into_iter().flatten().filter_map(|wall| since(by, wall));
+        Self { at, elapsed, by_one: by_walls.chain(by_boot).min(), as_of: now }
+    }
+
+    /// The shortest that any clock says it is ago.
+    fn by_one(&self, now: Moment) -> Option<Duration> {
+        let [by_wall, by_boot] = self.since(now);
+        self.by_one.map(|ago| ago.saturating_add(by_wall.min(by_boot)))
+    }
+
+    /// What any clock has come to at least.
+    fn no_later(&self, now: Moment) -> Timestamp {
+        self.at.plus(self.by_one(now).unwrap_or_default())
+    }
+
+    /// How long ago it is, if no more than one clock is wrong; none where two do not say.
+    #[must_use]
+    pub fn elapsed(&self, now: Moment) -> Option<Duration> {
+        let [by_wall, by_boot] = self.since(now);
+        self.elapsed.map(|ago| ago.saturating_add(by_wall.max(by_boot)))
+    }
+
+    /// What passed since it was reckoned, by this machine's two clocks.
+    fn since(&self, now: Moment) -> [Duration; 2] {
+        [now.wall.since(self.as_of.wall), now.boot.since(self.as_of.boot)]
     }
 }
 

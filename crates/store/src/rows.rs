@@ -229,6 +229,7 @@ pub(crate) fn attempt(row: &Record<'_>) -> Read<Attempt> {
         era: row.count("era")?,
         state: row.word("state")?,
         intended_at: row.time("intended_at")?,
+        intended_by: row.time_or_none("intended_by")?.map_or_else(|| row.time("intended_at"), Ok)?,
         answer: row.doc_or_none("sealed")?,
     })
 }

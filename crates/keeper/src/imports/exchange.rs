@@ -280,7 +280,7 @@ impl Run {
         if !self.is_the_named_account().await {
             return self.end("wrong-account").await;
         }
-        let ready = match self.prepare().await {
+        let ready = match self.prepare(None).await {
             Ok(ready) => ready,
             Err(Unready::Later { reason, wait }) => return self.later(reason, wait, true).await,
             Err(Unready::SlotTaken) => return self.disk_refused().await,
@@ -341,16 +341,16 @@ impl Run {
             Follows::Unreadable => self.disk_refused().await,
             Follows::AgainAfter(wait) => self.later("answer-lost", wait, false).await,
             Follows::Nothing => self.end("answer-lost").await,
-            Follows::Again => {
+            Follows::Again(until) => {
                 self.forget_slot().await;
-                self.again().await;
+                self.again(until).await;
             }
         }
     }
 
     /// The one retry.
-    async fn again(mut self) {
-        let ready = match self.prepare().await {
+    async fn again(mut self, until: Option<Boot>) {
+        let ready = match self.prepare(until).await {
             Ok(ready) => ready,
             Err(Unready::Later { wait, .. }) => return self.later("answer-lost", wait, true).await,
             Err(Unready::SlotTaken) => return self.disk_refused().await,
@@ -396,7 +396,7 @@ impl Run {
         destination(&self.opened.endpoint).map(|to| to.authority()).unwrap_or_default()
     }
 
-    async fn prepare(&self) -> Result<Ready, Unready> {
+    async fn prepare(&self, until: Option<Boot>) -> Result<Ready, Unready> {
         let unfit = |wait| Unready::Later { reason: "registration-unreadable", wait };
         let Import { tenant, .. } = self.import;
         let client = self.core.store().client(tenant, self.opened.client).await;
@@ -422,6 +422,7 @@ impl Run {
             Err(error) => return Err(local(error)),
         };
         let send_by = self.core.now().boot.plus(SEND_WITHIN);
+        let send_by = until.map_or(send_by, |until| until.min(send_by));
         let Some(line) = self.dial(send_by).await else {
             self.forget_slot().await;
             return Err(Unready::Later { reason: "provider-unreachable", wait: self.back_off() });
@@ -447,12 +448,20 @@ impl Run {
             return false;
         };
         let now = self.core.now().wall;
+        // What has passed since is never reckoned to be less by one clock that is ahead.
+        let at = match self.core.store().clock().await {
+            Ok(store) => store.map_or(now, |store| store.min(now)),
+            Err(error) => {
+                not_stored(&self.core, &self.import, &error);
+                return false;
+            }
+        };
         let to = ImportProgress {
             step: FlowStep::Redeeming,
             attempt: Some(attempt),
             owner: Some(owner),
             again,
-            presented_at: self.import.progress.presented_at.filter(|_| again).or(Some(now)),
+            presented_at: self.import.progress.presented_at.filter(|_| again).or(Some(at)),
             due_at: now,
             failures: self.import.progress.failures,
             reason: None,
@@ -603,7 +612,7 @@ impl Run {
         self.core.pace.lose_host(&self.authority(), self.core.now());
         match follows(&self.core, &self.import, &self.opened).await {
             Follows::AgainAfter(wait) => self.later("answer-lost", wait, true).await,
-            Follows::Again => self.later("answer-lost", Duration::ZERO, true).await,
+            Follows::Again(_) => self.later("answer-lost", Duration::ZERO, true).await,
             Follows::Unreadable => self.disk_refused().await,
             Follows::Answered | Follows::NotSent | Follows::Nothing => self.end("answer-lost").await,
         }

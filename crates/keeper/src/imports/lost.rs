@@ -3,16 +3,18 @@
 use super::plan::Opened;
 use crate::{
     core::Core,
-    second::{Presented, Second},
+    second::{Intended, Presented, Second},
     spool::Asked,
 };
-use nightlatch_domain::import::Import;
+use nightlatch_domain::{clock::Boot, import::Import};
 use std::{sync::Arc, time::Duration};
 
 /// A presentation of another keeper that was seen unchanged for so long is nobody's any more.
 pub(super) const OTHER_GONE: Duration = Duration::from_secs(600);
 /// The pause before a retry inside a grace.
 const PAUSE: Duration = Duration::from_secs(2);
+/// And while one clock alone says that there is time for one.
+const PAUSE_IN_DOUBT: Duration = Duration::from_secs(15);
 /// And before one without: whoever still works on the first one has answered or given up.
 const PAUSE_LAST: Duration = Duration::from_secs(60);
 
@@ -22,8 +24,8 @@ pub(super) enum Follows {
     Answered,
     /// It was never sent: it is presented as if nothing had been.
     NotSent,
-    /// It is presented once more, now.
-    Again,
+    /// It is presented once more, now; inside a grace no later than this.
+    Again(Option<Boot>),
     /// It may be presented once more, after this.
     AgainAfter(Duration),
     /// What is spooled cannot be read: whether there is an answer nobody knows.
@@ -62,26 +64,25 @@ pub(super) async fn follows(core: &Arc<Core>, import: &Import, opened: &Opened) 
     again(core, import, opened, first.and_then(|first| first.boot)).await
 }
 
-async fn again(
-    core: &Arc<Core>,
-    import: &Import,
-    opened: &Opened,
-    boot: Option<nightlatch_domain::clock::Boot>,
-) -> Follows {
-    let Some(wall) = import.progress.presented_at else { return Follows::Nothing };
+async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, boot: Option<Boot>) -> Follows {
+    let Some(at) = import.progress.presented_at else { return Follows::Nothing };
     let (second, now) = (Second::of(&opened.profile), core.now());
-    let first = Presented { wall, boot };
-    let elapsed = first.elapsed(now, core.store().clock().await.ok().flatten());
-    if second.open_until(elapsed, now).is_some() {
-        return wait(elapsed.unwrap_or_default(), PAUSE);
+    let Ok(store) = core.store().clock().await else { return Follows::AgainAfter(PAUSE_IN_DOUBT) };
+    let first = Presented::reckoned(Intended { at, by: at, boot }, now, store);
+    let elapsed = first.elapsed(now);
+    if let Some(until) = second.open_until(elapsed, now) {
+        return wait(elapsed.unwrap_or_default(), PAUSE, Some(until));
+    }
+    if second.is_in_doubt(first, now) {
+        return Follows::AgainAfter(PAUSE_IN_DOUBT);
     }
     // Nothing lives of it that could be lost: the one retry is all there is to try.
-    if second.last { wait(now.wall.since(wall), PAUSE_LAST) } else { Follows::Nothing }
+    if second.last { wait(now.wall.since(at), PAUSE_LAST, None) } else { Follows::Nothing }
 }
 
-fn wait(elapsed: Duration, pause: Duration) -> Follows {
+fn wait(elapsed: Duration, pause: Duration, until: Option<Boot>) -> Follows {
     match pause.checked_sub(elapsed) {
         Some(left) if !left.is_zero() => Follows::AgainAfter(left),
-        _ => Follows::Again,
+        _ => Follows::Again(until),
     }
 }

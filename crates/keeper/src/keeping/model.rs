@@ -156,7 +156,13 @@ impl World {
                 None if own.log.owners.contains(&row.owner) => Own::NotSent,
                 None => Own::Foreign,
             };
-            Seen { id: row.id, state: row.state, own, intended_at: row.intended_at }
+            Seen {
+                id: row.id,
+                state: row.state,
+                own,
+                intended_at: row.intended_at,
+                intended_by: row.intended_at,
+            }
         };
         let held = match store.state {
             ChainState::Refreshing => store.owner.map(|owner| (store.fence, owner)),
@@ -189,7 +195,7 @@ impl World {
             second: self.provider.class.second,
             fit: Fit::Presentable,
             now,
-            store_now: None,
+            store_now: Some(wall(self.now)),
         }
     }
 
@@ -283,7 +289,10 @@ impl World {
         if is_due {
             self.look(keeper, Wanted::Timer);
         } else if wall(self.now) >= self.store.access_until && self.roll(20) == 0 {
-            self.look(keeper, Wanted::Instead { family: family(), generation: self.store.head });
+            self.look(
+                keeper,
+                Wanted::Instead { family: family(), generation: self.store.head, refused: false },
+            );
         }
     }
 

@@ -40,7 +40,11 @@ fn ago(secs: u64) -> Moment {
 }
 
 fn seen(number: u8, state: AttemptState, own: Own) -> Seen {
-    Seen { id: attempt(number), state, own, intended_at: ago(20).wall }
+    seen_ago(number, state, own, 20)
+}
+
+fn seen_ago(number: u8, state: AttemptState, own: Own, secs: u64) -> Seen {
+    Seen { id: attempt(number), state, own, intended_at: ago(secs).wall, intended_by: ago(secs).wall }
 }
 
 fn anchored(number: u8, state: AttemptState) -> Seen {
@@ -68,7 +72,7 @@ fn known(state: ChainState) -> Known {
 }
 
 fn instead_of(generation: u64) -> Wanted {
-    Wanted::Instead { family: family(1), generation }
+    Wanted::Instead { family: family(1), generation, refused: true }
 }
 
 fn entry(known: &Known, wanted: Wanted) -> Result<Entry, Outcome> {
@@ -90,7 +94,7 @@ fn who_saw_an_older_generation_adopts_the_new_one() {
     let fresh = known(ChainState::Healthy);
     assert_eq!(entry(&fresh, instead_of(1)), Err(Outcome::Refreshed));
     assert_eq!(entry(&fresh, instead_of(2)), Ok(Entry::Present));
-    let other = Wanted::Instead { family: family(9), generation: 2 };
+    let other = Wanted::Instead { family: family(9), generation: 2, refused: true };
     assert_eq!(entry(&fresh, other), Err(Outcome::Refreshed));
 }
 
@@ -270,23 +274,41 @@ fn inside_the_grace_the_retry_comes_once() {
 }
 
 #[test]
-fn a_grace_that_nobody_can_reckon_is_over() {
+fn a_grace_that_one_clock_alone_calls_open_is_neither_used_nor_given_up() {
     let foreign = vec![seen(1, AttemptState::Uncertain, Own::Foreign)];
     let uncertain = Known { attempts: foreign, second: AT_ONCE, ..known(ChainState::Uncertain) };
-    assert_eq!(entry(&uncertain, Wanted::Timer), Ok(Entry::Unanswered));
-    let by_store = Known { store_now: Some(NOW.wall), ..uncertain };
+    let waits = Err(Outcome::Waiting { until: None });
+    assert_eq!(entry(&uncertain, Wanted::Timer), waits);
+    assert_eq!(entry(&uncertain, instead_of(2)), waits);
+    let by_store = Known { store_now: Some(NOW.wall), ..uncertain.clone() };
     assert!(matches!(entry(&by_store, Wanted::Timer), Ok(Entry::Again { until: Some(_) })));
+    let ahead = Known { store_now: Some(NOW.wall.plus(Duration::from_secs(3600))), ..uncertain };
+    assert_eq!(entry(&ahead, Wanted::Timer), waits);
+    // It is over once every clock says so.
+    let old = seen_ago(1, AttemptState::Uncertain, Own::Foreign, 55);
+    let over = Known { attempts: vec![old], ..ahead };
+    assert_eq!(entry(&over, Wanted::Timer), Ok(Entry::Unanswered));
+}
+
+#[test]
+fn what_was_due_inside_the_grace_is_not_the_last_try_after_it() {
+    let old = seen_ago(1, AttemptState::Uncertain, Own::Anchored(None), 3000);
+    let both = Second { window: Some(Duration::from_secs(55)), last: true };
+    let late = Known { attempts: vec![old], second: both, ..known(ChainState::Uncertain) };
+    assert_eq!(entry(&late, Wanted::Timer), Ok(Entry::Unanswered));
+    let dead = Known { access_until: Some(ago(1).wall), ..late };
+    assert_eq!(entry(&dead, Wanted::Timer), Ok(Entry::Again { until: None }));
 }
 
 #[test]
 fn without_a_grace_the_retry_waits_for_its_time() {
-    let lost =
-        |secs| Seen { intended_at: ago(secs).wall, ..seen(1, AttemptState::Uncertain, Own::Anchored(None)) };
+    let lost = |secs| seen_ago(1, AttemptState::Uncertain, Own::Anchored(None), secs);
     let asked = |secs, due_at| Known {
         attempts: vec![lost(secs)],
         second: LAST,
         asked: true,
         due_at,
+        access_until: Some(ago(1).wall),
         ..known(ChainState::Uncertain)
     };
     let later = Some(NOW.wall.plus(Duration::from_secs(1)));
@@ -297,7 +319,15 @@ fn without_a_grace_the_retry_waits_for_its_time() {
     assert_eq!(entry(&asked(60, later), instead_of(2)), Err(Outcome::NeedsHuman));
     let listened = LISTEN_WITHIN.as_secs();
     assert_eq!(entry(&asked(listened, later), instead_of(2)), Ok(Entry::Again { until: None }));
-    assert_eq!(entry(&asked(listened, Some(NOW.wall)), Wanted::Timer), Ok(Entry::Again { until: None }));
+    let due = asked(listened, Some(NOW.wall));
+    assert_eq!(entry(&due, Wanted::Timer), Ok(Entry::Again { until: None }));
+    // One clock that is ahead kills no token: what another one calls alive only its tool refuses.
+    let other = asked(listened + 600, Some(NOW.wall));
+    let alive = Known { access_until: Some(NOW.wall), store_now: Some(ago(600).wall), ..other };
+    let by_clock = Wanted::Instead { family: family(1), generation: 2, refused: false };
+    assert_eq!(entry(&alive, Wanted::Timer), Ok(Entry::Unanswered));
+    assert_eq!(entry(&alive, by_clock), Ok(Entry::Unanswered));
+    assert_eq!(entry(&alive, instead_of(2)), Ok(Entry::Again { until: None }));
 }
 
 #[test]

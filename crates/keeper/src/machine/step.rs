@@ -62,19 +62,28 @@ fn void(verdict: Verdict) -> (State, Command) {
 
 /// Well inside the claim, whatever was waited for since it was asked for; and inside the grace, if this needs one.
 fn prepare(plan: &Plan, asked: Boot, now: Moment) -> (State, Command) {
-    let send_by = now.boot.plus(SEND_WITHIN).min(asked.plus(SEND_AFTER_CLAIM));
-    let send_by = match &plan.entry {
-        Entry::Again { until: Some(until) } => send_by.min(*until),
-        _ => send_by,
-    };
+    let send_by = inside(plan, now.boot.plus(SEND_WITHIN).min(asked.plus(SEND_AFTER_CLAIM)), now);
     if now.boot >= send_by {
         return settle(verdict::back_off(plan, "prepared-too-late", now));
     }
     at_once(State::Preparing { send_by }, Action::Prepare { send_by })
 }
 
+/// A retry inside a grace leaves inside it, by both clocks of this machine: each step asks again, because a machine that
+/// was stopped may have one that stood still.
+fn inside(plan: &Plan, send_by: Boot, now: Moment) -> Boot {
+    match (&plan.entry, plan.first) {
+        (Entry::Again { until: Some(until) }, Some(first)) => {
+            let until =
+                plan.second.open_until(first.elapsed(now), now).map_or(now.boot, |open| open.min(*until));
+            send_by.min(until)
+        }
+        _ => send_by,
+    }
+}
+
 fn claimed(plan: &Plan, asked: Boot, now: Moment) -> (State, Command) {
-    let first = plan.first.unwrap_or(Presented { wall: now.wall, boot: None });
+    let first = plan.first.unwrap_or(Presented::now(now));
     match &plan.entry {
         Entry::Present if plan.drain => at_once(State::Draining { asked }, Action::Drain),
         Entry::Present | Entry::Again { .. } => prepare(plan, asked, now),
@@ -89,6 +98,7 @@ fn claimed(plan: &Plan, asked: Boot, now: Moment) -> (State, Command) {
 }
 
 fn prepared(plan: &Plan, send_by: Boot, event: Event, now: Moment) -> (State, Command) {
+    let send_by = inside(plan, send_by, now);
     match event {
         Event::Prepared if now.boot < send_by => at_once(State::Intending { send_by }, Action::Intend),
         Event::Prepared => settle(verdict::back_off(plan, "prepared-too-late", now)),
@@ -108,6 +118,7 @@ fn intended(plan: &Plan, send_by: Boot, event: Event, now: Moment) -> (State, Co
 }
 
 fn anchored(plan: &Plan, send_by: Boot, since: Moment, event: Event, now: Moment) -> (State, Command) {
+    let send_by = inside(plan, send_by, now);
     match event {
         Event::Anchored if now.boot < send_by => {
             let settle_by = now.boot.plus(plan.second.patience(ANSWER_WITHIN));
@@ -129,7 +140,7 @@ fn presented_before(plan: &Plan) -> Verdict {
 }
 
 fn sent(plan: &Plan, since: Moment, event: Event, now: Moment) -> (State, Command) {
-    let first = Presented { wall: since.wall, boot: Some(since.boot) };
+    let first = Presented::now(since);
     match event {
         Event::Answered => at_once(State::Spooling { first, tries: 0 }, Action::Spool),
         Event::NothingWritten => void(verdict::not_presented(plan, "provider-unreachable", now)),

@@ -44,7 +44,7 @@ fn later(by: Duration) -> Moment {
 }
 
 fn again(until: Option<Boot>) -> Plan {
-    let first = Some(Presented { wall: NOW.wall, boot: Some(NOW.boot) });
+    let first = Some(Presented::now(NOW));
     Plan { second: AT_ONCE, first, rest: Some(ChainState::Uncertain), ..plan(Entry::Again { until }) }
 }
 
@@ -238,6 +238,22 @@ fn a_retry_leaves_inside_its_grace_or_not_at_all() {
     let late = later(Duration::from_secs(4));
     let verdict = verdict_of(step(&plan, state, Event::Prepared, late).1.action);
     assert_eq!((verdict.state, verdict.attempt), (ChainState::Uncertain, None));
+}
+
+/// A machine that was stopped whole: its boot clock stood still, and the grace ended meanwhile.
+#[test]
+fn a_retry_does_not_leave_after_its_grace_where_a_clock_stood_still() {
+    let plan = again(Some(NOW.boot.plus(Duration::from_secs(50))));
+    let stopped = Moment { wall: NOW.wall.plus(Duration::from_secs(60)), ..NOW };
+    let (state, _) = walk(&plan, &[Event::Claimed]);
+    let verdict = verdict_of(step(&plan, state, Event::Prepared, stopped).1.action);
+    assert_eq!((verdict.state, verdict.attempt), (ChainState::Uncertain, None));
+    let (state, _) = walk(&plan, &[Event::Claimed, Event::Prepared, Event::Intended]);
+    assert_eq!(step(&plan, state.clone(), Event::Anchored, stopped).1.action, Action::Void);
+    let Action::Send { send_by, .. } = step(&plan, state, Event::Anchored, NOW).1.action else {
+        panic!("inside it, it leaves")
+    };
+    assert_eq!(send_by, NOW.boot.plus(SEND_WITHIN));
 }
 
 #[test]

@@ -221,6 +221,7 @@ async fn healed(
         era: core.history.era(),
         state: AttemptState::Committed,
         intended_at: refreshed_at,
+        intended_by: refreshed_at,
         answer: None,
     };
     Ok(Some(Healed { fence: view.chain.fence, attempt, generation, due_at, refreshed_at }))

@@ -225,6 +225,8 @@ impl Run {
 
     async fn intend(&self) -> Option<Event> {
         let claim = self.claim?;
+        // The store has its own clock say when as well, where it has one.
+        let now = self.core.now().wall;
         let attempt = Attempt {
             tenant: claim.tenant,
             id: self.attempt?,
@@ -235,7 +237,8 @@ impl Run {
             owner: claim.owner,
             era: self.era,
             state: AttemptState::Intended,
-            intended_at: self.core.now().wall,
+            intended_at: now,
+            intended_by: now,
             answer: None,
         };
         let store = self.core.store();

@@ -103,6 +103,7 @@ mod tests {
             era: 1,
             state,
             intended_at: at,
+            intended_by: at,
             answer: Some((wrapped, context)),
         }
     }

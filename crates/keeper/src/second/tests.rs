@@ -1,6 +1,6 @@
 //! A second presentation follows only from verified facts, inside a grace by two clocks, or last.
 
-use super::{After, MARGIN, Presented, Second};
+use super::{After, DOUBT_WITHIN, Intended, MARGIN, Presented, Second};
 use crate::machine::{LISTEN_WITHIN, Moment};
 use nightlatch_catalog::profile::Profile;
 use nightlatch_domain::clock::{Boot, Timestamp};
@@ -17,7 +17,17 @@ fn later(by: Duration) -> Moment {
     Moment { wall: NOW.wall.plus(by), boot: NOW.boot.plus(by) }
 }
 
-const FIRST: Presented = Presented { wall: NOW.wall, boot: Some(NOW.boot) };
+const INTENDED: Intended = Intended { at: NOW.wall, by: NOW.wall, boot: Some(NOW.boot) };
+
+/// It was presented at `NOW` by this keeper, and is reckoned at this moment.
+fn own(at: Moment) -> Presented {
+    Presented::reckoned(INTENDED, at, None)
+}
+
+/// By another keeper.
+fn foreign(at: Moment, store: Option<Timestamp>) -> Presented {
+    Presented::reckoned(Intended { boot: None, ..INTENDED }, at, store)
+}
 
 /// A profile with these lines, and with these keys verified.
 fn second(lines: &str, verified: &str) -> Second {
@@ -63,71 +73,153 @@ fn no_retry_where_the_blast_is_wider_and_none_quietly_where_the_kind_is_unknown(
 
 #[test]
 fn inside_the_grace_it_is_quiet_and_after_it_a_human_is_asked() {
-    let own = Second { window: Some(secs(55)), last: false };
-    let After { due_at, ask } = own.after(FIRST, None, later(secs(30)), 0);
-    assert!(!ask && due_at.is_some_and(|due| due < NOW.wall.plus(secs(35))));
-    // What is left must hold the pause as well.
-    for elapsed in [54, 55, 600] {
-        assert_eq!(own.after(FIRST, None, later(secs(elapsed)), 0), After { due_at: None, ask: true });
-    }
+    let second = Second { window: Some(secs(55)), last: false };
+    let after = |elapsed| second.after(own(later(secs(elapsed))), None, later(secs(elapsed)), 0);
+    assert!(!after(30).ask && after(30).due_at.is_some_and(|due| due < NOW.wall.plus(secs(35))));
+    assert_eq!(after(55), After { due_at: None, ask: true });
+    assert_eq!(after(600), After { due_at: None, ask: true });
+    // What passes after it was reckoned counts as well: by the longer of this machine's clocks.
+    let reckoned = own(later(secs(30)));
+    assert_eq!(reckoned.elapsed(Moment { wall: NOW.wall, ..later(secs(50)) }), Some(secs(50)));
+    assert_eq!(reckoned.elapsed(Moment { boot: NOW.boot, ..later(secs(50)) }), Some(secs(50)));
 }
 
 #[test]
 fn without_a_grace_it_comes_when_the_token_is_dead_and_nobody_listens_any_more() {
-    let own = Second { window: None, last: true };
+    let second = Second { window: None, last: true };
+    let at = later(secs(30));
     let long = NOW.wall.plus(secs(3600));
-    assert_eq!(own.after(FIRST, Some(long), later(secs(30)), 0), After { due_at: Some(long), ask: true });
+    assert_eq!(second.after(own(at), Some(long), at, 0), After { due_at: Some(long), ask: true });
     let short = NOW.wall.plus(secs(40));
     let listened = NOW.wall.plus(LISTEN_WITHIN);
-    assert_eq!(
-        own.after(FIRST, Some(short), later(secs(30)), 0),
-        After { due_at: Some(listened), ask: true }
-    );
+    assert_eq!(second.after(own(at), Some(short), at, 0), After { due_at: Some(listened), ask: true });
     // Nobody knows when it dies: then only whoever finds it dead may.
-    assert_eq!(own.after(FIRST, None, later(secs(30)), 0), After { due_at: None, ask: true });
-    assert!(!own.is_time_for_the_last(FIRST, later(secs(60))));
-    assert!(own.is_time_for_the_last(FIRST, later(LISTEN_WITHIN)));
-    assert!(!Second::NEVER.is_time_for_the_last(FIRST, later(LISTEN_WITHIN)));
+    assert_eq!(second.after(own(at), None, at, 0), After { due_at: None, ask: true });
+}
+
+#[test]
+fn the_last_try_is_for_a_token_that_every_clock_calls_dead_or_its_tool_refused() {
+    let second = Second { window: None, last: true };
+    let until = |secs_from_first| Some(NOW.wall.plus(secs(secs_from_first)));
+    let is_time = |access_until, refused, at| second.is_time_for_the_last(own(at), access_until, refused, at);
+    let listened = later(LISTEN_WITHIN);
+    assert!(is_time(until(0), false, listened));
+    assert!(!is_time(until(0), true, later(secs(60))), "somebody listens");
+    assert!(!is_time(until(901), false, listened), "it lives");
+    assert!(!is_time(None, false, listened), "nobody knows when it dies");
+    assert!(is_time(until(901), true, listened) && is_time(None, true, listened));
+    let never = Second::NEVER.is_time_for_the_last(own(listened), until(0), true, listened);
+    assert!(!never);
+    // One wall clock that is two hours ahead kills no token.
+    let ahead = Moment { wall: listened.wall.plus(secs(7200)), ..listened };
+    assert!(!is_time(until(3600), false, ahead));
+    let other = foreign(ahead, Some(listened.wall));
+    assert!(!second.is_time_for_the_last(other, until(3600), false, ahead));
+    // It is looked at again when it is dead by all of them.
+    let due = |access_until| second.after(own(ahead), access_until, ahead, 0).due_at;
+    assert_eq!(due(until(3600)), Some(ahead.wall.plus(secs(2700))));
 }
 
 #[test]
 fn a_wall_clock_that_jumps_ahead_ends_no_listening() {
-    let own = Second { window: None, last: true };
+    let second = Second { window: None, last: true };
     let jumped = Moment { wall: NOW.wall.plus(secs(7200)), ..later(secs(30)) };
-    assert!(!own.is_time_for_the_last(FIRST, jumped));
     let left = LISTEN_WITHIN - secs(30);
-    let after = own.after(FIRST, Some(NOW.wall.plus(secs(40))), jumped, 0);
-    assert_eq!(after, After { due_at: Some(jumped.wall.plus(left)), ask: true });
-    // One that this machine's clock did not see is counted by the wall.
-    let foreign = Presented { boot: None, ..FIRST };
-    assert!(own.is_time_for_the_last(foreign, jumped));
+    let after = After { due_at: Some(jumped.wall.plus(left)), ask: true };
+    // Whoever sent it has its boot clock; who did not has the store's.
+    for first in [own(jumped), foreign(jumped, Some(later(secs(30)).wall))] {
+        assert!(!second.is_time_for_the_last(first, None, true, jumped));
+        assert_eq!(second.after(first, Some(NOW.wall.plus(secs(40))), jumped, 0), after);
+    }
+    assert!(second.is_time_for_the_last(foreign(jumped, None), None, true, jumped));
+    // Since it was reckoned as well.
+    assert!(!second.is_time_for_the_last(own(later(secs(20))), None, true, jumped));
+    // Nor does a clock that was behind when it was sent.
+    let behind = Intended { at: NOW.wall.minus(secs(3600)), boot: None, ..INTENDED };
+    let at = later(secs(60));
+    assert!(!second.is_time_for_the_last(Presented::reckoned(behind, at, Some(at.wall)), None, true, at));
+}
+
+/// The sender's boot clock beside a wall clock; for who did not send it the two wall clocks.
+#[test]
+fn no_single_clock_makes_less_of_what_has_passed() {
+    let at = later(secs(30));
+    let store = |secs_ago| Some(NOW.wall.plus(secs(secs_ago)));
+    let with_store = |now, store| Presented::reckoned(INTENDED, now, store).elapsed(now);
+    assert_eq!(own(at).elapsed(at), Some(secs(30)));
+    // The wall clock was set back, and a store on the same machine with it.
+    let back = Moment { wall: NOW.wall.plus(secs(1)), ..at };
+    assert_eq!(own(back).elapsed(back), Some(secs(30)));
+    assert_eq!(with_store(back, store(1)), Some(secs(30)));
+    // A machine that was stopped whole: its boot clock did not see the time pass, nor perhaps its wall clock.
+    let stopped = Moment { boot: NOW.boot.plus(secs(1)), ..at };
+    assert_eq!(own(stopped).elapsed(stopped), Some(secs(30)));
+    let both = later(secs(1));
+    assert_eq!(with_store(both, store(30)), Some(secs(30)));
+    // A wall clock that is ahead, or far behind: the store's is asked.
+    let ahead = Moment { wall: NOW.wall.plus(secs(3600)), ..at };
+    assert_eq!(own(ahead).elapsed(ahead), Some(secs(3600)));
+    assert_eq!(with_store(ahead, store(31)), Some(secs(31)));
+    let far_back = Moment { wall: NOW.wall.minus(secs(3600)), ..at };
+    assert_eq!(own(far_back).elapsed(far_back), None);
+    assert_eq!(with_store(far_back, store(31)), Some(secs(31)));
+    // The machine was started again: its boot clock says nothing.
+    let started = Moment { boot: Boot::from_millis(5000), ..at };
+    assert_eq!(own(started).elapsed(started), None);
+    assert_eq!(with_store(started, store(29)), Some(secs(30)));
+    // Who did not send it needs both.
+    assert_eq!(foreign(at, None).elapsed(at), None);
+    assert_eq!(foreign(at, store(90)).elapsed(at), Some(secs(90)));
+    assert_eq!(foreign(at, store(29)).elapsed(at), Some(secs(30)));
+    assert_eq!(foreign(back, store(30)).elapsed(back), Some(secs(30)));
 }
 
 #[test]
-fn how_long_ago_takes_two_clocks_that_agree() {
+fn while_one_clock_calls_it_inside_nobody_is_asked_and_nothing_is_presented() {
+    let second = Second { window: Some(secs(1795)), last: true };
     let at = later(secs(30));
-    assert_eq!(FIRST.elapsed(at, None), Some(secs(30)));
-    // The wall clock was set back: by it alone, less has passed.
-    let back = Moment { wall: NOW.wall.plus(secs(1)), ..at };
-    assert_eq!(FIRST.elapsed(back, None), None);
-    assert_eq!(FIRST.elapsed(Moment { wall: NOW.wall.minus(secs(3600)), ..at }, None), None);
-    // The machine was started again: its clock says nothing.
-    let started = Moment { boot: Boot::from_millis(5000), ..at };
-    assert_eq!(FIRST.elapsed(started, None), None);
-    assert_eq!(FIRST.elapsed(started, Some(NOW.wall.plus(secs(31)))), Some(secs(31)));
-    let foreign = Presented { boot: None, ..FIRST };
-    assert_eq!(foreign.elapsed(at, None), None);
-    assert_eq!(foreign.elapsed(at, Some(NOW.wall.plus(secs(90)))), None);
-    assert_eq!(foreign.elapsed(at, Some(NOW.wall.plus(secs(29)))), Some(secs(30)));
+    let ahead = Moment { wall: NOW.wall.plus(secs(7200)), ..at };
+    let in_doubt = foreign(ahead, Some(at.wall));
+    assert!(second.is_in_doubt(in_doubt, ahead));
+    assert_eq!(second.open_until(in_doubt.elapsed(ahead), ahead), None);
+    // It is due by a time that is past for whoever has better clocks, and for this one.
+    let access_until = Some(NOW.wall.plus(secs(3600)));
+    let due_at = |first, now| second.after(first, access_until, now, 0);
+    assert_eq!(due_at(in_doubt, ahead), After { due_at: Some(NOW.wall), ask: false });
+    let behind = Moment { wall: NOW.wall.minus(secs(3600)), ..at };
+    assert_eq!(due_at(own(behind), behind), After { due_at: Some(behind.wall), ask: false });
+    // What two know is in no doubt, nor what is over by all, nor where there is no grace.
+    assert!(!second.is_in_doubt(own(at), at));
+    let over = later(secs(1795));
+    assert!(!second.is_in_doubt(foreign(over, Some(over.wall)), over));
+    assert!(!Second { window: None, last: true }.is_in_doubt(in_doubt, ahead));
+    // And it ends.
+    let later = Moment { wall: ahead.wall.plus(DOUBT_WITHIN), boot: ahead.boot.plus(DOUBT_WITHIN) };
+    assert!(due_at(in_doubt, later).ask);
+}
+
+/// The sender's clock, or the store's, was ten minutes behind: by it the grace is over, and by the other it is not.
+#[test]
+fn who_did_not_send_it_leaves_a_retry_to_the_sender_where_its_clock_was_behind() {
+    let second = Second { window: Some(secs(55)), last: true };
+    let at = later(secs(2));
+    let intended = Intended { at: NOW.wall.minus(secs(600)), by: NOW.wall, boot: None };
+    let of_another = Presented::reckoned(intended, at, Some(at.wall));
+    assert!(second.is_in_doubt(of_another, at));
+    let sender = Presented::reckoned(Intended { boot: Some(NOW.boot), ..intended }, at, None);
+    assert_eq!(second.open_until(sender.elapsed(at), at), None);
+    let right = Moment { wall: at.wall.minus(secs(600)), ..at };
+    let sender = Presented::reckoned(Intended { boot: Some(NOW.boot), ..intended }, right, None);
+    assert_eq!(second.open_until(sender.elapsed(right), right), Some(right.boot.plus(secs(53))));
 }
 
 #[test]
 fn a_retry_may_leave_until_a_margin_before_the_grace_ends() {
-    let own = Second { window: Some(secs(60).saturating_sub(MARGIN)), last: false };
+    let second = Second { window: Some(secs(60).saturating_sub(MARGIN)), last: false };
     let at = later(secs(50));
-    assert_eq!(own.open_until(Some(secs(50)), at), Some(at.boot.plus(secs(5))));
-    assert_eq!(own.open_until(Some(secs(55)), at), None);
-    assert_eq!(own.open_until(None, at), None);
+    assert_eq!(second.open_until(Some(secs(50)), at), Some(at.boot.plus(secs(5))));
+    assert_eq!(second.open_until(Some(secs(55)), at), None);
+    assert_eq!(second.open_until(None, at), None);
 }
 
 #[test]

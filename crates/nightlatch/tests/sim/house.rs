@@ -101,6 +101,8 @@ impl House {
     pub(crate) fn new(seed: u64, keepers: usize, tempers: Vec<Temper>) -> Arc<Self> {
         let world = World::new(seed);
         let (net, database) = (Net::new(&world), Database::new(&world));
+        // Several keepers share a server, and one alone has a file.
+        let database = if keepers > 1 { database.with_clock() } else { database };
         let judge = Arc::new(Judge::default());
         let office = world.node("office").start();
         let tools: Vec<Tool> = tempers.into_iter().map(|temper| tool(&world, temper)).collect();

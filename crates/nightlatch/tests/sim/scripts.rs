@@ -457,7 +457,7 @@ fn what_is_removed_ends_at_its_provider_in_every_weather_and_what_is_connected_a
             }
         }
         let report = play.end();
-        report.expect_sound_but_for_graces();
+        report.expect_sound();
         assert_eq!(report.reuse_detected, 0, "seed {seed}: {report:?}");
     }
 }

@@ -140,9 +140,14 @@ impl Weather {
                 self.ends(lasts, |house| house.killed_at_step.store(0, Ordering::Relaxed));
             }
             _ => {
-                let by = i64::try_from(self.draw(0..7200)).unwrap_or(0) - 3600;
-                post.node.jump(by * 1000);
-                self.ends(lasts, move |house| house.posts[number].node.jump(-by * 1000));
+                let by = (i64::try_from(self.draw(0..7200)).unwrap_or(0) - 3600) * 1000;
+                let servers_too = house.posts.len() > 1 && self.draw(0..4) == 0;
+                let jump = move |house: &House, by| match servers_too {
+                    true => house.database.jump(by),
+                    false => house.posts[number].node.jump(by),
+                };
+                jump(house, by);
+                self.ends(lasts, move |house| jump(house, -by));
             }
         }
         self.raise_the_dead(number);

@@ -232,11 +232,15 @@ impl Work for Process {
     }
 }
 
+/// What a wall clock says that is wrong by so many milliseconds.
+pub(super) fn wall(world: &World, off_millis: i64) -> Timestamp {
+    let millis = i64::try_from(world.now().0 / 1000).unwrap_or(i64::MAX);
+    Timestamp::from_millis(WALL_BEGINS.saturating_add(millis).saturating_add(off_millis))
+}
+
 impl Clock for Process {
     fn now(&self) -> Timestamp {
-        let millis = i64::try_from(self.world().now().0 / 1000).unwrap_or(i64::MAX);
-        let off = self.node.row(|row| row.wall_off_millis);
-        Timestamp::from_millis(WALL_BEGINS.saturating_add(millis).saturating_add(off))
+        wall(self.world(), self.node.row(|row| row.wall_off_millis))
     }
 
     fn boot(&self) -> Boot {

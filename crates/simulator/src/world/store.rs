@@ -20,8 +20,13 @@ mod rows;
 mod standing;
 mod table;
 
-use super::{engine::World, process::Process};
+use super::{
+    engine::World,
+    process::{Process, wall},
+};
 use nightlatch_domain::{
+    chain::Attempt,
+    clock::Timestamp,
     id::AttemptId,
     ports::{
         store::{StoreError, Stored},
@@ -64,6 +69,8 @@ pub struct Database {
     /// Machines that do not reach it.
     cut_off: Arc<Mutex<BTreeSet<String>>>,
     number: Arc<watch::Sender<u64>>,
+    /// By how many milliseconds its clock is wrong, where it has one.
+    clock_off: Arc<Mutex<Option<i64>>>,
 }
 
 /// What a database held at one moment.
@@ -79,7 +86,34 @@ impl Database {
             odds: Arc::default(),
             cut_off: Arc::default(),
             number: Arc::new(watch::Sender::new(0)),
+            clock_off: Arc::default(),
         }
+    }
+
+    /// It has a clock of its own, as a server has and a file has not.
+    #[must_use]
+    pub fn with_clock(self) -> Self {
+        *held(&self.clock_off) = Some(0);
+        self
+    }
+
+    /// Its clock jumps, where it has one.
+    pub fn jump(&self, by_millis: i64) {
+        if let Some(off) = held(&self.clock_off).as_mut() {
+            *off = off.saturating_add(by_millis);
+        }
+        self.world.note(format_args!("the clock of the database jumps by {by_millis} ms"));
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        held(&self.clock_off).map(|off| wall(&self.world, off))
+    }
+
+    /// With what its own clock says beside its keeper's.
+    fn timed(&self, attempt: Attempt) -> Attempt {
+        let Some(now) = self.now() else { return attempt };
+        let (intended_at, intended_by) = (attempt.intended_at.min(now), attempt.intended_by.max(now));
+        Attempt { intended_at, intended_by, ..attempt }
     }
 
     /// How often something happens to a request from now on.

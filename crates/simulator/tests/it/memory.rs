@@ -41,7 +41,7 @@ impl Place for Memory {
 }
 
 pub(crate) fn fresh() -> Memory {
-    Memory(Database::new(&World::new(1)))
+    Memory(Database::new(&World::new(1)).with_clock())
 }
 
 nightlatch_store::conformance!(crate::memory::fresh);

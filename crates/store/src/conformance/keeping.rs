@@ -72,6 +72,25 @@ pub async fn a_claim_repeats_every_precondition(place: &dyn Place) {
     }
 }
 
+/// How long ago an intent was is reckoned by its keeper's clock and by the store's, where it has one.
+pub async fn an_intent_says_what_both_clocks_said(place: &dyn Place) {
+    let world = World::new(place).await;
+    let on = world.connected("dana", "583231").await;
+    let claim = world.claimed(on.chain).await;
+    let before = world.keeper.clock().await.unwrap();
+    let id = world.intended(claim, on.family, 1).await;
+    let after = world.keeper.clock().await.unwrap();
+    let attempt = world.keeper.attempt(world.tenant, id).await.unwrap().unwrap();
+    let (Some(before), Some(after)) = (before, after) else {
+        assert_eq!((attempt.intended_at, attempt.intended_by), (NOW, NOW));
+        return;
+    };
+    let by_store = if attempt.intended_at == NOW { attempt.intended_by } else { attempt.intended_at };
+    assert!((before..=after).contains(&by_store), "{before:?} {attempt:?} {after:?}");
+    assert_eq!(attempt.intended_at, by_store.min(NOW));
+    assert_eq!(attempt.intended_by, by_store.max(NOW));
+}
+
 /// After a take-over the old holder's intent, commit and settlement do nothing.
 pub async fn a_holder_that_was_overtaken_writes_nothing(place: &dyn Place) {
     let world = World::new(place).await;
@@ -158,7 +177,10 @@ pub async fn an_intent_needs_the_head_of_the_current_family(place: &dyn Place) {
     }
     let attempt = world.attempt(claim, current, 1);
     assert_eq!(world.keeper.intend(claim, attempt.clone()).await, Ok(true));
-    assert_eq!(world.keeper.attempt(world.tenant, attempt.id).await, Ok(Some(attempt)));
+    let stored = world.keeper.attempt(world.tenant, attempt.id).await.unwrap().unwrap();
+    // The store's own clock is beside the keeper's there: see `an_intent_says_what_both_clocks_said`.
+    let Attempt { intended_at, intended_by, .. } = stored;
+    assert_eq!(stored, Attempt { intended_at, intended_by, ..attempt });
 }
 
 /// I1: while an attempt is intended or answered, the generation is not presented by another.

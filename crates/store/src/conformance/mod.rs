@@ -117,6 +117,7 @@ macro_rules! conformance {
                 of_eight_claimers_one_wins
                 a_claim_repeats_every_precondition
                 a_holder_that_was_overtaken_writes_nothing
+                an_intent_says_what_both_clocks_said
                 an_intent_of_a_lost_claim_is_not_written
                 the_fence_alone_and_the_owner_alone_do_not_suffice
                 an_intent_needs_the_head_of_the_current_family

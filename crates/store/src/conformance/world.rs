@@ -407,6 +407,7 @@ impl World {
             era: 1,
             state: AttemptState::Intended,
             intended_at: NOW,
+            intended_by: NOW,
             answer: None,
         }
     }

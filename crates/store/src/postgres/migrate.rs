@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/postgres/0006_standing.sql")),
     contract(include_str!("../../migrations/postgres/0007_incarnation.sql")),
     expand(include_str!("../../migrations/postgres/0008_ticket_era.sql")),
+    expand(include_str!("../../migrations/postgres/0009_intended_by.sql")),
 ];
 
 /// Where the notes stand, and the row that whoever migrates holds.

@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     contract(include_str!("../../migrations/sqlite/0010_owners.sql")),
     contract(include_str!("../../migrations/sqlite/0011_standing.sql")),
     expand(include_str!("../../migrations/sqlite/0012_ticket_era.sql")),
+    expand(include_str!("../../migrations/sqlite/0013_intended_by.sql")),
 ];
 
 /// Refuses a database that has tables, but not our note of migrations.

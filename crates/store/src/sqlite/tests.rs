@@ -265,7 +265,7 @@ async fn an_older_version_that_would_overlook_mandates_or_eras_is_refused() {
     let connection = Connection::open(fixture.path()).unwrap();
     let sql = "SELECT group_concat(number) FROM schema_migration WHERE kind = 'expand'";
     let expand: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
-    assert_eq!(expand, "7,8,9,12");
+    assert_eq!(expand, "7,8,9,12,13");
 }
 
 #[tokio::test]

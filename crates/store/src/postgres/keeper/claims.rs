@@ -174,10 +174,10 @@ pub(super) async fn take(at: &Link, tenant: TenantId, chain: ChainId) -> Result<
 /// The intent of a presentation, if the claim stands, the generation is the head of the chain's current family, and no
 /// other attempt at it could have been sent (I1) but, where one is named, the one whose answer is lost.
 const INTENT: &str = "INSERT INTO attempt
-         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
+         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at, intended_by)
      SELECT chain.tenant_id, $5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
-         $8, 'intended', $9
-     FROM chain JOIN family
+         $8, 'intended', least($9, clock.now), greatest($9, clock.now)
+     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) AS clock CROSS JOIN chain JOIN family
          ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
      WHERE chain.tenant_id = $1 AND chain.chain_id = $2 AND chain.fence = $3 AND chain.owner_id = $4
        AND chain.state = 'refreshing' AND family.family_id = $6 AND family.head = $7

@@ -165,9 +165,9 @@ pub(super) fn claim(at: &Database, claim: Claim, seen: Seen, from: ChainState) -
 /// The intent of a presentation, if the claim stands, the generation is the head of the chain's current family, and no
 /// other attempt at it could have been sent (I1) but, where one is named, the one whose answer is lost.
 const INTENT: &str = "INSERT INTO attempt
-         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at)
+         (tenant_id, attempt_id, chain_id, family_id, generation, fence, owner_id, era, state, intended_at, intended_by)
      SELECT chain.tenant_id, ?5, chain.chain_id, family.family_id, family.head, chain.fence, chain.owner_id,
-         ?8, 'intended', ?9
+         ?8, 'intended', ?9, ?9
      FROM chain JOIN family
          ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
      WHERE chain.tenant_id = ?1 AND chain.chain_id = ?2 AND chain.fence = ?3 AND chain.owner_id = ?4

@@ -96,7 +96,8 @@ impl KeeperStore for Session {
     }
 
     fn clock(&self) -> Stored<'_, Option<Timestamp>> {
-        self.read(|_| Ok(None))
+        let database = self.database.clone();
+        self.read(move |_| Ok(database.now()))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {
@@ -150,11 +151,15 @@ impl KeeperStore for Session {
     }
 
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
-        self.write("intend", move |rows| claims::intend(rows, claim, &attempt, None))
+        let database = self.database.clone();
+        self.write("intend", move |rows| claims::intend(rows, claim, &database.timed(attempt), None))
     }
 
     fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
-        self.write("intend-again", move |rows| claims::intend(rows, claim, &attempt, Some(of)))
+        let database = self.database.clone();
+        self.write("intend-again", move |rows| {
+            claims::intend(rows, claim, &database.timed(attempt), Some(of))
+        })
     }
 
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
