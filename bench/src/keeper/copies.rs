@@ -97,6 +97,10 @@ impl Files for Unsynced {
         SystemFiles.list(folder)
     }
 
+    fn list_ending(&self, folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+        SystemFiles.list_ending(folder, ending)
+    }
+
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         SystemFiles.make_folder(folder)
     }

@@ -16,7 +16,9 @@
 //! would be presented again. So in another boot, and where nobody knows which it is, no presentation from before has one.
 
 mod place;
+mod presented;
 mod record;
+mod rows;
 
 pub use record::{Head, Presentation};
 
@@ -157,8 +159,8 @@ impl AnchorLog {
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
         let refused = {
             let facts = inner.facts();
-            let presented = (one.family, one.generation);
-            let known = facts.presented.contains_key(&presented) || facts.taken.contains_key(&presented);
+            let known = facts.presented.has(one.family, one.generation);
+            let known = known || facts.taken.has(one.family, one.generation);
             known || facts.heads.get(&one.chain).is_some_and(below)
         };
         // I1, I2: neither a second time nor below the anchored head, whatever the database says.
@@ -179,7 +181,7 @@ impl AnchorLog {
         let below = |head: &Head| head.family == one.family && one.generation < head.generation;
         let refused = {
             let facts = inner.facts();
-            let known = facts.again.contains_key(&(one.family, one.generation));
+            let known = facts.again.has(one.family, one.generation);
             known || facts.heads.get(&one.chain).is_some_and(below)
         };
         if refused {
@@ -409,19 +411,19 @@ impl AnchorLog {
     /// The presentation of a generation, if it stands.
     #[must_use]
     pub fn presentation(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
-        self.facts().presented.get(&(family, generation)).copied()
+        self.facts().presented.get(family, generation)
     }
 
     /// The retry of a generation, if it stands.
     #[must_use]
     pub fn retry(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
-        self.facts().again.get(&(family, generation)).copied()
+        self.facts().again.get(family, generation)
     }
 
     /// What a keeper that was forgotten may have presented of a generation.
     #[must_use]
     pub fn taken(&self, family: FamilyId, generation: u64) -> Option<Presentation> {
-        self.facts().taken.get(&(family, generation)).copied()
+        self.facts().taken.get(family, generation)
     }
 
     /// Whether a claim under this owner is this log's.
@@ -457,7 +459,7 @@ impl AnchorLog {
     /// The newest presentation of a chain.
     #[must_use]
     pub fn newest_of(&self, chain: ChainId) -> Option<Presentation> {
-        self.facts().newest_of(chain).copied()
+        self.facts().newest_of(chain)
     }
 
     fn facts(&self) -> RwLockReadGuard<'_, Facts> {
@@ -602,7 +604,7 @@ fn read(file: &dyn OpenFile, path: &Path) -> Result<(Facts, u64), KeeperError> {
             number += 1;
             match std::str::from_utf8(text).ok().and_then(Record::read) {
                 Some(record) => facts.apply(record),
-                None if whole_bytes + line.len() as u64 == size => return Ok((facts.packed(), whole_bytes)),
+                None if whole_bytes + line.len() as u64 == size => return Ok((facts, whole_bytes)),
                 None => return Err(damaged(number)),
             }
             whole_bytes += line.len() as u64;
@@ -610,7 +612,7 @@ fn read(file: &dyn OpenFile, path: &Path) -> Result<(Facts, u64), KeeperError> {
         }
         unread.drain(..taken);
         if read == 0 {
-            return Ok((facts.packed(), whole_bytes));
+            return Ok((facts, whole_bytes));
         }
     }
 }

@@ -163,9 +163,7 @@ impl Spool {
     }
 
     fn slots(&self) -> Result<Vec<PathBuf>, KeeperError> {
-        let paths = self.files.list(&self.directory).map_err(KeeperError::file(&self.directory))?;
-        let is_slot = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "slot");
-        Ok(paths.into_iter().filter(is_slot).collect())
+        self.files.list_ending(&self.directory, ".slot").map_err(KeeperError::file(&self.directory))
     }
 
     fn find(&self, path: &Path) -> Result<Option<SpooledAnswer>, KeeperError> {

@@ -59,6 +59,13 @@ pub trait Files: fmt::Debug + Send + Sync {
     /// As [`Files::open`].
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// What lies in a folder under names that end so, in the order of the names. The others, of which there may be a million,
+    /// are never in memory together.
+    ///
+    /// # Errors
+    /// As [`Files::open`].
+    fn list_ending(&self, folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>>;
+
     /// Makes a folder and those above it, for their owner alone; no error where it is there.
     ///
     /// # Errors

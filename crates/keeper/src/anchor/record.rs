@@ -3,6 +3,7 @@
 //! A line is the first half of the SHA-256 of its JSON, a space, the JSON. The checksum is against torn
 //! writes and rot, not against forgers: whoever can write this file is the keeper's own user.
 
+use super::{presented::Presentations, rows::Rows};
 use aws_lc_rs::digest::{SHA256, digest};
 use nightlatch_domain::{
     call::MANDATE_MAX,
@@ -17,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    ops::Bound,
 };
 
 /// Owners of claims that this log drew are remembered up to this many. A claim that is older than so many others, and
@@ -70,7 +70,8 @@ pub struct Head {
 
 /// Which presentation it is: of a generation, the first or the one retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Named {
+#[repr(Rust, packed)]
+struct Named {
     family: FamilyId,
     generation: u64,
     is_retry: bool,
@@ -81,17 +82,11 @@ impl Named {
         Self { family: one.family, generation: one.generation, is_retry }
     }
 
-    fn found_in<'a>(
-        self,
-        presented: &'a Presentations,
-        again: &'a Presentations,
-    ) -> Option<&'a Presentation> {
-        let of = if self.is_retry { again } else { presented };
-        of.get(&(self.family, self.generation))
+    fn found_in(self, facts: &Facts) -> Option<Presentation> {
+        let of = if self.is_retry { &facts.again } else { &facts.presented };
+        of.get(self.family, self.generation)
     }
 }
-
-type Presentations = BTreeMap<(FamilyId, u64), Presentation>;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,11 +171,12 @@ fn checksum(bytes: &[u8]) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) identity: Option<Identity>,
-    pub(super) heads: BTreeMap<ChainId, Head>,
+    pub(super) heads: Rows<ChainId, Head>,
     pub(super) presented: Presentations,
     pub(super) again: Presentations,
     pub(super) taken: Presentations,
-    newest: BTreeMap<ChainId, Named>,
+    /// One that was withdrawn since names none.
+    newest: Rows<ChainId, Named>,
     /// Ids grow with time: the oldest come first.
     pub(super) owners: BTreeSet<OwnerId>,
     pub(super) redeems: BTreeMap<FamilyId, FlowId>,
@@ -204,16 +200,14 @@ impl Facts {
                 self.identity = Some(identity);
             }
             Record::Present(one) => {
-                self.presented.insert((one.family, one.generation), one);
+                self.presented.insert(one);
                 self.newest.insert(one.chain, Named::of(&one, false));
             }
             Record::Again(one) => {
-                self.again.insert((one.family, one.generation), one);
+                self.again.insert(one);
                 self.newest.insert(one.chain, Named::of(&one, true));
             }
-            Record::Taken(one) => {
-                self.taken.insert((one.family, one.generation), one);
-            }
+            Record::Taken(one) => self.taken.insert(one),
             Record::Owners { owners } => {
                 self.owners.extend(owners);
                 while self.owners.len() > OWNERS_KEPT {
@@ -221,12 +215,8 @@ impl Facts {
                 }
             }
             Record::Void { attempt } => {
-                let Self { presented, again, newest, .. } = self;
-                newest.retain(|_, named| {
-                    named.found_in(presented, again).is_some_and(|one| one.attempt != attempt)
-                });
-                presented.retain(|_, one| one.attempt != attempt);
-                again.retain(|_, one| one.attempt != attempt);
+                self.presented.void(attempt);
+                self.again.void(attempt);
             }
             Record::Head { chain, head } => {
                 // A family's redemption vouches once: later it would let an older family back in.
@@ -267,44 +257,31 @@ impl Facts {
             return;
         }
         let Self { presented, again, taken, .. } = self;
-        for one in [presented, again, taken].into_iter().flat_map(Presentations::values_mut) {
-            one.boot = None;
-        }
+        [presented, again, taken].into_iter().for_each(Presentations::forget_boots);
     }
 
     /// The newest presentation of a chain.
-    pub(super) fn newest_of(&self, chain: ChainId) -> Option<&Presentation> {
-        self.newest.get(&chain)?.found_in(&self.presented, &self.again)
+    pub(super) fn newest_of(&self, chain: ChainId) -> Option<Presentation> {
+        self.newest.get(&chain)?.found_in(self)
     }
 
     /// The newest presentation of each chain after that one.
-    pub(super) fn known_after(&self, after: Option<ChainId>) -> impl Iterator<Item = &Presentation> {
-        let rest = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        self.newest.range(rest).filter_map(|(_, named)| named.found_in(&self.presented, &self.again))
+    pub(super) fn known_after(&self, after: Option<ChainId>) -> impl Iterator<Item = Presentation> {
+        self.newest.after(after).filter_map(|(_, named)| named.found_in(self))
     }
 
     /// Forgets what can no longer matter.
     pub(super) fn forget_the_past(&mut self) {
         let Self { heads, presented, again, taken, newest, redeems, mandates, .. } = self;
-        taken.retain(|_, one| !heads.get(&one.chain).is_some_and(|head| is_below(head, one)));
-        presented.retain(|_, one| matters(heads, newest, one, false));
-        again.retain(|_, one| matters(heads, newest, one, true));
+        taken.retain(|one| !heads.get(&one.chain).is_some_and(|head| is_below(head, one)));
+        presented.retain(|one| matters(heads, newest, one, false));
+        again.retain(|one| matters(heads, newest, one, true));
         while redeems.len() > REDEEMS_KEPT {
             redeems.pop_first();
         }
         // The newest was good no longer than a day from its use: what ended a day before its end is over by now.
         let over = mandates.values().max().map(|newest| newest.minus(MANDATE_MAX));
         mandates.retain(|_, until| over.is_none_or(|over| *until >= over));
-    }
-
-    /// The same, in as little room as it takes: what was inserted in order of its keys takes almost twice that.
-    pub(super) fn packed(self) -> Self {
-        Self {
-            heads: self.heads.into_iter().collect(),
-            presented: self.presented.into_iter().collect(),
-            newest: self.newest.into_iter().collect(),
-            ..self
-        }
     }
 
     /// The fewest lines that say all this, where nothing is of the past.
@@ -321,9 +298,9 @@ impl Facts {
         let identity = self.identity.clone().map(Record::Identity).into_iter();
         identity
             .chain(self.heads.iter().map(head))
-            .chain(self.presented.values().copied().map(Record::Present))
-            .chain(self.again.values().copied().map(Record::Again))
-            .chain(self.taken.values().copied().map(Record::Taken))
+            .chain(self.presented.iter().map(Record::Present))
+            .chain(self.again.iter().map(Record::Again))
+            .chain(self.taken.iter().map(Record::Taken))
             .chain((!owners.is_empty()).then_some(Record::Owners { owners }))
             .chain(self.redeems.iter().map(redeemed))
             .chain(statics)
@@ -340,8 +317,8 @@ impl Facts {
 /// A presentation below its chain's head is history, but for the newest one: a database that does
 /// not know it was rolled back.
 fn matters(
-    heads: &BTreeMap<ChainId, Head>,
-    newest: &BTreeMap<ChainId, Named>,
+    heads: &Rows<ChainId, Head>,
+    newest: &Rows<ChainId, Named>,
     one: &Presentation,
     is_retry: bool,
 ) -> bool {

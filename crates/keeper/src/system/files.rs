@@ -41,8 +41,17 @@ impl Files for SystemFiles {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-        let mut paths: Vec<PathBuf> = paths.collect::<io::Result<_>>()?;
+        self.list_ending(folder, "")
+    }
+
+    fn list_ending(&self, folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().as_encoded_bytes().ends_with(ending.as_bytes()) {
+                paths.push(entry.path());
+            }
+        }
         paths.sort();
         Ok(paths)
     }
@@ -188,6 +197,18 @@ mod tests {
         assert_eq!(SystemFiles.list(folder.path()).unwrap(), [copy.clone(), other.clone()]);
         SystemFiles.remove(&copy).unwrap();
         assert_eq!(SystemFiles.list(folder.path()).unwrap(), [other]);
+    }
+
+    #[test]
+    fn names_are_listed_in_order_all_of_them_or_those_that_end_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, c] = ["a.slot", "b.kept", "c.slot"].map(|name| folder.path().join(name));
+        for path in [&c, &a, &b] {
+            fs::write(path, "").unwrap();
+        }
+        assert_eq!(SystemFiles.list_ending(folder.path(), ".slot").unwrap(), [a.clone(), c.clone()]);
+        assert_eq!(SystemFiles.list(folder.path()).unwrap(), [a, b, c]);
+        assert!(SystemFiles.list_ending(&folder.path().join("none"), ".slot").is_err());
     }
 
     #[test]

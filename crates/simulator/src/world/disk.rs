@@ -132,6 +132,12 @@ impl Files for Mount {
         self.at_work()?.list(folder)
     }
 
+    fn list_ending(&self, folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+        let mut paths = self.at_work()?.list(folder)?;
+        paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()));
+        Ok(paths)
+    }
+
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
         self.at_work()?.make_folder(folder);
         Ok(())

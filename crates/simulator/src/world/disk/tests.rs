@@ -132,6 +132,10 @@ fn a_folder_lists_files_and_folders_by_name() {
     }
     let listed = mount.list(Path::new("/state")).unwrap();
     assert_eq!(listed, ["/state/a", "/state/b", "/state/c"].map(PathBuf::from));
+    assert_eq!(mount.list_ending(Path::new("/state"), "c").unwrap(), [PathBuf::from("/state/c")]);
+    for ending in ["", "c"] {
+        assert!(mount.list_ending(Path::new("/elsewhere"), ending).is_err());
+    }
     assert!(mount.list(Path::new("/elsewhere")).is_err());
 }
 
