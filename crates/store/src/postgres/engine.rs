@@ -22,12 +22,19 @@ const TRIES_MAX: u32 = 10;
 /// The pause before the second try; it grows with each.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// The beginning of a transaction that writes.
+pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on";
+
 /// How a transaction is begun.
 #[derive(Clone, Copy)]
 enum Mode {
     /// Each statement sees what was committed before it: what follows the feed's counter row sees every kill before it.
     Write,
-    /// The same, of what need not outlive a crash of the server: its commit waits for no disk.
+    /// The same, begun by its work, beside what that reads first.
+    Begun,
+    /// The same, of one statement, which is a transaction by itself.
+    Alone,
+    /// As [`Mode::Write`], of what need not outlive a crash of the server: its commit waits for no disk.
     Light,
     /// One statement, or several that need not be of one moment.
     Read,
@@ -39,16 +46,16 @@ impl Mode {
     fn begin(self) -> Option<&'static str> {
         match self {
             // Whatever the server, the database or the role have as their default: what is answered is on the disk.
-            Self::Write => Some("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = on"),
+            Self::Write => Some(WRITE),
             Self::Light => Some("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL synchronous_commit = off"),
-            Self::Read => None,
+            Self::Begun | Self::Alone | Self::Read => None,
             Self::Moment => Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         }
     }
 
     fn lost(self) -> StoreError {
         match self {
-            Self::Write | Self::Light => StoreError::Unknown,
+            Self::Write | Self::Begun | Self::Alone | Self::Light => StoreError::Unknown,
             Self::Read | Self::Moment => StoreError::Unavailable,
         }
     }
@@ -71,6 +78,26 @@ impl Engine {
         F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
     {
         run(&self.work, Mode::Write, given, work)
+    }
+
+    /// As [`Engine::write`]; the work begins it, with [`record::begin_with`](super::record::begin_with).
+    pub(super) fn write_begun<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Begun, given, work)
+    }
+
+    /// As [`Engine::write`], of a single statement: what the session has as its default holds for it.
+    pub(super) fn write_alone<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        run(&self.work, Mode::Alone, given, work)
     }
 
     /// As [`Engine::write`], for what need not outlive a crash of the server.
@@ -123,7 +150,10 @@ where
     let pool = Arc::clone(pool);
     let task = tokio::spawn(async move {
         for tries in 0..TRIES_MAX {
-            tokio::time::sleep(PAUSE * tries).await;
+            // Of nothing, too, a timer makes a whole millisecond.
+            if tries > 0 {
+                tokio::time::sleep(PAUSE * tries).await;
+            }
             if let Some(ended) = once(pool.take().await?, mode, &given, &work).await {
                 return ended;
             }
@@ -139,26 +169,28 @@ where
     F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>>,
 {
     let link = &taken.link;
-    if link.begin(mode.begin().unwrap_or_default()).await.is_err() {
+    if link.begin(mode.begin()).await.is_err() {
         // A link that the server closed while it was idle.
         return None;
     }
     let worked = work(link, given).await;
-    if mode.begin().is_none() {
-        let closed = link.client.is_closed();
-        let again = closed || link.again.load(Ordering::SeqCst);
-        if !closed {
-            taken.give_back();
-        }
-        return if again && worked.is_err() { None } else { Some(worked) };
-    }
-    let unfit = worked.is_err() || link.failed.load(Ordering::SeqCst) || link.undo.load(Ordering::SeqCst);
-    let ended = if unfit { roll_back(link, worked).await } else { commit(link, worked).await };
-    let again = link.again.load(Ordering::SeqCst);
-    if !link.client.is_closed() && !matches!(ended, Err(StoreError::Unknown)) {
+    let ended = match mode {
+        Mode::Read => worked,
+        Mode::Alone => link.stands(worked),
+        Mode::Write | Mode::Begun | Mode::Light | Mode::Moment => end(link, worked).await,
+    };
+    // Without a beginning of its own, only its statement finds out that the link was closed while it was idle.
+    let unread = matches!(mode, Mode::Read) && ended.is_err() && link.lost.load(Ordering::SeqCst);
+    let again = unread || link.again.load(Ordering::SeqCst);
+    if !link.is_lost() && !matches!(ended, Err(StoreError::Unknown)) {
         taken.give_back();
     }
     if again { None } else { Some(ended) }
+}
+
+async fn end<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreError> {
+    let unfit = worked.is_err() || link.failed.load(Ordering::SeqCst) || link.undo.load(Ordering::SeqCst);
+    if unfit { roll_back(link, worked).await } else { commit(link, worked).await }
 }
 
 async fn roll_back<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -14,7 +14,7 @@ use nightlatch_domain::{
 };
 
 /// Moves that are remembered: at a hundred refreshes a second, more than an hour.
-const MARKS_KEPT: i64 = 1_000_000;
+pub(super) const MARKS_KEPT: i64 = 1_000_000;
 
 /// The feed's number as this transaction sees it.
 pub(super) async fn number(at: &Link) -> Result<u64, StoreError> {
@@ -36,15 +36,19 @@ pub(super) async fn take(at: &Link) -> Result<(), StoreError> {
 /// Moves the counter row without a change that the gateways follow; answers the move's number. From here on the whole
 /// installation waits for this transaction: what can be done before is done before.
 pub(super) async fn go_on(at: &Link) -> Result<u64, StoreError> {
-    let sql =
-        "WITH moved AS (UPDATE feed_counter SET moved = moved + 1, random = uuid_send(gen_random_uuid())
-             WHERE one = 1 RETURNING moved, random),
-         kept AS (INSERT INTO feed_mark (number, random) SELECT moved, random FROM moved),
-         forgotten AS (DELETE FROM feed_mark WHERE number <= (SELECT moved FROM moved) - $1)
-         SELECT moved FROM moved";
-    let moved = record::one(at, "feed_counter", sql, params![MARKS_KEPT], |row| row.count("moved")).await?;
+    let moved = record::one(at, GO_ON.0, GO_ON.1, params![MARKS_KEPT], |row| row.count("moved")).await?;
     moved.ok_or(StoreError::Corrupt("feed_counter"))
 }
+
+/// [`go_on`], with how many moves are remembered.
+pub(super) const GO_ON: (&str, &str) = (
+    "feed_counter",
+    "WITH moved AS (UPDATE feed_counter SET moved = moved + 1, random = uuid_send(gen_random_uuid())
+         WHERE one = 1 RETURNING moved, random),
+     kept AS (INSERT INTO feed_mark (number, random) SELECT moved, random FROM moved),
+     forgotten AS (DELETE FROM feed_mark WHERE number <= (SELECT moved FROM moved) - $1)
+     SELECT moved FROM moved",
+);
 
 /// Moves the counter and notes a change; answers the move's number. Among the last statements of a transaction, for the
 /// reason of [`go_on`].
@@ -74,18 +78,21 @@ pub(super) async fn last(at: &Link) -> Result<FeedMark, StoreError> {
 
 /// What this history says of a move.
 pub(super) async fn recall(at: &Link, mark: FeedMark) -> Result<Recalled, StoreError> {
-    let last = last(at).await?;
-    if mark.number >= last.number {
-        return Ok(if mark == last { Recalled::Held } else { Recalled::Other });
-    }
-    let sql = "SELECT random FROM feed_mark WHERE number = $1";
-    let number = record::number(mark.number);
-    let random = record::one(at, "feed_mark", sql, params![number], |row| row.bytes("random")).await?;
-    Ok(match random {
-        Some(random) if random == mark.random => Recalled::Held,
-        Some(_) => Recalled::Other,
-        None => Recalled::TooOld,
-    })
+    let sql = "SELECT counter.moved, counter.random, kept.number AS kept, kept.random AS kept_random
+         FROM feed_counter AS counter LEFT JOIN feed_mark AS kept ON kept.number = $1 WHERE counter.one = 1";
+    let number: &[record::Value<'_>] = params![record::number(mark.number)];
+    let recalled = record::one(at, "feed_counter", sql, number, |row| {
+        let last = FeedMark { number: row.count("moved")?, random: row.bytes("random")? };
+        if mark.number >= last.number {
+            return Ok(if mark == last { Recalled::Held } else { Recalled::Other });
+        }
+        Ok(match row.count_or_none("kept")? {
+            Some(_) if row.bytes("kept_random")? == mark.random => Recalled::Held,
+            Some(_) => Recalled::Other,
+            None => Recalled::TooOld,
+        })
+    });
+    recalled.await?.ok_or(StoreError::Corrupt("feed_counter"))
 }
 
 /// The changes after a number, in order.

@@ -33,6 +33,8 @@ pub(super) struct Link {
     pub(super) failed: AtomicBool,
     /// It was refused in favour of another transaction, for example, and may go through if it is begun again.
     pub(super) again: AtomicBool,
+    /// The server ends the link, or it is gone.
+    pub(super) lost: AtomicBool,
     /// What was written so far must not be kept, though nothing failed.
     pub(super) undo: AtomicBool,
 }
@@ -47,6 +49,7 @@ impl Link {
             warned,
             failed: AtomicBool::new(false),
             again: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             undo: AtomicBool::new(false),
         })
     }
@@ -73,22 +76,45 @@ impl Link {
         StoreError::Unavailable
     }
 
-    /// Begins, with nothing noted of an earlier transaction.
-    pub(super) async fn begin(&self, how: &str) -> Result<(), tokio_postgres::Error> {
-        for noted in [&self.failed, &self.again, &self.undo] {
+    /// Begins, with nothing noted of what went before.
+    pub(super) async fn begin(&self, how: Option<&str>) -> Result<(), tokio_postgres::Error> {
+        for noted in [&self.failed, &self.again, &self.lost, &self.undo] {
             noted.store(false, Ordering::SeqCst);
         }
-        self.client.batch_execute(how).await
+        self.warned.store(false, Ordering::SeqCst);
+        match how {
+            Some(how) => self.client.batch_execute(how).await,
+            None => Ok(()),
+        }
     }
 
-    /// Commits. A warning while that goes on means that it is not as durable as it was asked to be: a wait for a standby
-    /// was given up, for example. What nobody knows is said to be unknown.
+    /// What a statement that was a transaction by itself came to. A link that was lost on it may have been lost after it.
+    pub(super) fn stands<T>(&self, worked: Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.lost.load(Ordering::SeqCst) {
+            return Err(StoreError::Unknown);
+        }
+        self.is_durable()?;
+        worked
+    }
+
+    /// Whether nothing more can be asked over it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.client.is_closed() || self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Commits.
     pub(super) async fn commit(&self) -> Result<(), StoreError> {
         self.warned.store(false, Ordering::SeqCst);
         let ended = self.client.batch_execute("COMMIT").await;
         if let Err(error) = ended {
             return Err(record::of_commit(self, &error));
         }
+        self.is_durable()
+    }
+
+    /// A warning while a commit goes on means that it is not as durable as it was asked to be: a wait for a standby was given
+    /// up, for example. What nobody knows is said to be unknown.
+    fn is_durable(&self) -> Result<(), StoreError> {
         if self.warned.swap(false, Ordering::SeqCst) {
             tracing::error!("the database warned while it committed: what was written may not be durable");
             return Err(StoreError::Unknown);

@@ -174,6 +174,26 @@ impl PostgresStore {
         self.engine.write(given, work)
     }
 
+    /// As [`PostgresStore::write`]; the work begins it.
+    fn begun<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        self.engine.write_begun(given, work)
+    }
+
+    /// As [`PostgresStore::write`], of a single statement.
+    fn alone<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Link, &'a A) -> Boxed<'a, Result<T, StoreError>> + Send + Sync + 'static,
+    {
+        self.engine.write_alone(given, work)
+    }
+
     /// As [`PostgresStore::write`], for what need not outlive a crash of the server.
     fn lightly<A, T, F>(&self, given: A, work: F) -> Stored<'_, T>
     where

@@ -14,11 +14,11 @@ use super::super::link::Link;
 use super::{
     super::{
         feed,
-        record::{self, Doc, Word, millis, number, params},
+        record::{self, Doc, Parted, Record, Value, Word, millis, number, params},
     },
     tickets,
 };
-use crate::rows;
+use crate::{record::Columns as _, rows};
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, Chain, ChainState, Generation},
     clock::Timestamp,
@@ -27,9 +27,27 @@ use nightlatch_domain::{
     sealed::{SealContext, Wrapped},
 };
 use std::sync::atomic::Ordering;
+use tokio_postgres::Row;
 
 /// Generations of a family that a commit never deletes, the head among them.
 const GENERATIONS_KEPT: u64 = 3;
+
+/// What [`GENERATION`] stores of a generation.
+macro_rules! generation_values {
+    ($generation:expr) => {
+        params![
+            Word(&$generation.tenant),
+            Word(&$generation.family),
+            number($generation.number),
+            $generation.refresh.as_ref().map(Doc),
+            Doc(&$generation.access),
+            millis($generation.access_until),
+            millis($generation.refresh_until),
+            $generation.attempt.as_ref().map(Word),
+            $generation.created_at.millis()
+        ]
+    };
+}
 
 /// Sealed answers with the attempts that they answer.
 type Answers = Vec<(AttemptId, (Wrapped, SealContext))>;
@@ -77,27 +95,46 @@ pub(super) async fn chains(
     .await
 }
 
-/// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it.
+/// A chain with all that a refresh needs; none where there is no such chain, its secrets are gone, or nobody lives on it. One
+/// statement: everything in it is of one moment.
 pub(super) async fn view(at: &Link, tenant: TenantId, id: ChainId) -> Result<Option<ChainView>, StoreError> {
-    let Some(chain) = chain(at, tenant, id).await? else { return Ok(None) };
-    let sql = "SELECT * FROM family WHERE tenant_id = $1 AND family_id = $2 AND chain_id = $3";
-    let key = params![Word(&tenant), Word(&chain.family), Word(&id)];
-    let family =
-        record::one(at, "family", sql, key, rows::family).await?.ok_or(StoreError::Corrupt("chain"))?;
-    let sql = "SELECT * FROM generation WHERE tenant_id = $1 AND family_id = $2 AND number = $3";
-    let key = params![Word(&tenant), Word(&family.id), number(family.head)];
-    let Some(head) = record::one(at, "generation", sql, key, rows::generation).await? else {
-        return Ok(None);
-    };
-    let sql = "SELECT * FROM client WHERE tenant_id = $1 AND client_id = $2";
-    let key = params![Word(&tenant), Word(&chain.client)];
-    let client =
-        record::one(at, "client", sql, key, rows::client).await?.ok_or(StoreError::Corrupt("chain"))?;
-    let connections = living_connections(at, tenant, id).await?;
-    if connections.is_empty() {
+    let sql = r#"SELECT chain.*, 0 AS "|", family.*, 0 AS "|", generation.*, 0 AS "|", client.*, 0 AS "|",
+             (SELECT string_agg(living.connection_id, ' ' ORDER BY living.connection_id) FROM living_connection AS living
+              WHERE living.tenant_id = chain.tenant_id AND living.chain_id = chain.chain_id) AS connections
+         FROM chain
+         LEFT JOIN family ON family.tenant_id = chain.tenant_id AND family.family_id = chain.family_id
+             AND family.chain_id = chain.chain_id
+         LEFT JOIN generation ON generation.tenant_id = family.tenant_id AND generation.family_id = family.family_id
+             AND generation.number = family.head
+         LEFT JOIN client ON client.tenant_id = chain.tenant_id AND client.client_id = chain.client_id
+         WHERE chain.tenant_id = $1 AND chain.chain_id = $2"#;
+    let row = record::row(at, "chain", sql, params![Word(&tenant), Word(&id)]).await?;
+    row.as_ref().map_or(Ok(None), viewed)
+}
+
+fn viewed(row: &Row) -> Result<Option<ChainView>, StoreError> {
+    let part = |part| Parted::of(row, part);
+    let (chain, family, head, client, living) = (part(0), part(1), part(2), part(3), part(4));
+    let of = |table, row| Record { table, row };
+    let is_there = |row: &Parted<'_>| row.text("tenant_id").flatten().is_some();
+    if !is_there(&family) {
+        return Err(StoreError::Corrupt("chain"));
+    }
+    if !is_there(&head) {
         return Ok(None);
     }
-    Ok(Some(ChainView { chain, family, head, client, connections }))
+    if !is_there(&client) {
+        return Err(StoreError::Corrupt("chain"));
+    }
+    let Some(living) = of("connection", &living).text_or_none("connections")? else { return Ok(None) };
+    let living = living.split(' ').map(|id| id.parse().map_err(|_| StoreError::Corrupt("connection")));
+    Ok(Some(ChainView {
+        chain: rows::chain(&of("chain", &chain))?,
+        family: rows::family(&of("family", &family))?,
+        head: rows::generation(&of("generation", &head))?,
+        client: rows::client(&of("client", &client))?,
+        connections: living.collect::<Result<_, _>>()?,
+    }))
 }
 
 /// The chain's row.
@@ -139,10 +176,15 @@ pub(super) async fn living_connections(
         .await
 }
 
-/// Takes the chain out of one state, if everything is still as it was seen.
-pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState) -> Result<bool, StoreError> {
+/// Takes the chain out of one of these states, if everything is still as it was seen.
+pub(super) async fn claim(
+    at: &Link,
+    claim: Claim,
+    seen: Seen,
+    from: &[ChainState],
+) -> Result<bool, StoreError> {
     let sql = "UPDATE chain SET fence = $3, owner_id = $4, state = 'refreshing'
-         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $5 AND state = $6 AND family_id = $7
+         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $5 AND state = ANY (string_to_array($6, ' ')) AND family_id = $7
            AND EXISTS (SELECT 1 FROM family WHERE family.tenant_id = chain.tenant_id
                AND family.family_id = chain.family_id AND family.head = $8)
            AND EXISTS (SELECT 1 FROM era_in_force WHERE era = $9)
@@ -155,7 +197,7 @@ pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState)
         number(claim.fence),
         Word(&claim.owner),
         number(seen.fence),
-        Word(&from),
+        record::words(from)?,
         Word(&seen.family),
         number(seen.head),
         number(seen.era)
@@ -166,10 +208,15 @@ pub(super) async fn claim(at: &Link, claim: Claim, seen: Seen, from: ChainState)
 /// Takes the chain's row until the end of the transaction: of all that change the chain or who lives on it one goes after
 /// the other, and each later statement sees what those before it wrote.
 pub(super) async fn take(at: &Link, tenant: TenantId, chain: ChainId) -> Result<(), StoreError> {
-    let sql = "SELECT 1 FROM chain WHERE tenant_id = $1 AND chain_id = $2 FOR UPDATE";
-    record::holds(at, "chain", sql, params![Word(&tenant), Word(&chain)]).await?;
+    record::holds(at, TAKE.0, TAKE.1, params![Word(&tenant), Word(&chain)]).await?;
     Ok(())
 }
+
+const TAKE: (&str, &str) = ("chain", "SELECT 1 FROM chain WHERE tenant_id = $1 AND chain_id = $2 FOR UPDATE");
+
+/// The era is in force, and somebody lives on the chain.
+const STANDS: &str = "SELECT 1 FROM era_in_force WHERE era = $3 AND EXISTS (SELECT 1 FROM living_connection
+         WHERE tenant_id = $1 AND chain_id = $2)";
 
 /// The intent of a presentation, if the claim stands, the generation is the head of the chain's current family, and no
 /// other attempt at it could have been sent (I1) but, where one is named, the one whose answer is lost.
@@ -214,9 +261,10 @@ async fn write_intent(
     attempt: &Attempt,
     of: Option<AttemptId>,
 ) -> Result<bool, StoreError> {
-    take(at, claim.tenant, claim.chain).await?;
+    let chain: &[Value<'_>] = params![Word(&claim.tenant), Word(&claim.chain)];
+    record::begin_with(at, &[(TAKE.0, TAKE.1, chain)]).await?;
     let of = of.map(|of| of.to_string());
-    let values = params![
+    let intent: &[Value<'_>] = params![
         Word(&claim.tenant),
         Word(&claim.chain),
         number(claim.fence),
@@ -228,17 +276,17 @@ async fn write_intent(
         attempt.intended_at.millis(),
         of
     ];
-    if record::write(at, "attempt", INTENT, values).await? == 0 {
-        return Ok(false);
-    }
-    feed::go_on(at).await?;
-    // A kill or a new era that took the counter row before is seen only now.
-    let sql = "SELECT 1 FROM era_in_force WHERE era = $3 AND EXISTS (SELECT 1 FROM living_connection
-             WHERE tenant_id = $1 AND chain_id = $2)";
-    let key = params![Word(&claim.tenant), Word(&claim.chain), number(attempt.era)];
-    let stands = record::holds(at, "attempt", sql, key).await?;
-    at.undo.store(!stands, Ordering::SeqCst);
-    Ok(stands)
+    let stands: &[Value<'_>] = params![Word(&claim.tenant), Word(&claim.chain), number(attempt.era)];
+    let steps = [
+        ("attempt", INTENT, intent),
+        (feed::GO_ON.0, feed::GO_ON.1, params![feed::MARKS_KEPT]),
+        // A kill or a new era that took the counter row before is seen only now.
+        ("attempt", STANDS, stands),
+    ];
+    let found = record::together(at, &steps).await?;
+    let written = found.first() == Some(&1) && found.last() == Some(&1);
+    at.undo.store(!written, Ordering::SeqCst);
+    Ok(written)
 }
 
 /// Every attempt at this generation of a family or a later one.
@@ -298,14 +346,13 @@ pub(super) async fn answer(
     attempt: AttemptId,
     answer: &(Wrapped, SealContext),
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
+    let sql = "WITH kept AS (INSERT INTO answer (tenant_id, attempt_id, chain_id, sealed)
          VALUES ($1, $2, coalesce($3, (SELECT chain_id FROM attempt WHERE tenant_id = $1 AND attempt_id = $2)), $4)
-         ON CONFLICT (tenant_id, attempt_id) DO NOTHING";
+         ON CONFLICT (tenant_id, attempt_id) DO NOTHING)
+         UPDATE attempt SET state = 'answered'
+         WHERE tenant_id = $1 AND attempt_id = $2 AND state NOT IN ('committed', 'refused')";
     let chain = answer.1.chain.as_ref().map(Word);
     record::write(at, "answer", sql, params![Word(&tenant), Word(&attempt), chain, Doc(answer)]).await?;
-    let sql = "UPDATE attempt SET state = 'answered'
-         WHERE tenant_id = $1 AND attempt_id = $2 AND state NOT IN ('committed', 'refused')";
-    record::write(at, "attempt", sql, params![Word(&tenant), Word(&attempt)]).await?;
     Ok(())
 }
 
@@ -322,35 +369,14 @@ pub(super) async fn answers(at: &Link, tenant: TenantId, chain: ChainId) -> Resu
 /// Moves the head. All that can be done before is done before; then comes the feed's counter row, then one statement that
 /// reads what kills and removals wrote and moves the head where none did.
 pub(super) async fn commit(at: &Link, claim: Claim, head: &NewHead) -> Result<Committed, StoreError> {
-    take(at, claim.tenant, claim.chain).await?;
-    if !fits(at, claim, head).await? {
+    if !begin_fitting(at, claim, head).await? {
         return refused(at, claim).await;
     }
-    put_generation(at, &head.generation).await?;
-    if head.adopts.is_some() {
-        close_attempt(at, claim, head.attempt, AttemptState::Refused).await?;
-    }
-    close_attempt(at, claim, head.adopts.unwrap_or(head.attempt), AttemptState::Committed).await?;
-    release_healthy(at, claim, head).await?;
-    tickets::settle_for_chain(at, claim.tenant, claim.chain, head.refreshed_at).await?;
-    let_go(at, head).await?;
-    feed::go_on(at).await?;
-    if move_head(at, claim, head).await? {
+    if move_with_all(at, claim, head).await? {
         return Ok(Committed::Moved);
     }
     at.undo.store(true, Ordering::SeqCst);
     refused(at, claim).await
-}
-
-async fn close_attempt(
-    at: &Link,
-    claim: Claim,
-    attempt: AttemptId,
-    state: AttemptState,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE attempt SET state = $3 WHERE tenant_id = $1 AND attempt_id = $2";
-    record::write(at, "attempt", sql, params![Word(&claim.tenant), Word(&attempt), Word(&state)]).await?;
-    Ok(())
 }
 
 async fn refused(at: &Link, claim: Claim) -> Result<Committed, StoreError> {
@@ -358,9 +384,9 @@ async fn refused(at: &Link, claim: Claim) -> Result<Committed, StoreError> {
     Ok(if gone { Committed::Removed } else { Committed::Lost })
 }
 
-/// The head moves by one, under a claim that fits, by an attempt that presented the head it leaves; to an unused answer
-/// only if it is one of the same family and still unused.
-async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
+/// Takes the chain's row, and sees what the claim fits. The head moves by one, under a claim that fits, by an attempt that
+/// presented the head it leaves; to an unused answer only if it is one of the same family and still unused.
+async fn begin_fitting(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM family
          WHERE tenant_id = $1 AND family_id = $5 AND chain_id = $2 AND head + 1 = $6
            AND EXISTS (SELECT 1 FROM chain WHERE chain.tenant_id = family.tenant_id
@@ -376,7 +402,8 @@ async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreErro
                AND EXISTS (SELECT 1 FROM answer WHERE answer.tenant_id = unused.tenant_id
                    AND answer.attempt_id = unused.attempt_id)))";
     let adopts = head.adopts.map(|adopts| adopts.to_string());
-    let values = params![
+    let chain: &[Value<'_>] = params![Word(&claim.tenant), Word(&claim.chain)];
+    let fits: &[Value<'_>] = params![
         Word(&claim.tenant),
         Word(&claim.chain),
         number(claim.fence),
@@ -386,58 +413,67 @@ async fn fits(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreErro
         Word(&head.attempt),
         adopts
     ];
-    record::holds(at, "family", sql, values).await
+    let found = record::begin_with(at, &[(TAKE.0, TAKE.1, chain), ("family", sql, fits)]).await?;
+    Ok(found.last() == Some(&1))
 }
 
-async fn move_head(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
-    let sql = "UPDATE family SET head = head + 1
-         WHERE tenant_id = $1 AND family_id = $3 AND chain_id = $2 AND head + 1 = $4
-           AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = family.tenant_id
-               AND living.chain_id = family.chain_id)";
-    let values = params![
-        Word(&claim.tenant),
-        Word(&claim.chain),
-        Word(&head.generation.family),
-        number(head.generation.number)
-    ];
-    Ok(record::write(at, "family", sql, values).await? == 1)
-}
-
-async fn release_healthy(at: &Link, claim: Claim, head: &NewHead) -> Result<(), StoreError> {
-    let sql = "UPDATE chain SET owner_id = NULL, state = 'healthy', access_until = $5, due_at = $6,
-             refreshed_at = $7, failures = 0, reason = NULL, ticket_id = NULL
-         WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3 AND owner_id = $4";
-    let values = params![
-        Word(&claim.tenant),
+/// Everything that goes with the head, in one flight; whether it moved.
+async fn move_with_all(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, StoreError> {
+    let generation = &head.generation;
+    let kept_from = number((generation.number + 1).saturating_sub(GENERATIONS_KEPT));
+    let (tenant, family) = (Word(&generation.tenant), Word(&generation.family));
+    let stored: &[Value<'_>] = generation_values!(generation);
+    let closed: &[Value<'_>] =
+        params![tenant, Word(&head.attempt), Word(head.adopts.as_ref().unwrap_or(&head.attempt))];
+    let healthy: &[Value<'_>] = params![
+        tenant,
         Word(&claim.chain),
         number(claim.fence),
         Word(&claim.owner),
-        millis(head.generation.access_until),
+        millis(generation.access_until),
         millis(head.due_at),
         head.refreshed_at.millis()
     ];
-    record::write(at, "chain", sql, values).await?;
-    Ok(())
+    let settled: &[Value<'_>] = params![tenant, Word(&claim.chain), head.refreshed_at.millis()];
+    let dead: &[Value<'_>] = params![tenant, family, kept_from, head.refreshed_at.millis()];
+    let read: &[Value<'_>] = params![tenant, Word(&claim.chain), family];
+    let moved: &[Value<'_>] = params![tenant, Word(&claim.chain), family, number(generation.number)];
+    let steps = [
+        ("generation", GENERATION, stored),
+        ("attempt", CLOSED, closed),
+        ("chain", HEALTHY, healthy),
+        (tickets::SETTLED_FOR_CHAIN.0, tickets::SETTLED_FOR_CHAIN.1, settled),
+        ("generation", DEAD_GENERATIONS, dead),
+        ("answer", READ_ANSWERS, read),
+        (feed::GO_ON.0, feed::GO_ON.1, params![feed::MARKS_KEPT]),
+        ("family", MOVED, moved),
+    ];
+    Ok(record::together(at, &steps).await?.last() == Some(&1))
 }
 
-/// Deletes what was consumed and is dead; see the head of this file.
-async fn let_go(at: &Link, head: &NewHead) -> Result<(), StoreError> {
-    let generation = &head.generation;
-    let kept_from = number((generation.number + 1).saturating_sub(GENERATIONS_KEPT));
-    let sql = "DELETE FROM generation
-         WHERE tenant_id = $1 AND family_id = $2 AND number < $3 AND access_until < $4";
-    let key =
-        params![Word(&generation.tenant), Word(&generation.family), kept_from, head.refreshed_at.millis()];
-    record::write(at, "generation", sql, key).await?;
-    let sql = "DELETE FROM answer WHERE tenant_id = $1 AND attempt_id IN
-             (SELECT attempt.attempt_id FROM attempt
-              WHERE attempt.tenant_id = $1 AND attempt.family_id = $2 AND attempt.state = 'committed'
-                AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
-                    AND generation.family_id = attempt.family_id
-                    AND generation.number = attempt.generation + 1))";
-    record::write(at, "answer", sql, params![Word(&generation.tenant), Word(&generation.family)]).await?;
-    Ok(())
-}
+/// The attempt whose answer becomes the head, and the one that was refused where that is another.
+const CLOSED: &str = "UPDATE attempt SET state = CASE attempt_id WHEN $3 THEN 'committed' ELSE 'refused' END
+     WHERE tenant_id = $1 AND attempt_id IN ($2, $3)";
+
+const HEALTHY: &str = "UPDATE chain SET owner_id = NULL, state = 'healthy', access_until = $5, due_at = $6,
+         refreshed_at = $7, failures = 0, reason = NULL, ticket_id = NULL
+     WHERE tenant_id = $1 AND chain_id = $2 AND fence = $3 AND owner_id = $4";
+
+/// What was consumed and is dead; see the head of this file.
+const DEAD_GENERATIONS: &str = "DELETE FROM generation
+     WHERE tenant_id = $1 AND family_id = $2 AND number < $3 AND access_until < $4";
+
+/// By the answers that the chain still has, which are few, and not by its attempts, which are all that there ever were.
+const READ_ANSWERS: &str = "DELETE FROM answer USING attempt
+     WHERE answer.tenant_id = $1 AND answer.chain_id = $2 AND attempt.tenant_id = answer.tenant_id
+       AND attempt.attempt_id = answer.attempt_id AND attempt.family_id = $3 AND attempt.state = 'committed'
+       AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
+           AND generation.family_id = attempt.family_id AND generation.number = attempt.generation + 1)";
+
+const MOVED: &str = "UPDATE family SET head = head + 1
+     WHERE tenant_id = $1 AND family_id = $3 AND chain_id = $2 AND head + 1 = $4
+       AND EXISTS (SELECT 1 FROM living_connection AS living WHERE living.tenant_id = family.tenant_id
+           AND living.chain_id = family.chain_id)";
 
 /// Leaves the chain without moving the head.
 pub(super) async fn settle(at: &Link, claim: Claim, settlement: &Settlement) -> Result<bool, StoreError> {
@@ -497,24 +533,11 @@ pub(super) async fn hasten(
 
 /// Stores one generation.
 pub(super) async fn put_generation(at: &Link, generation: &Generation) -> Result<(), StoreError> {
-    record::write(
-        at,
-        "generation",
-        "INSERT INTO generation (tenant_id, family_id, number, refresh, access, access_until, refresh_until,
-             attempt_id, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        params![
-            Word(&generation.tenant),
-            Word(&generation.family),
-            number(generation.number),
-            generation.refresh.as_ref().map(Doc),
-            Doc(&generation.access),
-            millis(generation.access_until),
-            millis(generation.refresh_until),
-            generation.attempt.as_ref().map(Word),
-            generation.created_at.millis()
-        ],
-    )
-    .await?;
+    record::write(at, "generation", GENERATION, generation_values!(generation)).await?;
     Ok(())
 }
+
+const GENERATION: &str =
+    "INSERT INTO generation (tenant_id, family_id, number, refresh, access, access_until, refresh_until,
+         attempt_id, created_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";

@@ -49,7 +49,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn standing(&self) -> Stored<'_, Standing> {
-        self.read_moment((), |at, ()| Box::pin(standing::standing(at)))
+        self.read((), |at, ()| Box::pin(standing::standing(at)))
     }
 
     fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {
@@ -128,7 +128,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {
-        self.read_moment((tenant, chain), |at, (tenant, chain)| Box::pin(claims::view(at, *tenant, *chain)))
+        self.read((tenant, chain), |at, (tenant, chain)| Box::pin(claims::view(at, *tenant, *chain)))
     }
 
     fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>> {
@@ -163,32 +163,27 @@ impl KeeperStore for PostgresStore {
         owner: OwnerId,
         from: Vec<ChainState>,
     ) -> Stored<'_, Option<Claim>> {
-        self.write((tenant, chain, seen, owner, from), |at, (tenant, chain, seen, owner, from)| {
+        self.alone((tenant, chain, seen, owner, from), |at, (tenant, chain, seen, owner, from)| {
             Box::pin(async move {
                 let (tenant, chain, seen, owner) = (*tenant, *chain, *seen, *owner);
                 let claim = Claim { tenant, chain, fence: seen.fence.saturating_add(1), owner };
-                for state in from {
-                    if claims::claim(at, claim, seen, *state).await? {
-                        return Ok(Some(claim));
-                    }
-                }
-                Ok(None)
+                Ok(claims::claim(at, claim, seen, from).await?.then_some(claim))
             })
         })
     }
 
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
-        self.write((claim, attempt), |at, (claim, attempt)| Box::pin(claims::intend(at, *claim, attempt)))
+        self.begun((claim, attempt), |at, (claim, attempt)| Box::pin(claims::intend(at, *claim, attempt)))
     }
 
     fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
-        self.write((claim, attempt, of), |at, (claim, attempt, of)| {
+        self.begun((claim, attempt, of), |at, (claim, attempt, of)| {
             Box::pin(claims::intend_again(at, *claim, attempt, *of))
         })
     }
 
     fn answer(&self, tenant: TenantId, attempt: AttemptId, answer: (Wrapped, SealContext)) -> Stored<'_, ()> {
-        self.write((tenant, attempt, answer), |at, (tenant, attempt, answer)| {
+        self.alone((tenant, attempt, answer), |at, (tenant, attempt, answer)| {
             Box::pin(claims::answer(at, *tenant, *attempt, answer))
         })
     }
@@ -202,7 +197,7 @@ impl KeeperStore for PostgresStore {
     }
 
     fn commit(&self, claim: Claim, head: NewHead) -> Stored<'_, Committed> {
-        self.write((claim, head), |at, (claim, head)| Box::pin(claims::commit(at, *claim, head)))
+        self.begun((claim, head), |at, (claim, head)| Box::pin(claims::commit(at, *claim, head)))
     }
 
     fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool> {

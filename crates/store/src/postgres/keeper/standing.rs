@@ -4,7 +4,7 @@ use super::{
     super::{
         feed,
         link::Link,
-        record::{self, Word, millis, number, params},
+        record::{self, Record, Word, millis, number, params},
     },
     tickets,
 };
@@ -12,18 +12,27 @@ use crate::rows;
 use nightlatch_domain::{
     clock::Timestamp,
     id::{ChainId, KeeperId, TenantId},
-    ports::store::{Registered, Standing, StoreError},
+    ports::store::{FeedMark, Registered, Standing, StoreError},
     ticket::Ticket,
 };
 
+/// One statement: everything in it is of one moment.
 pub(super) async fn standing(at: &Link) -> Result<Standing, StoreError> {
-    let sql = "SELECT era, (incarnation <> incarnation())::int::bigint AS is_other FROM installation";
-    let known =
-        record::one(at, "installation", sql, &[], |row| Ok((row.count("era")?, row.count("is_other")? != 0)));
-    let (era, took_over) = known.await?.ok_or(StoreError::Missing("installation"))?;
-    let sql = "SELECT * FROM keeper ORDER BY keeper_id";
-    let keepers = record::all(at, "keeper", sql, &[], rows::registered).await?;
-    Ok(Standing { era, took_over, mark: feed::last(at).await?, keepers })
+    let sql = "SELECT installation.era, (installation.incarnation <> incarnation())::int::bigint AS is_other,
+             counter.moved, counter.random, keeper.*
+         FROM installation LEFT JOIN feed_counter AS counter ON counter.one = 1 LEFT JOIN keeper ON true
+         ORDER BY keeper.keeper_id";
+    let rows = record::all(at, "installation", sql, &[], |row| {
+        let counter = Record { table: "feed_counter", row: row.row };
+        let mark = FeedMark { number: counter.count("moved")?, random: counter.bytes("random")? };
+        let keeper = Record { table: "keeper", row: row.row };
+        let is_there = keeper.text_or_none("keeper_id")?.is_some();
+        let keeper = is_there.then(|| rows::registered(&keeper)).transpose()?;
+        Ok((row.count("era")?, row.count("is_other")? != 0, mark, keeper))
+    });
+    let rows = rows.await?;
+    let &(era, took_over, mark, _) = rows.first().ok_or(StoreError::Missing("installation"))?;
+    Ok(Standing { era, took_over, mark, keepers: rows.into_iter().filter_map(|row| row.3).collect() })
 }
 
 pub(super) async fn register(

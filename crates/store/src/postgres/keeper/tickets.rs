@@ -74,12 +74,17 @@ pub(super) async fn settle_for_chain(
     chain: ChainId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE ticket SET settled_at = $3
-         WHERE tenant_id = $1 AND settled_at IS NULL AND connection_id IN
-             (SELECT connection_id FROM connection WHERE tenant_id = $1 AND chain_id = $2 AND removed_at IS NULL)";
-    record::write(at, "ticket", sql, params![Word(&tenant), Word(&chain), now.millis()]).await?;
+    let (table, sql) = SETTLED_FOR_CHAIN;
+    record::write(at, table, sql, params![Word(&tenant), Word(&chain), now.millis()]).await?;
     Ok(())
 }
+
+pub(super) const SETTLED_FOR_CHAIN: (&str, &str) = (
+    "ticket",
+    "UPDATE ticket SET settled_at = $3
+     WHERE tenant_id = $1 AND settled_at IS NULL AND connection_id IN
+         (SELECT connection_id FROM connection WHERE tenant_id = $1 AND chain_id = $2 AND removed_at IS NULL)",
+);
 
 /// Settles every open ticket of one connection.
 pub(super) async fn settle_for_connection(

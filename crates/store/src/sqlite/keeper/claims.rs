@@ -308,7 +308,7 @@ pub(super) fn commit(at: &Database, claim: Claim, head: &NewHead) -> Result<Comm
     close_attempt(at, claim, head.adopts.unwrap_or(head.attempt), AttemptState::Committed)?;
     release_healthy(at, claim, head)?;
     tickets::settle_for_chain(at, claim.tenant, claim.chain, head.refreshed_at)?;
-    let_go(at, head)?;
+    let_go(at, claim.chain, head)?;
     Ok(Committed::Moved)
 }
 
@@ -370,7 +370,7 @@ fn release_healthy(at: &Database, claim: Claim, head: &NewHead) -> Result<(), St
 }
 
 /// Deletes what was consumed and is dead; see the head of this file.
-fn let_go(at: &Database, head: &NewHead) -> Result<(), StoreError> {
+fn let_go(at: &Database, chain: ChainId, head: &NewHead) -> Result<(), StoreError> {
     let generation = &head.generation;
     let kept_from = number((generation.number + 1).saturating_sub(GENERATIONS_KEPT));
     let sql = "DELETE FROM generation
@@ -378,13 +378,16 @@ fn let_go(at: &Database, head: &NewHead) -> Result<(), StoreError> {
     let key =
         params![Word(&generation.tenant), Word(&generation.family), kept_from, head.refreshed_at.millis()];
     record::write(at, "generation", sql, key)?;
-    let sql = "DELETE FROM answer WHERE tenant_id = ?1 AND attempt_id IN
-             (SELECT attempt.attempt_id FROM attempt
-              WHERE attempt.tenant_id = ?1 AND attempt.family_id = ?2 AND attempt.state = 'committed'
+    // By the answers that the chain still has, which are few, and not by its attempts, which are all that there ever were.
+    let sql = "DELETE FROM answer WHERE tenant_id = ?1 AND chain_id = ?2 AND EXISTS
+             (SELECT 1 FROM attempt
+              WHERE attempt.tenant_id = answer.tenant_id AND attempt.attempt_id = answer.attempt_id
+                AND attempt.family_id = ?3 AND attempt.state = 'committed'
                 AND NOT EXISTS (SELECT 1 FROM generation WHERE generation.tenant_id = attempt.tenant_id
                     AND generation.family_id = attempt.family_id
                     AND generation.number = attempt.generation + 1))";
-    record::write(at, "answer", sql, params![Word(&generation.tenant), Word(&generation.family)])?;
+    let key = params![Word(&generation.tenant), Word(&chain), Word(&generation.family)];
+    record::write(at, "answer", sql, key)?;
     Ok(())
 }
 

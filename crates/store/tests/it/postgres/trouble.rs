@@ -7,9 +7,10 @@ use super::{
     server::{Server, client},
     tool, tools, world,
 };
-use crate::conformance::world::{World, later};
+use crate::conformance::world::{CLAIMABLE, World, later};
 use nightlatch_domain::{
-    id::InstallationId,
+    chain::ChainState,
+    id::{InstallationId, OwnerId},
     ports::store::{ControlStore as _, Kill, StoreError},
 };
 use nightlatch_store::{Address, Plane, PostgresError, PostgresStore};
@@ -31,7 +32,10 @@ on_each! {
     what_never_goes_through_is_given_up_with_nothing_written
     what_a_newer_version_adds_to_a_table_disturbs_no_connection_that_is_open
     a_warning_while_it_commits_means_that_nobody_knows
+    a_statement_that_is_a_transaction_by_itself_is_as_durable_or_nobody_knows
     a_commit_whose_answer_is_lost_is_of_unknown_outcome
+    an_answer_that_is_lost_of_a_statement_alone_is_of_unknown_outcome
+    what_is_read_over_a_link_that_ends_is_read_over_another
     a_holder_that_stops_holds_up_the_others_for_a_second
     a_kill_waits_for_no_other_work
     of_programs_that_start_at_the_same_time_one_migrates
@@ -119,10 +123,58 @@ async fn a_warning_while_it_commits_means_that_nobody_knows(server: &Server) {
     store.put_agent(agent).await.unwrap();
 }
 
+/// Claims and answers begin nothing and commit nothing: their one statement does.
+async fn a_statement_that_is_a_transaction_by_itself_is_as_durable_or_nobody_knows(server: &Server) {
+    let (database, world) = world(server).await;
+    let on = world.connected("a", "1").await;
+    let warns = "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$ BEGIN RAISE WARNING 'canceling wait for synchronous replication due to user request'; RETURN NEW; END $$;
+         CREATE CONSTRAINT TRIGGER meddle AFTER UPDATE ON chain DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION meddle()";
+    let operator = client(&database.text).await;
+    operator.batch_execute(warns).await.unwrap();
+    let (seen, owner) = (world.seen(on.chain).await, world.id(OwnerId::new));
+    let claim = world.keeper.claim(world.tenant, on.chain, seen, owner, CLAIMABLE.to_vec());
+    assert_eq!(claim.await, Err(StoreError::Unknown));
+    operator.batch_execute("DROP TRIGGER meddle ON chain").await.unwrap();
+    let (seen, owner) = (world.seen(on.chain).await, world.id(OwnerId::new));
+    let from = vec![ChainState::Refreshing];
+    assert!(world.keeper.claim(world.tenant, on.chain, seen, owner, from).await.unwrap().is_some());
+}
+
+/// The server wrote it; its word was lost on the way.
+async fn an_answer_that_is_lost_of_a_statement_alone_is_of_unknown_outcome(server: &Server) {
+    let (database, world) = world(server).await;
+    let on = world.connected("a", "1").await;
+    let (seen, owner) = (world.seen(on.chain).await, world.id(OwnerId::new));
+    let address = between(server, &database, owner.to_string().as_bytes(), AtCommit::Lost).await;
+    let far: Arc<dyn nightlatch_domain::ports::store::KeeperStore> =
+        Arc::new(PostgresStore::new(&address, Plane::Keeper));
+    let claim = far.claim(world.tenant, on.chain, seen, owner, CLAIMABLE.to_vec()).await;
+    assert_eq!(claim, Err(StoreError::Unknown));
+    let view = world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap();
+    assert_eq!(view.chain.owner, Some(owner), "it was kept all the same");
+}
+
+/// Nothing was begun, so only its statement finds out: it is asked again.
+async fn what_is_read_over_a_link_that_ends_is_read_over_another(server: &Server) {
+    let database = server.copied().await;
+    let store = database.store(Plane::Control);
+    let operator = client(&database.text).await;
+    operator.batch_execute("BEGIN; SET LOCAL application_name = 'first'; LOCK TABLE tool").await.unwrap();
+    let read = store.tools(tool("a").tenant);
+    until_waiting(&database, "active", 1).await;
+    let ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = '' AND wait_event_type = 'Lock'";
+    operator.batch_execute(ends).await.unwrap();
+    operator.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(read.await, Ok(vec![]));
+}
+
 /// The server committed; its word was lost on the way.
 async fn a_commit_whose_answer_is_lost_is_of_unknown_outcome(server: &Server) {
     let database = server.copied().await;
-    let store = PostgresStore::new(&between(server, &database, AtCommit::Lost).await, Plane::Control);
+    let store = PostgresStore::new(&between(server, &database, COMMIT, AtCommit::Lost).await, Plane::Control);
     assert_eq!(store.put_tool(tool("a")).await, Err(StoreError::Unknown));
     let written = database.store(Plane::Control).tools(tool("a").tenant).await.unwrap();
     assert_eq!(written.len(), 1, "it was kept all the same");
@@ -138,21 +190,25 @@ enum AtCommit {
 }
 
 /// The database's address through somebody who meddles.
-async fn between(server: &Server, database: &Database, what: AtCommit) -> Address {
+async fn between(server: &Server, database: &Database, word: &[u8], what: AtCommit) -> Address {
     let between = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = server.address().rsplit_once('@').unwrap().1.to_owned();
+    let word = word.to_vec();
     let text = database.text.replace(&at, &between.local_addr().unwrap().to_string());
     tokio::spawn(async move {
         while let Ok((near, _)) = between.accept().await {
             let far = TcpStream::connect(&at).await.unwrap();
-            tokio::spawn(until_a_commit(near, far, what));
+            tokio::spawn(until_a_commit(near, far, word.clone(), what));
         }
     });
     Address::new(&text, None).unwrap()
 }
 
+/// The word by which a transaction is committed.
+const COMMIT: &[u8] = b"COMMIT\0";
+
 /// Hands bytes to and fro until a commit is asked for.
-async fn until_a_commit(mut near: TcpStream, mut far: TcpStream, what: AtCommit) {
+async fn until_a_commit(mut near: TcpStream, mut far: TcpStream, word: Vec<u8>, what: AtCommit) {
     let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
     loop {
         tokio::select! {
@@ -160,7 +216,7 @@ async fn until_a_commit(mut near: TcpStream, mut far: TcpStream, what: AtCommit)
                 let Ok(read @ 1..) = read else { return };
                 let bytes = asked.get(..read).unwrap_or_default();
                 match what {
-                    _ if !bytes.windows(7).any(|word| word == b"COMMIT\0") => far.write_all(bytes).await.unwrap(),
+                    _ if !bytes.windows(word.len()).any(|part| part == word) => far.write_all(bytes).await.unwrap(),
                     AtCommit::Lost => {
                         far.write_all(bytes).await.unwrap();
                         let _ = far.read(&mut answered).await;
@@ -180,7 +236,8 @@ async fn until_a_commit(mut near: TcpStream, mut far: TcpStream, what: AtCommit)
 /// A holder that stops with the counter row in its hand (a paused machine) is thrown out, with all that it wrote.
 async fn a_holder_that_stops_holds_up_the_others_for_a_second(server: &Server) {
     let database = server.copied().await;
-    let stopped = PostgresStore::new(&between(server, &database, AtCommit::Held).await, Plane::Control);
+    let stopped =
+        PostgresStore::new(&between(server, &database, COMMIT, AtCommit::Held).await, Plane::Control);
     let held = stopped.put_tool(tool("held"));
     until_waiting(&database, "idle in transaction", 1).await;
     let other = database.store(Plane::Control);
