@@ -122,7 +122,13 @@ fn after_a_boot_the_boot_clock_of_the_one_before_does_not_say_that_a_grace_still
             // Both clocks say so, and of the boot clock it is chance where it began anew.
             before.world.clock.forward(Duration::from_secs(2));
             let woken = before.world.wake(&running).await.unwrap();
-            let lease = woken.lease(&running, before.ready.grant, before.ready.connection, 20_000).await;
+            let ask = || woken.lease(&running, before.ready.grant, before.ready.connection, 20_000);
+            let mut lease = ask().await;
+            if matches!(lease, Err(KeeperRefusal::Pending { .. })) {
+                // The wall clock alone calls it open: that is left to whoever knows better, until it is over.
+                before.world.clock.forward(Duration::from_secs(8));
+                lease = ask().await;
+            }
             running.end().await;
             lease
         });
