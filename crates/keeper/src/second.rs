@@ -24,6 +24,9 @@ use std::time::Duration;
 const MARGIN: Duration = Duration::from_secs(5);
 /// For no longer than this a human is not asked because one clock alone calls a first presentation inside the grace.
 const DOUBT_WITHIN: Duration = Duration::from_secs(600);
+/// From a first presentation to when nobody brings its answer any more: who listened to the end has had ten minutes to
+/// find the database.
+pub(crate) const UNHEARD_AFTER: Duration = Duration::from_secs(LISTEN_WITHIN.as_secs() + 600);
 /// The least pause before a retry: what broke off the first exchange has passed by then, if it passes at all.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -127,12 +130,12 @@ impl Second {
             return After { due_at: Some(first.at.min(now.wall)), ask: false };
         }
         // While the token lives it serves, and whoever listens for the answer may still bring it.
-        let listened = LISTEN_WITHIN.saturating_sub(first.by_one(now).unwrap_or_default());
-        let dead = access_until.map(|until| now.wall.plus(listened.max(until.since(first.no_later(now)))));
+        let unheard = UNHEARD_AFTER.saturating_sub(first.by_one(now).unwrap_or_default());
+        let dead = access_until.map(|until| now.wall.plus(unheard.max(until.since(first.no_later(now)))));
         After { due_at: dead.filter(|_| self.last), ask: true }
     }
 
-    /// Whether the one retry may be spent last: nobody listens for the answer any more, and the access token is dead
+    /// Whether the one retry may be spent last: nobody brings the answer any more, and the access token is dead
     /// by every clock, or its tool refused it.
     #[must_use]
     pub fn is_time_for_the_last(
@@ -142,7 +145,7 @@ impl Second {
         refused: bool,
         now: Moment,
     ) -> bool {
-        let unheard = first.by_one(now).is_some_and(|ago| ago >= LISTEN_WITHIN);
+        let unheard = first.by_one(now).is_some_and(|ago| ago >= UNHEARD_AFTER);
         let dead = access_until.is_some_and(|until| until <= first.no_later(now));
         self.last && unheard && (dead || refused)
     }

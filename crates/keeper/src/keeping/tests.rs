@@ -3,8 +3,8 @@
 
 use super::{Begin, Fit, Holder, Known, LogSays, Next, Own, Seen, Wanted, next};
 use crate::{
-    machine::{Entry, LISTEN_WITHIN, Moment, Outcome},
-    second::Second,
+    machine::{Entry, Moment, Outcome},
+    second::{Second, UNHEARD_AFTER},
 };
 use nightlatch_domain::{
     chain::{AttemptState, ChainState},
@@ -317,7 +317,7 @@ fn without_a_grace_the_retry_waits_for_its_time() {
     assert_eq!(entry(&asked(60, Some(NOW.wall)), Wanted::Timer), Ok(Entry::Unanswered));
     // Whoever finds the token dead need not wait for its end, but for those who may still bring the answer.
     assert_eq!(entry(&asked(60, later), instead_of(2)), Err(Outcome::NeedsHuman));
-    let listened = LISTEN_WITHIN.as_secs();
+    let listened = UNHEARD_AFTER.as_secs();
     assert_eq!(entry(&asked(listened, later), instead_of(2)), Ok(Entry::Again { until: None }));
     let due = asked(listened, Some(NOW.wall));
     assert_eq!(entry(&due, Wanted::Timer), Ok(Entry::Again { until: None }));

@@ -1,6 +1,6 @@
 //! A second presentation follows only from verified facts, inside a grace by two clocks, or last.
 
-use super::{After, DOUBT_WITHIN, Intended, MARGIN, Presented, Second};
+use super::{After, DOUBT_WITHIN, Intended, MARGIN, Presented, Second, UNHEARD_AFTER};
 use crate::machine::{LISTEN_WITHIN, Moment};
 use nightlatch_catalog::profile::Profile;
 use nightlatch_domain::clock::{Boot, Timestamp};
@@ -91,7 +91,7 @@ fn without_a_grace_it_comes_when_the_token_is_dead_and_nobody_listens_any_more()
     let long = NOW.wall.plus(secs(3600));
     assert_eq!(second.after(own(at), Some(long), at, 0), After { due_at: Some(long), ask: true });
     let short = NOW.wall.plus(secs(40));
-    let listened = NOW.wall.plus(LISTEN_WITHIN);
+    let listened = NOW.wall.plus(UNHEARD_AFTER);
     assert_eq!(second.after(own(at), Some(short), at, 0), After { due_at: Some(listened), ask: true });
     // Nobody knows when it dies: then only whoever finds it dead may.
     assert_eq!(second.after(own(at), None, at, 0), After { due_at: None, ask: true });
@@ -102,12 +102,12 @@ fn the_last_try_is_for_a_token_that_every_clock_calls_dead_or_its_tool_refused()
     let second = Second { window: None, last: true };
     let until = |secs_from_first| Some(NOW.wall.plus(secs(secs_from_first)));
     let is_time = |access_until, refused, at| second.is_time_for_the_last(own(at), access_until, refused, at);
-    let listened = later(LISTEN_WITHIN);
+    let listened = later(UNHEARD_AFTER);
     assert!(is_time(until(0), false, listened));
-    assert!(!is_time(until(0), true, later(secs(60))), "somebody listens");
-    assert!(!is_time(until(901), false, listened), "it lives");
+    assert!(!is_time(until(0), true, later(LISTEN_WITHIN)), "who heard it may be on the way");
+    assert!(!is_time(until(1501), false, listened), "it lives");
     assert!(!is_time(None, false, listened), "nobody knows when it dies");
-    assert!(is_time(until(901), true, listened) && is_time(None, true, listened));
+    assert!(is_time(until(1501), true, listened) && is_time(None, true, listened));
     let never = Second::NEVER.is_time_for_the_last(own(listened), until(0), true, listened);
     assert!(!never);
     // One wall clock that is two hours ahead kills no token.
@@ -117,14 +117,14 @@ fn the_last_try_is_for_a_token_that_every_clock_calls_dead_or_its_tool_refused()
     assert!(!second.is_time_for_the_last(other, until(3600), false, ahead));
     // It is looked at again when it is dead by all of them.
     let due = |access_until| second.after(own(ahead), access_until, ahead, 0).due_at;
-    assert_eq!(due(until(3600)), Some(ahead.wall.plus(secs(2700))));
+    assert_eq!(due(until(3600)), Some(ahead.wall.plus(secs(2100))));
 }
 
 #[test]
 fn a_wall_clock_that_jumps_ahead_ends_no_listening() {
     let second = Second { window: None, last: true };
     let jumped = Moment { wall: NOW.wall.plus(secs(7200)), ..later(secs(30)) };
-    let left = LISTEN_WITHIN - secs(30);
+    let left = UNHEARD_AFTER - secs(30);
     let after = After { due_at: Some(jumped.wall.plus(left)), ask: true };
     // Whoever sent it has its boot clock; who did not has the store's.
     for first in [own(jumped), foreign(jumped, Some(later(secs(30)).wall))] {

@@ -109,8 +109,8 @@ pub(crate) async fn end_of(house: &House, keys: &KeeperKeys, account: &Account) 
     let grown = &books.families()[family];
     let shown =
         format!("{shown}, token {number} of {} given, good {is_good}, ended {:?}", grown.given, grown.ended);
-    let asks =
-        matches!(view.chain.state, ChainState::Uncertain | ChainState::Latched | ChainState::Quarantined);
+    let asks = view.chain.ticket.is_some()
+        || matches!(view.chain.state, ChainState::Latched | ChainState::Quarantined);
     match (asks, is_good) {
         (false, true) => (End::Lives, shown),
         // The provider gave more than ever came: the answer was lost on its way.

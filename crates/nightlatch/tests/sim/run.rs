@@ -8,6 +8,7 @@ use crate::{
     weather::Weather,
 };
 use nightlatch_domain::{
+    chain::ChainState,
     id::AttemptId,
     ports::store::{ControlStore as _, KeeperStore as _},
 };
@@ -208,7 +209,7 @@ impl Play {
         self.rest(CLEAR);
         // What is refreshed at this very moment is looked at when its answer has come, if one comes.
         for _ in 0..MOMENTS {
-            if !self.is_refreshing() {
+            if !self.is_at_work() {
                 break;
             }
             self.rest(MOMENT);
@@ -228,12 +229,21 @@ impl Play {
         }
     }
 
-    fn is_refreshing(&self) -> bool {
+    /// Whether a chain is being refreshed, or waits for its one retry and nobody was asked.
+    fn is_at_work(&self) -> bool {
         let own = Arc::clone(&self.house);
-        let claimed = self.house.world.finish(&self.house.office.clone(), async move {
-            own.at_hand().claimed().await.expect("at hand")
+        let at_work = self.house.world.finish(&self.house.office.clone(), async move {
+            let store = own.at_hand();
+            for (tenant, chain) in store.chains(None, u32::MAX).await.expect("at hand") {
+                let Some(view) = store.chain(tenant, chain).await.expect("at hand") else { continue };
+                let retries = view.chain.state == ChainState::Uncertain && view.chain.ticket.is_none();
+                if retries || view.chain.state == ChainState::Refreshing {
+                    return true;
+                }
+            }
+            false
         });
-        !claimed.expect("the office never ends").is_empty()
+        at_work.expect("the office never ends")
     }
 
     fn has_found(&self) -> bool {
