@@ -6,7 +6,7 @@ use crate::{
 };
 use nightlatch_custody::KeeperKeys;
 use nightlatch_domain::{
-    chain::{AttemptState, ChainState},
+    chain::{Attempt, AttemptState, ChainState},
     connection::Source,
     id::{AttemptId, FamilyId},
     ports::store::KeeperStore as _,
@@ -68,10 +68,12 @@ impl Losses {
             End::Asked => {
                 let has_grace = house.tools[account.tool].issuer.books().temper().grace > Duration::ZERO;
                 // What a database that was put back lost is in quarantine.
-                if has_grace && state != ChainState::Quarantined && presented.len() < 2 {
+                let may_retry = state != ChainState::Quarantined && presented.len() < 2;
+                if has_grace && may_retry && !has_one_clock(house, &presented) {
+                    let presented: Vec<_> = presented.iter().map(|one| one.id).collect();
                     lost.with_grace.insert(format!("{shown}: {presented:?}"));
                 } else {
-                    lost.unavoidable.extend(presented.last());
+                    lost.unavoidable.extend(presented.last().map(|one| one.id));
                 }
             }
         }
@@ -79,11 +81,15 @@ impl Losses {
     }
 }
 
+/// Whether the machine of a lone keeper was booted since: then nobody's boot clock, and no server's, saw it presented, and
+/// one wall clock alone says whether the grace is over.
+fn has_one_clock(house: &House, presented: &[Attempt]) -> bool {
+    let booted = house.posts.iter().map(|post| post.node.booted());
+    house.posts.len() == 1 && presented.iter().any(|one| booted.clone().any(|at| at > one.intended_at))
+}
+
 /// The head of an account's chain, and what was presented of it.
-async fn presented(
-    house: &House,
-    account: &Account,
-) -> Option<((FamilyId, u64), ChainState, Vec<AttemptId>)> {
+async fn presented(house: &House, account: &Account) -> Option<((FamilyId, u64), ChainState, Vec<Attempt>)> {
     let store = house.at_hand();
     let connection = store.connection(house.tenant, account.connection).await.expect("at hand")?;
     let Source::Chain { chain } = connection.source else { return None };
@@ -91,6 +97,6 @@ async fn presented(
     let (family, head) = (view.family.id, view.head.number);
     let attempts = store.attempts(house.tenant, family, head).await.expect("at hand");
     let left = |state| !matches!(state, AttemptState::NotPresented | AttemptState::Intended);
-    let presented = attempts.iter().filter(|one| one.generation == head && left(one.state));
-    Some(((family, head), view.chain.state, presented.map(|one| one.id).collect()))
+    let presented = attempts.into_iter().filter(|one| one.generation == head && left(one.state));
+    Some(((family, head), view.chain.state, presented.collect()))
 }

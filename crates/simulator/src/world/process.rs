@@ -86,6 +86,12 @@ impl Node {
         self.row(|row| row.name.clone())
     }
 
+    /// When it was booted last, by a wall clock that is right.
+    #[must_use]
+    pub fn booted(&self) -> Timestamp {
+        Timestamp::from_millis(WALL_BEGINS.saturating_add(self.row(|row| row.booted_at) / 1000))
+    }
+
     /// What tells this boot of it from every other one.
     #[must_use]
     pub fn boot(&self) -> String {
