@@ -194,8 +194,10 @@ async fn end<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreEr
 }
 
 async fn roll_back<T>(link: &Link, worked: Result<T, StoreError>) -> Result<T, StoreError> {
-    // Where this fails the link is lost, and the server rolls back by itself.
-    let _ = link.client.batch_execute("ROLLBACK").await;
+    if link.client.batch_execute("ROLLBACK").await.is_err() {
+        // The server rolls back by itself.
+        link.lost.store(true, Ordering::SeqCst);
+    }
     let failed = link.failed.load(Ordering::SeqCst);
     worked.and_then(|value| if failed { Err(StoreError::Unavailable) } else { Ok(value) })
 }

@@ -43,6 +43,8 @@ impl Link {
     async fn open(address: &Address) -> Result<Self, tokio_postgres::Error> {
         let warned = Arc::new(AtomicBool::new(false));
         let client = address.connect(Watched(Arc::clone(&warned))).await?;
+        // What the server warns of at a login is noted by then, and is no warning at a commit.
+        client.batch_execute("").await?;
         Ok(Self {
             client,
             statements: Mutex::default(),

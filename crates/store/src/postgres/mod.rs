@@ -37,8 +37,10 @@ use std::sync::Arc;
 
 /// Transactions of one plane that run at the same time; more wait.
 const LINKS_MAX: usize = 8;
-/// Whoever stops in the middle of a transaction (a paused process, a lost network) holds up the others this long.
-const SESSION: &str = "-c idle_in_transaction_session_timeout=1000 -c synchronous_commit=on";
+/// Whoever stops in the middle of a transaction (a paused process, a lost network) holds up the others this long. A
+/// statement that is a transaction by itself is as isolated and as durable as any other, whatever the defaults are.
+const SESSION: &str = "-c idle_in_transaction_session_timeout=1000 -c synchronous_commit=on \
+    -c default_transaction_isolation=read\\ committed";
 
 /// Whose part of the store: each is a role of its own in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -204,7 +204,10 @@ pub(super) async fn together(at: &Link, steps: &[Step<'_>]) -> Result<Vec<u64>, 
 /// Begins the transaction, and runs statements on the way. They only read, or take rows: where it did not begin, they did
 /// nothing that stays.
 pub(super) async fn begin_with(at: &Link, steps: &[Step<'_>]) -> Result<Vec<u64>, StoreError> {
-    let statements = prepared(at, steps).await?;
+    let statements = match prepared(at, steps).await {
+        Err(_) if at.lost.load(Ordering::SeqCst) => return Err(at.begin_again()),
+        prepared => prepared?,
+    };
     let (begun, found) = tokio::join!(biased; at.client.batch_execute(WRITE), sent(at, &statements, steps));
     if begun.is_err() {
         // A link that the server closed while it was idle.

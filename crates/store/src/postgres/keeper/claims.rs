@@ -285,6 +285,9 @@ async fn write_intent(
     ];
     let found = record::together(at, &steps).await?;
     let written = found.first() == Some(&1) && found.last() == Some(&1);
+    if found.first() == Some(&1) && found.get(1) != Some(&1) {
+        return Err(StoreError::Corrupt("feed_counter"));
+    }
     at.undo.store(!written, Ordering::SeqCst);
     Ok(written)
 }
@@ -448,7 +451,11 @@ async fn move_with_all(at: &Link, claim: Claim, head: &NewHead) -> Result<bool, 
         (feed::GO_ON.0, feed::GO_ON.1, params![feed::MARKS_KEPT]),
         ("family", MOVED, moved),
     ];
-    Ok(record::together(at, &steps).await?.last() == Some(&1))
+    let found = record::together(at, &steps).await?;
+    if found.iter().rev().nth(1) != Some(&1) {
+        return Err(StoreError::Corrupt("feed_counter"));
+    }
+    Ok(found.last() == Some(&1))
 }
 
 /// The attempt whose answer becomes the head, and the one that was refused where that is another.

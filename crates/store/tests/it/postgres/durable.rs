@@ -16,12 +16,13 @@ use nightlatch_store::{Plane, Weakness};
 
 on_each! {
     what_is_written_waits_for_the_disk_whatever_the_default
+    without_its_counter_nothing_is_intended_and_no_head_moves
     a_server_that_forgets_at_a_crash_is_named
     standbys_that_follow_at_their_own_pace_are_named_and_a_wait_that_was_given_up_is_unknown
     of_a_standby_that_took_over_nothing_is_presented_before_the_next_era
 }
 
-/// The tests' databases have `synchronous_commit = off`. What holds while a row is written holds at its commit too.
+/// The tests' databases have `synchronous_commit = off`, and `serializable` as their isolation. What holds while a row is written holds at its commit too.
 async fn what_is_written_waits_for_the_disk_whatever_the_default(server: &Server) {
     const TABLES: [&str; 6] = ["answer", "attempt", "chain", "family", "generation", "kill"];
     let (database, world) = world(server).await;
@@ -30,7 +31,8 @@ async fn what_is_written_waits_for_the_disk_whatever_the_default(server: &Server
         .batch_execute(
             "CREATE TABLE seen (what TEXT, how TEXT);
              CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
-                 INSERT INTO seen VALUES (TG_TABLE_NAME, current_setting('synchronous_commit'));
+                 INSERT INTO seen VALUES (TG_TABLE_NAME,
+                     current_setting('synchronous_commit') || ', ' || current_setting('transaction_isolation'));
                  RETURN NEW;
              END $$",
         )
@@ -49,8 +51,7 @@ async fn what_is_written_waits_for_the_disk_whatever_the_default(server: &Server
     let head = world.head(attempt, on.family, 2);
     assert_eq!(world.keeper.commit(claim, head).await, Ok(Committed::Moved));
     world.keeper.kill(Kill::Chain { tenant: world.tenant, chain: on.chain }, later(1)).await.unwrap();
-    let sql =
-        "SELECT what, count(*) FILTER (WHERE how = 'on'), count(*) FROM seen GROUP BY what ORDER BY what";
+    let sql = "SELECT what, count(*) FILTER (WHERE how = 'on, read committed'), count(*) FROM seen GROUP BY what ORDER BY what";
     let seen = operator.query(sql, &[]).await.unwrap();
     let names: Vec<String> = seen.iter().map(|row| row.get(0)).collect();
     assert_eq!(names, TABLES);
@@ -65,6 +66,25 @@ async fn weaknesses(database: &Database) -> Vec<Weakness> {
         assert_eq!(database.store(plane).weaknesses().await.unwrap(), found, "every plane may ask");
     }
     found
+}
+
+/// The order of commits and kills is that row.
+async fn without_its_counter_nothing_is_intended_and_no_head_moves(server: &Server) {
+    let (database, world) = world(server).await;
+    let operator = client(&database.text).await;
+    let (on, other) = (world.connected("a", "1").await, world.connected("b", "2").await);
+    let claim = world.claimed(on.chain).await;
+    let attempt = world.intended(claim, on.family, 1).await;
+    world.answered(attempt, "answer").await;
+    let theirs = world.claimed(other.chain).await;
+    operator.batch_execute("DELETE FROM feed_counter").await.unwrap();
+    let refused = Err(StoreError::Corrupt("feed_counter"));
+    let intent = world.attempt(theirs, other.family, 1);
+    assert_eq!(world.keeper.intend(theirs, intent.clone()).await, refused);
+    assert_eq!(world.keeper.attempt(world.tenant, intent.id).await, Ok(None));
+    let moved = world.keeper.commit(claim, world.head(attempt, on.family, 2)).await;
+    assert_eq!(moved, Err(StoreError::Corrupt("feed_counter")));
+    assert_eq!(world.keeper.chain(world.tenant, on.chain).await.unwrap().unwrap().head.number, 1);
 }
 
 async fn a_server_that_forgets_at_a_crash_is_named(server: &Server) {
