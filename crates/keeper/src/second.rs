@@ -104,6 +104,12 @@ impl Second {
         Some(now.boot.plus(left)).filter(|_| !left.is_zero())
     }
 
+    /// How much of the window is left; none where it is over, or where nobody knows.
+    #[must_use]
+    pub fn left(&self, first: Presented, now: Moment) -> Option<Duration> {
+        self.open_until(first.elapsed(now), now).map(|until| until.since(now.boot))
+    }
+
     /// Whether one clock alone says that a retry inside the window may still leave.
     #[must_use]
     pub fn is_in_doubt(&self, first: Presented, now: Moment) -> bool {

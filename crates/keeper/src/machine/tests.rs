@@ -256,6 +256,19 @@ fn a_retry_does_not_leave_after_its_grace_where_a_clock_stood_still() {
     assert_eq!(send_by, NOW.boot.plus(SEND_WITHIN));
 }
 
+/// However long a back-off has grown: a wait that outlasts the grace would give it up.
+#[test]
+fn a_retry_that_could_not_be_made_is_tried_again_while_its_grace_lasts() {
+    let plan = Plan { failures: 40, ..again(None) };
+    let verdict = verdict_of(walk(&plan, &[Event::Claimed, Event::NotPrepared { reason: "x" }]).1);
+    let due = verdict.due_at.unwrap();
+    assert!(!verdict.ask && due > NOW.wall && due < NOW.wall.plus(Duration::from_secs(30)), "{due:?}");
+    let postponed = Entry::Postponed { until: NOW.wall.plus(Duration::from_secs(600)), reason: "x" };
+    let plan = Plan { entry: postponed, ..again(None) };
+    let verdict = verdict_of(walk(&plan, &[Event::Claimed]).1);
+    assert!(!verdict.ask && verdict.due_at.unwrap() < NOW.wall.plus(Duration::from_secs(30)));
+}
+
 #[test]
 fn a_retry_that_was_none_leaves_the_chain_as_it_was_and_is_not_spent() {
     let plan = again(None);

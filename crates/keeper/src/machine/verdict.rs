@@ -146,6 +146,7 @@ fn later(
         // The retry is not spent: it is tried again while it may be, and then a human is asked.
         (Some(ChainState::Uncertain), Some(first)) => {
             let after = plan.second.after(first, plan.access_until, now, plan.jitter);
+            let wait = plan.second.left(first, now).map_or(wait, |left| wait.min(left / 2));
             After { due_at: after.due_at.map(|due| due.max(now.wall.plus(wait))), ..after }
         }
         (Some(_), _) => After { due_at: None, ask: true },
