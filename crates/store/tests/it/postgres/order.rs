@@ -157,10 +157,8 @@ async fn a_kill_behind_a_commit_ends_what_it_made(server: &Server) {
     let on = world.connected("a", "1").await;
     let claim = world.claimed(on.chain).await;
     let attempt = world.intended(claim, on.family, 1).await;
-    let first = client(&database.text).await;
-    let held = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL application_name = 'first';
-         UPDATE feed_counter SET moved = moved + 1";
-    first.batch_execute(held).await.unwrap();
+    // The commit has the counter row, and waits for the head: of two that wait for a row either may come first.
+    let first = first(&database, "SELECT 1 FROM family FOR NO KEY UPDATE").await;
     let commit = world.keeper.commit(claim, world.head(attempt, on.family, 2));
     until_waiting(&database, "active", 1).await;
     let tenant = world.tenant;
