@@ -25,7 +25,7 @@ pub(crate) fn graceful(confidence: &str) -> String {
     format!(
         r#"
 second_presentation = "both_live"
-reuse = {{ grace_secs = 6 }}
+reuse = {{ grace_secs = 8 }}
 
 [[fact]]
 covers = ["second_presentation", "reuse.grace_secs"]
@@ -101,7 +101,7 @@ async fn a_grace_that_is_over_or_was_only_heard_of_is_none() {
     let late = at("verified").await;
     late.world.provider.next(Act::Vanish);
     assert!(late.lease().await.is_err());
-    late.world.clock.forward(Duration::from_secs(4));
+    late.world.clock.forward(Duration::from_secs(6));
     let refusal = late.lease().await.unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
     for one in [&unverified, &late] {
