@@ -23,6 +23,7 @@ use crate::{
         sealer::Sealer,
     },
     schedule,
+    second::{Presented as First, Second},
     spool::{Asked, Slot, SpooledAnswer},
     token::{self, ANSWER_MAX_BYTES, Parsed, Presented},
 };
@@ -341,16 +342,18 @@ impl Run {
             Follows::Unreadable => self.disk_refused().await,
             Follows::AgainAfter(wait) => self.later("answer-lost", wait, false).await,
             Follows::Nothing => self.end("answer-lost").await,
-            Follows::Again(until) => {
+            Follows::Again(inside) => {
                 self.forget_slot().await;
-                self.again(until).await;
+                self.again(inside).await;
             }
         }
     }
 
-    /// The one retry.
-    async fn again(mut self, until: Option<Boot>) {
-        let ready = match self.prepare(until).await {
+    /// The one retry. To prepare takes its time, and by either clock the grace may be over then: nothing is spent yet.
+    async fn again(mut self, inside: Option<First>) {
+        let second = Second::of(&self.opened.profile);
+        let until = |now| inside.map(|first| second.open_until(first.elapsed(now), now).unwrap_or(now.boot));
+        let ready = match self.prepare(until(self.core.now())).await {
             Ok(ready) => ready,
             Err(Unready::Later { wait, .. }) => return self.later("answer-lost", wait, true).await,
             Err(Unready::SlotTaken) => return self.disk_refused().await,
@@ -361,6 +364,11 @@ impl Run {
                 Stale::Unsettled => self.unsettled().await,
                 Stale::OlderEra => self.end("answer-lost").await,
             };
+        }
+        let now = self.core.now();
+        if until(now).is_some_and(|until| until <= now.boot) {
+            self.forget_slot().await;
+            return self.later("answer-lost", Duration::ZERO, true).await;
         }
         if !self.take(true).await {
             return self.forget_slot().await;

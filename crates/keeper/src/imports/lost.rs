@@ -24,8 +24,8 @@ pub(super) enum Follows {
     Answered,
     /// It was never sent: it is presented as if nothing had been.
     NotSent,
-    /// It is presented once more, now; inside a grace no later than this.
-    Again(Option<Boot>),
+    /// It is presented once more, now; inside the grace that began with this, where there is one.
+    Again(Option<Presented>),
     /// It may be presented once more, after this.
     AgainAfter(Duration),
     /// What is spooled cannot be read: whether there is an answer nobody knows.
@@ -70,8 +70,8 @@ async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, boot: Option<
     let Ok(store) = core.store().clock().await else { return Follows::AgainAfter(PAUSE_IN_DOUBT) };
     let first = Presented::reckoned(Intended { at, by: at, boot }, now, store);
     let elapsed = first.elapsed(now);
-    if let Some(until) = second.open_until(elapsed, now) {
-        return wait(elapsed.unwrap_or_default(), PAUSE, Some(until));
+    if second.left(first, now).is_some() {
+        return wait(elapsed.unwrap_or_default(), PAUSE, Some(first));
     }
     if second.is_in_doubt(first, now) {
         return Follows::AgainAfter(PAUSE_IN_DOUBT);
@@ -80,9 +80,9 @@ async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, boot: Option<
     if second.last { wait(now.wall.since(at), PAUSE_LAST, None) } else { Follows::Nothing }
 }
 
-fn wait(elapsed: Duration, pause: Duration, until: Option<Boot>) -> Follows {
+fn wait(elapsed: Duration, pause: Duration, inside: Option<Presented>) -> Follows {
     match pause.checked_sub(elapsed) {
         Some(left) if !left.is_zero() => Follows::AgainAfter(left),
-        _ => Follows::Again(until),
+        _ => Follows::Again(inside),
     }
 }

@@ -18,7 +18,7 @@ use nightlatch_domain::{
         store::{ControlStore as _, KeeperStore as _, Kill},
     },
 };
-use std::{fs, time::Duration};
+use std::{fs, sync::atomic::Ordering, time::Duration};
 
 /// A row as the command line makes it.
 pub(crate) struct Line {
@@ -451,6 +451,27 @@ async fn inside_a_verified_grace_a_lost_answer_is_presented_once_more() {
         assert_eq!(ended(&world, &running, &flows).await, [Ok("dana@example.com".to_owned())]);
         assert_eq!(world.provider.most_presented(), 2);
     }
+}
+
+/// The boot clock of a machine that is stopped whole stands still, and the wall clock tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_retry_leaves_when_its_grace_ended_while_the_provider_was_dialled() {
+    let At { world, running, client } = at(true, &graceful("verified")).await;
+    world.provider.is_graceful();
+    world.provider.next(Act::Vanish);
+    let told = bring(&world, &running, &[line(client, &world.provider.hands_out("dana"))]).await;
+    let flows = accepted(&told);
+    waits(&world, &running, flows[0], "answer-lost").await;
+    let dials = || world.meddling.dials.load(Ordering::SeqCst);
+    let before = dials();
+    world.meddling.dial_millis.store(1500, Ordering::SeqCst);
+    world.clock.forward(Duration::from_secs(5));
+    eventually(|| async { dials() > before }).await;
+    world.clock.wall_ahead(Duration::from_secs(120));
+    let failed = now(&world, &running, flows[0]).await.progress.failures;
+    eventually(|| async { now(&world, &running, flows[0]).await.progress.failures > failed }).await;
+    let is_spent = now(&world, &running, flows[0]).await.progress.again;
+    assert_eq!((world.provider.most_presented(), is_spent), (1, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
