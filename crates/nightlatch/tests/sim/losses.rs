@@ -17,6 +17,9 @@ use std::{
     time::Duration,
 };
 
+/// The shortest grace of a simulated provider.
+const SHORTEST_GRACE: Duration = Duration::from_secs(60);
+
 /// What was lost.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Lost {
@@ -66,10 +69,11 @@ impl Losses {
             End::Lives | End::Removed => return None,
             End::Lost => drop(lost.without_answer_lost.insert(shown)),
             End::Asked => {
-                let has_grace = house.tools[account.tool].issuer.books().temper().grace > Duration::ZERO;
+                let grace = house.tools[account.tool].issuer.books().temper().grace;
+                let has_grace = grace > Duration::ZERO;
                 // What a database that was put back lost is in quarantine.
                 let may_retry = state != ChainState::Quarantined && presented.len() < 2;
-                if has_grace && may_retry && !has_one_clock(house, &presented) {
+                if has_grace && may_retry && !has_one_clock(house, grace, &presented) {
                     let presented: Vec<_> = presented.iter().map(|one| one.id).collect();
                     lost.with_grace.insert(format!("{shown}: {presented:?}"));
                 } else {
@@ -81,11 +85,15 @@ impl Losses {
     }
 }
 
-/// Whether the machine of a lone keeper was booted since: then nobody's boot clock, and no server's, saw it presented, and
-/// one wall clock alone says whether the grace is over.
-fn has_one_clock(house: &House, presented: &[Attempt]) -> bool {
-    let booted = house.posts.iter().map(|post| post.node.booted());
-    house.posts.len() == 1 && presented.iter().any(|one| booted.clone().any(|at| at > one.intended_at))
+/// Whether one clock alone says how long ago a lone keeper presented it, and nobody says which of two is wrong: its
+/// machine was booted since, or its wall clock gained all of a grace but what the shortest one is.
+fn has_one_clock(house: &House, grace: Duration, presented: &[Attempt]) -> bool {
+    let [post] = &house.posts[..] else { return false };
+    presented.iter().any(|one| {
+        let (at, gained) = post.node.said(one.intended_at);
+        let is_used_up = gained > Duration::ZERO && gained + SHORTEST_GRACE >= grace;
+        is_used_up || post.node.booted() > at
+    })
 }
 
 /// The head of an account's chain, and what was presented of it.

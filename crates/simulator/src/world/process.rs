@@ -36,11 +36,18 @@ pub(super) struct NodeRow {
     boot: u64,
     /// The moment at which the boot clock read zero, in microseconds; before the world where it is negative.
     booted_at: i64,
-    /// By how much its wall clock is wrong.
-    wall_off_millis: i64,
+    /// By how many milliseconds its wall clock is ahead, from each of these moments on.
+    ahead: Vec<(Timestamp, i64)>,
     /// Whether its generator gives nothing.
     drained: bool,
     dice: Dice,
+}
+
+impl NodeRow {
+    /// By how many milliseconds its wall clock is ahead now.
+    fn ahead(&self) -> i64 {
+        self.ahead.last().map_or(0, |(_, ahead)| *ahead)
+    }
 }
 
 /// A machine. At most one process runs on it.
@@ -71,7 +78,7 @@ impl World {
             held: Vec::new(),
             boot: 1,
             booted_at: -i64::try_from(BOOT_BEGINS * 1000).unwrap_or(0),
-            wall_off_millis: 0,
+            ahead: vec![(Timestamp::from_millis(i64::MIN), 0)],
             drained: false,
             dice,
         });
@@ -170,8 +177,27 @@ impl Node {
 
     /// Its wall clock jumps. The boot clock does not.
     pub fn jump(&self, by_millis: i64) {
-        self.row(|row| row.wall_off_millis = row.wall_off_millis.saturating_add(by_millis));
+        let now = wall(&self.world, 0);
+        self.row(|row| row.ahead.push((now, row.ahead().saturating_add(by_millis))));
         self.world.note(format_args!("the clock of {} jumps by {by_millis} ms", self.name()));
+    }
+
+    /// When its wall clock said so last, by one that is right, and how much it gained on that one since, at the most.
+    #[must_use]
+    pub fn said(&self, by_wall: Timestamp) -> (Timestamp, Duration) {
+        self.row(|row| {
+            let mut until = Timestamp::from_millis(i64::MAX);
+            let mut most = i64::MIN;
+            for (from, ahead) in row.ahead.iter().rev().copied() {
+                most = most.max(ahead);
+                let right = Timestamp::from_millis(by_wall.millis().saturating_sub(ahead));
+                if right >= from && right <= until {
+                    return (right, Duration::from_millis(most.abs_diff(ahead)));
+                }
+                until = from;
+            }
+            (by_wall, Duration::ZERO)
+        })
     }
 
     /// Whether its generator of random bytes gives none from now on.
@@ -246,7 +272,7 @@ pub(super) fn wall(world: &World, off_millis: i64) -> Timestamp {
 
 impl Clock for Process {
     fn now(&self) -> Timestamp {
-        wall(self.world(), self.node.row(|row| row.wall_off_millis))
+        wall(self.world(), self.node.row(|row| row.ahead()))
     }
 
     fn boot(&self) -> Boot {

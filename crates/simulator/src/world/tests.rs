@@ -164,6 +164,27 @@ fn a_wall_clock_jumps_and_the_boot_clock_does_not() {
 }
 
 #[test]
+fn what_a_wall_clock_said_is_dated_by_one_that_is_right() {
+    let world = World::new(1);
+    let node = world.node("a");
+    let process = node.start();
+    let began = process.now();
+    assert_eq!(node.said(began), (began, secs(0)));
+    world.run_for(secs(10));
+    node.jump(-40_000);
+    world.run_for(secs(5));
+    let (behind, right) = (process.now(), began.plus(secs(15)));
+    assert_eq!(node.said(behind), (right, secs(0)));
+    node.jump(10_000);
+    node.jump(30_000);
+    node.jump(-20_000);
+    world.run_for(secs(60));
+    assert_eq!(node.said(behind), (right, secs(40)), "the most that it gained, though it lost some again");
+    assert_eq!(node.said(began.plus(secs(2))).0, began.plus(secs(22)), "of two moments that it said so the last");
+    assert_eq!(node.said(process.now()), (began.plus(secs(75)), secs(0)));
+}
+
+#[test]
 fn work_aside_is_carried_through_by_the_living_and_not_by_the_dead() {
     let world = World::new(1);
     let node = world.node("a");
