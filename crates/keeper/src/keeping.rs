@@ -350,9 +350,10 @@ impl Known {
     }
 
     /// What the profile allows, if the one retry is not spent: whatever was presented beside the first was it. One
-    /// that turned out to be none did not spend it.
+    /// that turned out to be none did not spend it, nor one that a crash left before this keeper sent it.
     fn second_left(&self) -> Second {
-        let presented = |one: &&Seen| one.state != AttemptState::NotPresented;
+        let never_sent = |one: &Seen| (one.state, one.own) == (AttemptState::Intended, Own::NotSent);
+        let presented = |one: &&Seen| one.state != AttemptState::NotPresented && !never_sent(one);
         let spent = self.again || self.attempts.iter().filter(presented).count() > 1;
         if spent { Second::NEVER } else { self.second }
     }
@@ -375,8 +376,8 @@ impl Known {
             _ => None,
         };
         let second = self.second_left();
-        // Where another one's answer is lost, what may follow is counted from that.
-        let counted = attempt.or_else(|| self.lost());
+        // Where an answer is lost, what may follow is counted from the first presentation, whatever came after it.
+        let counted = self.lost().or(attempt);
         let first = counted.map(|one| self.presented(one));
         Begin { entry, attempt: attempt.map(|one| one.id), second, first, rest }
     }

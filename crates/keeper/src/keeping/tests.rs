@@ -274,6 +274,22 @@ fn inside_the_grace_the_retry_comes_once() {
 }
 
 #[test]
+fn a_retry_that_a_crash_left_before_its_anchor_is_not_spent() {
+    let lost = anchored(1, AttemptState::Uncertain);
+    let left = |own| Known {
+        attempts: vec![lost, seen_ago(2, AttemptState::Intended, own, 1)],
+        second: AT_ONCE,
+        ..known(ChainState::Refreshing)
+    };
+    let begun = begin(&left(Own::NotSent));
+    assert_eq!((&begun.entry, begun.attempt), (&Entry::NeverSent, Some(attempt(2))));
+    // It is tried again while the grace lasts, which began with the first one.
+    assert_eq!((begun.second, begun.first), (AT_ONCE, begin(&left(Own::Anchored(None))).first));
+    assert_eq!(begun.first.and_then(|first| first.elapsed(NOW)), Some(Duration::from_secs(20)));
+    assert!(begin(&left(Own::Anchored(None))).second == Second::NEVER);
+}
+
+#[test]
 fn a_grace_that_one_clock_alone_calls_open_is_neither_used_nor_given_up() {
     let foreign = vec![seen(1, AttemptState::Uncertain, Own::Foreign)];
     let uncertain = Known { attempts: foreign, second: AT_ONCE, ..known(ChainState::Uncertain) };
