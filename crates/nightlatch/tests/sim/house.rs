@@ -82,6 +82,8 @@ pub(crate) struct House {
     pub(crate) office: Process,
     pub(crate) judge: Arc<Judge>,
     pub(crate) killed_at_step: KilledAtStep,
+    /// When something kept a keeper from its work: since when, and until when at the latest.
+    hindered: Mutex<Vec<(Timestamp, Timestamp)>>,
     pub(crate) late_sends: LateSends,
     pub(crate) takes_over: TakesOver,
     pub(crate) tenant: TenantId,
@@ -98,6 +100,18 @@ pub(crate) fn binding() -> Binding {
 }
 
 impl House {
+    /// Something keeps a keeper from its work for so long at most.
+    pub(crate) fn hinders(&self, at_most: Duration) {
+        let from = self.office.now();
+        self.hindered.lock().expect("nobody panics with it").push((from, from.plus(at_most)));
+    }
+
+    /// Whether something did so between two moments.
+    pub(crate) fn was_hindered(&self, from: Timestamp, until: Timestamp) -> bool {
+        let spells = self.hindered.lock().expect("nobody panics with it");
+        spells.iter().any(|(began, ended)| *began <= until && *ended >= from)
+    }
+
     pub(crate) fn new(seed: u64, keepers: usize, tempers: Vec<Temper>) -> Arc<Self> {
         let world = World::new(seed);
         let (net, database) = (Net::new(&world), Database::new(&world));
@@ -129,6 +143,7 @@ impl House {
             agent: PrincipalId::new(began, ten()),
             task: TaskId::new(began, ten()),
             killed_at_step: Arc::new(AtomicU32::new(0)),
+            hindered: Mutex::default(),
             late_sends: LateSends::default(),
             takes_over: TakesOver::default(),
             keys: tempfile::tempdir().expect("a folder for the key"),

@@ -9,8 +9,9 @@ use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     connection::Source,
     id::{AttemptId, FamilyId},
-    ports::store::KeeperStore as _,
+    ports::store::{ChainView, KeeperStore as _},
 };
+use nightlatch_simulator::world::issuer::{Again, Temper};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Mutex,
@@ -63,17 +64,21 @@ impl Losses {
         account: &Account,
     ) -> Option<(FamilyId, u64)> {
         let (end, shown) = oracle::end_of(house, keys, account).await;
-        let (head, state, presented) = presented(house, account).await?;
+        let view = view(house, account).await?;
+        let presented = presented(house, &view, view.head.number).await;
+        let is_displaced = is_displaced(house, account, &view).await;
         let mut lost = self.0.lock().expect("nobody panics with it");
         match end {
             End::Lives | End::Removed => return None,
             End::Lost => drop(lost.without_answer_lost.insert(shown)),
             End::Asked => {
-                let grace = house.tools[account.tool].issuer.books().temper().grace;
-                let has_grace = grace > Duration::ZERO;
+                let grace = temper(house, account).grace;
                 // What a database that was put back lost is in quarantine.
-                let may_retry = state != ChainState::Quarantined && presented.len() < 2;
-                if has_grace && may_retry && !has_one_clock(house, grace, &presented) {
+                let may_retry = view.chain.state != ChainState::Quarantined && presented.len() < 2;
+                let is_over = has_one_clock(house, grace, &presented)
+                    || is_hindered(house, grace, &presented)
+                    || is_displaced;
+                if grace > Duration::ZERO && may_retry && !is_over {
                     let presented: Vec<_> = presented.iter().map(|one| one.id).collect();
                     lost.with_grace.insert(format!("{shown}: {presented:?}"));
                 } else {
@@ -81,8 +86,12 @@ impl Losses {
                 }
             }
         }
-        Some(head)
+        Some((view.family.id, view.head.number))
     }
+}
+
+fn temper(house: &House, account: &Account) -> Temper {
+    house.tools[account.tool].issuer.books().temper().clone()
 }
 
 /// Whether one clock alone says how long ago a lone keeper presented it, and nobody says which of two is wrong: its
@@ -96,15 +105,33 @@ fn has_one_clock(house: &House, grace: Duration, presented: &[Attempt]) -> bool 
     })
 }
 
-/// The head of an account's chain, and what was presented of it.
-async fn presented(house: &House, account: &Account) -> Option<((FamilyId, u64), ChainState, Vec<Attempt>)> {
+/// Whether the grace was as short as a claim, so that nobody took over inside it, and something kept its sender from work.
+fn is_hindered(house: &House, grace: Duration, presented: &[Attempt]) -> bool {
+    let meanwhile = |one: &Attempt| house.was_hindered(one.intended_at, one.intended_by.plus(grace));
+    grace <= SHORTEST_GRACE && presented.iter().any(meanwhile)
+}
+
+/// Whether the head is the answer to a first presentation that came late, and the answer to the retry, by which the provider
+/// had put another in its place, was lost as well.
+async fn is_displaced(house: &House, account: &Account, view: &ChainView) -> bool {
+    let before = view.head.number.saturating_sub(1);
+    let unanswered =
+        |one: &Attempt| Some(one.id) != view.head.attempt && one.state == AttemptState::Uncertain;
+    temper(house, account).again == Again::LastWins
+        && presented(house, view, before).await.iter().any(unanswered)
+}
+
+/// The chain that an account is connected by.
+async fn view(house: &House, account: &Account) -> Option<ChainView> {
     let store = house.at_hand();
     let connection = store.connection(house.tenant, account.connection).await.expect("at hand")?;
     let Source::Chain { chain } = connection.source else { return None };
-    let view = store.chain(house.tenant, chain).await.expect("at hand")?;
-    let (family, head) = (view.family.id, view.head.number);
-    let attempts = store.attempts(house.tenant, family, head).await.expect("at hand");
+    store.chain(house.tenant, chain).await.expect("at hand")
+}
+
+/// What was presented of a generation of its family.
+async fn presented(house: &House, view: &ChainView, generation: u64) -> Vec<Attempt> {
+    let attempts = house.at_hand().attempts(house.tenant, view.family.id, generation).await.expect("at hand");
     let left = |state| !matches!(state, AttemptState::NotPresented | AttemptState::Intended);
-    let presented = attempts.into_iter().filter(|one| one.generation == head && left(one.state));
-    Some(((family, head), view.chain.state, presented.collect()))
+    attempts.into_iter().filter(|one| one.generation == generation && left(one.state)).collect()
 }

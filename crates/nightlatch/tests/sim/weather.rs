@@ -25,6 +25,10 @@ pub(crate) struct Weather {
 
 /// Seconds between two spells.
 const BETWEEN: std::ops::Range<u64> = 60..5400;
+/// Seconds until a process is started again.
+const RESTARTS: std::ops::Range<u64> = 1..120;
+/// The spell in which packets are lost, and everybody is at work.
+const LOSSY: u64 = 3;
 
 impl Weather {
     /// Lets it begin.
@@ -76,7 +80,11 @@ impl Weather {
         let post = &house.posts[number];
         let name = post.node.name();
         let lasts = self.draw(1..400);
-        match self.draw(0..14) {
+        let spell = self.draw(0..14);
+        if spell != LOSSY {
+            house.hinders(Duration::from_secs(lasts.max(RESTARTS.end)));
+        }
+        match spell {
             0 => {
                 post.node.kill();
                 self.restart(number);
@@ -89,7 +97,7 @@ impl Weather {
                 post.node.pause();
                 self.ends(lasts, move |house| house.posts[number].node.resume());
             }
-            3 => {
+            LOSSY => {
                 house.net.set_odds(NetOdds {
                     lost: 300_000,
                     reset: 200_000,
@@ -163,7 +171,7 @@ impl Weather {
 
     /// A supervisor that looks after its process.
     fn restart(self: &Arc<Self>, number: usize) {
-        let (own, pause) = (Arc::clone(self), self.draw(1..120));
+        let (own, pause) = (Arc::clone(self), self.draw(RESTARTS));
         self.house.world.after(Duration::from_secs(pause), move |_| own.raise_the_dead(number));
     }
 

@@ -180,7 +180,11 @@ fn what_a_wall_clock_said_is_dated_by_one_that_is_right() {
     node.jump(-20_000);
     world.run_for(secs(60));
     assert_eq!(node.said(behind), (right, secs(40)), "the most that it gained, though it lost some again");
-    assert_eq!(node.said(began.plus(secs(2))).0, began.plus(secs(22)), "of two moments that it said so the last");
+    assert_eq!(
+        node.said(began.plus(secs(2))).0,
+        began.plus(secs(22)),
+        "of two moments that it said so the last"
+    );
     assert_eq!(node.said(process.now()), (began.plus(secs(75)), secs(0)));
 }
 
