@@ -178,11 +178,10 @@ pub(crate) async fn settle(core: &Arc<Core>) -> Result<bool, KeeperError> {
 
 async fn look(core: &Arc<Core>) -> Result<(Standing, Verdict), KeeperError> {
     let mark = core.history.mark();
-    // First the history's state, then whether it is the one that was seen: what it says is of that history.
-    let standing = core.store().standing().await?;
-    let recalled = match mark {
-        Some(mark) => core.store().recall(mark).await?,
-        None => Recalled::Held,
+    // Both of one moment: what the history's state says is of the one that was seen, or of another.
+    let (standing, recalled) = match mark {
+        Some(mark) => core.store().standing_and_recall(mark).await?,
+        None => (core.store().standing().await?, Recalled::Held),
     };
     let known = Known {
         keeper: core.anchor.keeper(),

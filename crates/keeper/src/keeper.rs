@@ -5,7 +5,7 @@ use crate::{
     core::{Core, KeeperConfig, KeeperParts},
     enrol,
     error::KeeperError,
-    flights::outcome,
+    flights::end,
     history::{self, humans},
     imports, lease,
     machine::{ANSWER_WITHIN, SEND_WITHIN},
@@ -130,7 +130,7 @@ impl Keeper {
         let flights = self.core.flights.all();
         let all = async {
             for waiting in flights {
-                outcome(waiting).await;
+                end(waiting).await;
             }
         };
         if within(&*self.core.parts.work, FINISH_WITHIN, all).await.is_none() {

@@ -15,7 +15,7 @@ use crate::{
     probe::{self, ProbeError, Probed},
     refresh::{Wanted, refresh, wait_secs},
     schedule,
-    wake::{self, Awake, unavailable},
+    wake::{self, Actor, Awake, unavailable},
     windows,
 };
 use nightlatch_catalog::profile::OldAccess;
@@ -31,7 +31,7 @@ use nightlatch_domain::{
         gateway_keeper::{
             GatewayReply, KeeperRefusal, Lease, LeaseBinding, LeaseBody, LeaseKind, LeaseRequest,
         },
-        store::ChainView,
+        store::{ChainView, StoreError},
         work::Patience,
     },
     sealed::{SealContext, Wrapped},
@@ -89,40 +89,54 @@ async fn find(
     let Ok(secret) = core.open(&found.kept) else {
         return Err(before.unverified(core, "seal-broken").await);
     };
-    let windows = windows::windows(core, &before.connection, &secret).await?;
     // What was true when the wait for a refresh began need not be true at its end.
-    let asked = allowed(core, request, holds).await?;
+    let (windows, asked) =
+        tokio::join!(windows::windows(core, &before.connection, &secret), permitted(core, request, holds));
+    let windows = windows?;
+    let asked = settled(core, asked?, holds).await?;
     if asked.connection != before.connection {
         return Err(KeeperRefusal::Pending { retry_after_secs: 1 });
     }
     Ok((asked, Ready { found, secret, windows }))
 }
 
-/// What decides, of a database that is the one that every log knows. I5: what a log knows to be ended is applied to one that
-/// was put back before anything of it is leased. Asked last: the rows may have come from another database than the one
-/// before.
+/// What decides, of a database that is the one that every log knows.
 async fn allowed(
     core: &Arc<Core>,
     request: &LeaseRequest,
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
 ) -> Result<Asked, KeeperRefusal> {
     let asked = permitted(core, request, holds).await?;
+    settled(core, asked, holds).await
+}
+
+/// I5: what a log knows to be ended is applied to a database that was put back before anything of it is leased. Asked last:
+/// the rows may have come from another database than the one before.
+async fn settled(
+    core: &Arc<Core>,
+    asked: Asked,
+    holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
+) -> Result<Asked, KeeperRefusal> {
     match history::settle(core).await {
         Ok(true) => Ok(Asked { awake: holds()?, ..asked }),
         Ok(false) | Err(_) => Err(KeeperRefusal::Unavailable),
     }
 }
 
-/// Everything that decides about a lease, read and verified afresh.
+/// Everything that decides about a lease, read afresh at the same time, and verified one after the other.
 async fn permitted(
     core: &Core,
     request: &LeaseRequest,
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
 ) -> Result<Asked, KeeperRefusal> {
     let awake = holds()?;
-    let grant = granted(core, &awake, request).await?;
-    wake::may_act(core, awake.tenant(), awake.agent(), awake.task()).await?;
-    let connection = core.store().connection(request.tenant, request.connection).await;
+    let (grant, actor, connection) = tokio::join!(
+        core.store().grant(request.tenant, request.grant),
+        Actor::read(core, awake.tenant(), awake.agent(), awake.task()),
+        core.store().connection(request.tenant, request.connection)
+    );
+    let grant = granted(core, &awake, request, grant).await?;
+    actor.may_act(core).await?;
     let connection = connection.map_err(unavailable)?.ok_or(KeeperRefusal::GrantEnded)?;
     if connection.tool != grant.tool || connection.tenant != grant.tenant {
         return Err(wake::refused(core, request.tenant, awake.task(), "connection-unverified").await);
@@ -166,9 +180,13 @@ struct FoundCredential {
 }
 
 /// The grant, if it stands as control handed it over and is this task's for this connection.
-async fn granted(core: &Core, awake: &Awake, request: &LeaseRequest) -> Result<Grant, KeeperRefusal> {
-    let row = core.store().grant(request.tenant, request.grant).await.map_err(unavailable)?;
-    let grant = row.ok_or(KeeperRefusal::GrantEnded)?;
+async fn granted(
+    core: &Core,
+    awake: &Awake,
+    request: &LeaseRequest,
+    row: Result<Option<Grant>, StoreError>,
+) -> Result<Grant, KeeperRefusal> {
+    let grant = row.map_err(unavailable)?.ok_or(KeeperRefusal::GrantEnded)?;
     let own = grant.tenant == awake.tenant() && grant.id == request.grant;
     if !own || !core.vouches(Statement::Grant(grant.clone())) {
         return Err(wake::refused(core, awake.tenant(), awake.task(), "grant-unverified").await);

@@ -14,7 +14,7 @@ pub(crate) mod sealer;
 mod siblings;
 
 pub(crate) use heal::{Healing, heal, outlives};
-pub(crate) use run::{Found, Run};
+pub(crate) use run::{Found, Left, Run};
 
 use crate::{
     anchor::{AnchorLog, Head, Presentation},
@@ -45,48 +45,67 @@ pub(crate) use crate::keeping::Wanted;
 pub(crate) fn refresh(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Waiting {
     match core.flights.board(chain) {
         Boarded::Joined(waiting) => waiting,
-        Boarded::First(tell, waiting) => {
+        Boarded::First(opened, waiting) => {
             let flying = Arc::clone(core);
             core.parts.work.spawn(Box::pin(async move {
                 let core = flying;
-                let landing = Landing::new(&core.flights, chain, tell);
-                let outcome = fly(&core, tenant, chain, wanted).await;
+                let mut landing = Landing::new(&core.flights, chain, opened);
+                landing.follow().await;
+                let (outcome, slot) = fly(&core, tenant, chain, wanted).await;
                 if (wanted, outcome) == (Wanted::Timer, Outcome::Waiting { until: None }) {
                     // It stays due, and nothing is to be done about it: not looked at again at once.
                     core.pause(LOOK_AGAIN).await;
                 }
                 core.tell_contradictions().await;
-                landing.land(outcome);
-                if outcome == Outcome::Removed {
-                    revoking::look_after(&core, tenant, chain).await;
-                }
+                let landed = landing.land(outcome);
                 if outcome == Outcome::Unavailable {
                     // Nothing moved. Whoever looked at once would fail at once, again and again.
                     core.failing.fetch_add(1, Ordering::Relaxed);
-                    return;
+                } else {
+                    core.failing.store(0, Ordering::Relaxed);
+                    core.timers.notify_one();
                 }
-                core.failing.store(0, Ordering::Relaxed);
-                core.timers.notify_one();
+                // Nobody waits for it: the database has what lies in it. Where a crash comes first, the next start does it.
+                slot.put_away(&core).await;
+                drop(landed);
+                if outcome == Outcome::Removed {
+                    revoking::look_after(&core, tenant, chain).await;
+                }
             }));
             waiting
         }
     }
 }
 
-async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Outcome {
-    let lane = match glance(core, tenant, chain, wanted).await {
-        Ok((view, ..)) => core.pace.lane(&origin(&view)),
-        Err(outcome) => return outcome,
+async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> (Outcome, Left) {
+    let glanced = match glance(core, tenant, chain, wanted).await {
+        Ok(glanced) => glanced,
+        Err(outcome) => return (outcome, Left::NOTHING),
     };
+    let lane = core.pace.lane(&origin(&glanced.view));
     // First the provider's lane: whoever waits behind a provider that hangs occupies nothing else.
-    let Ok(_lane) = lane.acquire().await else { return Outcome::Unavailable };
-    let Ok(_permit) = core.permits.acquire().await else { return Outcome::Unavailable };
+    let at_once = lane.try_acquire().ok().and_then(|lane| Some((lane, core.permits.try_acquire().ok()?)));
+    let (_places, glanced) = match at_once {
+        // Nothing was awaited since: what was seen is as new as if it were read now. That it is still so the claim asks.
+        Some(places) => (places, Some(glanced)),
+        None => {
+            let Ok(lane) = lane.acquire().await else { return (Outcome::Unavailable, Left::NOTHING) };
+            let Ok(permit) = core.permits.acquire().await else {
+                return (Outcome::Unavailable, Left::NOTHING);
+            };
+            ((lane, permit), None)
+        }
+    };
     if core.stopping.load(Ordering::SeqCst) {
-        return Outcome::Unavailable;
+        return (Outcome::Unavailable, Left::NOTHING);
     }
-    match look(core, tenant, chain, wanted).await {
+    let looked = match glanced {
+        Some(glanced) => weigh(core, glanced, wanted),
+        None => look(core, tenant, chain, wanted).await,
+    };
+    match looked {
         Ok(looked) => looked.carry_out(core).await,
-        Err(outcome) => outcome,
+        Err(outcome) => (outcome, Left::NOTHING),
     }
 }
 
@@ -94,7 +113,11 @@ async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted)
 pub(crate) async fn finish(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -> Outcome {
     match look(core, tenant, chain, Wanted::Timer).await {
         Ok(looked) if looked.presents() => Outcome::Waiting { until: None },
-        Ok(looked) => looked.carry_out(core).await,
+        Ok(looked) => {
+            let (outcome, slot) = looked.carry_out(core).await;
+            slot.put_away(core).await;
+            outcome
+        }
         Err(outcome) => outcome,
     }
 }
@@ -112,9 +135,21 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// So many generations of a chain are looked through for one of an earlier family.
 const GENERATIONS_BACK: u32 = 64;
 
+/// A chain that was glanced at.
+struct Glanced {
+    view: ChainView,
+    attempts: Vec<Attempt>,
+    known: Known,
+}
+
 /// What is known, and what follows from it; what the asker is told where that is nothing.
 async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted) -> Result<Looked, Outcome> {
-    let (view, attempts, mut known) = glance(core, tenant, chain, wanted).await?;
+    weigh(core, glance(core, tenant, chain, wanted).await?, wanted)
+}
+
+/// What follows from a glance when the secrets are opened too.
+fn weigh(core: &Core, glanced: Glanced, wanted: Wanted) -> Result<Looked, Outcome> {
+    let Glanced { view, attempts, mut known } = glanced;
     let material = Material::open(core, &view);
     known.sibling = known.sibling
         && material.as_ref().is_ok_and(|it| siblings::first(core, &view, it, &attempts).is_some());
@@ -136,7 +171,7 @@ async fn glance(
     tenant: TenantId,
     chain: ChainId,
     wanted: Wanted,
-) -> Result<(ChainView, Vec<Attempt>, Known), Outcome> {
+) -> Result<Glanced, Outcome> {
     let unavailable = |_| Outcome::Unavailable;
     let view = core.store().chain(tenant, chain).await.map_err(unavailable)?.ok_or(Outcome::Removed)?;
     let since = match view.chain.state {
@@ -148,7 +183,7 @@ async fn glance(
     let known = known(core, &view, &attempts).await.map_err(unavailable)?;
     match next(&known, wanted) {
         Next::Nothing(outcome) => Err(outcome),
-        Next::Begin(_) => Ok((view, attempts, known)),
+        Next::Begin(_) => Ok(Glanced { view, attempts, known }),
     }
 }
 
@@ -159,6 +194,8 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
         let Attempt { id, state, intended_at, intended_by, .. } = *attempt;
         seen.push(Seen { id, state, own, intended_at, intended_by });
     }
+    // Only when an attempt was is reckoned by it.
+    let store_now = if seen.is_empty() { None } else { core.store().clock().await? };
     Ok(Known {
         state: view.chain.state,
         due_at: view.chain.due_at,
@@ -174,7 +211,7 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
         second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
         fit: Fit::Presentable,
         now: core.now(),
-        store_now: core.store().clock().await?,
+        store_now,
     })
 }
 
@@ -227,7 +264,7 @@ impl Looked {
         matches!(self.begin.entry, Entry::Present | Entry::Again { .. })
     }
 
-    async fn carry_out(self, core: &Arc<Core>) -> Outcome {
+    async fn carry_out(self, core: &Arc<Core>) -> (Outcome, Left) {
         let presents = self.presents();
         let Self { view, material, attempts, mut begin } = self;
         if let (true, Ok(material)) = (presents, &material)

@@ -338,21 +338,41 @@ pub(crate) async fn may_act(
     agent: PrincipalId,
     task: TaskId,
 ) -> Result<Task, KeeperRefusal> {
-    let row = core.store().task(tenant, task).await.map_err(unavailable)?.ok_or(KeeperRefusal::TaskEnded)?;
-    if !core.vouches(Statement::Task(row.clone())) || !is_own(&row, tenant, agent, task) {
-        return Err(refused(core, tenant, task, "task-unverified").await);
+    Actor::read(core, tenant, agent, task).await.may_act(core).await
+}
+
+/// Who acts, as it was read at the same time and not verified yet.
+pub(crate) struct Actor {
+    tenant: TenantId,
+    agent: PrincipalId,
+    task: TaskId,
+    rows: (Result<Option<Task>, StoreError>, Result<Option<Agent>, StoreError>),
+}
+
+impl Actor {
+    pub(crate) async fn read(core: &Core, tenant: TenantId, agent: PrincipalId, task: TaskId) -> Self {
+        let rows = tokio::join!(core.store().task(tenant, task), core.store().agent(tenant, agent));
+        Self { tenant, agent, task, rows }
     }
-    if !row.is_open(core.now().wall) {
-        return Err(KeeperRefusal::TaskEnded);
-    }
-    let actor = core.store().agent(tenant, agent).await.map_err(unavailable)?;
-    let actor = actor.ok_or(KeeperRefusal::AgentDisabled)?;
-    if !core.vouches(Statement::Agent(actor.clone())) || !is_agent(&actor, tenant, agent) {
-        return Err(refused(core, tenant, task, "agent-unverified").await);
-    }
-    match actor.status {
-        AgentStatus::Active => Ok(row),
-        AgentStatus::Disabled => Err(KeeperRefusal::AgentDisabled),
+
+    /// The task, as [`may_act`] says.
+    pub(crate) async fn may_act(self, core: &Core) -> Result<Task, KeeperRefusal> {
+        let Self { tenant, agent, task, rows } = self;
+        let row = rows.0.map_err(unavailable)?.ok_or(KeeperRefusal::TaskEnded)?;
+        if !core.vouches(Statement::Task(row.clone())) || !is_own(&row, tenant, agent, task) {
+            return Err(refused(core, tenant, task, "task-unverified").await);
+        }
+        if !row.is_open(core.now().wall) {
+            return Err(KeeperRefusal::TaskEnded);
+        }
+        let actor = rows.1.map_err(unavailable)?.ok_or(KeeperRefusal::AgentDisabled)?;
+        if !core.vouches(Statement::Agent(actor.clone())) || !is_agent(&actor, tenant, agent) {
+            return Err(refused(core, tenant, task, "agent-unverified").await);
+        }
+        match actor.status {
+            AgentStatus::Active => Ok(row),
+            AgentStatus::Disabled => Err(KeeperRefusal::AgentDisabled),
+        }
     }
 }
 

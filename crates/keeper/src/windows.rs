@@ -52,8 +52,9 @@ pub(crate) async fn windows(
 }
 
 async fn of_chain(core: &Core, tenant: TenantId, chain: ChainId) -> Result<Vec<Secret>, KeeperRefusal> {
-    let view = core.store().chain(tenant, chain).await.map_err(unavailable)?;
-    let stored = core.store().generations(tenant, chain, STORED_MAX).await.map_err(unavailable)?;
+    let (view, stored) =
+        tokio::join!(core.store().chain(tenant, chain), core.store().generations(tenant, chain, STORED_MAX));
+    let (view, stored) = (view.map_err(unavailable)?, stored.map_err(unavailable)?);
     let own = |context: &SealContext| context.tenant == tenant && context.chain == Some(chain);
     let mut secrets: Vec<_> = stored.iter().flat_map(|one| living(core, one)).collect();
     secrets.retain(|kept| own(&kept.1));

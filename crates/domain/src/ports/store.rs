@@ -355,8 +355,12 @@ pub trait KeeperStore: Send + Sync {
     fn raise_era(&self, from: u64) -> Stored<'_, bool>;
     /// The last move of the feed's counter row: what a plane remembers, to know this history again.
     fn last_change(&self) -> Stored<'_, FeedMark>;
+    /// How the history stands, and whether it holds that move: both of one moment.
+    fn standing_and_recall(&self, mark: FeedMark) -> Stored<'_, (Standing, Recalled)>;
     /// Whether the history of this store holds that move.
-    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled>;
+    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
+        Box::pin(async move { Ok(self.standing_and_recall(mark).await?.1) })
+    }
     /// Now, by the store's own clock; none where that is this machine's.
     fn clock(&self) -> Stored<'_, Option<Timestamp>>;
 

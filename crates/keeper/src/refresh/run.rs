@@ -22,7 +22,7 @@ use nightlatch_custody::{CustodyError, Secret};
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     clock::{Boot, Timestamp},
-    id::{AttemptId, TicketId},
+    id::{AttemptId, FamilyId, TicketId},
     ports::{
         gateway_keeper::DrainNotice,
         store::{ChainView, Claim, Committed, NewHead, Seen, Settlement},
@@ -80,6 +80,29 @@ pub(crate) struct Found {
     pub(crate) answer: Option<(Wrapped, SealContext)>,
 }
 
+/// The slot of a run that is over, where nothing needs it any more, and the family whose newest answer it is kept as.
+pub(crate) struct Left(Option<(Asked, Option<FamilyId>)>);
+
+impl Left {
+    /// There is none, or it is left alone.
+    pub(crate) const NOTHING: Self = Self(None);
+
+    /// Keeps it, or forgets it.
+    pub(crate) async fn put_away(self, core: &Arc<Core>) {
+        let Some((asked, family)) = self.0 else { return };
+        let put_away = core.on_disk(move |core| match family {
+            Some(family) => core.spool.keep(asked, family),
+            None => {
+                core.spool.forget(asked);
+                Ok(())
+            }
+        });
+        if let Err(error) = put_away.await {
+            tracing::warn!(%error, "an answer's slot could not be put away");
+        }
+    }
+}
+
 impl Run {
     /// A refresh that begins as its plan says.
     pub(crate) fn new(
@@ -110,8 +133,8 @@ impl Run {
         }
     }
 
-    /// Steps until the machine is done.
-    pub(crate) async fn carry_through(mut self) -> Outcome {
+    /// Steps until the machine is done; answers what is left of the slot as well.
+    pub(crate) async fn carry_through(mut self) -> (Outcome, Left) {
         let (mut state, mut command) = step(&self.plan, State::Begun, Event::Begin, self.core.now());
         loop {
             if !command.after.is_zero() {
@@ -119,8 +142,7 @@ impl Run {
             }
             self.core.parts.watch.before(&command.action).await;
             if let Action::Release(outcome) = command.action {
-                self.release(outcome).await;
-                return outcome;
+                return (outcome, self.left(outcome));
             }
             let event = self.carry_out(command.action).await.unwrap_or(Event::Failed);
             (state, command) = step(&self.plan, state, event, self.core.now());
@@ -206,11 +228,12 @@ impl Run {
             return failed("no-randomness");
         };
         self.sealers = (Some(answer), Some(next));
-        let Ok(slot) = self.core.on_disk(move |core| core.spool.reserve(asked)).await else {
-            return failed("spool-unavailable");
-        };
+        // At once: of either nothing is left that harms anybody where the other fails.
+        let reserved = self.core.on_disk(move |core| core.spool.reserve(asked));
+        let (reserved, dialled) = tokio::join!(reserved, self.core.parts.wire.dial(&material.to, send_by));
+        let Ok(slot) = reserved else { return failed("spool-unavailable") };
         self.slot = Some(Arc::new(slot));
-        match self.core.parts.wire.dial(&material.to, send_by).await {
+        match dialled {
             Ok(connection) => {
                 self.connection = Some(connection);
                 Event::Prepared
@@ -565,21 +588,11 @@ impl Run {
 
     /// The slot: kept as the family's newest answer where tokens came, and left alone while its answer is nowhere
     /// else or still awaited.
-    async fn release(&self, outcome: Outcome) {
+    fn left(&self, outcome: Outcome) -> Left {
         let is_needed = self.answer.is_some() && outcome == Outcome::Unavailable;
-        let Some(asked) = self.asked().filter(|_| !is_needed && !self.listens_on) else { return };
+        let asked = self.asked().filter(|_| !is_needed && !self.listens_on);
         let keep = self.head.as_ref().is_some_and(|head| head.adopts.is_none());
-        let family = self.view.family.id;
-        let tidied = self.core.on_disk(move |core| {
-            if keep {
-                return core.spool.keep(asked, family);
-            }
-            core.spool.forget(asked);
-            Ok(())
-        });
-        if let Err(error) = tidied.await {
-            tracing::warn!(%error, "an answer's slot could not be put away");
-        }
+        Left(asked.map(|asked| (asked, keep.then_some(self.view.family.id))))
     }
 
     fn asked(&self) -> Option<Asked> {

@@ -8,7 +8,7 @@ use nightlatch_custody::{ReplicaKey, entropy::SystemEntropy};
 use nightlatch_domain::{
     clock::Clock,
     grant::Grant,
-    id::TenantId,
+    id::{KeeperId, TenantId},
     ports::{
         control_keeper::{ControlReply, ControlRequest, Statement},
         gateway_keeper::{Evidence, GatewayReply, GatewayRequest, KeeperRefusal, LeaseKind, WakeProof},
@@ -290,6 +290,15 @@ async fn a_lease_that_waited_through_its_agents_end_or_its_tasks_is_refused() {
         running.store.put_task(completed).await.unwrap();
     });
     assert_eq!(ended.await.unwrap_err(), KeeperRefusal::TaskEnded);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_waited_while_a_log_was_found_uncompared_is_refused() {
+    let waited = waited(|world, _, _| async move {
+        let other = KeeperId::new(world.clock.now(), [9; 10]);
+        world.forge(&format!("INSERT INTO keeper VALUES ('{other}', 0, 1)"));
+    });
+    assert_eq!(waited.await.unwrap_err(), KeeperRefusal::Unavailable);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,10 @@ pub(crate) struct Meddling {
     pub(crate) send_by: Mutex<Vec<(Boot, Boot)>>,
     /// The disk of the log is full.
     pub(crate) log_is_full: AtomicBool,
+    /// There is no room for another slot.
+    pub(crate) spool_is_full: AtomicBool,
+    /// The next slot that gets another name gets it so late.
+    pub(crate) rename_millis: AtomicU64,
     /// Nothing of the spool can be read.
     pub(crate) spool_is_unreadable: AtomicBool,
     /// Nothing in the spool gets another name.
@@ -150,6 +154,9 @@ impl Files for MeddledFiles {
         if is_slot(path) && how == Opening::Read {
             refused(&self.0.spool_is_unreadable, io::ErrorKind::InvalidData)?;
         }
+        if is_slot(path) && how == Opening::CreateNew {
+            refused(&self.0.spool_is_full, io::ErrorKind::StorageFull)?;
+        }
         let file = SystemFiles.open(path, how)?;
         Ok(Box::new(MeddledFile { file, meddling: Arc::clone(&self.0) }))
     }
@@ -157,6 +164,8 @@ impl Files for MeddledFiles {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         if is_slot(from) {
             refused(&self.0.spool_renames_nothing, io::ErrorKind::PermissionDenied)?;
+            // tidy: sleeps because a slow disk is what the test is about
+            std::thread::sleep(Duration::from_millis(self.0.rename_millis.swap(0, Ordering::SeqCst)));
         }
         SystemFiles.rename(from, to)
     }

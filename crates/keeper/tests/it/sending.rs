@@ -9,7 +9,7 @@ use nightlatch_domain::{
     clock::Timestamp,
     ports::{Boxed, control_keeper::ControlRefusal, gateway_keeper::KeeperRefusal},
 };
-use nightlatch_keeper::{Watch, machine::Action};
+use nightlatch_keeper::{SystemFiles, Watch, machine::Action, spool::Spool};
 use nightlatch_ledger::record::{Entry, EventName};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -53,6 +53,60 @@ async fn without_randomness_nothing_is_sent() {
     world.meddling.is_dry.store(false, Ordering::SeqCst);
     world.clock.forward(HOUR / 4);
     assert!(woken.lease(&running, ready.grant, ready.connection, 20_000).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_its_answer_nothing_is_sent() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    let calls = world.provider.token_calls();
+    world.meddling.spool_is_full.store(true, Ordering::SeqCst);
+    assert!(ready_again(&world, &running, &ready).await.is_err());
+    assert_eq!(world.provider.token_calls(), calls);
+    assert_eq!(world.look("SELECT state || ' ' || reason FROM chain"), "backing-off spool-unavailable");
+    assert_eq!(world.look("SELECT count(*) || '' FROM attempt"), "0");
+    // And when there is some again, nothing was lost.
+    world.meddling.spool_is_full.store(false, Ordering::SeqCst);
+    world.clock.forward(HOUR / 4);
+    assert!(ready_again(&world, &running, &ready).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    world.meddling.rename_millis.store(2000, Ordering::SeqCst);
+    ready_again(&world, &running, &ready).await.unwrap();
+    assert_eq!(world.spooled("slot").len(), 1, "nobody waited for that");
+    // The end waits for it.
+    running.end().await;
+    assert_eq!((world.spooled("slot").len(), world.spooled("kept").len()), (0, 1));
+    assert_eq!(kept_generation(&world), 1);
+}
+
+/// The generation whose refresh token the kept answer answers.
+fn kept_generation(world: &World) -> u64 {
+    let spool = Spool::open(&(Arc::new(SystemFiles) as _), &world.path("spool")).unwrap();
+    let family = world.look("SELECT family_id FROM family").parse().unwrap();
+    spool.kept(family).unwrap().unwrap().context.generation
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_put_away_late_overtakes_no_newer_one() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    world.meddling.rename_millis.store(2000, Ordering::SeqCst);
+    ready_again(&world, &running, &ready).await.unwrap();
+    world.clock.forward(HOUR);
+    ready_again(&world, &running, &ready).await.unwrap();
+    eventually(|| async { world.spooled("slot").is_empty() }).await;
+    assert_eq!(kept_generation(&world), 2);
 }
 
 /// With what a refresh prepares the randomness ends.

@@ -116,6 +116,8 @@ pub async fn nothing_is_claimed_before_every_log_was_compared(place: &dyn Place)
     // Each of it moved the counter row: a history that lost one is another.
     assert_ne!(standing.mark, world.keeper.standing().await.unwrap().mark);
     assert_eq!(world.keeper.recall(before.mark).await, Ok(Recalled::Held));
+    let (stands, recalled) = world.keeper.standing_and_recall(before.mark).await.unwrap();
+    assert_eq!((stands, recalled), (world.keeper.standing().await.unwrap(), Recalled::Held));
 }
 
 /// A database that was put back to before it is another history, though nothing else was written since.

@@ -6,7 +6,7 @@
 //! value: a database that was put back from a copy and went on has other values under the same moves.
 
 use super::link::Link;
-use super::record::{self, Word, params};
+use super::record::{self, Record, Word, params};
 use crate::rows;
 use nightlatch_domain::{
     id::TenantId,
@@ -76,23 +76,16 @@ pub(super) async fn last(at: &Link) -> Result<FeedMark, StoreError> {
     .ok_or(StoreError::Corrupt("feed_counter"))
 }
 
-/// What this history says of a move.
-pub(super) async fn recall(at: &Link, mark: FeedMark) -> Result<Recalled, StoreError> {
-    let sql = "SELECT counter.moved, counter.random, kept.number AS kept, kept.random AS kept_random
-         FROM feed_counter AS counter LEFT JOIN feed_mark AS kept ON kept.number = $1 WHERE counter.one = 1";
-    let number: &[record::Value<'_>] = params![record::number(mark.number)];
-    let recalled = record::one(at, "feed_counter", sql, number, |row| {
-        let last = FeedMark { number: row.count("moved")?, random: row.bytes("random")? };
-        if mark.number >= last.number {
-            return Ok(if mark == last { Recalled::Held } else { Recalled::Other });
-        }
-        Ok(match row.count_or_none("kept")? {
-            Some(_) if row.bytes("kept_random")? == mark.random => Recalled::Held,
-            Some(_) => Recalled::Other,
-            None => Recalled::TooOld,
-        })
-    });
-    recalled.await?.ok_or(StoreError::Corrupt("feed_counter"))
+/// What a history whose last move is `last` says of a move, from a row with what it `kept` under that number.
+pub(super) fn recalled(row: &Record<'_>, mark: FeedMark, last: FeedMark) -> Result<Recalled, StoreError> {
+    if mark.number >= last.number {
+        return Ok(if mark == last { Recalled::Held } else { Recalled::Other });
+    }
+    Ok(match row.count_or_none("kept")? {
+        Some(_) if row.bytes("kept_random")? == mark.random => Recalled::Held,
+        Some(_) => Recalled::Other,
+        None => Recalled::TooOld,
+    })
 }
 
 /// The changes after a number, in order.

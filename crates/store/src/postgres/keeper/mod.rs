@@ -111,8 +111,8 @@ impl KeeperStore for PostgresStore {
         self.read((), |at, ()| Box::pin(async move { feed::last(at).await }))
     }
 
-    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
-        self.read(mark, |at, mark| Box::pin(feed::recall(at, *mark)))
+    fn standing_and_recall(&self, mark: FeedMark) -> Stored<'_, (Standing, Recalled)> {
+        self.read(mark, |at, mark| Box::pin(standing::standing_and_recall(at, *mark)))
     }
 
     fn due(&self, now: Timestamp, limit: u32) -> Stored<'_, Vec<(TenantId, ChainId, Timestamp)>> {

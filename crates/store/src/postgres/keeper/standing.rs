@@ -12,27 +12,41 @@ use crate::rows;
 use nightlatch_domain::{
     clock::Timestamp,
     id::{ChainId, KeeperId, TenantId},
-    ports::store::{FeedMark, Registered, Standing, StoreError},
+    ports::store::{FeedMark, Recalled, Registered, Standing, StoreError},
     ticket::Ticket,
 };
 
-/// One statement: everything in it is of one moment.
+/// How it stands.
 pub(super) async fn standing(at: &Link) -> Result<Standing, StoreError> {
+    // Of which move it is asked makes no difference to how it stands.
+    let any = FeedMark { number: 0, random: [0; 16] };
+    Ok(standing_and_recall(at, any).await?.0)
+}
+
+/// One statement: everything in it is of one moment.
+pub(super) async fn standing_and_recall(
+    at: &Link,
+    mark: FeedMark,
+) -> Result<(Standing, Recalled), StoreError> {
     let sql = "SELECT installation.era, (installation.incarnation <> incarnation())::int::bigint AS is_other,
-             counter.moved, counter.random, keeper.*
-         FROM installation LEFT JOIN feed_counter AS counter ON counter.one = 1 LEFT JOIN keeper ON true
+             counter.moved, counter.random, kept.number AS kept, kept.random AS kept_random, keeper.*
+         FROM installation LEFT JOIN feed_counter AS counter ON counter.one = 1
+             LEFT JOIN feed_mark AS kept ON kept.number = $1 LEFT JOIN keeper ON true
          ORDER BY keeper.keeper_id";
-    let rows = record::all(at, "installation", sql, &[], |row| {
+    let asked: &[record::Value<'_>] = params![number(mark.number)];
+    let rows = record::all(at, "installation", sql, asked, |row| {
         let counter = Record { table: "feed_counter", row: row.row };
-        let mark = FeedMark { number: counter.count("moved")?, random: counter.bytes("random")? };
+        let last = FeedMark { number: counter.count("moved")?, random: counter.bytes("random")? };
+        let recalled = feed::recalled(&counter, mark, last)?;
         let keeper = Record { table: "keeper", row: row.row };
         let is_there = keeper.text_or_none("keeper_id")?.is_some();
         let keeper = is_there.then(|| rows::registered(&keeper)).transpose()?;
-        Ok((row.count("era")?, row.count("is_other")? != 0, mark, keeper))
+        Ok((row.count("era")?, row.count("is_other")? != 0, (last, recalled), keeper))
     });
     let rows = rows.await?;
-    let &(era, took_over, mark, _) = rows.first().ok_or(StoreError::Missing("installation"))?;
-    Ok(Standing { era, took_over, mark, keepers: rows.into_iter().filter_map(|row| row.3).collect() })
+    let &(era, took_over, (mark, recalled), _) = rows.first().ok_or(StoreError::Missing("installation"))?;
+    let keepers = rows.into_iter().filter_map(|row| row.3).collect();
+    Ok((Standing { era, took_over, mark, keepers }, recalled))
 }
 
 pub(super) async fn register(

@@ -101,8 +101,8 @@ impl KeeperStore for SqliteStore {
         self.engine.read(feed::last)
     }
 
-    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
-        self.engine.read(move |at| feed::recall(at, mark))
+    fn standing_and_recall(&self, mark: FeedMark) -> Stored<'_, (Standing, Recalled)> {
+        self.engine.read(move |at| Ok((standing::standing(at)?, feed::recall(at, mark)?)))
     }
 
     fn clock(&self) -> Stored<'_, Option<Timestamp>> {

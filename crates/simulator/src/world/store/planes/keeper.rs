@@ -91,8 +91,8 @@ impl KeeperStore for Session {
         self.read(|rows| Ok(rows.counter().mark))
     }
 
-    fn recall(&self, mark: FeedMark) -> Stored<'_, Recalled> {
-        self.read(move |rows| Ok(rows.recall(mark)))
+    fn standing_and_recall(&self, mark: FeedMark) -> Stored<'_, (Standing, Recalled)> {
+        self.read(move |rows| Ok((standing::standing(rows)?, rows.recall(mark))))
     }
 
     fn clock(&self) -> Stored<'_, Option<Timestamp>> {
