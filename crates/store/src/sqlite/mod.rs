@@ -16,7 +16,7 @@ mod upkeep;
 use crate::durability::Weakness;
 use engine::Engine;
 use nightlatch_domain::{clock::Timestamp, ports::store::Stored};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 use std::{
     fs::{OpenOptions, Permissions},
     io,
@@ -31,6 +31,8 @@ pub use upkeep::SqliteFile;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Threads that read.
 const READERS: usize = 2;
+/// Connections for what is read where it is asked for.
+const AT_HAND: usize = 4;
 
 /// How SQLite counts `synchronous`: FULL, above it EXTRA.
 const SYNCHRONOUS_FULL: u64 = 2;
@@ -101,10 +103,13 @@ impl SqliteStore {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         migrate::apply(&mut writer, migrate::MIGRATIONS, now)?;
         let number = feed::number(&writer).map_err(|_| OpenError::Damaged)?;
-        let readers = (0..READERS)
-            .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { engine: Arc::new(Engine::start(writer, readers, number)?) })
+        let connections = |count| {
+            (0..count)
+                .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let (readers, at_hand) = (connections(READERS)?, connections(AT_HAND)?);
+        Ok(Self { engine: Arc::new(Engine::start(writer, readers, at_hand, number)?) })
     }
 
     /// Whether nobody has lived here yet: there is no tenant.
@@ -143,6 +148,8 @@ fn connect(path: &Path, mode: OpenFlags) -> Result<Connection, OpenError> {
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(128);
+    // A plan follows from its statement alone: else each new value of a parameter has some of them prepared anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     for (name, value) in [
         ("synchronous", "FULL"),
         ("foreign_keys", "ON"),

@@ -49,7 +49,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn standing(&self) -> Stored<'_, Standing> {
-        self.engine.read(standing::standing)
+        self.engine.look_up(standing::standing)
     }
 
     fn register(&self, keeper: KeeperId, fresh: bool, alone: bool) -> Stored<'_, ()> {
@@ -98,11 +98,11 @@ impl KeeperStore for SqliteStore {
     }
 
     fn last_change(&self) -> Stored<'_, FeedMark> {
-        self.engine.read(feed::last)
+        self.engine.look_up(feed::last)
     }
 
     fn standing_and_recall(&self, mark: FeedMark) -> Stored<'_, (Standing, Recalled)> {
-        self.engine.read(move |at| Ok((standing::standing(at)?, feed::recall(at, mark)?)))
+        self.engine.look_up(move |at| Ok((standing::standing(at)?, feed::recall(at, mark)?)))
     }
 
     fn clock(&self) -> Stored<'_, Option<Timestamp>> {
@@ -122,11 +122,11 @@ impl KeeperStore for SqliteStore {
     }
 
     fn chain(&self, tenant: TenantId, chain: ChainId) -> Stored<'_, Option<ChainView>> {
-        self.engine.read(move |at| claims::view(at, tenant, chain))
+        self.engine.look_up(move |at| claims::view(at, tenant, chain))
     }
 
     fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>> {
-        self.engine.read(move |at| claims::generations(at, tenant, chain, limit))
+        self.engine.look_up(move |at| claims::generations(at, tenant, chain, limit))
     }
 
     fn chain_of_account(
@@ -196,7 +196,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn attempts(&self, tenant: TenantId, family: FamilyId, from: u64) -> Stored<'_, Vec<Attempt>> {
-        self.engine.read(move |at| claims::attempts(at, tenant, family, from))
+        self.engine.look_up(move |at| claims::attempts(at, tenant, family, from))
     }
 
     fn withdraw(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, bool> {
@@ -204,7 +204,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn attempt(&self, tenant: TenantId, attempt: AttemptId) -> Stored<'_, Option<Attempt>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT attempt.*, answer.sealed FROM attempt LEFT JOIN answer
                      ON answer.tenant_id = attempt.tenant_id AND answer.attempt_id = attempt.attempt_id
                  WHERE attempt.tenant_id = ?1 AND attempt.attempt_id = ?2";
@@ -228,7 +228,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn client(&self, tenant: TenantId, client: ClientId) -> Stored<'_, Option<Client>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT * FROM client WHERE tenant_id = ?1 AND client_id = ?2";
             record::one(at, "client", sql, params![Word(&tenant), Word(&client)], rows::client)
         })
@@ -334,14 +334,14 @@ impl KeeperStore for SqliteStore {
     }
 
     fn connection(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<Connection>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT * FROM living_connection WHERE tenant_id = ?1 AND connection_id = ?2";
             record::one(at, "connection", sql, params![Word(&tenant), Word(&connection)], rows::connection)
         })
     }
 
     fn static_secret(&self, tenant: TenantId, connection: ConnectionId) -> Stored<'_, Option<StaticSecret>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT static_secret.* FROM static_secret JOIN living_connection AS living
                      ON living.tenant_id = static_secret.tenant_id
                         AND living.connection_id = static_secret.connection_id
@@ -439,21 +439,21 @@ impl KeeperStore for SqliteStore {
     }
 
     fn agent(&self, tenant: TenantId, agent: PrincipalId) -> Stored<'_, Option<Agent>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT * FROM agent WHERE tenant_id = ?1 AND agent_id = ?2";
             record::one(at, "agent", sql, params![Word(&tenant), Word(&agent)], rows::agent)
         })
     }
 
     fn task(&self, tenant: TenantId, task: TaskId) -> Stored<'_, Option<Task>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT * FROM task WHERE tenant_id = ?1 AND task_id = ?2";
             record::one(at, "task", sql, params![Word(&tenant), Word(&task)], rows::task)
         })
     }
 
     fn grant(&self, tenant: TenantId, grant: GrantId) -> Stored<'_, Option<Grant>> {
-        self.engine.read(move |at| {
+        self.engine.look_up(move |at| {
             let sql = "SELECT * FROM task_grant WHERE tenant_id = ?1 AND grant_id = ?2";
             record::one(at, "task_grant", sql, params![Word(&tenant), Word(&grant)], rows::grant)
         })
