@@ -276,10 +276,12 @@ pub(crate) async fn remove(
     core.store().remove_connection(tenant, id, core.now().wall).await.map_err(store_refusal)?;
     core.revoking.tell();
     let gone = core.on_disk(move |core| {
+        // First the log: who puts an answer away just then asks it afterwards.
+        core.anchor.end(tenant, id)?;
         if let Some(family) = family {
             core.spool.forget_family(family);
         }
-        core.anchor.end(tenant, id)
+        Ok(())
     });
     gone.await.map_err(refusal)?;
     core.note(EventFacts {

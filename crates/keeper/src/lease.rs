@@ -118,6 +118,7 @@ async fn settled(
     holds: &impl Fn() -> Result<Arc<Awake>, KeeperRefusal>,
 ) -> Result<Asked, KeeperRefusal> {
     match history::settle(core).await {
+        Ok(true) if core.anchor.has_ended(asked.connection.id) => Err(KeeperRefusal::GrantEnded),
         Ok(true) => Ok(Asked { awake: holds()?, ..asked }),
         Ok(false) | Err(_) => Err(KeeperRefusal::Unavailable),
     }

@@ -194,6 +194,9 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
         let Attempt { id, state, intended_at, intended_by, .. } = *attempt;
         seen.push(Seen { id, state, own, intended_at, intended_by });
     }
+    let log = log_says(core, view).await?;
+    // Before the store is asked for its time: what its answer takes counts as passed.
+    let now = core.now();
     // Only when an attempt was is reckoned by it.
     let store_now = if seen.is_empty() { None } else { core.store().clock().await? };
     Ok(Known {
@@ -206,11 +209,11 @@ async fn known(core: &Arc<Core>, view: &ChainView, attempts: &[Attempt]) -> Resu
         attempts: seen,
         sibling: !siblings::unused(attempts, view.head.number).is_empty(),
         holder: holder(core, view, attempts),
-        log: log_says(core, view).await?,
+        log,
         again: knows_of_another(&core.anchor, view, attempts),
         second: core.profile(&view.chain.provider).map_or(Second::NEVER, Second::of),
         fit: Fit::Presentable,
-        now: core.now(),
+        now,
         store_now,
     })
 }

@@ -104,7 +104,7 @@ impl Spool {
     pub fn waiting(&self) -> Result<Vec<SpooledAnswer>, KeeperError> {
         let mut found = Vec::new();
         for path in self.slots()? {
-            found.extend(self.read(&path)?);
+            found.extend(self.find(&path)?);
         }
         Ok(found)
     }
@@ -150,7 +150,7 @@ impl Spool {
     /// [`KeeperError::File`] where the folder cannot be read.
     pub fn forget_empty(&self) -> Result<(), KeeperError> {
         for path in self.slots()? {
-            if self.read(&path)?.is_none() {
+            if self.find(&path)?.is_none() {
                 let _ = self.files.remove(&path);
             }
         }
@@ -168,7 +168,10 @@ impl Spool {
 
     fn find(&self, path: &Path) -> Result<Option<SpooledAnswer>, KeeperError> {
         match self.files.open(path, Opening::Read).and_then(|file| file.read_all()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // It may be put away just then.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => {
+                Ok(None)
+            }
             other => Ok(whole(&other.map_err(KeeperError::file(path))?)),
         }
     }
@@ -179,11 +182,6 @@ impl Spool {
             Asked::Flow(id) => id.to_string(),
         };
         self.directory.join(format!("{name}.slot"))
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<SpooledAnswer>, KeeperError> {
-        let opened = self.files.open(path, Opening::Read).and_then(|file| file.read_all());
-        Ok(whole(&opened.map_err(KeeperError::file(path))?))
     }
 
     /// Gives back the room that the answer did not need.

@@ -147,7 +147,9 @@ fn later(
         (Some(ChainState::Uncertain), Some(first)) => {
             let after = plan.second.after(first, plan.access_until, now, plan.jitter);
             let wait = plan.second.left(first, now).map_or(wait, |left| wait.min(left / 2));
-            After { due_at: after.due_at.map(|due| due.max(now.wall.plus(wait))), ..after }
+            // What is left to whose clocks tell more stays due by a time that is past for everybody.
+            let later = |due: Timestamp| if wait.is_zero() { due } else { due.max(now.wall.plus(wait)) };
+            After { due_at: after.due_at.map(later), ..after }
         }
         (Some(_), _) => After { due_at: None, ask: true },
     };

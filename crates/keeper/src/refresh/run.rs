@@ -22,7 +22,7 @@ use nightlatch_custody::{CustodyError, Secret};
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
     clock::{Boot, Timestamp},
-    id::{AttemptId, FamilyId, TicketId},
+    id::{AttemptId, ConnectionId, FamilyId, TicketId},
     ports::{
         gateway_keeper::DrainNotice,
         store::{ChainView, Claim, Committed, NewHead, Seen, Settlement},
@@ -80,8 +80,9 @@ pub(crate) struct Found {
     pub(crate) answer: Option<(Wrapped, SealContext)>,
 }
 
-/// The slot of a run that is over, where nothing needs it any more, and the family whose newest answer it is kept as.
-pub(crate) struct Left(Option<(Asked, Option<FamilyId>)>);
+/// The slot of a run that is over, where nothing needs it any more, and the family whose newest answer it is kept as, with
+/// who lives on it.
+pub(crate) struct Left(Option<(Asked, Option<(FamilyId, Vec<ConnectionId>)>)>);
 
 impl Left {
     /// There is none, or it is left alone.
@@ -91,7 +92,14 @@ impl Left {
     pub(crate) async fn put_away(self, core: &Arc<Core>) {
         let Some((asked, family)) = self.0 else { return };
         let put_away = core.on_disk(move |core| match family {
-            Some(family) => core.spool.keep(asked, family),
+            Some((family, connections)) => {
+                core.spool.keep(asked, family)?;
+                // Nobody waited for this: its last connection may have been removed meanwhile.
+                if connections.iter().all(|id| core.anchor.has_ended(*id)) {
+                    core.spool.forget_family(family);
+                }
+                Ok(())
+            }
             None => {
                 core.spool.forget(asked);
                 Ok(())
@@ -592,7 +600,8 @@ impl Run {
         let is_needed = self.answer.is_some() && outcome == Outcome::Unavailable;
         let asked = self.asked().filter(|_| !is_needed && !self.listens_on);
         let keep = self.head.as_ref().is_some_and(|head| head.adopts.is_none());
-        Left(asked.map(|asked| (asked, keep.then_some(self.view.family.id))))
+        let kept = keep.then(|| (self.view.family.id, self.view.connections.clone()));
+        Left(asked.map(|asked| (asked, kept)))
     }
 
     fn asked(&self) -> Option<Asked> {

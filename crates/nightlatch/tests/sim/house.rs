@@ -82,8 +82,8 @@ pub(crate) struct House {
     pub(crate) office: Process,
     pub(crate) judge: Arc<Judge>,
     pub(crate) killed_at_step: KilledAtStep,
-    /// When something kept a keeper from its work: since when, and until when at the latest.
-    hindered: Mutex<Vec<(Timestamp, Timestamp)>>,
+    /// What kept a keeper, or every one, from its work though its process ran: since when and until when.
+    hindered: Mutex<Vec<(Option<usize>, Timestamp, Timestamp)>>,
     pub(crate) late_sends: LateSends,
     pub(crate) takes_over: TakesOver,
     pub(crate) tenant: TenantId,
@@ -100,16 +100,19 @@ pub(crate) fn binding() -> Binding {
 }
 
 impl House {
-    /// Something keeps a keeper from its work for so long at most.
-    pub(crate) fn hinders(&self, at_most: Duration) {
+    /// Something keeps a keeper, or every one, from its work for so long.
+    pub(crate) fn hinders(&self, post: Option<usize>, span: Duration) {
         let from = self.office.now();
-        self.hindered.lock().expect("nobody panics with it").push((from, from.plus(at_most)));
+        self.hindered.lock().expect("nobody panics with it").push((post, from, from.plus(span)));
     }
 
-    /// Whether something did so between two moments.
-    pub(crate) fn was_hindered(&self, from: Timestamp, until: Timestamp) -> bool {
+    /// Since when and until when something kept the keeper on a machine from its work.
+    pub(crate) fn hindrances(&self, machine: &str) -> Vec<(Timestamp, Timestamp)> {
+        let named = self.posts.iter().enumerate().find(|(_, post)| post.node.name() == machine);
+        let Some((number, post)) = named else { return Vec::new() };
         let spells = self.hindered.lock().expect("nobody panics with it");
-        spells.iter().any(|(began, ended)| *began <= until && *ended >= from)
+        let own = spells.iter().filter(|(whom, ..)| whom.is_none_or(|whom| whom == number));
+        own.map(|(_, from, until)| (*from, *until)).chain(post.node.stood_still()).collect()
     }
 
     pub(crate) fn new(seed: u64, keepers: usize, tempers: Vec<Temper>) -> Arc<Self> {

@@ -7,6 +7,7 @@ use crate::{
 use nightlatch_custody::KeeperKeys;
 use nightlatch_domain::{
     chain::{Attempt, AttemptState, ChainState},
+    clock::{Clock as _, Timestamp},
     connection::Source,
     id::{AttemptId, FamilyId},
     ports::store::{ChainView, KeeperStore as _},
@@ -20,6 +21,10 @@ use std::{
 
 /// The shortest grace of a simulated provider.
 const SHORTEST_GRACE: Duration = Duration::from_secs(60);
+/// Within this a sender that is at work notices that an answer is lost: half of the shortest grace, and a pause.
+const NOTICES_WITHIN: Duration = Duration::from_secs(35);
+/// And within this, from when it is at work again, its retry is at the provider.
+const RETRIES_WITHIN: Duration = Duration::from_secs(20);
 
 /// What was lost.
 #[derive(Debug, Default, Clone)]
@@ -75,8 +80,11 @@ impl Losses {
                 let grace = temper(house, account).grace;
                 // What a database that was put back lost is in quarantine.
                 let may_retry = view.chain.state != ChainState::Quarantined && presented.len() < 2;
-                let is_over = has_one_clock(house, grace, &presented)
-                    || is_hindered(house, grace, &presented)
+                let sent = sent(house, &presented);
+                let ticket = view.chain.ticket.and_then(|id| house.database.written(&id.to_string()));
+                let asked = ticket.map_or_else(|| house.office.now(), |(_, at)| at);
+                let is_over = has_one_clock(house, grace, &sent, asked)
+                    || is_hindered(house, grace, &sent)
                     || is_displaced;
                 if grace > Duration::ZERO && may_retry && !is_over {
                     let presented: Vec<_> = presented.iter().map(|one| one.id).collect();
@@ -94,31 +102,57 @@ fn temper(house: &House, account: &Account) -> Temper {
     house.tools[account.tool].issuer.books().temper().clone()
 }
 
-/// Whether one clock alone says how long ago a lone keeper presented it, and nobody says which of two is wrong: its
-/// machine was booted since, or its wall clock gained all of a grace but what the shortest one is.
-fn has_one_clock(house: &House, grace: Duration, presented: &[Attempt]) -> bool {
+/// Whether one clock alone said how long ago a lone keeper had presented it when a human was asked, and nobody says which of
+/// two was wrong: its machine was booted since, or its wall clock gained all of a grace but what the shortest one is.
+fn has_one_clock(house: &House, grace: Duration, presented: &[Sent], asked: Timestamp) -> bool {
     let [post] = &house.posts[..] else { return false };
-    presented.iter().any(|one| {
-        let (at, gained) = post.node.said(one.intended_at);
+    presented.iter().any(|sent| {
+        let gained = post.node.gained(sent.at, asked);
         let is_used_up = gained > Duration::ZERO && gained + SHORTEST_GRACE >= grace;
-        is_used_up || post.node.booted() > at
+        is_used_up || post.node.was_booted(sent.at, asked)
     })
 }
 
-/// Whether the grace was as short as a claim, so that nobody took over inside it, and something kept its sender from work.
-fn is_hindered(house: &House, grace: Duration, presented: &[Attempt]) -> bool {
-    let meanwhile = |one: &Attempt| house.was_hindered(one.intended_at, one.intended_by.plus(grace));
-    grace <= SHORTEST_GRACE && presented.iter().any(meanwhile)
+/// Whether the grace was as short as a claim, so that nobody took over inside it, and something kept its sender from work
+/// when it could have noticed the loss, and until too little of the grace was left.
+fn is_hindered(house: &House, grace: Duration, presented: &[Sent]) -> bool {
+    grace <= SHORTEST_GRACE
+        && presented.iter().any(|sent| {
+            let hindrances = house.hindrances(&sent.by);
+            let ends = sent.at.plus(grace);
+            hindrances.into_iter().any(|(from, until)| {
+                from <= sent.at.plus(NOTICES_WITHIN) && until > sent.at && until.plus(RETRIES_WITHIN) >= ends
+            })
+        })
 }
 
-/// Whether the head is the answer to a first presentation that came late, and the answer to the retry, by which the provider
-/// had put another in its place, was lost as well.
+/// Whether the head is the answer to a first presentation that came late, and was refused since the answer to the retry, by
+/// which the provider had put another in its place, was lost as well.
 async fn is_displaced(house: &House, account: &Account, view: &ChainView) -> bool {
-    let before = view.head.number.saturating_sub(1);
-    let unanswered =
-        |one: &Attempt| Some(one.id) != view.head.attempt && one.state == AttemptState::Uncertain;
-    temper(house, account).again == Again::LastWins
-        && presented(house, view, before).await.iter().any(unanswered)
+    if temper(house, account).again != Again::LastWins {
+        return false;
+    }
+    let is_refused = presented(house, view, view.head.number).await;
+    let is_refused = is_refused.iter().any(|one| one.state == AttemptState::Refused);
+    let before = presented(house, view, view.head.number.saturating_sub(1)).await;
+    let own = before.iter().find(|one| Some(one.id) == view.head.attempt);
+    let lost_later = |own: &Attempt| {
+        before
+            .iter()
+            .any(|one| one.fence > own.fence && one.state == AttemptState::Uncertain && one.answer.is_none())
+    };
+    is_refused && own.is_some_and(lost_later)
+}
+
+/// Who sent something, and when by a clock that is right.
+struct Sent {
+    by: String,
+    at: Timestamp,
+}
+
+fn sent(house: &House, attempts: &[Attempt]) -> Vec<Sent> {
+    let written = attempts.iter().filter_map(|one| house.database.written(&one.id.to_string()));
+    written.map(|(by, at)| Sent { by, at }).collect()
 }
 
 /// The chain that an account is connected by.

@@ -25,10 +25,6 @@ pub(crate) struct Weather {
 
 /// Seconds between two spells.
 const BETWEEN: std::ops::Range<u64> = 60..5400;
-/// Seconds until a process is started again.
-const RESTARTS: std::ops::Range<u64> = 1..120;
-/// The spell in which packets are lost, and everybody is at work.
-const LOSSY: u64 = 3;
 
 impl Weather {
     /// Lets it begin.
@@ -81,8 +77,11 @@ impl Weather {
         let name = post.node.name();
         let lasts = self.draw(1..400);
         let spell = self.draw(0..14);
-        if spell != LOSSY {
-            house.hinders(Duration::from_secs(lasts.max(RESTARTS.end)));
+        match spell {
+            4 | 8 | 13 => house.hinders(None, Duration::from_secs(lasts)),
+            5..=7 | 9 | 10 => house.hinders(Some(number), Duration::from_secs(lasts)),
+            // A process that does not run its machine tells of; and while packets are lost everybody is at work.
+            _ => {}
         }
         match spell {
             0 => {
@@ -97,7 +96,7 @@ impl Weather {
                 post.node.pause();
                 self.ends(lasts, move |house| house.posts[number].node.resume());
             }
-            LOSSY => {
+            3 => {
                 house.net.set_odds(NetOdds {
                     lost: 300_000,
                     reset: 200_000,
@@ -171,7 +170,7 @@ impl Weather {
 
     /// A supervisor that looks after its process.
     fn restart(self: &Arc<Self>, number: usize) {
-        let (own, pause) = (Arc::clone(self), self.draw(RESTARTS));
+        let (own, pause) = (Arc::clone(self), self.draw(1..120));
         self.house.world.after(Duration::from_secs(pause), move |_| own.raise_the_dead(number));
     }
 

@@ -19,6 +19,8 @@ use std::{
 const WALL_BEGINS: i64 = 1_767_225_600_000;
 /// What a machine had been up for at the world's first moment: not zero, so that nothing rests on that.
 const BOOT_BEGINS: u64 = 77_000;
+/// The end of what has none yet.
+const ENDLESS: Timestamp = Timestamp::from_millis(i64::MAX);
 /// How long work that blocks takes, in microseconds.
 const BLOCKING_MICROS: std::ops::Range<u64> = 30..3000;
 
@@ -36,6 +38,10 @@ pub(super) struct NodeRow {
     boot: u64,
     /// The moment at which the boot clock read zero, in microseconds; before the world where it is negative.
     booted_at: i64,
+    /// When it was booted again, here and below by a wall clock that is right.
+    boots: Vec<Timestamp>,
+    /// Since when and until when it did nothing; the last may have no end yet.
+    still: Vec<(Timestamp, Timestamp)>,
     /// By how many milliseconds its wall clock is ahead, from each of these moments on.
     ahead: Vec<(Timestamp, i64)>,
     /// Whether its generator gives nothing.
@@ -44,6 +50,20 @@ pub(super) struct NodeRow {
 }
 
 impl NodeRow {
+    /// From now on it does nothing.
+    fn stands_still(&mut self, now: Timestamp) {
+        if self.still.last().is_none_or(|(_, until)| *until < ENDLESS) {
+            self.still.push((now, ENDLESS));
+        }
+    }
+
+    /// It goes on.
+    fn goes_on(&mut self, now: Timestamp) {
+        if let Some((_, until)) = self.still.last_mut().filter(|(_, until)| *until == ENDLESS) {
+            *until = now;
+        }
+    }
+
     /// By how many milliseconds its wall clock is ahead now.
     fn ahead(&self) -> i64 {
         self.ahead.last().map_or(0, |(_, ahead)| *ahead)
@@ -78,6 +98,8 @@ impl World {
             held: Vec::new(),
             boot: 1,
             booted_at: -i64::try_from(BOOT_BEGINS * 1000).unwrap_or(0),
+            boots: Vec::new(),
+            still: Vec::new(),
             ahead: vec![(Timestamp::from_millis(i64::MIN), 0)],
             drained: false,
             dice,
@@ -91,12 +113,6 @@ impl Node {
     #[must_use]
     pub fn name(&self) -> String {
         self.row(|row| row.name.clone())
-    }
-
-    /// When it was booted last, by a wall clock that is right.
-    #[must_use]
-    pub fn booted(&self) -> Timestamp {
-        Timestamp::from_millis(WALL_BEGINS.saturating_add(self.row(|row| row.booted_at) / 1000))
     }
 
     /// What tells this boot of it from every other one.
@@ -115,7 +131,9 @@ impl Node {
     #[must_use]
     pub fn start(&self) -> Process {
         self.kill();
+        let now = wall(&self.world, 0);
         let life = self.row(|row| {
+            row.goes_on(now);
             row.life += 1;
             row.up = true;
             row.paused = false;
@@ -130,9 +148,11 @@ impl Node {
         if !self.row(|row| std::mem::replace(&mut row.up, false)) {
             return;
         }
+        let now = wall(&self.world, 0);
         self.row(|row| {
             row.paused = false;
             row.held.clear();
+            row.stands_still(now);
         });
         self.world.note(format_args!("{} is killed", self.name()));
         self.world.drop_tasks(self.number);
@@ -142,15 +162,19 @@ impl Node {
     pub(super) fn reboot(&self) {
         self.kill();
         let now = i64::try_from(self.world.now().0).unwrap_or(i64::MAX);
+        let by_wall = wall(&self.world, 0);
         self.row(|row| {
             row.boot += 1;
             row.booted_at = now;
+            row.boots.push(by_wall);
         });
     }
 
     /// Stops the process where it stands (SIGSTOP, a frozen virtual machine). Its clocks go on.
     pub fn pause(&self) {
         if self.row(|row| row.up && !std::mem::replace(&mut row.paused, true)) {
+            let now = wall(&self.world, 0);
+            self.row(|row| row.stands_still(now));
             self.world.note(format_args!("{} is paused", self.name()));
         }
     }
@@ -158,6 +182,8 @@ impl Node {
     /// Lets it go on.
     pub fn resume(&self) {
         if self.row(|row| std::mem::replace(&mut row.paused, false)) {
+            let now = wall(&self.world, 0);
+            self.row(|row| row.goes_on(now));
             self.world.note(format_args!("{} goes on", self.name()));
             self.world.release(self.number);
         }
@@ -182,22 +208,30 @@ impl Node {
         self.world.note(format_args!("the clock of {} jumps by {by_millis} ms", self.name()));
     }
 
-    /// When its wall clock said so last, by one that is right, and how much it gained on that one since, at the most.
+    /// By how much its wall clock ran ahead, between two moments and at the most, of what it said at the first.
     #[must_use]
-    pub fn said(&self, by_wall: Timestamp) -> (Timestamp, Duration) {
+    pub fn gained(&self, from: Timestamp, until: Timestamp) -> Duration {
         self.row(|row| {
-            let mut until = Timestamp::from_millis(i64::MAX);
-            let mut most = i64::MIN;
-            for (from, ahead) in row.ahead.iter().rev().copied() {
-                most = most.max(ahead);
-                let right = Timestamp::from_millis(by_wall.millis().saturating_sub(ahead));
-                if right >= from && right <= until {
-                    return (right, Duration::from_millis(most.abs_diff(ahead)));
-                }
-                until = from;
-            }
-            (by_wall, Duration::ZERO)
+            let begun = row.ahead.partition_point(|(since, _)| *since <= from).saturating_sub(1);
+            let meanwhile = row.ahead.get(begun..).unwrap_or_default();
+            let meanwhile =
+                meanwhile.iter().take_while(|(since, _)| *since <= until).map(|(_, ahead)| *ahead);
+            let first = meanwhile.clone().next().unwrap_or_default();
+            let most = meanwhile.max().unwrap_or_default();
+            Duration::from_millis(most.abs_diff(first))
         })
+    }
+
+    /// Whether it was booted between two moments.
+    #[must_use]
+    pub fn was_booted(&self, from: Timestamp, until: Timestamp) -> bool {
+        self.row(|row| row.boots.iter().any(|at| (from..=until).contains(at)))
+    }
+
+    /// Since when and until when no process ran here, or it stood still.
+    #[must_use]
+    pub fn stood_still(&self) -> Vec<(Timestamp, Timestamp)> {
+        self.row(|row| row.still.clone())
     }
 
     /// Whether its generator of random bytes gives none from now on.

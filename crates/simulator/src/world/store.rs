@@ -36,7 +36,7 @@ use nightlatch_domain::{
 };
 use rows::{Rows, Tables};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -71,6 +71,8 @@ pub struct Database {
     number: Arc<watch::Sender<u64>>,
     /// By how many milliseconds its clock is wrong, where it has one.
     clock_off: Arc<Mutex<Option<i64>>>,
+    /// Which machine first wrote an attempt or a ticket, and when by a clock that is right.
+    written: Arc<Mutex<BTreeMap<String, (String, Timestamp)>>>,
 }
 
 /// What a database held at one moment.
@@ -87,6 +89,7 @@ impl Database {
             cut_off: Arc::default(),
             number: Arc::new(watch::Sender::new(0)),
             clock_off: Arc::default(),
+            written: Arc::default(),
         }
     }
 
@@ -103,6 +106,12 @@ impl Database {
             *off = off.saturating_add(by_millis);
         }
         self.world.note(format_args!("the clock of the database jumps by {by_millis} ms"));
+    }
+
+    /// Which machine first wrote an attempt or a ticket, and when by a clock that is right.
+    #[must_use]
+    pub fn written(&self, id: &str) -> Option<(String, Timestamp)> {
+        held(&self.written).get(id).cloned()
     }
 
     fn now(&self) -> Option<Timestamp> {
@@ -215,6 +224,13 @@ enum Fate {
 }
 
 impl Session {
+    /// Remembers who wrote something first, and when.
+    fn writes(&self, id: &str) {
+        let Some(process) = &self.process else { return };
+        let (machine, now) = (process.node().name(), wall(&self.database.world, 0));
+        held(&self.database.written).entry(id.to_owned()).or_insert((machine, now));
+    }
+
     fn read<T: Send + 'static>(
         &self,
         request: impl FnOnce(&Rows) -> Result<T, StoreError> + Send + 'static,

@@ -164,28 +164,35 @@ fn a_wall_clock_jumps_and_the_boot_clock_does_not() {
 }
 
 #[test]
-fn what_a_wall_clock_said_is_dated_by_one_that_is_right() {
+fn what_befell_a_machine_is_dated_by_a_clock_that_is_right() {
     let world = World::new(1);
     let node = world.node("a");
-    let process = node.start();
-    let began = process.now();
-    assert_eq!(node.said(began), (began, secs(0)));
+    let began = node.start().now();
+    let at = |seconds| began.plus(secs(seconds));
     world.run_for(secs(10));
     node.jump(-40_000);
-    world.run_for(secs(5));
-    let (behind, right) = (process.now(), began.plus(secs(15)));
-    assert_eq!(node.said(behind), (right, secs(0)));
-    node.jump(10_000);
+    world.run_for(secs(10));
     node.jump(30_000);
     node.jump(-20_000);
-    world.run_for(secs(60));
-    assert_eq!(node.said(behind), (right, secs(40)), "the most that it gained, though it lost some again");
-    assert_eq!(
-        node.said(began.plus(secs(2))).0,
-        began.plus(secs(22)),
-        "of two moments that it said so the last"
+    node.pause();
+    world.run_for(secs(10));
+    node.kill();
+    world.run_for(secs(10));
+    node.reboot();
+    let _process = node.start();
+    world.run_for(secs(10));
+    node.kill();
+    assert_eq!(node.gained(at(12), at(20)), secs(30), "the most, though it lost some again");
+    assert_eq!(node.gained(at(12), at(19)), secs(0), "nothing that came afterwards");
+    assert_eq!(node.gained(at(5), at(50)), secs(0), "less than it said is no gain");
+    assert!(
+        node.was_booted(at(40), at(50))
+            && !node.was_booted(at(41), at(50))
+            && !node.was_booted(at(0), at(39))
     );
-    assert_eq!(node.said(process.now()), (began.plus(secs(75)), secs(0)));
+    let still = node.stood_still();
+    assert_eq!((still[0], still[1].0, still.len()), ((at(20), at(40)), at(50), 2));
+    assert!(still[1].1 > at(1_000_000), "it has no end yet");
 }
 
 #[test]

@@ -104,11 +104,11 @@ impl SqliteStore {
         migrate::apply(&mut writer, migrate::MIGRATIONS, now)?;
         let number = feed::number(&writer).map_err(|_| OpenError::Damaged)?;
         let connections = |count| {
-            (0..count)
-                .map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))
-                .collect::<Result<Vec<_>, _>>()
+            (0..count).map(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)).collect::<Result<Vec<_>, _>>()
         };
         let (readers, at_hand) = (connections(READERS)?, connections(AT_HAND)?);
+        // Nobody waits for a lock where it is asked for.
+        at_hand.iter().try_for_each(|one| one.busy_timeout(Duration::ZERO))?;
         Ok(Self { engine: Arc::new(Engine::start(writer, readers, at_hand, number)?) })
     }
 

@@ -126,7 +126,7 @@ impl KeeperStore for SqliteStore {
     }
 
     fn generations(&self, tenant: TenantId, chain: ChainId, limit: u32) -> Stored<'_, Vec<Generation>> {
-        self.engine.look_up(move |at| claims::generations(at, tenant, chain, limit))
+        self.engine.read(move |at| claims::generations(at, tenant, chain, limit))
     }
 
     fn chain_of_account(

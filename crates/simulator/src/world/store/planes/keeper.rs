@@ -151,11 +151,13 @@ impl KeeperStore for Session {
     }
 
     fn intend(&self, claim: Claim, attempt: Attempt) -> Stored<'_, bool> {
+        self.writes(&attempt.id.to_string());
         let database = self.database.clone();
         self.write("intend", move |rows| claims::intend(rows, claim, &database.timed(attempt), None))
     }
 
     fn intend_again(&self, claim: Claim, attempt: Attempt, of: AttemptId) -> Stored<'_, bool> {
+        self.writes(&attempt.id.to_string());
         let database = self.database.clone();
         self.write("intend-again", move |rows| {
             claims::intend(rows, claim, &database.timed(attempt), Some(of))
@@ -182,6 +184,9 @@ impl KeeperStore for Session {
     }
 
     fn settle(&self, claim: Claim, settlement: Settlement) -> Stored<'_, bool> {
+        if let Some(ticket) = &settlement.ticket {
+            self.writes(&ticket.id.to_string());
+        }
         self.write("settle", move |rows| claims::settle(rows, claim, &settlement))
     }
 
