@@ -150,7 +150,13 @@ async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted
 /// What follows from a glance when the secrets are opened too.
 fn weigh(core: &Core, glanced: Glanced, wanted: Wanted) -> Result<Looked, Outcome> {
     let Glanced { view, attempts, mut known } = glanced;
-    let material = Material::open(core, &view);
+    let mut material = Material::open(core, &view);
+    if let Ok(material) = &mut material
+        && siblings::last_wins(&material.profile)
+        && let Some(token) = siblings::displacing(core, &view, material, &attempts)
+    {
+        material.token = token;
+    }
     known.sibling = known.sibling
         && material.as_ref().is_ok_and(|it| siblings::first(core, &view, it, &attempts).is_some());
     known.fit = match &material {
@@ -174,8 +180,11 @@ async fn glance(
 ) -> Result<Glanced, Outcome> {
     let unavailable = |_| Outcome::Unavailable;
     let view = core.store().chain(tenant, chain).await.map_err(unavailable)?.ok_or(Outcome::Removed)?;
+    let last_wins = core.profile(&view.chain.provider).is_some_and(siblings::last_wins);
     let since = match view.chain.state {
         ChainState::Latched => siblings::since(view.head.number),
+        // What became the head may have been displaced.
+        _ if last_wins => view.head.number.saturating_sub(1),
         _ => view.head.number,
     };
     let attempts = core.store().attempts(tenant, view.family.id, since).await;

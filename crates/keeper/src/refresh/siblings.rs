@@ -9,6 +9,8 @@ use crate::{
     core::Core,
     token::{self, Parsed, Tokens},
 };
+use nightlatch_catalog::profile::{Profile, SecondPresentation};
+use nightlatch_custody::Secret;
 use nightlatch_domain::{
     chain::{Attempt, AttemptState},
     id::AttemptId,
@@ -33,6 +35,25 @@ pub(super) fn first(
 ) -> Option<(AttemptId, Tokens)> {
     let unused = unused(attempts, view.head.number);
     unused.into_iter().find_map(|one| Some((one.id, tokens(core, view, material, one)?)))
+}
+
+/// The refresh token of the newest answer beside the head, to a later presentation than the head is the answer to: at a
+/// provider where the last one wins, the head's own died of that.
+pub(super) fn displacing(
+    core: &Core,
+    view: &ChainView,
+    material: &Material,
+    attempts: &[Attempt],
+) -> Option<Secret> {
+    let own = attempts.iter().find(|one| Some(one.id) == view.head.attempt)?;
+    let later = |one: &&Attempt| one.generation == own.generation && one.fence > own.fence;
+    let newest = unused(attempts, view.head.number).into_iter().filter(later).max_by_key(|one| one.fence)?;
+    tokens(core, view, material, newest)?.refresh
+}
+
+/// Whether the last presentation wins at a provider: an earlier one's tokens die of it.
+pub(super) fn last_wins(profile: &Profile) -> bool {
+    profile.second_presentation == SecondPresentation::LastWins && profile.may_decide("second_presentation")
 }
 
 fn tokens(core: &Core, view: &ChainView, material: &Material, one: &Attempt) -> Option<Tokens> {

@@ -45,7 +45,11 @@ struct At {
 
 /// A connection whose access token is dead, at a provider that takes used tokens again.
 async fn at(confidence: &str) -> At {
-    let world = World::with(false, &graceful(confidence));
+    at_one_that_says(&graceful(confidence)).await
+}
+
+async fn at_one_that_says(facts: &str) -> At {
+    let world = World::with(false, facts);
     let running = world.start().await;
     let ready = world.ready(&running).await;
     world.provider.is_graceful();
@@ -227,6 +231,38 @@ async fn an_unused_answer_is_tried_before_the_chain_latches() {
     let woken = at.world.wake(&at.running).await.unwrap();
     let refusal = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.unwrap_err();
     assert!(matches!(refusal, KeeperRefusal::ReauthRequired { ticket: Some(_) }), "{refusal:?}");
+}
+
+/// Presentations at the refresh after one in which the first answer came after the retry had left, and the retry's later
+/// still, where the provider no longer knows what the first one brought.
+async fn presentations_after_both_came_late(facts: &str) -> u32 {
+    let at = at_one_that_says(facts).await;
+    at.world.provider.next(Act::Late(Duration::from_millis(2600)));
+    assert!(at.lease().await.is_err());
+    at.world.provider.next(Act::Late(Duration::from_millis(3500)));
+    at.world.clock.forward(Duration::from_secs(2));
+    let _ = at.lease().await;
+    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
+    eventually(|| async {
+        at.world.look("SELECT CAST(head AS TEXT) FROM family") == "2" && at.world.look(unused) == "1"
+    })
+    .await;
+    at.world.provider.forget(2);
+    at.world.clock.forward(HOUR);
+    let before = at.world.provider.token_calls();
+    let woken = at.world.wake(&at.running).await.unwrap();
+    let lease = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.unwrap();
+    assert!(at.world.provider.knows(lease.secret.expose()));
+    assert_eq!(at.tickets().await, 0);
+    at.world.provider.token_calls() - before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_presentation_wins_its_answer_is_presented_and_the_displaced_one_is_not() {
+    let both_live = graceful("verified");
+    let last_wins = both_live.replace("both_live", "last_wins");
+    assert_eq!(presentations_after_both_came_late(&last_wins).await, 1, "what won");
+    assert_eq!(presentations_after_both_came_late(&both_live).await, 2, "the head, and then its sibling");
 }
 
 #[tokio::test(flavor = "multi_thread")]
