@@ -388,7 +388,9 @@ impl Known {
             Own::Anchored(boot) => boot,
             Own::Spooled | Own::NotSent | Own::Foreign => None,
         };
-        let intended = Intended { at: one.intended_at, by: one.intended_by, boot };
+        // Its id was drawn by this keeper's wall clock, directly before.
+        let sent = boot.map(|boot| Moment { wall: one.id.time(), boot });
+        let intended = Intended { at: one.intended_at, by: one.intended_by, sent };
         Presented::reckoned(intended, self.now, self.store_now)
     }
 }

@@ -27,6 +27,8 @@ const DOUBT_WITHIN: Duration = Duration::from_secs(600);
 /// From a first presentation to when nobody brings its answer any more: who listened to the end has had ten minutes to
 /// find the database.
 pub(crate) const UNHEARD_AFTER: Duration = Duration::from_secs(LISTEN_WITHIN.as_secs() + 600);
+/// So close the store's clock and this machine's say the same.
+const AGREEMENT: Duration = Duration::from_secs(2);
 /// The least pause before a retry: what broke off the first exchange has passed by then, if it passes at all.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,8 +61,8 @@ pub struct Intended {
     pub at: Timestamp,
     /// The more.
     pub by: Timestamp,
-    /// This machine's boot clock, where this keeper sent it since the machine was started and its log says so.
-    pub boot: Option<Boot>,
+    /// This machine's own two clocks, where this keeper sent it since the machine was started and its log says so.
+    pub sent: Option<Moment>,
 }
 
 /// What comes after a loss.
@@ -167,14 +169,19 @@ impl Presented {
     /// Reckoned now; `store` is what the store's clock says, where it has one.
     #[must_use]
     pub fn reckoned(intended: Intended, now: Moment, store: Option<Timestamp>) -> Self {
-        let Intended { at, by, boot } = intended;
+        let Intended { at, by, sent } = intended;
         // A clock by which it lies ahead says nothing.
         let since = |then, wall: Timestamp| (!schedule::is_ahead(then, wall)).then(|| wall.since(then));
-        let by_boot = boot.filter(|then| *then <= now.boot).map(|then| now.boot.since(then));
+        let sent = sent.filter(|sent| sent.boot <= now.boot);
+        let by_boot = sent.map(|sent| now.boot.since(sent.boot));
         let (own, of_store) = (since(at, now.wall), store.map(|store| since(at, store)));
+        // Where the store agrees with this machine now, neither was stopped unnoticed: what another clock said then tells
+        // nothing more.
+        let agrees = store.is_some_and(|store| store.since(now.wall).max(now.wall.since(store)) <= AGREEMENT);
+        let by_sender = sent.filter(|_| agrees).and_then(|sent| since(sent.wall, now.wall));
         let elapsed = match by_boot {
             // A machine that is stopped whole stops both of its clocks: the store's is asked before its own wall clock.
-            Some(by_boot) => of_store.unwrap_or(own).map(|ago| ago.max(by_boot)),
+            Some(by_boot) => by_sender.or(of_store.unwrap_or(own)).map(|ago| ago.max(by_boot)),
             None => own.zip(of_store.flatten()).map(|(own, store)| own.max(store)),
         };
         let by_walls = [Some(now.wall), store].into_iter().flatten().filter_map(|wall| since(by, wall));

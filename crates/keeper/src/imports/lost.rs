@@ -3,6 +3,7 @@
 use super::plan::Opened;
 use crate::{
     core::Core,
+    machine::Moment,
     second::{Intended, Presented, Second},
     spool::Asked,
 };
@@ -68,7 +69,11 @@ async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, boot: Option<
     let Some(at) = import.progress.presented_at else { return Follows::Nothing };
     let (second, now) = (Second::of(&opened.profile), core.now());
     let Ok(store) = core.store().clock().await else { return Follows::AgainAfter(PAUSE_IN_DOUBT) };
-    let first = Presented::reckoned(Intended { at, by: at, boot }, now, store);
+    let first = Presented::reckoned(
+        Intended { at, by: at, sent: boot.map(|boot| Moment { wall: at, boot }) },
+        now,
+        store,
+    );
     let elapsed = first.elapsed(now);
     if second.left(first, now).is_some() {
         return wait(elapsed.unwrap_or_default(), PAUSE, Some(first));

@@ -17,7 +17,7 @@ fn later(by: Duration) -> Moment {
     Moment { wall: NOW.wall.plus(by), boot: NOW.boot.plus(by) }
 }
 
-const INTENDED: Intended = Intended { at: NOW.wall, by: NOW.wall, boot: Some(NOW.boot) };
+const INTENDED: Intended = Intended { at: NOW.wall, by: NOW.wall, sent: Some(NOW) };
 
 /// It was presented at `NOW` by this keeper, and is reckoned at this moment.
 fn own(at: Moment) -> Presented {
@@ -26,7 +26,7 @@ fn own(at: Moment) -> Presented {
 
 /// By another keeper.
 fn foreign(at: Moment, store: Option<Timestamp>) -> Presented {
-    Presented::reckoned(Intended { boot: None, ..INTENDED }, at, store)
+    Presented::reckoned(Intended { sent: None, ..INTENDED }, at, store)
 }
 
 /// A profile with these lines, and with these keys verified.
@@ -121,6 +121,29 @@ fn the_last_try_is_for_a_token_that_every_clock_calls_dead_or_its_tool_refused()
 }
 
 #[test]
+fn a_store_whose_clock_was_wrong_takes_nothing_of_its_senders_grace() {
+    let (at, long) = (later(secs(20)), secs(2060));
+    // It was behind when it was sent, and is right by now: this machine's clocks, which it agrees with, tell.
+    let behind = Intended { at: NOW.wall.minus(long), ..INTENDED };
+    assert_eq!(Presented::reckoned(behind, at, Some(at.wall)).elapsed(at), Some(secs(20)));
+    assert_eq!(
+        Presented::reckoned(behind, at, Some(at.wall.minus(secs(3)))).elapsed(at),
+        Some(long + secs(17))
+    );
+    // A machine that was stopped whole says the same as before, and the store does not; or its wall clock was set since.
+    assert_eq!(Presented::reckoned(INTENDED, at, Some(NOW.wall.plus(long))).elapsed(at), Some(long));
+    let set = Moment { wall: NOW.wall.plus(long), ..at };
+    assert_eq!(Presented::reckoned(INTENDED, set, Some(set.wall)).elapsed(set), Some(long));
+    // This machine's own was ahead: it says nothing of that time.
+    let ahead = Moment { wall: NOW.wall.plus(secs(7200)), ..NOW };
+    let ahead = Intended { by: ahead.wall, sent: Some(ahead), ..INTENDED };
+    assert_eq!(Presented::reckoned(ahead, at, Some(at.wall)).elapsed(at), Some(secs(20)));
+    // Who did not send it cannot tell whose clock was wrong.
+    let foreign = Intended { sent: None, ..behind };
+    assert_eq!(Presented::reckoned(foreign, at, Some(at.wall)).elapsed(at), Some(long + secs(20)));
+}
+
+#[test]
 fn a_wall_clock_that_jumps_ahead_ends_no_listening() {
     let second = Second { window: None, last: true };
     let jumped = Moment { wall: NOW.wall.plus(secs(7200)), ..later(secs(30)) };
@@ -135,7 +158,7 @@ fn a_wall_clock_that_jumps_ahead_ends_no_listening() {
     // Since it was reckoned as well.
     assert!(!second.is_time_for_the_last(own(later(secs(20))), None, true, jumped));
     // Nor does a clock that was behind when it was sent.
-    let behind = Intended { at: NOW.wall.minus(secs(3600)), boot: None, ..INTENDED };
+    let behind = Intended { at: NOW.wall.minus(secs(3600)), sent: None, ..INTENDED };
     let at = later(secs(60));
     assert!(!second.is_time_for_the_last(Presented::reckoned(behind, at, Some(at.wall)), None, true, at));
 }
@@ -203,13 +226,13 @@ fn while_one_clock_calls_it_inside_nobody_is_asked_and_nothing_is_presented() {
 fn who_did_not_send_it_leaves_a_retry_to_the_sender_where_its_clock_was_behind() {
     let second = Second { window: Some(secs(55)), last: true };
     let at = later(secs(2));
-    let intended = Intended { at: NOW.wall.minus(secs(600)), by: NOW.wall, boot: None };
+    let intended = Intended { at: NOW.wall.minus(secs(600)), by: NOW.wall, sent: None };
     let of_another = Presented::reckoned(intended, at, Some(at.wall));
     assert!(second.is_in_doubt(of_another, at));
-    let sender = Presented::reckoned(Intended { boot: Some(NOW.boot), ..intended }, at, None);
+    let sender = Presented::reckoned(Intended { sent: Some(NOW), ..intended }, at, None);
     assert_eq!(second.open_until(sender.elapsed(at), at), None);
     let right = Moment { wall: at.wall.minus(secs(600)), ..at };
-    let sender = Presented::reckoned(Intended { boot: Some(NOW.boot), ..intended }, right, None);
+    let sender = Presented::reckoned(Intended { sent: Some(NOW), ..intended }, right, None);
     assert_eq!(second.open_until(sender.elapsed(right), right), Some(right.boot.plus(secs(53))));
 }
 
