@@ -58,29 +58,40 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
     suite::torture(&[])
 }
 
-/// The runs of the simulated world, two at once. Where one fails no other begins, and the one beside it is waited for.
+/// The runs of the simulated world, two at once. One that fails keeps no other from its run: all that is found is told.
 fn simulated(runs: &[Run]) -> Outcome<Vec<Value>> {
     machine::run(&mut sim(&["--no-run"])?)?;
     let (left, found) = (Mutex::new(runs.iter()), Mutex::new(Vec::new()));
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || -> Outcome {
+    let work = || {
         while let Some(run) = next() {
-            let mut one = sim(&["--", "--exact", "a_run_that_is_asked_for", "--nocapture"])?;
-            one.env("NIGHTLATCH_SIM", run.map(|number| number.to_string()).join(","));
-            let ended = lines(&mut one).inspect_err(|_| while next().is_some() {})?;
-            for line in ended {
-                machine::say(&format!("xtask: torture: {}", bare(&line)));
-                found.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            let ended = simulate(run);
+            for line in ended.iter().flatten() {
+                machine::say(&format!("xtask: torture: {}", bare(line)));
             }
+            found.lock().unwrap_or_else(PoisonError::into_inner).push(ended);
         }
-        Ok(())
     };
     thread::scope(|scope| {
-        let both = [scope.spawn(work), scope.spawn(work)];
-        let panicked = |_| Err(Fault::one("torture: a run ended in a panic of its own"));
-        both.map(|one| one.join().unwrap_or_else(panicked)).into_iter().collect::<Outcome<()>>()
-    })?;
-    Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
+        for _ in 0..2 {
+            scope.spawn(work);
+        }
+    });
+    let (mut whole, mut faults) = (Vec::new(), Vec::new());
+    for ended in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match ended {
+            Ok(lines) => whole.extend(lines),
+            Err(fault) => faults.push(fault.to_string()),
+        }
+    }
+    Fault::unless_empty("torture", faults)?;
+    Ok(whole)
+}
+
+fn simulate(run: &Run) -> Outcome<Vec<Value>> {
+    let mut one = sim(&["--", "--exact", "a_run_that_is_asked_for", "--nocapture"])?;
+    one.env("NIGHTLATCH_SIM", run.map(|number| number.to_string()).join(","));
+    lines(&mut one)
 }
 
 fn sim(words: &[&str]) -> Outcome<Command> {
