@@ -88,6 +88,20 @@ async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
     assert_eq!(kept_generation(&world), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_while_its_answer_is_put_away_keeps_none() {
+    let world = World::new();
+    let running = world.start().await;
+    let ready = world.ready(&running).await;
+    world.clock.forward(HOUR);
+    world.meddling.rename_millis.store(2000, Ordering::SeqCst);
+    ready_again(&world, &running, &ready).await.unwrap();
+    assert_eq!(world.spooled("slot").len(), 1, "it is put away just then");
+    world.remove(&running, ready.connection).await;
+    running.end().await;
+    assert_eq!((world.spooled("slot").len(), world.spooled("kept").len()), (0, 0));
+}
+
 /// The generation whose refresh token the kept answer answers.
 fn kept_generation(world: &World) -> u64 {
     let spool = Spool::open(&(Arc::new(SystemFiles) as _), &world.path("spool")).unwrap();

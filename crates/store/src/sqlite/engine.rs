@@ -333,3 +333,39 @@ fn answered<'a, T: Send + 'a>(
         answer.await.map_err(|_| lost)?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    //! What is looked up waits for nobody, and whoever panics with a connection takes nothing from the others.
+
+    use super::{super::SqliteStore, StoreError, free};
+    use nightlatch_domain::clock::Timestamp;
+
+    #[tokio::test]
+    async fn what_is_looked_up_while_no_connection_is_free_is_read_by_the_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("db.sqlite"), Timestamp::from_millis(1)).unwrap();
+        let held: Vec<_> = store.engine.at_hand.iter().map(|one| free(one).unwrap()).collect();
+        assert!(store.engine.at_once(|_| Ok(())).is_err(), "none is free");
+        assert_eq!(store.engine.look_up(|_| Ok(1)).await, Ok(1));
+        drop(held);
+        assert_eq!(store.engine.at_once(|_| Ok(2)).ok(), Some(Ok(2)));
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_panics_costs_no_connection_and_one_that_writes_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("db.sqlite"), Timestamp::from_millis(1)).unwrap();
+        for _ in 0..2 * store.engine.at_hand.len() {
+            let own = store.clone();
+            let panicked = tokio::spawn(async move { own.engine.look_up::<()>(|_| panic!("as it must")).await });
+            assert!(panicked.await.unwrap_err().is_panic());
+        }
+        assert_eq!(store.engine.at_once(|_| Ok(())).ok(), Some(Ok(())));
+        assert!(store.engine.at_hand.iter().all(|one| free(one).is_some()));
+        let writes = |at: &rusqlite::Connection| {
+            at.execute("DELETE FROM tenant", []).map_err(super::record::refusal("tenant"))
+        };
+        assert_eq!(store.engine.at_once(writes).ok(), Some(Err(StoreError::Unavailable)));
+    }
+}
