@@ -3,7 +3,7 @@
 
 use super::{Begin, Fit, Holder, Known, LogSays, Next, Own, Seen, Wanted, next};
 use crate::{
-    machine::{Entry, Moment, Outcome},
+    machine::{Action, Entry, Event, Moment, Outcome, Plan, State, step},
     second::{Second, UNHEARD_AFTER},
 };
 use nightlatch_domain::{
@@ -287,6 +287,25 @@ fn a_retry_that_a_crash_left_before_its_anchor_is_not_spent() {
     assert_eq!((begun.second, begun.first), (AT_ONCE, begin(&left(Own::Anchored(None))).first));
     assert_eq!(begun.first.and_then(|first| first.elapsed(NOW)), Some(Duration::from_secs(20)));
     assert!(begin(&left(Own::Anchored(None))).second == Second::NEVER);
+}
+
+/// This keeper's wall clock is half an hour ahead: its machine was booted since, and the store's clock still calls it inside.
+#[test]
+fn a_retry_that_was_never_sent_stays_due_for_whose_clocks_tell_more() {
+    let lost = seen_ago(1, AttemptState::Uncertain, Own::Anchored(None), 1800);
+    let left = Known {
+        attempts: vec![lost, seen_ago(2, AttemptState::Intended, Own::NotSent, 1800)],
+        second: AT_ONCE,
+        store_now: Some(lost.intended_by.plus(Duration::from_secs(20))),
+        ..known(ChainState::Refreshing)
+    };
+    let Begin { entry, second, first, rest, .. } = begin(&left);
+    let plan = Plan { entry, drain: false, failures: 0, jitter: 0, second, first, rest, access_until: None };
+    let (state, _) = step(&plan, State::Begun, Event::Begin, NOW);
+    let (_, command) = step(&plan, state, Event::Claimed, NOW);
+    let Action::Settle(verdict) = command.action else { panic!("{command:?}") };
+    assert_eq!((verdict.state, verdict.ask), (ChainState::Uncertain, false));
+    assert_eq!(verdict.due_at, Some(lost.intended_at), "past for everybody");
 }
 
 #[test]

@@ -266,6 +266,23 @@ async fn where_the_last_presentation_wins_its_answer_is_presented_and_the_displa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_presentation_wins_an_earlier_one_that_comes_late_displaces_nothing() {
+    let at = at_one_that_says(&graceful("verified").replace("both_live", "last_wins")).await;
+    at.world.provider.next(Act::Late(Duration::from_millis(3500)));
+    assert!(at.lease().await.is_err());
+    at.world.clock.forward(Duration::from_secs(2));
+    assert_eq!(at.lease().await, Ok(2), "the retry brought the third token");
+    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
+    eventually(|| async { at.world.look(unused) == "1" }).await;
+    at.world.provider.forget(2);
+    at.world.clock.forward(HOUR);
+    let before = at.world.provider.token_calls();
+    let woken = at.world.wake(&at.running).await.unwrap();
+    assert!(woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.is_ok());
+    assert_eq!(at.world.provider.token_calls() - before, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_of_another_is_left_alone_until_it_was_watched_for_a_lease() {
     let world = World::new();
     let running = world.start().await;

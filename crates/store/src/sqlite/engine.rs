@@ -358,7 +358,8 @@ mod tests {
         let store = SqliteStore::open(&folder.path().join("db.sqlite"), Timestamp::from_millis(1)).unwrap();
         for _ in 0..2 * store.engine.at_hand.len() {
             let own = store.clone();
-            let panicked = tokio::spawn(async move { own.engine.look_up::<()>(|_| panic!("as it must")).await });
+            let panicked =
+                tokio::spawn(async move { own.engine.look_up::<()>(|_| panic!("as it must")).await });
             assert!(panicked.await.unwrap_err().is_panic());
         }
         assert_eq!(store.engine.at_once(|_| Ok(())).ok(), Some(Ok(())));
