@@ -277,11 +277,11 @@ pub(crate) async fn remove(
     core.revoking.tell();
     let gone = core.on_disk(move |core| {
         // First the log: who puts an answer away just then asks it afterwards.
-        core.anchor.end(tenant, id)?;
+        let ended = core.anchor.end(tenant, id);
         if let Some(family) = family {
             core.spool.forget_family(family);
         }
-        Ok(())
+        ended
     });
     gone.await.map_err(refusal)?;
     core.note(EventFacts {

@@ -151,12 +151,6 @@ async fn look(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted
 fn weigh(core: &Core, glanced: Glanced, wanted: Wanted) -> Result<Looked, Outcome> {
     let Glanced { view, attempts, mut known } = glanced;
     let mut material = Material::open(core, &view);
-    if let Ok(material) = &mut material
-        && siblings::last_wins(&material.profile)
-        && let Some(token) = siblings::displacing(core, &view, material, &attempts)
-    {
-        material.token = token;
-    }
     known.sibling = known.sibling
         && material.as_ref().is_ok_and(|it| siblings::first(core, &view, it, &attempts).is_some());
     known.fit = match &material {
@@ -167,7 +161,16 @@ fn weigh(core: &Core, glanced: Glanced, wanted: Wanted) -> Result<Looked, Outcom
     };
     match next(&known, wanted) {
         Next::Nothing(outcome) => Err(outcome),
-        Next::Begin(begin) => Ok(Looked { view, material, attempts, begin }),
+        Next::Begin(begin) => {
+            // Only what is presented now is another token: what was presented before was what it was.
+            if let (true, Ok(material)) = (presents(&begin), &mut material)
+                && siblings::last_wins(&material.profile)
+                && let Some(token) = siblings::displacing(core, &view, material, &attempts)
+            {
+                material.token = token;
+            }
+            Ok(Looked { view, material, attempts, begin })
+        }
     }
 }
 
@@ -273,7 +276,7 @@ fn intent_of<'a>(attempts: &'a [Attempt], view: &ChainView) -> Option<&'a Attemp
 
 impl Looked {
     const fn presents(&self) -> bool {
-        matches!(self.begin.entry, Entry::Present | Entry::Again { .. })
+        presents(&self.begin)
     }
 
     async fn carry_out(self, core: &Arc<Core>) -> (Outcome, Left) {
@@ -288,6 +291,10 @@ impl Looked {
         let plan = plan(core, &view, begin);
         Run::new(core, view, material.ok(), plan, found).carry_through().await
     }
+}
+
+const fn presents(begin: &Begin) -> bool {
+    matches!(begin.entry, Entry::Present | Entry::Again { .. })
 }
 
 /// What the run takes up: the attempt that is begun with, or a new one.

@@ -175,10 +175,11 @@ impl Presented {
         let sent = sent.filter(|sent| sent.boot <= now.boot);
         let by_boot = sent.map(|sent| now.boot.since(sent.boot));
         let (own, of_store) = (since(at, now.wall), store.map(|store| since(at, store)));
-        // Where the store agrees with this machine now, neither was stopped unnoticed: what another clock said then tells
-        // nothing more.
+        // Where the store agrees with this machine now and did not then, one of them was wrong then, and neither was stopped
+        // unnoticed since: this machine's two tell.
         let agrees = store.is_some_and(|store| store.since(now.wall).max(now.wall.since(store)) <= AGREEMENT);
-        let by_sender = sent.filter(|_| agrees).and_then(|sent| since(sent.wall, now.wall));
+        let differed = by.since(at) > AGREEMENT;
+        let by_sender = sent.filter(|_| agrees && differed).and_then(|sent| since(sent.wall, now.wall));
         let elapsed = match by_boot {
             // A machine that is stopped whole stops both of its clocks: the store's is asked before its own wall clock.
             Some(by_boot) => by_sender.or(of_store.unwrap_or(own)).map(|ago| ago.max(by_boot)),

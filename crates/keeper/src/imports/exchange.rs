@@ -374,11 +374,15 @@ impl Run {
             return self.forget_slot().await;
         }
         let marked = self.mark(true).await;
-        if marked.is_ok() {
+        // What was written took its time too, and a machine that was stopped has a clock that stood still.
+        let now = self.core.now();
+        let is_over = until(now).is_some_and(|until| until <= now.boot);
+        if marked.is_ok() && !is_over {
             return self.exchange(ready).await;
         }
         self.forget_slot().await;
         match marked {
+            Ok(_) => self.end("answer-lost").await,
             Err(KeeperError::PresentedBefore | KeeperError::OlderEra) => self.end("answer-lost").await,
             _ => self.log_refused().await,
         }

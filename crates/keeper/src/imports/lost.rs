@@ -7,7 +7,7 @@ use crate::{
     second::{Intended, Presented, Second},
     spool::Asked,
 };
-use nightlatch_domain::{clock::Boot, import::Import};
+use nightlatch_domain::import::Import;
 use std::{sync::Arc, time::Duration};
 
 /// A presentation of another keeper that was seen unchanged for so long is nobody's any more.
@@ -62,18 +62,17 @@ pub(super) async fn follows(core: &Arc<Core>, import: &Import, opened: &Opened) 
     if progress.again || retry.is_some() || of_another || is_older {
         return Follows::Nothing;
     }
-    again(core, import, opened, first.and_then(|first| first.boot)).await
+    // The attempt's id was drawn by this keeper's wall clock, directly before.
+    let sent = first.and_then(|first| Some(Moment { wall: first.attempt.time(), boot: first.boot? }));
+    again(core, import, opened, sent).await
 }
 
-async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, boot: Option<Boot>) -> Follows {
+async fn again(core: &Arc<Core>, import: &Import, opened: &Opened, sent: Option<Moment>) -> Follows {
     let Some(at) = import.progress.presented_at else { return Follows::Nothing };
     let (second, now) = (Second::of(&opened.profile), core.now());
     let Ok(store) = core.store().clock().await else { return Follows::AgainAfter(PAUSE_IN_DOUBT) };
-    let first = Presented::reckoned(
-        Intended { at, by: at, sent: boot.map(|boot| Moment { wall: at, boot }) },
-        now,
-        store,
-    );
+    let by = sent.map_or(at, |sent| sent.wall.max(at));
+    let first = Presented::reckoned(Intended { at, by, sent }, now, store);
     let elapsed = first.elapsed(now);
     if second.left(first, now).is_some() {
         return wait(elapsed.unwrap_or_default(), PAUSE, Some(first));

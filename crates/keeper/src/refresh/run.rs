@@ -80,9 +80,14 @@ pub(crate) struct Found {
     pub(crate) answer: Option<(Wrapped, SealContext)>,
 }
 
-/// The slot of a run that is over, where nothing needs it any more, and the family whose newest answer it is kept as, with
-/// who lives on it.
-pub(crate) struct Left(Option<(Asked, Option<(FamilyId, Vec<ConnectionId>)>)>);
+/// The slot of a run that is over, where nothing needs it any more, and as what it is kept.
+pub(crate) struct Left(Option<(Asked, Option<Kept>)>);
+
+/// A family whose newest answer something is, and who lives on it.
+struct Kept {
+    family: FamilyId,
+    connections: Vec<ConnectionId>,
+}
 
 impl Left {
     /// There is none, or it is left alone.
@@ -92,7 +97,7 @@ impl Left {
     pub(crate) async fn put_away(self, core: &Arc<Core>) {
         let Some((asked, family)) = self.0 else { return };
         let put_away = core.on_disk(move |core| match family {
-            Some((family, connections)) => {
+            Some(Kept { family, connections }) => {
                 core.spool.keep(asked, family)?;
                 // Nobody waited for this: its last connection may have been removed meanwhile.
                 if connections.iter().all(|id| core.anchor.has_ended(*id)) {
@@ -600,7 +605,8 @@ impl Run {
         let is_needed = self.answer.is_some() && outcome == Outcome::Unavailable;
         let asked = self.asked().filter(|_| !is_needed && !self.listens_on);
         let keep = self.head.as_ref().is_some_and(|head| head.adopts.is_none());
-        let kept = keep.then(|| (self.view.family.id, self.view.connections.clone()));
+        let (family, connections) = (self.view.family.id, self.view.connections.clone());
+        let kept = keep.then_some(Kept { family, connections });
         Left(asked.map(|asked| (asked, kept)))
     }
 

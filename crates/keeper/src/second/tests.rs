@@ -138,6 +138,9 @@ fn a_store_whose_clock_was_wrong_takes_nothing_of_its_senders_grace() {
     let ahead = Moment { wall: NOW.wall.plus(secs(7200)), ..NOW };
     let ahead = Intended { by: ahead.wall, sent: Some(ahead), ..INTENDED };
     assert_eq!(Presented::reckoned(ahead, at, Some(at.wall)).elapsed(at), Some(secs(20)));
+    // Where they agreed then as well, the longer counts as ever.
+    let store = Some(at.wall.plus(Duration::from_millis(1900)));
+    assert_eq!(Presented::reckoned(INTENDED, at, store).elapsed(at), Some(Duration::from_millis(21_900)));
     // Who did not send it cannot tell whose clock was wrong.
     let foreign = Intended { sent: None, ..behind };
     assert_eq!(Presented::reckoned(foreign, at, Some(at.wall)).elapsed(at), Some(long + secs(20)));

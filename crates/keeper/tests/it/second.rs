@@ -266,6 +266,27 @@ async fn where_the_last_presentation_wins_its_answer_is_presented_and_the_displa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_last_presentation_wins_its_answer_comes_in_time_also_after_the_displaced_one_was_refused()
+{
+    let at = at_one_that_says(&graceful("verified").replace("both_live", "last_wins")).await;
+    at.world.provider.next(Act::Late(Duration::from_millis(2600)));
+    assert!(at.lease().await.is_err());
+    at.world.provider.next(Act::Late(Duration::from_secs(7)));
+    at.world.clock.forward(Duration::from_secs(2));
+    let _ = at.lease().await;
+    // Whoever looks through what was left finds the first answer.
+    at.world.clock.forward(Duration::from_secs(16));
+    eventually(|| async { at.world.look("SELECT CAST(head AS TEXT) FROM family") == "2" }).await;
+    at.world.provider.forget(2);
+    at.world.clock.forward(HOUR);
+    let woken = at.world.wake(&at.running).await.unwrap();
+    let lease = async || woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await;
+    let refused = lease().await.map(|_| ());
+    assert!(matches!(refused, Err(KeeperRefusal::ReauthRequired { .. })), "{refused:?}");
+    eventually(|| async { lease().await.is_ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_the_last_presentation_wins_an_earlier_one_that_comes_late_displaces_nothing() {
     let at = at_one_that_says(&graceful("verified").replace("both_live", "last_wins")).await;
     at.world.provider.next(Act::Late(Duration::from_millis(3500)));

@@ -82,7 +82,8 @@ pub(crate) struct House {
     pub(crate) office: Process,
     pub(crate) judge: Arc<Judge>,
     pub(crate) killed_at_step: KilledAtStep,
-    /// What kept a keeper, or every one, from its work though its process ran: since when and until when.
+    /// What kept a keeper, or every one, from its work though its process ran, or from knowing the time: since when and
+    /// until when.
     hindered: Mutex<Vec<(Option<usize>, Timestamp, Timestamp)>>,
     pub(crate) late_sends: LateSends,
     pub(crate) takes_over: TakesOver,
@@ -104,6 +105,13 @@ impl House {
     pub(crate) fn hinders(&self, post: Option<usize>, span: Duration) {
         let from = self.office.now();
         self.hindered.lock().expect("nobody panics with it").push((post, from, from.plus(span)));
+    }
+
+    /// Nothing hinders anybody any more.
+    pub(crate) fn clears(&self) {
+        let now = self.office.now();
+        let mut spells = self.hindered.lock().expect("nobody panics with it");
+        spells.iter_mut().for_each(|(.., until)| *until = now.min(*until));
     }
 
     /// Since when and until when something kept the keeper on a machine from its work.

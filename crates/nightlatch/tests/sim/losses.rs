@@ -103,13 +103,13 @@ fn temper(house: &House, account: &Account) -> Temper {
 }
 
 /// Whether one clock alone said how long ago a lone keeper had presented it when a human was asked, and nobody says which of
-/// two was wrong: its machine was booted since, or its wall clock gained all of a grace but what the shortest one is.
+/// two was wrong: inside the grace its machine was booted, or its wall clock gained all of it but what a retry needs.
 fn has_one_clock(house: &House, grace: Duration, presented: &[Sent], asked: Timestamp) -> bool {
     let [post] = &house.posts[..] else { return false };
     presented.iter().any(|sent| {
-        let gained = post.node.gained(sent.at, asked);
-        let is_used_up = gained > Duration::ZERO && gained + SHORTEST_GRACE >= grace;
-        is_used_up || post.node.was_booted(sent.at, asked)
+        let until = asked.min(sent.at.plus(grace));
+        let is_used_up = post.node.gained(sent.at, until) + NOTICES_WITHIN + RETRIES_WITHIN >= grace;
+        is_used_up || post.node.was_booted(sent.at, until)
     })
 }
 

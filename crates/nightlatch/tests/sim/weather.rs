@@ -39,6 +39,7 @@ impl Weather {
     pub(crate) fn clear(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         let house = &self.house;
+        house.clears();
         house.net.set_odds(NetOdds::default());
         house.database.set_odds(StoreOdds::default());
         house.killed_at_step.store(0, Ordering::Relaxed);
@@ -78,7 +79,7 @@ impl Weather {
         let lasts = self.draw(1..400);
         let spell = self.draw(0..14);
         match spell {
-            4 | 8 | 13 => house.hinders(None, Duration::from_secs(lasts)),
+            4 | 8 => house.hinders(None, Duration::from_secs(lasts)),
             5..=7 | 9 | 10 => house.hinders(Some(number), Duration::from_secs(lasts)),
             // A process that does not run its machine tells of; and while packets are lost everybody is at work.
             _ => {}
@@ -149,6 +150,7 @@ impl Weather {
             _ => {
                 let by = (i64::try_from(self.draw(0..7200)).unwrap_or(0) - 3600) * 1000;
                 let servers_too = house.posts.len() > 1 && self.draw(0..4) == 0;
+                house.hinders(Some(number).filter(|_| !servers_too), Duration::from_secs(lasts));
                 let jump = move |house: &House, by| match servers_too {
                     true => house.database.jump(by),
                     false => house.posts[number].node.jump(by),
