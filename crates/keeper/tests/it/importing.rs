@@ -475,6 +475,22 @@ async fn no_retry_leaves_when_its_grace_ended_while_the_provider_was_dialled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_retry_leaves_when_its_grace_ended_while_it_was_written_down() {
+    let At { world, running, client } = at(true, &graceful("verified")).await;
+    world.provider.is_graceful();
+    world.provider.next(Act::Vanish);
+    let told = bring(&world, &running, &[line(client, &world.provider.hands_out("dana"))]).await;
+    let flows = accepted(&told);
+    waits(&world, &running, flows[0], "answer-lost").await;
+    world.meddling.line_millis.store(1500, Ordering::SeqCst);
+    world.clock.forward(Duration::from_secs(5));
+    eventually(|| async { now(&world, &running, flows[0]).await.progress.again }).await;
+    world.clock.wall_ahead(Duration::from_secs(120));
+    assert_eq!(ended(&world, &running, &flows).await, [Err("answer-lost".to_owned())]);
+    assert_eq!(world.provider.most_presented(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_retry_whose_answer_is_lost_too_is_the_last() {
     let At { world, running, client } = at(true, &graceful("verified")).await;
     world.provider.is_graceful();

@@ -42,6 +42,8 @@ pub(crate) struct Meddling {
     pub(crate) send_by: Mutex<Vec<(Boot, Boot)>>,
     /// The disk of the log is full.
     pub(crate) log_is_full: AtomicBool,
+    /// The next line of the log takes so long.
+    pub(crate) line_millis: AtomicU64,
     /// There is no room for another slot.
     pub(crate) spool_is_full: AtomicBool,
     /// The next slot that gets another name gets it so late.
@@ -209,6 +211,8 @@ impl OpenFile for MeddledFile {
 
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
         refused(&self.meddling.log_is_full, io::ErrorKind::StorageFull)?;
+        // tidy: sleeps because a slow disk is what the test is about
+        std::thread::sleep(Duration::from_millis(self.meddling.line_millis.swap(0, Ordering::SeqCst)));
         self.file.append(bytes)
     }
 
