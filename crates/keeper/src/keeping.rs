@@ -181,10 +181,17 @@ pub struct Begin {
     pub attempt: Option<AttemptId>,
     /// What may follow if the answer is lost.
     pub second: Second,
-    /// When that attempt was presented.
+    /// When the first presentation was whose answer is lost; else when that attempt was.
     pub first: Option<Presented>,
     /// Where the chain stays if the attempt turns out to be none.
     pub rest: Option<ChainState>,
+}
+
+impl Begin {
+    /// Whether a refresh token is presented.
+    pub(crate) const fn presents(&self) -> bool {
+        matches!(self.entry, Entry::Present | Entry::Again { .. })
+    }
 }
 
 /// What next for a chain.

@@ -112,7 +112,7 @@ async fn fly(core: &Arc<Core>, tenant: TenantId, chain: ChainId, wanted: Wanted)
 /// Carries out what a dead process or an overtaken holder left of a chain. Nothing is presented.
 pub(crate) async fn finish(core: &Arc<Core>, tenant: TenantId, chain: ChainId) -> Outcome {
     match look(core, tenant, chain, Wanted::Timer).await {
-        Ok(looked) if looked.presents() => Outcome::Waiting { until: None },
+        Ok(looked) if looked.begin.presents() => Outcome::Waiting { until: None },
         Ok(looked) => {
             let (outcome, slot) = looked.carry_out(core).await;
             slot.put_away(core).await;
@@ -163,7 +163,7 @@ fn weigh(core: &Core, glanced: Glanced, wanted: Wanted) -> Result<Looked, Outcom
         Next::Nothing(outcome) => Err(outcome),
         Next::Begin(begin) => {
             // Only what is presented now is another token: what was presented before was what it was.
-            if let (true, Ok(material)) = (presents(&begin), &mut material)
+            if let (true, Ok(material)) = (begin.presents(), &mut material)
                 && siblings::last_wins(&material.profile)
                 && let Some(token) = siblings::displacing(core, &view, material, &attempts)
             {
@@ -275,14 +275,9 @@ fn intent_of<'a>(attempts: &'a [Attempt], view: &ChainView) -> Option<&'a Attemp
 }
 
 impl Looked {
-    const fn presents(&self) -> bool {
-        presents(&self.begin)
-    }
-
     async fn carry_out(self, core: &Arc<Core>) -> (Outcome, Left) {
-        let presents = self.presents();
         let Self { view, material, attempts, mut begin } = self;
-        if let (true, Ok(material)) = (presents, &material)
+        if let (true, Ok(material)) = (begin.presents(), &material)
             && let Some(postponed) = gate(core, &view, material, &begin)
         {
             begin.entry = postponed;
@@ -291,10 +286,6 @@ impl Looked {
         let plan = plan(core, &view, begin);
         Run::new(core, view, material.ok(), plan, found).carry_through().await
     }
-}
-
-const fn presents(begin: &Begin) -> bool {
-    matches!(begin.entry, Entry::Present | Entry::Again { .. })
 }
 
 /// What the run takes up: the attempt that is begun with, or a new one.

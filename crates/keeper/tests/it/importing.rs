@@ -453,15 +453,22 @@ async fn inside_a_verified_grace_a_lost_answer_is_presented_once_more() {
     }
 }
 
+/// A token whose answer is lost, inside a verified grace.
+async fn lost_inside_a_grace() -> (At, Vec<FlowId>) {
+    let lost = at(true, &graceful("verified")).await;
+    let At { world, running, client } = &lost;
+    world.provider.is_graceful();
+    world.provider.next(Act::Vanish);
+    let told = bring(world, running, &[line(*client, &world.provider.hands_out("dana"))]).await;
+    let flows = accepted(&told);
+    waits(world, running, flows[0], "answer-lost").await;
+    (lost, flows)
+}
+
 /// The boot clock of a machine that is stopped whole stands still, and the wall clock tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_retry_leaves_when_its_grace_ended_while_the_provider_was_dialled() {
-    let At { world, running, client } = at(true, &graceful("verified")).await;
-    world.provider.is_graceful();
-    world.provider.next(Act::Vanish);
-    let told = bring(&world, &running, &[line(client, &world.provider.hands_out("dana"))]).await;
-    let flows = accepted(&told);
-    waits(&world, &running, flows[0], "answer-lost").await;
+    let (At { world, running, .. }, flows) = lost_inside_a_grace().await;
     let dials = || world.meddling.dials.load(Ordering::SeqCst);
     let before = dials();
     world.meddling.dial_millis.store(1500, Ordering::SeqCst);
@@ -476,12 +483,7 @@ async fn no_retry_leaves_when_its_grace_ended_while_the_provider_was_dialled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_retry_leaves_when_its_grace_ended_while_it_was_written_down() {
-    let At { world, running, client } = at(true, &graceful("verified")).await;
-    world.provider.is_graceful();
-    world.provider.next(Act::Vanish);
-    let told = bring(&world, &running, &[line(client, &world.provider.hands_out("dana"))]).await;
-    let flows = accepted(&told);
-    waits(&world, &running, flows[0], "answer-lost").await;
+    let (At { world, running, .. }, flows) = lost_inside_a_grace().await;
     world.meddling.line_millis.store(1500, Ordering::SeqCst);
     world.clock.forward(Duration::from_secs(5));
     eventually(|| async { now(&world, &running, flows[0]).await.progress.again }).await;

@@ -19,6 +19,8 @@ use std::{
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// How many answers lie unread or unused.
+const UNUSED: &str = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
 
 /// Six seconds of grace: half of it is margin, and a quarter the patience with an answer.
 pub(crate) fn graceful(confidence: &str) -> String {
@@ -63,6 +65,15 @@ impl At {
         let lease = self.woken.lease(&self.running, self.ready.grant, self.ready.connection, 20_000).await?;
         assert!(self.world.provider.knows(lease.secret.expose()));
         Ok(lease.lease.binding.generation)
+    }
+
+    /// The retry brings the head, the third token, and then the first answer comes as well.
+    async fn retries_before_the_first_comes(&self) {
+        self.world.provider.next(Act::Late(Duration::from_millis(3500)));
+        assert!(self.lease().await.is_err());
+        self.world.clock.forward(Duration::from_secs(2));
+        assert_eq!(self.lease().await, Ok(2));
+        eventually(|| async { self.world.look(UNUSED) == "1" }).await;
     }
 
     async fn tickets(&self) -> usize {
@@ -212,19 +223,14 @@ async fn what_was_called_lost_and_never_written_is_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unused_answer_is_tried_before_the_chain_latches() {
     let at = at("verified").await;
-    at.world.provider.next(Act::Late(Duration::from_millis(3500)));
-    assert!(at.lease().await.is_err());
-    at.world.clock.forward(Duration::from_secs(2));
-    assert_eq!(at.lease().await, Ok(2), "the retry brought the third token");
-    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
-    eventually(|| async { at.world.look(unused) == "1" }).await;
+    at.retries_before_the_first_comes().await;
     // The head's own token is refused for good; the one that came late is not.
     at.world.provider.forget(3);
     at.world.clock.forward(HOUR);
     let woken = at.world.wake(&at.running).await.unwrap();
     let lease = woken.lease(&at.running, at.ready.grant, at.ready.connection, 20_000).await.unwrap();
     assert!(at.world.provider.knows(lease.secret.expose()));
-    assert_eq!((at.world.look(unused), at.tickets().await), ("0".to_owned(), 0));
+    assert_eq!((at.world.look(UNUSED), at.tickets().await), ("0".to_owned(), 0));
     // Each is tried once: the next final no is one.
     at.world.provider.revoke_all();
     at.world.clock.forward(HOUR);
@@ -242,9 +248,8 @@ async fn presentations_after_both_came_late(facts: &str) -> u32 {
     at.world.provider.next(Act::Late(Duration::from_millis(3500)));
     at.world.clock.forward(Duration::from_secs(2));
     let _ = at.lease().await;
-    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
     eventually(|| async {
-        at.world.look("SELECT CAST(head AS TEXT) FROM family") == "2" && at.world.look(unused) == "1"
+        at.world.look("SELECT CAST(head AS TEXT) FROM family") == "2" && at.world.look(UNUSED) == "1"
     })
     .await;
     at.world.provider.forget(2);
@@ -275,8 +280,7 @@ async fn where_the_last_presentation_wins_its_answer_comes_in_time_also_after_th
     at.world.clock.forward(Duration::from_secs(2));
     // Whoever looks through what was left, when the retry's flight is over, finds the first answer.
     let first_came = async {
-        let unread = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
-        eventually(|| async { at.world.look(unread) == "1" }).await;
+        eventually(|| async { at.world.look(UNUSED) == "1" }).await;
         at.world.clock.forward(Duration::from_secs(16));
     };
     let (retried, ()) = tokio::join!(at.lease(), first_came);
@@ -294,12 +298,7 @@ async fn where_the_last_presentation_wins_its_answer_comes_in_time_also_after_th
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_last_presentation_wins_an_earlier_one_that_comes_late_displaces_nothing() {
     let at = at_one_that_says(&graceful("verified").replace("both_live", "last_wins")).await;
-    at.world.provider.next(Act::Late(Duration::from_millis(3500)));
-    assert!(at.lease().await.is_err());
-    at.world.clock.forward(Duration::from_secs(2));
-    assert_eq!(at.lease().await, Ok(2), "the retry brought the third token");
-    let unused = "SELECT CAST(count(*) AS TEXT) FROM attempt WHERE state = 'answered'";
-    eventually(|| async { at.world.look(unused) == "1" }).await;
+    at.retries_before_the_first_comes().await;
     at.world.provider.forget(2);
     at.world.clock.forward(HOUR);
     let before = at.world.provider.token_calls();

@@ -73,8 +73,8 @@ async fn without_room_for_its_answer_nothing_is_sent() {
     assert!(ready_again(&world, &running, &ready).await.is_ok());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
+/// A keeper that puts the answer of a refresh away just then, after it was told.
+async fn putting_away() -> (World, Running, Ready) {
     let world = World::new();
     let running = world.start().await;
     let ready = world.ready(&running).await;
@@ -82,6 +82,12 @@ async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
     world.meddling.rename_millis.store(2000, Ordering::SeqCst);
     ready_again(&world, &running, &ready).await.unwrap();
     assert_eq!(world.spooled("slot").len(), 1, "nobody waited for that");
+    (world, running, ready)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
+    let (world, running, _) = putting_away().await;
     // The end waits for it.
     running.end().await;
     assert_eq!((world.spooled("slot").len(), world.spooled("kept").len()), (0, 1));
@@ -90,13 +96,7 @@ async fn nobody_waits_for_an_answer_to_be_put_away_but_the_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_removed_while_its_answer_is_put_away_keeps_none() {
-    let world = World::new();
-    let running = world.start().await;
-    let ready = world.ready(&running).await;
-    world.clock.forward(HOUR);
-    world.meddling.rename_millis.store(2000, Ordering::SeqCst);
-    ready_again(&world, &running, &ready).await.unwrap();
-    assert_eq!(world.spooled("slot").len(), 1, "it is put away just then");
+    let (world, running, ready) = putting_away().await;
     world.remove(&running, ready.connection).await;
     running.end().await;
     assert_eq!((world.spooled("slot").len(), world.spooled("kept").len()), (0, 0));
@@ -111,12 +111,7 @@ fn kept_generation(world: &World) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_put_away_late_overtakes_no_newer_one() {
-    let world = World::new();
-    let running = world.start().await;
-    let ready = world.ready(&running).await;
-    world.clock.forward(HOUR);
-    world.meddling.rename_millis.store(2000, Ordering::SeqCst);
-    ready_again(&world, &running, &ready).await.unwrap();
+    let (world, running, ready) = putting_away().await;
     world.clock.forward(HOUR);
     ready_again(&world, &running, &ready).await.unwrap();
     eventually(|| async { world.spooled("slot").is_empty() }).await;
